@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`detect()`: the loop over events, each detector's interests, and the exclusion stage behind them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+import attrs
+
+from k8stokendetect._structure import plain
+from k8stokendetect.detectors import BUILTIN, Detector
+from k8stokendetect.errors import ConfigError, DetectorError, K8sTokenDetectError, OnError, raise_error
+from k8stokendetect.events import Event, Platform
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, Miss, find_exclusion, verdict
+from k8stokendetect.exclusions.catalogue import did_you_mean
+from k8stokendetect.findings import Evidence, Finding
+from k8stokendetect.reading import AuditLog, Source, read
+
+WINDOW: Final = 100_000
+"""How many fingerprints are remembered to drop duplicates; flooding it makes findings repeat, never vanish."""
+
+
+@attrs.define
+class Tally:
+    """What happened to everything that was read; `detect` adds to it as it goes.
+
+    Attributes:
+        events: how many events were read.
+        findings: how many findings were reported, by rule id.
+        excluded: how many findings were set aside, by exclusion id.
+        duplicates: how many findings repeated one about the same request.
+        unreadable: how many records could not be read.
+        failures: how many times a detector raised.
+
+    """
+
+    events: int = 0
+    findings: Counter[str] = attrs.field(factory=Counter)
+    excluded: Counter[str] = attrs.field(factory=Counter)
+    duplicates: int = 0
+    unreadable: int = 0
+    failures: int = 0
+
+
+def detect(
+    source: Source,
+    *,
+    detectors: Iterable[Detector | str] | None = None,
+    exclusions: Iterable[Exclusion | str] = DEFAULT_EXCLUSIONS,
+    keep_excluded: bool = False,
+    platform: Platform | None = None,
+    on_error: OnError = raise_error,
+    tally: Tally | None = None,
+) -> Iterator[Finding]:
+    """Find minted service account tokens in a Kubernetes audit log.
+
+    Arguments are checked at the call; the result is lazy, and reads only as far as it is iterated.
+
+    Arguments:
+        source: what `read` takes (a path, an open binary file, bytes, a mapping, an iterable of mappings or Events),
+            or an AuditLog.
+        detectors: instances, or ids of built-in rules; default: all of `detectors.BUILTIN`, made anew. The same
+            instances given again go on with what they remember.
+        exclusions: whom to set aside: Exclusions, or their names; `()` reports everybody.
+        keep_excluded: also yield what was set aside, with `excluded_by`.
+        platform: where the records come from, where they do not say so: it decides which provider's exclusions apply.
+        on_error: called with a ReadError for each unreadable record and a DetectorError for each detector that
+            raised; the default raises.
+        tally: counted up while iterating.
+
+    Raises:
+        ConfigError: when an argument is wrong: an unknown rule, exclusion or platform, a source of no known type.
+
+    """
+    chosen = _choose_detectors(detectors)
+    silencing = _choose_exclusions(exclusions, chosen)
+    if isinstance(source, AuditLog):
+        if platform is not None and source.platform != platform:
+            raise ConfigError("give the platform to read(): this AuditLog already has its own")
+        log, on_error = source, source.on_error if on_error is raise_error else on_error
+    else:
+        log = read(source, platform=platform, on_error=on_error)
+    return _run(log, chosen, silencing, keep_excluded, on_error, Tally() if tally is None else tally)
+
+
+def _choose_detectors(detectors: Iterable[Detector | str] | None) -> tuple[Detector, ...]:
+    if isinstance(detectors, str | Detector):
+        raise ConfigError("detectors takes a list of them")
+    known = {cls.rule.id: cls for cls in BUILTIN}
+    chosen: list[Detector] = []
+    for item in known if detectors is None else detectors:
+        if isinstance(item, str):
+            if item not in known:
+                raise ConfigError(f"unknown rule {item!r}{did_you_mean(item, known)}")
+            chosen.append(known[item]())
+        elif isinstance(item, Detector):
+            chosen.append(item)
+        else:
+            raise ConfigError(f"not a Detector instance: {item!r}")
+    return tuple(chosen)
+
+
+def _choose_exclusions(
+    exclusions: Iterable[Exclusion | str], detectors: Sequence[Detector]
+) -> dict[str, list[Exclusion]]:
+    """Return which exclusions may silence which rule."""
+    if isinstance(exclusions, str | Exclusion):
+        raise ConfigError("exclusions takes a list of them")
+    rules = {cls.rule.id for cls in BUILTIN} | {detector.rule.id for detector in detectors}
+    silencing: dict[str, list[Exclusion]] = {}
+    for item in exclusions:
+        exclusion = find_exclusion(item) if isinstance(item, str) else item
+        if not isinstance(exclusion, Exclusion):
+            raise ConfigError(f"not an Exclusion: {exclusion!r}")
+        for rule in exclusion.rules:
+            if rule not in rules:
+                raise ConfigError(f"exclusion {exclusion.id!r}: unknown rule {rule!r}{did_you_mean(rule, rules)}")
+            silencing.setdefault(rule, []).append(exclusion)
+    return silencing
+
+
+def _run(
+    log: AuditLog,
+    detectors: Sequence[Detector],
+    silencing: dict[str, list[Exclusion]],
+    keep_excluded: bool,  # noqa: FBT001 - private
+    on_error: OnError,
+    tally: Tally,
+) -> Iterator[Finding]:
+    seen = _Window(WINDOW)
+
+    def unreadable(error: K8sTokenDetectError) -> None:
+        tally.unreadable += 1
+        on_error(error)
+
+    def failed(error: K8sTokenDetectError) -> None:
+        tally.failures += 1
+        on_error(error)
+
+    for event in log.events(unreadable):
+        tally.events += 1
+        for finding in _judged(event, detectors, silencing, failed):
+            if event.request_received_timestamp is not None and seen.before(finding.fingerprint, event):
+                tally.duplicates += 1
+            elif finding.excluded_by is None:
+                tally.findings[finding.rule.id] += 1
+                yield finding
+            else:
+                tally.excluded[finding.excluded_by] += 1
+                if keep_excluded:
+                    yield finding
+
+
+def _judged(
+    event: Event,
+    detectors: Sequence[Detector],
+    silencing: dict[str, list[Exclusion]],
+    on_error: Callable[[K8sTokenDetectError], object],
+) -> Iterator[Finding]:
+    """Yield what the detectors find in one event, each finding marked where an exclusion excuses it.
+
+    A request whose resource is not known may be any resource, so every detector sees it.
+    """
+    for detector in detectors:
+        if event.resource and detector.watches is not None and event.resource not in detector.watches:
+            continue
+        try:
+            findings = list(detector.inspect(event))
+        except Exception as error:  # noqa: BLE001 - somebody else's code: the other detectors must still see the event
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            yield from (_set_aside(finding, event, silencing.get(finding.rule.id, ())) for finding in findings)
+            continue
+        on_error(DetectorError(detector.rule.id, reason, event.origin))
+
+
+def _set_aside(finding: Finding, event: Event, exclusions: Iterable[Exclusion]) -> Finding:
+    """Mark a finding that an exclusion excuses; a near miss becomes evidence, for it is what a look-alike is."""
+    verdicts = [judged for judged in (verdict(exclusion, event) for exclusion in exclusions) if judged]
+    for judged in verdicts:
+        if judged.excuses:
+            return attrs.evolve(finding, excluded_by=judged.exclusion.id)
+    near = [_as_evidence(judged.exclusion, miss) for judged in verdicts for miss in judged.misses]
+    return attrs.evolve(finding, evidence=(*finding.evidence, *near)) if near else finding
+
+
+def _as_evidence(exclusion: Exclusion, miss: Miss) -> Evidence:
+    return Evidence(miss.path, plain(miss.value), f"named like `{exclusion.id}`, yet reported: {miss.why}")
+
+
+class _Window:
+    """Remembers the last fingerprints, to drop what was delivered twice or logged at two stages."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._seen: dict[str, int] = {}
+        self._count = itertools.count()
+
+    def before(self, fingerprint: str, event: Event) -> bool:
+        """Tell whether an earlier event had this fingerprint."""
+        known = self._seen.setdefault(fingerprint, id(event))
+        if len(self._seen) > self._size:
+            del self._seen[next(iter(self._seen))]
+        return known != id(event)

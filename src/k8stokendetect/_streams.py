@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens files and streams as one buffered byte stream: decompressed, counted, and never losing a line to an error."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from k8stokendetect.errors import ReadError
+
+_BUFFER: Final = 1024 * 1024
+_GZIP: Final = b"\x1f\x8b"
+_OTHER_COMPRESSION: Final = {
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "zip",
+}
+_LONGEST_MAGIC: Final = 6
+
+
+class BinaryFile(Protocol):
+    """An open binary file: anything with a `read(n)` that returns bytes."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+        ...
+
+
+class _Source(io.RawIOBase):
+    """Feeds a buffered reader. An error ends the stream and is kept: whole lines before it are still read."""
+
+    def __init__(self, source: BinaryFile, count: Callable[[int], object], head: bytes = b"") -> None:
+        self._read: Callable[[int], Any] = getattr(source, "read1", source.read)
+        self._count = count
+        self._head = head
+        self.failure: str | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if self._head:
+            data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
+        else:
+            data = self._next(len(buffer))
+            self._count(len(data))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _next(self, size: int) -> bytes:
+        try:
+            data = self._read(size)
+        except EOFError:
+            self.failure = "the gzip data is cut off"
+        except (gzip.BadGzipFile, zlib.error):
+            self.failure = "the gzip data is damaged"
+        except (OSError, ValueError) as error:
+            self.failure = f"cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}"
+        else:
+            if isinstance(data, bytes):
+                return data
+            self.failure = f"read() gave {type(data).__name__}, not bytes"
+        return b""
+
+
+class ByteStream:
+    """A buffered, decompressed stream; gzip is told by its first bytes, whatever the file is called.
+
+    Arguments:
+        source: an open binary file; it is not closed.
+        count: told how many bytes were read from the source.
+
+    Raises:
+        ReadError: when the source is compressed in a way this library does not read.
+
+    """
+
+    def __init__(self, source: BinaryFile, count: Callable[[int], object]) -> None:
+        first = _Source(source, count)
+        head = b""
+        while len(head) < _LONGEST_MAGIC and (more := first.read(_LONGEST_MAGIC - len(head))):
+            head += more
+        for magic, name in _OTHER_COMPRESSION.items():
+            if head.startswith(magic):
+                raise ReadError(f"compressed with {name}: decompress it first, only gzip is read")
+        self._layers = [_Source(first, lambda _: None, head)]  # type: ignore[arg-type]  # RawIOBase.read may be None
+        if head.startswith(_GZIP):
+            unzipped = gzip.GzipFile(fileobj=io.BufferedReader(self._layers[0], _BUFFER))
+            self._layers.append(_Source(unzipped, lambda _: None))
+        self._layers.insert(0, first)
+        self.buffer = io.BufferedReader(self._layers[-1], _BUFFER)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the stream ended before its end; None when it was read whole."""
+        return next((layer.failure for layer in self._layers if layer.failure), None)

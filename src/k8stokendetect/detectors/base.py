@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface that every detector shares: a rule, what it watches, and `inspect`."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable
+from typing import Any, ClassVar, final
+
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.events import Event
+from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
+
+
+class Detector(abc.ABC):
+    """Looks at one event at a time and yields findings; subclass it to write your own.
+
+    A detector knows no exclusion: it says what happened, and the engine sets aside what an exclusion excuses.
+    Configuration goes to the constructor; an instance may keep state between events.
+
+    Attributes:
+        rule: what it looks for; checked when the class is defined.
+        watches: the resources it wants to see, in RBAC notation such as `serviceaccounts/token`; None for every event.
+
+    Raises:
+        ConfigError: when a concrete class has no `rule`, or `watches` is no frozenset of strings.
+
+    """
+
+    rule: ClassVar[Rule]
+    watches: ClassVar[frozenset[str] | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "rule" not in vars(cls) and not hasattr(cls, "rule"):
+            if any(getattr(member, "__isabstractmethod__", False) for member in vars(cls).values()):
+                return  # an abstract base for other detectors
+            if getattr(cls.inspect, "__isabstractmethod__", False):
+                return
+            raise ConfigError(f"detector {cls.__name__} has no rule")
+        if not isinstance(getattr(cls, "rule", None), Rule):
+            raise ConfigError(f"detector {cls.__name__}: rule is not a Rule")
+        watches = cls.watches
+        if watches is not None and not (
+            isinstance(watches, frozenset) and all(isinstance(resource, str) for resource in watches)
+        ):
+            raise ConfigError(f"detector {cls.__name__}: watches is not a frozenset of resource names")
+
+    @abc.abstractmethod
+    def inspect(self, event: Event, /) -> Iterable[Finding]:
+        """Yield a finding for everything to report about this event."""
+
+    @final
+    def finding(
+        self,
+        event: Event,
+        summary: str,
+        /,
+        *evidence: Evidence,
+        severity: Severity | None = None,
+        related: tuple[EventRef, ...] = (),
+        caveats: tuple[str, ...] = (),
+    ) -> Finding:
+        """Make a finding about an event.
+
+        Arguments:
+            event: the request it is about.
+            summary: one sentence: who did what to whom.
+            evidence: the facts it rests on.
+            severity: where it differs from the rule's.
+            related: other requests that belong to it.
+            caveats: what the audit level or the log's wrapper hid.
+
+        """
+        return Finding(
+            rule=self.rule,
+            severity=self.rule.severity if severity is None else severity,
+            summary=summary,
+            event=EventRef.of(event),
+            evidence=evidence,
+            related=tuple(related),
+            caveats=tuple(caveats),
+        )

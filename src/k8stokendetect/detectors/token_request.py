@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""token-request: a service account token was issued through the TokenRequest API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.detectors.base import Detector
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, TokenRequestSpec
+from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.identity import ISSUED_CREDENTIAL_ID
+
+EXTENDED_EXPIRATION = 3607
+"""A pod-bound request of this many seconds gets a token valid for up to a year (pkg/serviceaccount/claims.go:39)."""
+
+
+class TokenRequest(Detector):
+    """A token was really issued: the answer was 2xx or carries the credential id. One finding for each request."""
+
+    rule = Rule(
+        "token-request",
+        "TokenRequest API token creation by a non-system account",
+        Severity.MEDIUM,
+        description=(
+            "Somebody who is no system component minted a service account token. With it he acts as that service "
+            "account, in the cluster or, through IRSA or workload identity, in the cloud; no file is read."
+        ),
+        techniques=("T1552.007",),
+        tactics=("credential-access",),
+        references=(
+            "https://attack.mitre.org/techniques/T1552/007/",
+            "https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/",
+            "https://kubernetes.io/docs/concepts/security/rbac-good-practices/#token-request",
+        ),
+        false_positives=(
+            "operators that log in elsewhere as a service account (External Secrets, Vault, cert-manager, Flux): switch "
+            "on their exclusion by name",
+            "people and pipelines that run `kubectl create token`",
+        ),
+        blind_spots=(
+            "a stolen node credential, used with a kubelet's user agent for a service account of that node's own pods",
+            "a request so large that the API server's truncation drops its event",
+            "tokens read from a pod's file system or a Secret",
+        ),
+        response=(
+            "Ask the caller whether this was meant. If not: delete the pod or Secret the token is bound to, or "
+            "delete and recreate the service account: either ends its tokens within seconds. Take away the right to "
+            "create serviceaccounts/token and search the log for the credential id to see what the token did."
+        ),
+    )
+    watches = frozenset({TOKEN_SUBRESOURCE})
+
+    def inspect(self, event: Event, /) -> Iterator[Finding]:
+        """Report an issued token; whether anybody may be excused is the exclusions' business."""
+        if not event.mints_token:
+            return
+        target = event.service_account
+        spec = event.token_request
+        yield self.finding(
+            event,
+            f"{who(event)} minted a token for {target or 'an unnamed service account'}{origin_of(event)}"
+            + (f": {_terms(spec)}" if spec else ""),
+            *caller_evidence(event),
+            *_token_evidence(event, spec),
+            caveats=(*unseen_body(event), *_extended(spec)),
+        )
+
+
+def _terms(spec: TokenRequestSpec) -> str:
+    """Say lifetime, audience and binding in words."""
+    seconds = spec.expiration_seconds
+    bound = spec.bound_object_ref
+    return ", ".join(
+        (
+            f"asked for {seconds} s" if seconds is not None else "lifetime not given",
+            f"audience {', '.join(spec.audiences)}" if spec.audiences else "the API server's audience",
+            f"bound to {bound.kind} {bound.name}" if bound else "not bound",
+        )
+    )
+
+
+def _token_evidence(event: Event, spec: TokenRequestSpec | None) -> Iterator[Evidence]:
+    for key in ISSUED_CREDENTIAL_ID:
+        if key in event.annotations:
+            yield Evidence(f"annotations['{key}']", event.annotations[key], "the id of the token: its later uses carry it")
+    if event.code is not None:
+        yield Evidence("responseStatus.code", event.code, "the API server answered with a token")
+    if spec and spec.expiration_seconds is not None:
+        yield Evidence("requestObject.spec.expirationSeconds", spec.expiration_seconds, "lifetime asked for, in seconds")
+    if spec and spec.audiences:
+        yield Evidence("requestObject.spec.audiences", spec.audiences, "audience: who accepts the token")
+    if spec and spec.bound_object_ref:
+        yield Evidence("requestObject.spec.boundObjectRef", spec.bound_object_ref, "the token ends with this object")
+    if event.token_grant and event.token_grant.expiration_timestamp:
+        yield Evidence(
+            "responseObject.status.expirationTimestamp", event.token_grant.expiration_timestamp, "granted until"
+        )
+
+
+def _extended(spec: TokenRequestSpec | None) -> Iterator[str]:
+    if spec and spec.bound_object_ref and spec.bound_object_ref.kind == "Pod":
+        if spec.expiration_seconds == EXTENDED_EXPIRATION:
+            yield "a pod-bound request of 3607 s for the API server's audience is valid for up to a year, not the hour shown"

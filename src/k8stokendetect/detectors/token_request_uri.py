@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""token-request-uri: the URI of a TokenRequest aims at a service account outside Kubernetes' own, or is odd."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from k8stokendetect.detectors._wording import caller_evidence, who
+from k8stokendetect.detectors.base import Detector
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.identity import ServiceAccount, token_uri_oddities
+
+STANDARD_NAMESPACES: Final = frozenset({"default", "kube-node-lease", "kube-public", "kube-system"})
+"""The initial namespaces (https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/)."""
+
+STANDARD_SERVICE_ACCOUNTS: Final = frozenset(
+    """
+    default attachdetach-controller bootstrap-signer certificate-controller clusterrole-aggregation-controller
+    cronjob-controller daemon-set-controller deployment-controller device-taint-eviction-controller
+    disruption-controller endpoint-controller endpointslice-controller endpointslicemirroring-controller
+    ephemeral-volume-controller expand-controller generic-garbage-collector horizontal-pod-autoscaler job-controller
+    legacy-service-account-token-cleaner namespace-controller node-controller persistent-volume-binder
+    pod-garbage-collector pv-protection-controller pvc-protection-controller replicaset-controller
+    replication-controller resource-claim-controller resourcequota-controller root-ca-cert-publisher route-controller
+    selinux-warning-controller service-account-controller service-ca-cert-publisher service-cidrs-controller
+    service-controller statefulset-controller storage-version-garbage-collector token-cleaner
+    ttl-after-finished-controller ttl-controller validatingadmissionpolicy-status-controller
+    volumeattributesclass-protection-controller
+    """.split()
+)
+"""Those that Kubernetes creates: `default`, and the controllers' (bootstrappolicy/controller_policy.go, measured)."""
+
+
+class TokenRequestURI(Detector):
+    """Any answered call to the subresource, also a refused one: low for its target, medium for an odd URI.
+
+    Arguments:
+        standard_namespaces: namespaces that are nothing special as a target.
+        standard_service_accounts: names that are nothing special there; a target is standard when both are.
+
+    """
+
+    rule = Rule(
+        "token-request-uri",
+        "TokenRequest API request URI analysis",
+        Severity.LOW,
+        description=(
+            "A call to serviceaccounts/token aims outside Kubernetes' own namespaces and service accounts, or its raw "
+            "URI is not what any honest client writes: percent-encoded letters, trailing slashes, another API prefix, "
+            "dryRun (which mints a working token), unknown or padded query parameters. Those blind rules that match on "
+            "the URI's text."
+        ),
+        techniques=("T1552.007",),
+        tactics=("credential-access",),
+        references=(
+            "https://attack.mitre.org/techniques/T1552/007/",
+            "https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/",
+        ),
+        false_positives=("every legitimate mint outside kube-system, which is why it is low",),
+        blind_spots=(
+            "absolute-form requests and `kubectl --raw` paths: the API server or kubectl normalises them before logging",
+            "sources that do not log the URI, such as GKE: there only the target is looked at",
+        ),
+        response=(
+            "Low: use it to see who touches which service account. Medium: somebody tries to slip past rules; look at "
+            "everything this caller did, and at token-request for what he got."
+        ),
+    )
+    watches = frozenset({TOKEN_SUBRESOURCE})
+
+    def __init__(
+        self,
+        *,
+        standard_namespaces: Collection[str] = STANDARD_NAMESPACES,
+        standard_service_accounts: Collection[str] = STANDARD_SERVICE_ACCOUNTS,
+    ) -> None:
+        self.standard_namespaces = frozenset(standard_namespaces)
+        self.standard_service_accounts = frozenset(standard_service_accounts)
+
+    def inspect(self, event: Event, /) -> Iterator[Finding]:
+        """Decode the URI as the API server does and compare it with what the API server took it to mean."""
+        ref = event.object_ref
+        if ref is None or event.resource != TOKEN_SUBRESOURCE or not event.answered:
+            return
+        oddities = token_uri_oddities(event.request_uri, ref.namespace, ref.name) if event.request_uri else ()
+        target = event.service_account
+        if not oddities and target is not None and self._is_standard(target):
+            return
+        aim = f"the token subresource of {target or 'an unnamed service account'}"
+        how = f" through an odd URI: {', '.join(oddities)}" if oddities else ""
+        evidence = [*caller_evidence(event)]
+        if event.request_uri:
+            evidence.append(Evidence("requestURI", event.request_uri, "the raw URI"))
+        if event.code is not None:
+            evidence.append(Evidence("responseStatus.code", event.code, "how the API server answered"))
+        yield self.finding(
+            event,
+            f"{who(event)} called {aim}{how}",
+            *evidence,
+            severity=Severity.MEDIUM if oddities else None,
+            caveats=() if event.request_uri else ("the URI was not logged",),
+        )
+
+    def _is_standard(self, target: ServiceAccount) -> bool:
+        return target.namespace in self.standard_namespaces and target.name in self.standard_service_accounts

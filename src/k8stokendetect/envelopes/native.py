@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The API server's own formats: Event, EventList (webhook bodies, whose items have no kind), arrays of either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_GROUP = "audit.k8s.io/"
+
+
+def recognises(record: Any, /) -> bool:
+    """Tell whether this is an audit Event, an EventList, or an array.
+
+    Items of a webhook's EventList carry neither kind nor apiVersion: those are told by auditID and stage.
+    """
+    if isinstance(record, list):
+        return True
+    if not isinstance(record, Mapping):
+        return False
+    kind, version = record.get("kind"), record.get("apiVersion")
+    if kind is None and version is None:
+        return "auditID" in record
+    return kind in {"Event", "EventList"} and isinstance(version, str) and version.startswith(_GROUP)
+
+
+def events(record: Any, /) -> Iterator[tuple[str, Any]]:
+    """Yield what is in it with its place; an Event yields itself."""
+    if isinstance(record, list):
+        items = record
+    elif record.get("kind") != "EventList":
+        yield "", record
+        return
+    else:
+        items = record.get("items")
+        items = items if isinstance(items, list) else [items]
+    for index, item in enumerate(items):
+        yield f"[{index}]", item

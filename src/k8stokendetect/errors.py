@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong, and whom to tell: the exception tree and the `on_error` protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+
+class K8sTokenDetectError(Exception):
+    """Anything this library reports as an error."""
+
+
+class ReadError(K8sTokenDetectError):
+    """A record could not become an Event, or a source could not be read.
+
+    Arguments:
+        reason: what is wrong, in words; never a value from the record, which may hold a live token.
+        origin: the file and line, such as `audit.log:12`; None when the record came from memory.
+        path: where in the record, as a JSON path such as `$.user.groups`; None for the whole record.
+
+    """
+
+    def __init__(self, reason: str, origin: str | None = None, path: str | None = None) -> None:
+        super().__init__(reason, origin, path)
+        self.reason = reason
+        self.origin = origin
+        self.path = path
+
+    def __str__(self) -> str:
+        where = f"{self.origin}: " if self.origin else ""
+        return f"{where}{self.reason}" + (f" @ {self.path}" if self.path else "")
+
+
+class DetectorError(K8sTokenDetectError):
+    """A detector raised on an event; the other detectors still saw that event.
+
+    Arguments:
+        rule_id: the rule of the detector that raised.
+        reason: the kind of exception and its message.
+        origin: where the event came from, such as `audit.log:12`.
+
+    """
+
+    def __init__(self, rule_id: str, reason: str, origin: str | None = None) -> None:
+        super().__init__(rule_id, reason, origin)
+        self.rule_id = rule_id
+        self.reason = reason
+        self.origin = origin
+
+    def __str__(self) -> str:
+        where = f"{self.origin}: " if self.origin else ""
+        return f"{where}detector {self.rule_id} failed: {self.reason}"
+
+
+class ConfigError(K8sTokenDetectError):
+    """An argument, a rule, an exclusion or a configuration file is wrong; says which and why."""
+
+
+OnError: TypeAlias = Callable[[K8sTokenDetectError], object]
+"""Called with every record or detector error; `raise_error` stops, `list.append` collects."""
+
+
+def raise_error(error: K8sTokenDetectError, /) -> None:
+    """Raise the error: the default `on_error`, so that nothing is lost unnoticed."""
+    raise error

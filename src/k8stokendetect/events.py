@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The typed audit event: every field of `audit.k8s.io/v1` Event, and a small vocabulary for detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal, TypeAlias, get_args
+
+import attrs
+
+from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, ServiceAccount
+
+JsonValue: TypeAlias = Any
+"""A JSON value: None, bool, int, float, str, list or dict of such."""
+
+Platform: TypeAlias = Literal["kubernetes", "eks", "aks", "gke", "openshift"]
+"""Where a record comes from; it decides which provider's exclusions apply."""
+
+PLATFORMS: tuple[Platform, ...] = get_args(Platform)
+
+TOKEN_SUBRESOURCE = "serviceaccounts/token"  # noqa: S105 - RBAC notation, no secret
+
+
+@attrs.frozen
+class User:
+    """Who called, as the authenticator said: `authentication.k8s.io/v1` UserInfo."""
+
+    username: str = ""
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class ObjectRef:
+    """What the request was about, as the API server parsed its path; a client cannot forge it."""
+
+    resource: str = ""
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+    api_group: str = ""
+    api_version: str = ""
+    resource_version: str = ""
+    subresource: str = ""
+
+
+@attrs.frozen
+class ResponseStatus:
+    """How the API server answered: `metav1.Status`, of which a success carries the code only."""
+
+    code: int | None = None
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    details: Mapping[str, JsonValue] | None = None
+    metadata: Mapping[str, JsonValue] | None = None
+
+
+@attrs.frozen
+class AuthenticationMetadata:
+    """How the caller was authenticated, from Kubernetes 1.36."""
+
+    impersonation_constraint: str = ""
+
+
+@attrs.frozen
+class BoundObjectRef:
+    """The object whose deletion ends the token: a Pod, a Secret or a Node."""
+
+    kind: str = ""
+    api_version: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+@attrs.frozen
+class TokenRequestSpec:
+    """What a TokenRequest asked for or was given: `authentication.k8s.io/v1` TokenRequestSpec.
+
+    `expiration_seconds` is already defaulted (3600) when it is logged, so an explicit hour and the default look alike.
+    """
+
+    audiences: tuple[str, ...] = ()
+    expiration_seconds: int | None = None
+    bound_object_ref: BoundObjectRef | None = None
+
+
+@attrs.frozen
+class TokenGrant:
+    """What the API server granted, where `responseObject` was logged: it may cap what was asked."""
+
+    spec: TokenRequestSpec | None = None
+    expiration_timestamp: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """One record of a Kubernetes audit log.
+
+    Fields carry the names of the Go type in snake_case; what was not logged is None or empty, never invented.
+    Source: k8s.io/apiserver pkg/apis/audit/v1/types.go:72-150.
+    """
+
+    audit_id: str
+    verb: str
+    api_version: str = ""
+    level: str = ""
+    stage: str = ""
+    request_uri: str = ""
+    user: User = attrs.field(factory=User)
+    impersonated_user: User | None = None
+    authentication_metadata: AuthenticationMetadata | None = None
+    source_ips: tuple[str, ...] = ()
+    user_agent: str = ""
+    object_ref: ObjectRef | None = None
+    response_status: ResponseStatus | None = None
+    request_object: JsonValue = None
+    response_object: JsonValue = None
+    request_received_timestamp: datetime | None = None
+    stage_timestamp: datetime | None = None
+    annotations: Mapping[str, str] = attrs.field(factory=dict)
+
+    token_request: TokenRequestSpec | None = None
+    """What was asked for, from `requestObject`; None where the level did not log it."""
+    token_grant: TokenGrant | None = None
+    """What was granted, from `responseObject`; None where the level did not log it."""
+    carried_token: bool = False
+    """A usable token stood in the record and was removed before this Event was made."""
+    platform: Platform | None = None
+    """Where the record comes from; None when nobody said."""
+    origin: str | None = None
+    """File and line, such as `audit.log:12`."""
+
+    @property
+    def resource(self) -> str:
+        """The resource in RBAC notation: `pods`, `pods/exec`, `serviceaccounts/token`; empty without objectRef."""
+        ref = self.object_ref
+        if ref is None:
+            return ""
+        return f"{ref.resource}/{ref.subresource}" if ref.subresource else ref.resource
+
+    def does(self, verb: str, resource: str, /) -> bool:
+        """Tell whether the request has this verb on this resource (RBAC notation), in whatever API group."""
+        return self.verb == verb and self.resource == resource
+
+    @property
+    def code(self) -> int | None:
+        """The HTTP status code of the answer; None before the answer, or where it was not logged."""
+        return self.response_status.code if self.response_status else None
+
+    @property
+    def answered(self) -> bool:
+        """The API server answered: any stage but RequestReceived, which has neither status nor annotations."""
+        return self.stage != "RequestReceived"
+
+    @property
+    def succeeded(self) -> bool:
+        """The answer was 2xx. The authorization decision is no sign of success: it is `allow` on 404, too."""
+        return self.answered and self.code is not None and 200 <= self.code < 300  # noqa: PLR2004 - HTTP 2xx
+
+    @property
+    def denied(self) -> bool:
+        """The answer was 401 (logged at stage ResponseStarted only) or 403."""
+        return self.answered and self.code in {401, 403}
+
+    @property
+    def minted_credential(self) -> str | None:
+        """The id of the token that this request issued, `JTI=<uuid>`, from Kubernetes 1.30; None when unknown."""
+        for key in ISSUED_CREDENTIAL_ID:
+            if key in self.annotations:
+                return self.annotations[key]
+        if self.does("create", TOKEN_SUBRESOURCE):  # 1.29 with the alpha gate wrote the mint's id under this key
+            return self.annotations.get(CREDENTIAL_ID)
+        return None
+
+    @property
+    def mints_token(self) -> bool:
+        """A service account token was really issued: the annotation says so, or the answer to the request was 2xx."""
+        return self.answered and (
+            self.minted_credential is not None or (self.does("create", TOKEN_SUBRESOURCE) and self.succeeded)
+        )
+
+    @property
+    def used_credential(self) -> str | None:
+        """The id of the credential this request was made with: `JTI=…` or `X509SHA256=…`; None when not logged.
+
+        Only ever from `user.extra`: whatever stands in `impersonatedUser.extra` was chosen by the caller.
+        """
+        return next(iter(self.user.extra.get(CREDENTIAL_ID, ())), None)
+
+    @property
+    def actor(self) -> User:
+        """Who really called, also when impersonating."""
+        return self.user
+
+    @property
+    def assumed(self) -> User | None:
+        """Whom the actor impersonated; None when nobody, or when the impersonation was refused."""
+        return self.impersonated_user
+
+    @property
+    def service_account(self) -> ServiceAccount | None:
+        """The service account the request is about; None for other resources or where the name was not logged."""
+        ref = self.object_ref
+        if ref is None or ref.resource != "serviceaccounts" or not (ref.namespace and ref.name):
+            return None
+        return ServiceAccount(ref.namespace, ref.name)
+
+    @property
+    def peer_ip(self) -> str | None:
+        """The peer that the API server saw: the last of sourceIPs, the only one a client cannot choose."""
+        return self.source_ips[-1] if self.source_ips else None
+
+    @property
+    def time(self) -> datetime | None:
+        """When the request reached the API server; the stage's time where that was not logged."""
+        return self.request_received_timestamp or self.stage_timestamp

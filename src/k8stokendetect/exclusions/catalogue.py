@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every exclusion that ships, on or off, and how to find one by name."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Final
+
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.exclusions import addons, aks, eks, gke, kubernetes, openshift
+from k8stokendetect.exclusions.base import Exclusion
+
+DEFAULT_EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
+    *kubernetes.EXCLUSIONS,
+    *eks.EXCLUSIONS,
+    *aks.EXCLUSIONS,
+    *gke.EXCLUSIONS,
+    *openshift.EXCLUSIONS,
+)
+"""What `detect` sets aside unless told otherwise; the providers' entries apply on their own platform only."""
+
+OPTIONAL_EXCLUSIONS: Final[tuple[Exclusion, ...]] = addons.EXCLUSIONS
+"""Operators and other software: off, each one name to switch on."""
+
+
+def find_exclusion(name: str, /) -> Exclusion:
+    """Return the exclusion of that id; raises ConfigError, with the nearest names, for an unknown one."""
+    known = {exclusion.id: exclusion for exclusion in DEFAULT_EXCLUSIONS + OPTIONAL_EXCLUSIONS}
+    if name not in known:
+        raise ConfigError(f"unknown exclusion {name!r}{did_you_mean(name, known)}")
+    return known[name]
+
+
+def did_you_mean(name: str, known: object, /) -> str:
+    """Return `; did you mean …?` or the list of what is known."""
+    names = sorted(str(item) for item in known)  # type: ignore[attr-defined]  # any iterable of names
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; known: {', '.join(names)}"

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who mints by design on Amazon EKS, beside the upstream components. Data only.
+
+No public log shows any other `eks:*` identity minting a token, so there is no entry for them: `eks:addon-manager` is
+bound to cluster-admin, and whoever can edit the aws-auth ConfigMap can call an IAM role `eks:whatever`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from k8stokendetect.exclusions.base import AUTHENTICATED, Actor, Exclusion, Provenance
+from k8stokendetect.exclusions.kubernetes import CHECKED, CLIENT_BUILDER, CLOUD_CONTROLLERS, CONTROLLER_TOKEN, MINTING
+
+IAM_KEYS: Final = ("accessKeyId", "arn", "canonicalArn", "principalId", "sessionName")
+"""What EKS writes into `user.extra` of an IAM principal of your own account (aws-iam-authenticator)."""
+
+CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
+    id="eks-cloud-controller-manager",
+    rules=MINTING,
+    actor=Actor(
+        username="eks:cloud-controller-manager",
+        groups=(AUTHENTICATED,),
+        only_groups=True,
+        without_extra=IAM_KEYS,
+    ),
+    namespaces=("kube-system",),
+    names=CLOUD_CONTROLLERS,
+    token=CONTROLLER_TOKEN,
+    platforms=frozenset({"eks"}),
+    because="EKS runs the AWS cloud controller manager, which mints for its controllers such as tagging-controller.",
+    hides="Whoever holds this identity of AWS's own control plane can mint hour-long tokens for the cloud controllers.",
+    provenance=(
+        CLIENT_BUILDER,
+        Provenance(
+            source="kubernetes/cloud-provider-aws charts/aws-cloud-controller-manager/values.yaml:98",
+            checked=CHECKED,
+            note="plausible: the name and the controllers' accounts were seen on EKS, a mint of theirs was not",
+        ),
+        Provenance(
+            source="https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html",
+            checked=CHECKED,
+            note="access entries may not use the prefix eks:, the aws-auth ConfigMap may; such users carry IAM keys",
+        ),
+    ),
+)
+
+EXCLUSIONS: Final = (CLOUD_CONTROLLER_MANAGER,)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who mints by design on Google GKE, whose Cloud Logging records carry no groups. Data only.
+
+These are weaker than the upstream entries, and say so: without groups there is the name, the client, the target and
+the platform. They apply to records that carry no group at all; where groups are logged, the upstream entries decide.
+That GKE logs TokenRequests of system components at all is not certain: no public record of one was found.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from k8stokendetect.exclusions.base import Actor, Exclusion, Provenance, TokenShape
+from k8stokendetect.exclusions.kubernetes import CHECKED, CLIENT_BUILDER, CONTROLLER_TOKEN, MINTING
+
+NO_GROUPS: Final = (
+    "Cloud Logging's AuditLog has only principalEmail; on GKE that is a Google identity or a `system:` name of Google's "
+    "own or of a signed certificate, and nobody can register an e-mail address that begins with `system:`"
+)
+
+KUBELET: Final = Exclusion(
+    id="gke-kubelet",
+    rules=MINTING,
+    actor=Actor(username="system:node:*", user_agents=("kubelet/",), reason="", groups_not_logged=NO_GROUPS),
+    namespaces=("*",),
+    token=TokenShape(bound_kind="Pod"),
+    if_unseen="exclude",
+    platforms=frozenset({"gke"}),
+    because="A kubelet mints the tokens of its pods.",
+    hides=(
+        "Whoever gets a certificate signed for a user named system:node:… without group system:nodes is bound by no "
+        "node restriction, and cannot be told from a kubelet here but by the authorization reason, where it is logged."
+    ),
+    provenance=(
+        Provenance(source="kubernetes v1.36.2 pkg/kubelet/token/token_manager.go:71", checked=CHECKED),
+        Provenance(
+            source="elastic/detection-rules, rule 5d505bed (GKE)", checked=CHECKED, note="excludes the name; a rule, no log"
+        ),
+    ),
+)
+
+CONTROLLER_MANAGERS: Final = Exclusion(
+    id="gke-controller-managers",
+    rules=MINTING,
+    actor=Actor(
+        username=("system:kube-controller-manager", "system:cloud-controller-manager"),
+        groups_not_logged=NO_GROUPS,
+    ),
+    namespaces=("kube-system",),
+    token=CONTROLLER_TOKEN,
+    if_unseen="exclude",
+    platforms=frozenset({"gke"}),
+    because="GKE's controller managers mint for their own controllers in kube-system.",
+    hides="Whoever gets a certificate signed for one of these names can mint for every service account of kube-system.",
+    provenance=(
+        CLIENT_BUILDER,
+        Provenance(
+            source="kubernetes v1.36.2 cluster/gce/gci/configure-helper.sh:834,837",
+            checked=CHECKED,
+            note="the names on GCE; plausible on GKE",
+        ),
+    ),
+)
+
+EXCLUSIONS: Final = (KUBELET, CONTROLLER_MANAGERS)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a detector says: Severity, Rule, Evidence, EventRef and Finding, all frozen values."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from typing import Self
+
+import attrs
+
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.events import Event, JsonValue
+
+
+class Severity(enum.IntEnum):
+    """How urgent a finding is; ordered, and printed in lower case."""
+
+    INFORMATIONAL = 1
+    LOW = 2
+    MEDIUM = 3
+    HIGH = 4
+    CRITICAL = 5
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    @classmethod
+    def of(cls, name: str, /) -> Self:
+        """Return the severity of that name, in any case; raises ConfigError for an unknown one."""
+        try:
+            return cls[name.upper()]
+        except KeyError:
+            known = ", ".join(str(severity) for severity in cls)
+            raise ConfigError(f"unknown severity {name!r}; known: {known}") from None
+
+
+_RULE_ID = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
+_TECHNIQUE = re.compile(r"T\d{4}(?:\.\d{3})?")
+
+
+def _check_rule_id(_: Rule, __: attrs.Attribute[str], value: str) -> None:
+    if not isinstance(value, str) or not _RULE_ID.fullmatch(value):
+        raise ConfigError(f"rule id {value!r} is not lower-case words joined by '-' or '.'")
+
+
+def _check_text(rule: Rule, attribute: attrs.Attribute[str], value: str) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"rule {rule.id}: {attribute.name} is empty")
+
+
+def _check_severity(rule: Rule, _: attrs.Attribute[Severity], value: Severity) -> None:
+    if not isinstance(value, Severity):
+        raise ConfigError(f"rule {rule.id}: severity {value!r} is not a Severity")
+
+
+def _check_techniques(rule: Rule, _: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
+    for technique in value:
+        if not _TECHNIQUE.fullmatch(technique):
+            raise ConfigError(f"rule {rule.id}: {technique!r} is not an ATT&CK technique id such as T1552.007")
+
+
+@attrs.frozen
+class Rule:
+    """What a detector looks for, for people and for the SIEM.
+
+    Arguments:
+        id: lower-case words joined by `-` or `.`; it never changes once released.
+        title: one line.
+        severity: the usual one; a finding may say otherwise.
+        description: what it finds and why that matters.
+        techniques: MITRE ATT&CK technique ids.
+        tactics: MITRE ATT&CK tactics, such as `credential-access`.
+        references: where to read on.
+        false_positives: who triggers it without bad intent.
+        blind_spots: what it cannot see.
+        response: what to do when it fires.
+
+    Raises:
+        ConfigError: when a value is malformed.
+
+    """
+
+    id: str = attrs.field(validator=_check_rule_id)
+    title: str = attrs.field(validator=_check_text)
+    severity: Severity = attrs.field(validator=_check_severity)
+    description: str = ""
+    techniques: tuple[str, ...] = attrs.field(default=(), validator=_check_techniques)
+    tactics: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    false_positives: tuple[str, ...] = ()
+    blind_spots: tuple[str, ...] = ()
+    response: str = ""
+
+
+@attrs.frozen
+class Evidence:
+    """One observed fact.
+
+    Arguments:
+        path: where it stands in the audit event, such as `user.username` or `annotations['KEY']`.
+        value: what stands there.
+        why: what it means here.
+
+    """
+
+    path: str
+    value: JsonValue
+    why: str
+
+
+@attrs.frozen(kw_only=True)
+class EventRef:
+    """Enough of an audit event to find it again and to join on."""
+
+    audit_id: str
+    stage: str = ""
+    time: datetime | None = None
+    user: str = ""
+    impersonating: str | None = None
+    source_ips: tuple[str, ...] = ()
+    user_agent: str = ""
+    target: str | None = None
+    minted_credential: str | None = None
+    used_credential: str | None = None
+    origin: str | None = None
+
+    @classmethod
+    def of(cls, event: Event, /) -> Self:
+        """Refer to this event."""
+        return cls(
+            audit_id=event.audit_id,
+            stage=event.stage,
+            time=event.time,
+            user=event.user.username,
+            impersonating=event.impersonated_user.username if event.impersonated_user else None,
+            source_ips=event.source_ips,
+            user_agent=event.user_agent,
+            target=_target(event),
+            minted_credential=event.minted_credential,
+            used_credential=event.used_credential,
+            origin=event.origin,
+        )
+
+
+def _target(event: Event) -> str | None:
+    """Name what the request was about: `prod/payments-sa` for a service account, `pods prod/web-1` otherwise."""
+    if event.service_account:
+        return str(event.service_account)
+    ref = event.object_ref
+    if ref is None:
+        return None
+    name = "/".join(part for part in (ref.namespace, ref.name) if part)
+    return f"{event.resource} {name}".strip()
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """One thing that a detector reports about one request; it explains itself and never holds a token.
+
+    Arguments:
+        rule: what was looked for.
+        severity: how urgent this one is.
+        summary: one sentence: who did what to whom.
+        event: the request.
+        evidence: the facts it rests on.
+        related: other requests that belong to it.
+        caveats: what the audit level or the log's wrapper hid.
+        excluded_by: the id of the exclusion that set it aside; None for a reported finding.
+
+    """
+
+    rule: Rule
+    severity: Severity
+    summary: str
+    event: EventRef
+    evidence: tuple[Evidence, ...] = ()
+    related: tuple[EventRef, ...] = ()
+    caveats: tuple[str, ...] = ()
+    excluded_by: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same request and rule, wherever the record was read from.
+
+        It rests on what a client cannot choose (the time the API server received the request, the authenticated
+        user, the target, the issued credential) beside the auditID, which a client can.
+        """
+        event = self.event
+        parts = [
+            self.rule.id,
+            event.audit_id,
+            event.time.astimezone(UTC).isoformat() if event.time else None,
+            event.user,
+            event.impersonating,
+            event.target,
+            event.minted_credential,
+            self.summary,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

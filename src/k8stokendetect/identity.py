@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parsing of Kubernetes' own strings: service account names, node names, credential ids, request paths."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Self
+from urllib.parse import parse_qsl, unquote
+
+import attrs
+
+SERVICE_ACCOUNT_PREFIX: Final = "system:serviceaccount:"
+SERVICE_ACCOUNTS_GROUP: Final = "system:serviceaccounts"
+NODE_PREFIX: Final = "system:node:"
+NODES_GROUP: Final = "system:nodes"
+
+CREDENTIAL_ID: Final = "authentication.kubernetes.io/credential-id"
+"""Key in `user.extra` of every request made with a token (1.30) or certificate (1.32) that has an id."""
+
+POD_NAME: Final = "authentication.kubernetes.io/pod-name"
+"""Key in `user.extra` of a request made with a token that is bound to a pod."""
+
+ISSUED_CREDENTIAL_ID: Final = (
+    "authentication.kubernetes.io/issued-credential-id",
+    "authentication.k8s.io/issued-credential-id",
+)
+"""Annotation keys that name the token just issued.
+
+The first is what 1.30 and later write (k8s.io/apiserver pkg/authentication/serviceaccount/util.go); the second is
+KEP-4193's. 1.29 with the alpha gate wrote CREDENTIAL_ID (kubernetes#123098).
+"""
+
+
+@attrs.frozen
+class ServiceAccount:
+    """A service account by namespace and name; `str()` gives `namespace/name`."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def of_username(cls, username: str, /) -> Self | None:
+        """Parse `system:serviceaccount:NAMESPACE:NAME`; None for any other user name.
+
+        Source: k8s.io/apiserver pkg/authentication/serviceaccount/util.go, SplitUsername.
+        """
+        if not username.startswith(SERVICE_ACCOUNT_PREFIX):
+            return None
+        namespace, colon, name = username.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
+        return cls(namespace, name) if colon and namespace and name and ":" not in name else None
+
+    @property
+    def groups(self) -> tuple[str, str]:
+        """The groups that the API server gives every token of this service account."""
+        return (SERVICE_ACCOUNTS_GROUP, f"{SERVICE_ACCOUNTS_GROUP}:{self.namespace}")
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def node_name(username: str, /) -> str | None:
+    """Return the node of `system:node:NAME`, or None.
+
+    The name alone proves nothing: a node is whoever also has the group `system:nodes`
+    (kubernetes v1.36.2 pkg/auth/nodeidentifier/default.go:37-64).
+    """
+    return username.removeprefix(NODE_PREFIX) or None if username.startswith(NODE_PREFIX) else None
+
+
+def credential_kind(credential_id: str | None, /) -> str | None:
+    """Return what kind of credential an id names: `JTI` (a token) or `X509SHA256` (a certificate).
+
+    Source: k8s.io/apiserver pkg/authentication/serviceaccount/util.go and request/x509/x509.go:286.
+    """
+    return credential_id.partition("=")[0] if credential_id and "=" in credential_id else None
+
+
+KNOWN_QUERY_PARAMETERS: Final = frozenset({"dryRun", "fieldManager", "fieldValidation", "pretty", "timeout"})
+"""Query parameters that the API server reads on a create.
+
+metav1.CreateOptions; `pretty` from apiserver pkg/endpoints/handlers/negotiation/negotiate.go; `timeout` from
+pkg/endpoints/filters/request_deadline.go. It ignores every other one and mints all the same.
+"""
+
+LONGEST_PLAIN_VALUE: Final = 128
+"""No known parameter needs a longer value: `fieldManager` may have 128 bytes (apimachinery meta/v1/validation)."""
+
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
+_TOKEN_PATH = re.compile(r"(/.*?)/namespaces/([^/]*)/serviceaccounts/([^/]*)/token", re.DOTALL)
+
+
+def token_uri_oddities(uri: str, namespace: str, name: str, /) -> tuple[str, ...]:
+    """Say what is unusual about the raw request URI of a call to `serviceaccounts/token`.
+
+    The clients that mint by design write `/api/v1/namespaces/NS/serviceaccounts/NAME/token` and nothing else;
+    the API server also accepts trailing slashes, percent-encoded letters, any query string, and logs them raw.
+
+    Arguments:
+        uri: `requestURI` as logged.
+        namespace: `objectRef.namespace`, what the API server took the path to mean.
+        name: `objectRef.name`.
+
+    Returns:
+        Short phrases, one for each oddity; empty for a canonical URI.
+
+    """
+    path, question_mark, query = uri.partition("?")
+    return (*_path_oddities(path, namespace, name), *_query_oddities(query, asked=bool(question_mark)))
+
+
+def _path_oddities(path: str, namespace: str, name: str) -> list[str]:
+    found = []
+    escaped = [chr(int(code, 16)) for code in _ESCAPE.findall(path)]
+    if "/" in escaped:
+        found.append("percent-encoded slash")
+    if any(_UNRESERVED.match(char) for char in escaped):
+        found.append("percent-encoded letters")
+    decoded = unquote(path)
+    if decoded.endswith("/"):
+        found.append("trailing slash")
+        decoded = decoded.rstrip("/")
+    if decoded == f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token":
+        return found
+    match = _TOKEN_PATH.fullmatch(decoded)
+    if match and match.group(2, 3) == (namespace, name):
+        return [*found, "API prefix other than /api/v1"]
+    return [*found, "does not decode to the objectRef"]
+
+
+def _query_oddities(query: str, *, asked: bool) -> list[str]:
+    if not query:
+        return ["empty query"] if asked else []
+    found = []
+    parameters = parse_qsl(query, keep_blank_values=True)
+    names = [name for name, _ in parameters]
+    if "dryRun" in names:
+        found.append("dryRun (it mints a working token all the same)")
+    if not KNOWN_QUERY_PARAMETERS.issuperset(names):
+        found.append("unknown query parameter")
+    if any("%" in field.partition("=")[0] for field in query.split("&")):
+        found.append("percent-encoded parameter name")
+    if len(names) < query.count("&") + 1 or len(names) > len(set(names)):
+        found.append("empty or repeated query parameters")
+    if any(len(value) > LONGEST_PLAIN_VALUE for parameter in parameters for value in parameter):
+        found.append("query padded with a long value")
+    return found

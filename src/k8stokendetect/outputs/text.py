@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person reads at a terminal: plain text in which no field can steer the terminal."""
+
+from __future__ import annotations
+
+from k8stokendetect._structure import finding_to_mapping
+from k8stokendetect.findings import Finding
+
+LONGEST_VALUE = 200
+"""A value is cut after this many characters; the JSON form has it whole."""
+
+
+def neutral(text: str, /) -> str:
+    r"""Return the text with every character that is not printable as a backslash escape: ESC becomes `\x1b`.
+
+    A failed request's name may hold newlines, escape codes and NUL; a user agent may turn the direction of writing.
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def to_text(finding: Finding, /) -> str:
+    """Return a finding as some lines of text, without the last line end."""
+    event = finding.event
+    when = event.time.strftime("%Y-%m-%d %H:%M:%SZ") if event.time else "at an unknown time"
+    head = [str(finding.severity).upper(), finding.rule.id, when, event.origin or ""]
+    lines = ["  ".join(part for part in head if part), f"  {finding.summary}"]
+    if finding.excluded_by:
+        lines.append(f"  set aside by exclusion {finding.excluded_by}")
+    lines += [
+        f"    {item['path']} = {_short(item['value'])}  ({item['why']})"
+        for item in finding_to_mapping(finding)["evidence"]
+    ]
+    lines += [f"    not known: {caveat}" for caveat in finding.caveats]
+    return "\n".join(neutral(line) for line in lines)
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} characters)"
