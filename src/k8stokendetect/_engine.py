@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
@@ -143,7 +142,7 @@ def _run(
     for event in log.events(unreadable):
         tally.events += 1
         for finding in _judged(event, detectors, silencing, failed):
-            if event.request_received_timestamp is not None and seen.before(finding.fingerprint, event):
+            if event.request_received_timestamp is not None and seen.before(finding.fingerprint, tally.events):
                 tally.duplicates += 1
             elif finding.excluded_by is None:
                 tally.findings[finding.rule.id] += 1
@@ -183,12 +182,18 @@ def _set_aside(finding: Finding, event: Event, exclusions: Iterable[Exclusion]) 
     for judged in verdicts:
         if judged.excuses:
             return attrs.evolve(finding, excluded_by=judged.exclusion.id)
-    near = [_as_evidence(judged.exclusion, miss) for judged in verdicts for miss in judged.misses]
-    return attrs.evolve(finding, evidence=(*finding.evidence, *near)) if near else finding
+    for judged in verdicts:
+        for miss in judged.misses:
+            finding = _with_near_miss(finding, judged.exclusion, miss)
+    return finding
 
 
-def _as_evidence(exclusion: Exclusion, miss: Miss) -> Evidence:
-    return Evidence(miss.path, plain(miss.value), f"named like `{exclusion.id}`, yet reported: {miss.why}")
+def _with_near_miss(finding: Finding, exclusion: Exclusion, miss: Miss) -> Finding:
+    """Add the fact that is not as it should be, as evidence where it stands in the event, else as a caveat."""
+    why = f"named like exclusion {exclusion.id}, yet reported: {miss.why}"
+    if miss.value:
+        return attrs.evolve(finding, evidence=(*finding.evidence, Evidence(miss.path, plain(miss.value), why)))
+    return attrs.evolve(finding, caveats=(*finding.caveats, why))
 
 
 class _Window:
@@ -197,11 +202,10 @@ class _Window:
     def __init__(self, size: int) -> None:
         self._size = size
         self._seen: dict[str, int] = {}
-        self._count = itertools.count()
 
-    def before(self, fingerprint: str, event: Event) -> bool:
-        """Tell whether an earlier event had this fingerprint."""
-        known = self._seen.setdefault(fingerprint, id(event))
+    def before(self, fingerprint: str, number: int) -> bool:
+        """Tell whether an event before this one (by its number) had the fingerprint, and remember it."""
+        first = self._seen.setdefault(fingerprint, number)
         if len(self._seen) > self._size:
             del self._seen[next(iter(self._seen))]
-        return known != id(event)
+        return first != number

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cuts a byte stream into JSON records: one a line, and documents that span lines (indented JSON, large arrays).
 
-Lines end at the byte `\\n` only: Go does not escape U+0085 or U+2028 and a client can put them into its user agent,
+Lines end at the byte 0x0A only: Go does not escape U+0085 or U+2028 and a client can put them into its user agent,
 so `str.splitlines` would break a record apart there.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias
 
 import orjson
 
@@ -27,7 +26,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _BAD: Final = object()
 
 
-def split_records(stream: io.BufferedReader, limit: int = MAX_RECORD) -> Iterator[Record]:
+def split_records(stream: BinaryIO, limit: int = MAX_RECORD) -> Iterator[Record]:
     """Yield every record of a stream with its place, and a ReadError for each that is no JSON.
 
     Arguments:
@@ -54,7 +53,7 @@ def split_records(stream: io.BufferedReader, limit: int = MAX_RECORD) -> Iterato
 class _Lines:
     """Reads lines, or pieces of long lines, and counts them."""
 
-    def __init__(self, stream: io.BufferedReader) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._inside = False
         self.number = 0
@@ -189,7 +188,10 @@ class _Scanner:
         if self.closed:
             if text.strip():
                 value = _loads(text)
-                yield str(self._begin), ReadError("text after the end of a document") if value is _BAD else value
+                yield (
+                    str(self._begin),
+                    ReadError("text after the end of a document") if value is _BAD else value,
+                )
             return
         whole = _loads(text.strip().rstrip(b","))
         if whole is not _BAD:

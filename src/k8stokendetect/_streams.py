@@ -7,7 +7,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 from k8stokendetect.errors import ReadError
 
@@ -87,12 +87,12 @@ class ByteStream:
         for magic, name in _OTHER_COMPRESSION.items():
             if head.startswith(magic):
                 raise ReadError(f"compressed with {name}: decompress it first, only gzip is read")
-        self._layers = [_Source(first, lambda _: None, head)]  # type: ignore[arg-type]  # RawIOBase.read may be None
+        self._layers = [_Source(first, lambda _: None, head)]
         if head.startswith(_GZIP):
             unzipped = gzip.GzipFile(fileobj=io.BufferedReader(self._layers[0], _BUFFER))
             self._layers.append(_Source(unzipped, lambda _: None))
         self._layers.insert(0, first)
-        self.buffer = io.BufferedReader(self._layers[-1], _BUFFER)
+        self.buffer: BinaryIO = io.BufferedReader(self._layers[-1], _BUFFER)
 
     @property
     def failure(self) -> str | None:

@@ -42,17 +42,17 @@ _RULE_ID = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 _TECHNIQUE = re.compile(r"T\d{4}(?:\.\d{3})?")
 
 
-def _check_rule_id(_: Rule, __: attrs.Attribute[str], value: str) -> None:
+def _check_rule_id(_: Rule, __: attrs.Attribute[str], value: object) -> None:
     if not isinstance(value, str) or not _RULE_ID.fullmatch(value):
         raise ConfigError(f"rule id {value!r} is not lower-case words joined by '-' or '.'")
 
 
-def _check_text(rule: Rule, attribute: attrs.Attribute[str], value: str) -> None:
+def _check_text(rule: Rule, attribute: attrs.Attribute[str], value: object) -> None:
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(f"rule {rule.id}: {attribute.name} is empty")
 
 
-def _check_severity(rule: Rule, _: attrs.Attribute[Severity], value: Severity) -> None:
+def _check_severity(rule: Rule, _: attrs.Attribute[Severity], value: object) -> None:
     if not isinstance(value, Severity):
         raise ConfigError(f"rule {rule.id}: severity {value!r} is not a Severity")
 

@@ -110,7 +110,7 @@ def token_uri_oddities(uri: str, namespace: str, name: str, /) -> tuple[str, ...
 
 
 def _path_oddities(path: str, namespace: str, name: str) -> list[str]:
-    found = []
+    found = ["doubled slash"] if "//" in path.rstrip("/") else []
     escaped = [chr(int(code, 16)) for code in _ESCAPE.findall(path)]
     if "/" in escaped:
         found.append("percent-encoded slash")

@@ -11,15 +11,20 @@ from k8stokendetect.identity import CREDENTIAL_ID
 
 
 def who(event: Event, /) -> str:
-    """Name the caller, and whom he impersonated."""
+    """Name the caller, and whom it impersonated."""
     caller = event.actor.username or "an unauthenticated client"
     return f"{caller}, impersonating {event.assumed.username}," if event.assumed else caller
 
 
 def origin_of(event: Event, /) -> str:
-    """Say from where and with what client, as far as it is known; the client's name is his own claim."""
+    """Say from where and with what client, as far as it is known; the client's name is its own claim."""
     peer = f" from {event.peer_ip}" if event.peer_ip else ""
-    return f"{peer} with {event.user_agent.split(' ', 1)[0]}" if event.user_agent else peer
+    return f"{peer} with {brief(event.user_agent.split(' ', 1)[0])}" if event.user_agent else peer
+
+
+def brief(text: str, /, longest: int = 100) -> str:
+    """Cut a text that a client chose, so that a summary stays one sentence; the evidence has it whole."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def caller_evidence(event: Event, /) -> Iterator[Evidence]:
@@ -30,7 +35,11 @@ def caller_evidence(event: Event, /) -> Iterator[Evidence]:
     if user.groups:
         yield Evidence("user.groups", user.groups, "the caller's groups")
     if event.used_credential:
-        yield Evidence(f"user.extra['{CREDENTIAL_ID}'][0]", event.used_credential, "the credential the call was made with")
+        yield Evidence(
+            f"user.extra['{CREDENTIAL_ID}'][0]",
+            event.used_credential,
+            "the credential the call was made with",
+        )
     if event.assumed and event.assumed.username:
         yield Evidence("impersonatedUser.username", event.assumed.username, "whom the caller impersonated")
     if event.peer_ip:

@@ -40,7 +40,7 @@ class Detector(abc.ABC):
             raise ConfigError(f"detector {cls.__name__} has no rule")
         if not isinstance(getattr(cls, "rule", None), Rule):
             raise ConfigError(f"detector {cls.__name__}: rule is not a Rule")
-        watches = cls.watches
+        watches: object = cls.watches
         if watches is not None and not (
             isinstance(watches, frozenset) and all(isinstance(resource, str) for resource in watches)
         ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.detectors._wording import brief, caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.detectors.base import Detector
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, TokenRequestSpec
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
@@ -23,7 +23,7 @@ class TokenRequest(Detector):
         "TokenRequest API token creation by a non-system account",
         Severity.MEDIUM,
         description=(
-            "Somebody who is no system component minted a service account token. With it he acts as that service "
+            "Somebody who is no system component minted a service account token. With it they act as that service "
             "account, in the cluster or, through IRSA or workload identity, in the cloud; no file is read."
         ),
         techniques=("T1552.007",),
@@ -34,8 +34,7 @@ class TokenRequest(Detector):
             "https://kubernetes.io/docs/concepts/security/rbac-good-practices/#token-request",
         ),
         false_positives=(
-            "operators that log in elsewhere as a service account (External Secrets, Vault, cert-manager, Flux): switch "
-            "on their exclusion by name",
+            "operators that log in elsewhere as a service account: switch on their exclusion by name",
             "people and pipelines that run `kubectl create token`",
         ),
         blind_spots=(
@@ -74,7 +73,7 @@ def _terms(spec: TokenRequestSpec) -> str:
     return ", ".join(
         (
             f"asked for {seconds} s" if seconds is not None else "lifetime not given",
-            f"audience {', '.join(spec.audiences)}" if spec.audiences else "the API server's audience",
+            f"audience {brief(', '.join(spec.audiences))}" if spec.audiences else "the API server's audience",
             f"bound to {bound.kind} {bound.name}" if bound else "not bound",
         )
     )
@@ -83,22 +82,30 @@ def _terms(spec: TokenRequestSpec) -> str:
 def _token_evidence(event: Event, spec: TokenRequestSpec | None) -> Iterator[Evidence]:
     for key in ISSUED_CREDENTIAL_ID:
         if key in event.annotations:
-            yield Evidence(f"annotations['{key}']", event.annotations[key], "the id of the token: its later uses carry it")
+            yield Evidence(
+                f"annotations['{key}']",
+                event.annotations[key],
+                "the id of the token: its later uses carry it",
+            )
     if event.code is not None:
         yield Evidence("responseStatus.code", event.code, "the API server answered with a token")
     if spec and spec.expiration_seconds is not None:
-        yield Evidence("requestObject.spec.expirationSeconds", spec.expiration_seconds, "lifetime asked for, in seconds")
+        yield Evidence(
+            "requestObject.spec.expirationSeconds", spec.expiration_seconds, "lifetime asked for, in seconds"
+        )
     if spec and spec.audiences:
         yield Evidence("requestObject.spec.audiences", spec.audiences, "audience: who accepts the token")
     if spec and spec.bound_object_ref:
         yield Evidence("requestObject.spec.boundObjectRef", spec.bound_object_ref, "the token ends with this object")
     if event.token_grant and event.token_grant.expiration_timestamp:
         yield Evidence(
-            "responseObject.status.expirationTimestamp", event.token_grant.expiration_timestamp, "granted until"
+            "responseObject.status.expirationTimestamp",
+            event.token_grant.expiration_timestamp,
+            "granted until",
         )
 
 
 def _extended(spec: TokenRequestSpec | None) -> Iterator[str]:
-    if spec and spec.bound_object_ref and spec.bound_object_ref.kind == "Pod":
-        if spec.expiration_seconds == EXTENDED_EXPIRATION:
-            yield "a pod-bound request of 3607 s for the API server's audience is valid for up to a year, not the hour shown"
+    bound = spec.bound_object_ref if spec else None
+    if spec and bound and bound.kind == "Pod" and spec.expiration_seconds == EXTENDED_EXPIRATION:
+        yield "a pod-bound request of 3607 s for the API server's audience is valid for up to a year, not for an hour"

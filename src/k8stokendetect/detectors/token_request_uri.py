@@ -49,8 +49,8 @@ class TokenRequestURI(Detector):
         description=(
             "A call to serviceaccounts/token aims outside Kubernetes' own namespaces and service accounts, or its raw "
             "URI is not what any honest client writes: percent-encoded letters, trailing slashes, another API prefix, "
-            "dryRun (which mints a working token), unknown or padded query parameters. Those blind rules that match on "
-            "the URI's text."
+            "dryRun (which mints a working token), unknown or padded query parameters. Such a URI blinds rules that "
+            "match on its text."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),
@@ -60,12 +60,12 @@ class TokenRequestURI(Detector):
         ),
         false_positives=("every legitimate mint outside kube-system, which is why it is low",),
         blind_spots=(
-            "absolute-form requests and `kubectl --raw` paths: the API server or kubectl normalises them before logging",
+            "absolute-form requests and `kubectl --raw` paths, which are normalised before they are logged",
             "sources that do not log the URI, such as GKE: there only the target is looked at",
         ),
         response=(
             "Low: use it to see who touches which service account. Medium: somebody tries to slip past rules; look at "
-            "everything this caller did, and at token-request for what he got."
+            "everything this caller did, and at token-request for what it got."
         ),
     )
     watches = frozenset({TOKEN_SUBRESOURCE})

@@ -12,15 +12,15 @@ _GROUP = "audit.k8s.io/"
 def recognises(record: Any, /) -> bool:
     """Tell whether this is an audit Event, an EventList, or an array.
 
-    Items of a webhook's EventList carry neither kind nor apiVersion: those are told by auditID and stage.
+    Items of a webhook's EventList carry neither kind nor apiVersion: those are told by their auditID.
     """
     if isinstance(record, list):
         return True
     if not isinstance(record, Mapping):
         return False
     kind, version = record.get("kind"), record.get("apiVersion")
-    if kind is None and version is None:
-        return "auditID" in record
+    if version is None:
+        return "auditID" in record and kind in {None, "Event"}
     return kind in {"Event", "EventList"} and isinstance(version, str) and version.startswith(_GROUP)
 
 

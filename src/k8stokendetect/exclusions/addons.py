@@ -95,7 +95,8 @@ GCP_SECRETS_STORE: Final = Exclusion(
     hides="Whoever runs code in its pod can mint for any service account, bound to a pod.",
     provenance=(
         Provenance(
-            source="GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp auth/auth.go:233-238", checked=CHECKED
+            source="GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp auth/auth.go:233-238",
+            checked=CHECKED,
         ),
     ),
 )
@@ -162,9 +163,7 @@ FLUX: Final = Exclusion(
 RKE2_WINDOWS: Final = Exclusion(
     id="rke2-windows",
     rules=MINTING,
-    actor=Actor(
-        username="system:rke2-controller", groups=(AUTHENTICATED,), only_groups=True, credential="X509SHA256"
-    ),
+    actor=Actor(username="system:rke2-controller", groups=(AUTHENTICATED,), only_groups=True, credential="X509SHA256"),
     namespaces=("calico-system", "kube-system"),
     names=("calico-node", "flannel"),
     token=TokenShape(bound_kind="", audiences=("rke2",)),

@@ -139,23 +139,26 @@ class Exclusion:
 
 
 def _problems(exclusion: Exclusion) -> Iterator[str]:
-    actor = exclusion.actor
     for name in ("id", "rules", "namespaces", "names", "because", "hides", "provenance"):
         if not getattr(exclusion, name):
             yield f"{name} is empty"
     if any("*" in rule for rule in exclusion.rules):
         yield "rules takes rule ids, no wildcards"
+    if not exclusion.platforms <= set(PLATFORMS):
+        yield f"unknown platform; known: {', '.join(PLATFORMS)}"
+    yield from _problems_of_actor(exclusion.actor, exclusion.platforms)
+
+
+def _problems_of_actor(actor: Actor, platforms: frozenset[Platform]) -> Iterator[str]:
     if not actor.username or any(not pattern.replace("*", "") for pattern in actor.username):
         yield "username is empty or matches everybody"
     if any(_matches(pattern, "system:anonymous") for pattern in actor.username):
         yield "system:anonymous is never excused"
     if "system:unauthenticated" in actor.groups:
         yield "system:unauthenticated is never excused"
-    if MASTERS in actor.groups and (not exclusion.platforms or any("*" in name for name in actor.username)):
+    if MASTERS in actor.groups and (not platforms or any("*" in name for name in actor.username)):
         yield "members of system:masters are people with all rights; name one exactly, on its own platform"
-    if not exclusion.platforms <= set(PLATFORMS):
-        yield f"unknown platform; known: {', '.join(PLATFORMS)}"
-    if actor.groups_not_logged and not exclusion.platforms:
+    if actor.groups_not_logged and not platforms:
         yield "groups_not_logged needs the platforms whose logs have no groups"
     if not _has_proof(actor):
         yield (
@@ -244,7 +247,11 @@ def _of_actor(actor: Actor, event: Event) -> Iterator[Miss]:
         yield Miss(f"annotations['{REASON}']", event.annotations[REASON], "not allowed by the Node authorizer")
     for key in actor.without_extra:
         if key in user.extra:
-            yield Miss(f"user.extra['{key}']", user.extra[key], "an identity of your own account, mapped to this name")
+            yield Miss(
+                f"user.extra['{key}']",
+                user.extra[key],
+                "an identity of your own account, mapped to this name",
+            )
 
 
 def _of_request(exclusion: Exclusion, event: Event) -> Iterator[Miss]:

@@ -10,7 +10,13 @@ from __future__ import annotations
 from typing import Final
 
 from k8stokendetect.exclusions.base import AUTHENTICATED, Actor, Exclusion, Provenance
-from k8stokendetect.exclusions.kubernetes import CHECKED, CLIENT_BUILDER, CLOUD_CONTROLLERS, CONTROLLER_TOKEN, MINTING
+from k8stokendetect.exclusions.kubernetes import (
+    CHECKED,
+    CLIENT_BUILDER,
+    CLOUD_CONTROLLERS,
+    CONTROLLER_TOKEN,
+    MINTING,
+)
 
 IAM_KEYS: Final = ("accessKeyId", "arn", "canonicalArn", "principalId", "sessionName")
 """What EKS writes into `user.extra` of an IAM principal of your own account (aws-iam-authenticator)."""

@@ -14,8 +14,8 @@ from k8stokendetect.exclusions.base import Actor, Exclusion, Provenance, TokenSh
 from k8stokendetect.exclusions.kubernetes import CHECKED, CLIENT_BUILDER, CONTROLLER_TOKEN, MINTING
 
 NO_GROUPS: Final = (
-    "Cloud Logging's AuditLog has only principalEmail; on GKE that is a Google identity or a `system:` name of Google's "
-    "own or of a signed certificate, and nobody can register an e-mail address that begins with `system:`"
+    "Cloud Logging's AuditLog has only principalEmail; on GKE that is a Google identity, or a `system:` name of "
+    "Google's own or of a signed certificate; nobody can register an e-mail address that begins with `system:`"
 )
 
 KUBELET: Final = Exclusion(
@@ -34,7 +34,9 @@ KUBELET: Final = Exclusion(
     provenance=(
         Provenance(source="kubernetes v1.36.2 pkg/kubelet/token/token_manager.go:71", checked=CHECKED),
         Provenance(
-            source="elastic/detection-rules, rule 5d505bed (GKE)", checked=CHECKED, note="excludes the name; a rule, no log"
+            source="elastic/detection-rules, rule 5d505bed (GKE)",
+            checked=CHECKED,
+            note="excludes the name; a rule, no log",
         ),
     ),
 )

@@ -92,11 +92,15 @@ KUBE_CONTROLLER_MANAGER: Final = Exclusion(
     ),
     hides=(
         "Whoever holds its certificate can mint for every service account of kube-system; where the request body is "
-        "logged, only tokens of an hour, unbound and without audience."
+        "logged, only tokens of an hour, unbound and without audience. Before 1.32 certificates have no id in the log: "
+        "there whoever can make an authenticator yield this name can do the same."
     ),
     provenance=(
         CLIENT_BUILDER,
-        Provenance(source="kubernetes v1.36.2 cmd/kube-controller-manager/app/controllermanager.go:872-877", checked=CHECKED),
+        Provenance(
+            source="kubernetes v1.36.2 cmd/kube-controller-manager/app/controllermanager.go:872-877",
+            checked=CHECKED,
+        ),
     ),
 )
 
@@ -115,9 +119,13 @@ CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
     hides="Whoever runs code in its pod can mint for the cloud controllers' service accounts.",
     provenance=(
         CLIENT_BUILDER,
-        Provenance(source="kubernetes v1.36.2 staging/src/k8s.io/cloud-provider/options/options.go:231-236", checked=CHECKED),
         Provenance(
-            source="kubernetes/cloud-provider-aws examples/existing-cluster/base/cluster-role.yaml:85", checked=CHECKED
+            source="kubernetes v1.36.2 staging/src/k8s.io/cloud-provider/options/options.go:231-236",
+            checked=CHECKED,
+        ),
+        Provenance(
+            source="kubernetes/cloud-provider-aws examples/existing-cluster/base/cluster-role.yaml:85",
+            checked=CHECKED,
         ),
     ),
 )
@@ -166,7 +174,10 @@ CALICO_NODE: Final = Exclusion(
             checked=CHECKED,
             note="unbound, no audience, 86400 s",
         ),
-        Provenance(source="projectcalico/calico@87c15906 charts/calico/templates/calico-node-rbac.yaml:9-19", checked=CHECKED),
+        Provenance(
+            source="projectcalico/calico@87c15906 charts/calico/templates/calico-node-rbac.yaml:9-19",
+            checked=CHECKED,
+        ),
     ),
 )
 

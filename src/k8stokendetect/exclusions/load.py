@@ -71,7 +71,7 @@ def _explain(error: cattrs.BaseValidationError) -> str:
     while isinstance(cause, cattrs.ClassValidationError | cattrs.IterableValidationError):
         step = cause.exceptions[0]
         if isinstance(step, cattrs.ForbiddenExtraKeysError):
-            key = sorted(step.extra_fields)[0]
+            key = min(step.extra_fields)
             return f"unknown key {key!r}{did_you_mean(key, [field.name for field in attrs.fields(step.cl)])}"
         if isinstance(step, ConfigError):
             return str(step)
@@ -90,6 +90,10 @@ def _day(value: Any, _: Any) -> date:
     raise WrongTypeError("a date such as 2026-11-24", value)
 
 
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
 def _one_of(value: Any, kind: Any) -> Any:
     if value not in get_args(kind):
         raise WrongTypeError(" or ".join(map(repr, get_args(kind))), value)
@@ -101,7 +105,7 @@ def _converter() -> cattrs.Converter:
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, scalar(kind))
     converter.register_structure_hook(date, _day)
-    converter.register_structure_hook_func(lambda kind: get_origin(kind) is Literal, _one_of)
+    converter.register_structure_hook_func(_is_literal, _one_of)
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], strings)
     converter.register_structure_hook_func(
         lambda kind: kind == frozenset[Platform], lambda value, kind: frozenset(strings(value, kind))

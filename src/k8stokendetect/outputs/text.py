@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from k8stokendetect._structure import finding_to_mapping
+from datetime import UTC
+
+from k8stokendetect._structure import plain
 from k8stokendetect.findings import Finding
 
 LONGEST_VALUE = 200
@@ -18,19 +20,29 @@ def neutral(text: str, /) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-def to_text(finding: Finding, /) -> str:
-    """Return a finding as some lines of text, without the last line end."""
+def to_text(finding: Finding, /, previous: Finding | None = None) -> str:
+    """Return a finding as some lines of text, without the last line end.
+
+    Arguments:
+        finding: what to show.
+        previous: what was shown before; another finding about the same request then says only what is new.
+
+    """
     event = finding.event
-    when = event.time.strftime("%Y-%m-%d %H:%M:%SZ") if event.time else "at an unknown time"
-    head = [str(finding.severity).upper(), finding.rule.id, when, event.origin or ""]
-    lines = ["  ".join(part for part in head if part), f"  {finding.summary}"]
+    again = previous if previous is not None and previous.event == event else None
+    if again:
+        lines = [f"  also {str(finding.severity).upper()} {finding.rule.id}: {finding.summary}"]
+    else:
+        when = event.time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if event.time else "at an unknown time"
+        head = [str(finding.severity).upper(), finding.rule.id, when, event.origin or ""]
+        lines = ["  ".join(part for part in head if part), f"  {finding.summary}"]
     if finding.excluded_by:
-        lines.append(f"  set aside by exclusion {finding.excluded_by}")
-    lines += [
-        f"    {item['path']} = {_short(item['value'])}  ({item['why']})"
-        for item in finding_to_mapping(finding)["evidence"]
-    ]
-    lines += [f"    not known: {caveat}" for caveat in finding.caveats]
+        lines.append(f"    set aside by exclusion {finding.excluded_by}")
+    known = {item.path for item in again.evidence} if again else set()
+    for item in finding.evidence:
+        if item.path not in known:
+            lines.append(f"    {item.path} = {_short(plain(item.value))}  ({item.why})")
+    lines += [f"    note: {caveat}" for caveat in finding.caveats if not again or caveat not in again.caveats]
     return "\n".join(neutral(line) for line in lines)
 
 

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command: `k8stokendetect scan | rules | exclusions`. Findings go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from k8stokendetect import (
+    DEFAULT_EXCLUSIONS,
+    AuditLog,
+    ConfigError,
+    Exclusion,
+    Finding,
+    Severity,
+    Tally,
+    detect,
+)
+from k8stokendetect.detectors import BUILTIN
+from k8stokendetect.errors import K8sTokenDetectError
+from k8stokendetect.events import Platform
+from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS, load_exclusions
+from k8stokendetect.outputs.native import to_line
+from k8stokendetect.outputs.text import neutral, to_text
+
+SHOWN_ERRORS = 20
+"""So many errors are printed; the others are counted."""
+
+LONG_READ = 32 * 1024 * 1024
+"""From so many bytes on, a terminal gets a progress bar."""
+
+SEVERITIES = [str(severity) for severity in Severity]
+
+
+class _Errors:
+    """Prints errors as they come, the first few of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, error: K8sTokenDetectError) -> None:
+        self.count += 1
+        if self.count <= SHOWN_ERRORS:
+            click.echo(f"error: {neutral(str(error))}", err=True)
+        elif self.count == SHOWN_ERRORS + 1:
+            click.echo("error: more of them; only counted from here on", err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="k8stokendetect")
+def main() -> None:
+    """Find Kubernetes service account tokens that were minted by someone who is no system component."""
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILES…")
+@click.option("--platform", type=click.Choice(get_args(Platform)), help="Where the log comes from.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--exclusions", "exclusion_file", metavar="FILE", help="Exclusions of your own, in TOML.")
+@click.option("--enable", multiple=True, metavar="NAME", help="Switch on an optional exclusion; may be repeated.")
+@click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
+@click.option("--keep-excluded", is_flag=True, help="Also print what an exclusion set aside.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(SEVERITIES, case_sensitive=False),
+    default="low",
+    show_default=True,
+    help="Exit with 1 for a finding of at least this severity.",
+)
+def scan(
+    *,
+    files: tuple[str, ...],
+    platform: Platform | None,
+    form: str,
+    exclusion_file: str | None,
+    enable: tuple[str, ...],
+    rules: tuple[str, ...],
+    keep_excluded: bool,
+    fail_on: str,
+) -> None:
+    """Scan audit logs: files, gzip files, folders of rotated files, or - for standard input.
+
+    Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
+    read or an option is wrong; everything that can be read is examined in any case.
+    """
+    errors, tally = _Errors(), Tally()
+    log = AuditLog([_source(name) for name in files], platform=platform, on_error=errors)
+    try:
+        exclusions: tuple[Exclusion | str, ...] = (*DEFAULT_EXCLUSIONS, *enable)
+        if exclusion_file is not None:
+            exclusions += load_exclusions(exclusion_file)
+        findings = detect(
+            log,
+            detectors=rules or None,
+            exclusions=exclusions,
+            keep_excluded=keep_excluded,
+            on_error=errors,
+            tally=tally,
+        )
+    except ConfigError as error:
+        click.echo(f"error: {neutral(str(error))}", err=True)
+        sys.exit(2)
+    worst: Severity | None = None
+    previous: Finding | None = None
+    fired: dict[str, str] = {}
+    with _progress(files, log):
+        for finding in findings:
+            click.echo(to_line(finding) if form == "json" else to_text(finding, previous))
+            previous = finding
+            if finding.excluded_by is None:
+                worst = finding.severity if worst is None else max(worst, finding.severity)
+                fired[finding.rule.id] = finding.rule.response
+    if form == "text":
+        _advise(fired)
+    click.echo(summary(tally), err=True)
+    found = worst is not None and worst >= Severity.of(fail_on)
+    sys.exit(2 if errors.count else int(found))
+
+
+def _source(name: str) -> Any:
+    return sys.stdin.buffer if name == "-" else Path(name)
+
+
+def _advise(fired: dict[str, str]) -> None:
+    """Say once for each rule that fired what to do now."""
+    for rule, response in fired.items():
+        if response:
+            click.echo(f"\nWhat to do about {rule}: {response}")
+
+
+def summary(tally: Tally, /) -> str:
+    """Return one line that accounts for everything that was read."""
+
+    def listed(counts: dict[str, int]) -> str:
+        total = f"{sum(counts.values()):,}"
+        return f"{total} ({', '.join(f'{name} {count:,}' for name, count in counts.items())})" if counts else total
+
+    parts = [
+        f"{tally.events:,} events read",
+        f"{listed(tally.findings)} findings reported",
+        f"{listed(tally.excluded)} set aside",
+        f"{tally.duplicates:,} repeated" if tally.duplicates else "",
+        f"{tally.unreadable:,} records unreadable",
+        f"{tally.failures:,} detector failures" if tally.failures else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+@contextlib.contextmanager
+def _progress(files: tuple[str, ...], log: AuditLog) -> Iterator[None]:
+    """Show a progress bar for a long read, when standard error is a terminal."""
+    paths = [Path(name) for name in files]
+    sizes = [
+        file.stat().st_size
+        for path in paths
+        for file in (path.rglob("*") if path.is_dir() else [path])
+        if file.is_file()
+    ]
+    if sum(sizes) < LONG_READ or not sys.stderr.isatty():
+        yield
+        return
+    from rich import console, progress  # noqa: PLC0415 - only a long read at a terminal needs it
+
+    class Bar(progress.Progress):
+        def get_renderables(self) -> Iterable[Any]:
+            for task in self.task_ids:
+                self.update(task, completed=log.bytes_read)
+            return super().get_renderables()
+
+    # Findings must never leave standard output, unless it is the same terminal: then they go above the bar.
+    with Bar(console=console.Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        bar.add_task("reading", total=sum(sizes))
+        yield
+
+
+@main.command()
+def rules() -> None:
+    """List the rules: what each finds, who triggers it without bad intent, what it cannot see."""
+    for cls in BUILTIN:
+        rule = cls.rule
+        click.echo(f"{rule.id}  {rule.severity}  {', '.join(rule.techniques)}\n  {rule.title}\n  {rule.description}")
+        for heading, lines in (
+            ("false positive", rule.false_positives),
+            ("blind spot", rule.blind_spots),
+            ("reference", rule.references),
+        ):
+            for line in lines:
+                click.echo(f"    {heading}: {line}")
+        click.echo(f"    what to do: {rule.response}\n")
+
+
+@main.command()
+def exclusions() -> None:
+    """List the exclusions: whom each excuses, on which proofs, why, at what price, and how we know."""
+    for state, entries in (("on", DEFAULT_EXCLUSIONS), ("off", OPTIONAL_EXCLUSIONS)):
+        for entry in entries:
+            click.echo("\n".join(_describe(entry, state)))
+
+
+def _describe(entry: Exclusion, state: str) -> Iterator[str]:
+    yield f"{entry.id}  {state}  {', '.join(sorted(entry.platforms)) or 'every platform'}"
+    for name in entry.actor.username:
+        yield f"    who: {name}"
+    yield f"    proofs: {'; '.join(_proofs(entry))}"
+    yield f"    for: {', '.join(entry.names)} in {', '.join(entry.namespaces)}"
+    if entry.token:
+        yield f"    where the body is not logged: {entry.if_unseen}"
+    yield f"    because: {entry.because}"
+    yield f"    hides: {entry.hides}"
+    for item in entry.provenance:
+        yield f"    source: {item.source}{f' ({item.note})' if item.note else ''}, checked {item.checked}"
+    yield ""
+
+
+def _proofs(entry: Exclusion) -> Iterator[str]:
+    actor = entry.actor
+    if actor.groups:
+        yield f"{'only ' if actor.only_groups else ''}groups {', '.join(actor.groups)}"
+    if actor.groups_not_logged:
+        yield f"no groups, for {actor.groups_not_logged}"
+    if actor.username[0].startswith("system:serviceaccount:"):
+        yield "the service account's own groups, and a token as the credential"
+    if actor.user_agents:
+        yield f"client {', '.join(actor.user_agents)}"
+    if actor.credential:
+        yield f"credential {actor.credential}, where logged"
+    if actor.in_pod:
+        yield "a token bound to a pod"
+    if actor.reason is not None:
+        yield "allowed by the Node authorizer, where logged"
+    if actor.without_extra:
+        yield f"no {', '.join(actor.without_extra)} in user.extra"
+    if entry.token:
+        shape = entry.token
+        bound = {None: "", "": "unbound"}.get(shape.bound_kind, f"bound to a {shape.bound_kind}")
+        audience = "" if shape.audiences is None else f"audience {', '.join(shape.audiences) or 'none'}"
+        longest = f"at most {shape.longest} s" if shape.longest is not None else ""
+        yield f"asks for a token {', '.join(part for part in (bound, audience, longest) if part)}"
