@@ -44,7 +44,7 @@ def split_records(stream: BinaryIO, limit: int = MAX_RECORD) -> Iterator[Record]
         elif _begins_document(line):
             yield from _split_document(lines, line, limit)
         elif len(line) >= limit and not line.endswith(b"\n"):
-            yield str(lines.number), ReadError(f"record longer than {limit} bytes")
+            yield str(lines.number), ReadError(_too_long(limit))
             lines.skip()
         else:
             yield str(lines.number), ReadError(_why_not_json(line))
@@ -70,10 +70,12 @@ class _Lines:
         self._inside = bool(piece) and not piece.endswith(b"\n")
         return piece
 
-    def skip(self) -> None:
-        """Pass over the rest of the line."""
-        while self._inside and self.read():
-            pass
+    def skip(self) -> bool:
+        """Pass over the rest of the line; tell whether there was anything in it."""
+        passed = False
+        while self._inside and (piece := self.read()):
+            passed = passed or not piece.isspace()
+        return passed
 
 
 def _loads(text: bytes) -> Any:
@@ -94,6 +96,10 @@ def _why_not_json(line: bytes) -> str:
     return "not JSON"
 
 
+def _too_long(limit: int) -> str:
+    return f"record longer than {limit} bytes"
+
+
 def _begins_document(line: bytes) -> bool:
     """Tell an array, or the lone brace of an indented object, from a line that is merely broken."""
     text = line.strip()
@@ -105,13 +111,16 @@ def _split_document(lines: _Lines, line: bytes, limit: int) -> Iterator[Record]:
     scanner = _Scanner(array=line.lstrip()[:1] == b"[")
     while line:
         for number, index, text in scanner.feed(line, lines.number):
-            value = _loads(text)
+            value = _loads(text) if len(text) <= limit else ReadError(_too_long(limit))
             place = f"{number}[{index}]" if scanner.array else str(number)
             yield place, ReadError(_why_not_json(text)) if value is _BAD else value
         if scanner.closed or scanner.broken or scanner.held > limit:
             break
         line = lines.read()
-    yield from scanner.leftover()
+    reason = "a string is not closed" if scanner.broken else "the document is not closed"
+    yield from scanner.leftover(_too_long(limit) if scanner.held > limit else reason)
+    if lines.skip() and scanner.closed:
+        yield str(lines.number), ReadError("text after the end of a document")
 
 
 _TOKEN = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
@@ -178,7 +187,7 @@ class _Scanner:
             return self.array and self._depth == 1
         return False
 
-    def leftover(self) -> Iterator[Record]:
+    def leftover(self, reason: str) -> Iterator[Record]:
         """Yield what an unclosed or broken document still holds: whole lines are records of their own.
 
         A record that was cut off swallows the lines after it until the brackets match; an attacker must not be able
@@ -196,12 +205,9 @@ class _Scanner:
         whole = _loads(text.strip().rstrip(b","))
         if whole is not _BAD:
             yield f"{self._begin}[{self._index}]", whole
-        yield (
-            str(self._begin),
-            ReadError("a string is not closed" if self.broken else "the document is not closed, or too long"),
-        )
+        yield str(self._begin), ReadError(reason)
         if whole is _BAD:
-            for offset, line in enumerate(text.split(b"\n")[1:], 1):
+            for offset, line in enumerate(text.split(b"\n")):
                 value = _loads(line.strip().rstrip(b","))
                 if isinstance(value, dict | list):
                     yield str(self._begin + offset), value

@@ -36,11 +36,11 @@ def redact(record: Mapping[str, Any], /) -> tuple[Mapping[str, Any], bool]:
     """
     found = False
     for body in ("requestObject", "responseObject"):
-        shorn = _without_token_fields(record.get(body))
-        if shorn is not None:
-            value, usable = shorn
-            record = {**record, body: value}
-            found = found or usable
+        for section in ("status", "spec"):
+            part = _part_with_token(record.get(body), section)
+            if part is not None:
+                record = {**record, body: {**record[body], section: {**part, "token": REDACTED}}}
+                found = found or (body, section) != ("requestObject", "status")  # that one is any text of the client's
     if _may_hold_token(record):
         cleaned = _cleaned(record)
         found = found or cleaned != record
@@ -48,20 +48,11 @@ def redact(record: Mapping[str, Any], /) -> tuple[Mapping[str, Any], bool]:
     return record, found
 
 
-def _without_token_fields(body: Any) -> tuple[Any, bool] | None:
-    """Replace the fields that hold a token by definition, whatever it looks like; None when there is none.
-
-    `requestObject.status.token` may hold any text that the client sent: it goes, but is no sign of a live token.
-    """
-    if not isinstance(body, Mapping):
-        return None
-    for section in ("status", "spec"):
-        part = body.get(section)
-        token = part.get("token") if isinstance(part, Mapping) else None
-        if isinstance(part, Mapping) and isinstance(token, str) and token not in {"", REDACTED}:
-            usable = section == "spec" or part.get("expirationTimestamp") is not None
-            return {**body, section: {**part, "token": REDACTED}}, usable
-    return None
+def _part_with_token(body: Any, section: str) -> Mapping[str, Any] | None:
+    """Return the part of a body whose field `token` holds one by definition, whatever it looks like."""
+    part = body.get(section) if isinstance(body, Mapping) else None
+    token = part.get("token") if isinstance(part, Mapping) else None
+    return part if isinstance(part, Mapping) and isinstance(token, str) and token not in {"", REDACTED} else None
 
 
 def _may_hold_token(record: Mapping[str, Any]) -> bool:
@@ -94,7 +85,7 @@ def _cleaned(value: Any) -> Any:
 def clean_text(text: str, /) -> str:
     """Replace every JWT in a text, also one in base64."""
     text = _BASE64.sub(lambda match: REDACTED if _JWT.search(_decoded(match[0])) else match[0], text)
-    return _JWT.sub(lambda match: REDACTED if _decoded(match[1]).startswith('{"') else match[0], text)
+    return _JWT.sub(lambda match: REDACTED if '"alg"' in _decoded(match[1]) else match[0], text)
 
 
 def _decoded(text: str) -> str:

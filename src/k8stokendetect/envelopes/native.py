@@ -19,9 +19,9 @@ def recognises(record: Any, /) -> bool:
     if not isinstance(record, Mapping):
         return False
     kind, version = record.get("kind"), record.get("apiVersion")
-    if version is None:
-        return "auditID" in record and kind in {None, "Event"}
-    return kind in {"Event", "EventList"} and isinstance(version, str) and version.startswith(_GROUP)
+    if version is None:  # tuples below, not sets: in a damaged record kind may be a list
+        return "auditID" in record and kind in (None, "Event")
+    return kind in ("Event", "EventList") and isinstance(version, str) and version.startswith(_GROUP)
 
 
 def events(record: Any, /) -> Iterator[tuple[str, Any]]:

@@ -25,7 +25,8 @@ def to_text(finding: Finding, /, previous: Finding | None = None) -> str:
 
     Arguments:
         finding: what to show.
-        previous: what was shown before; another finding about the same request then says only what is new.
+        previous: what was shown before: another finding about the same request says only what is new, any other
+            begins with an empty line.
 
     """
     event = finding.event
@@ -36,6 +37,8 @@ def to_text(finding: Finding, /, previous: Finding | None = None) -> str:
         when = event.time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if event.time else "at an unknown time"
         head = [str(finding.severity).upper(), finding.rule.id, when, event.origin or ""]
         lines = ["  ".join(part for part in head if part), f"  {finding.summary}"]
+        if previous is not None:
+            lines.insert(0, "")
     if finding.excluded_by:
         lines.append(f"    set aside by exclusion {finding.excluded_by}")
     known = {item.path for item in again.evidence} if again else set()

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorded audit logs and their labels, joined request by request."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from k8stokendetect import Event, Finding, parse_event
+
+DATA = Path(__file__).parent / "data"
+METADATA = DATA / "metadata.log.gz"
+METADATA_1_27 = DATA / "v1.27-metadata.log.gz"
+REQUEST_RESPONSE = DATA / "requestresponse-excerpt.log.gz"
+WEBHOOK = DATA / "webhook-excerpt.jsonl.gz"
+
+
+@attrs.frozen
+class Request:
+    """What identifies a request across its stages: a client cannot choose the second half."""
+
+    audit_id: str
+    received: str
+
+    @classmethod
+    def of(cls, item: Finding | dict[str, Any]) -> Request:
+        """Name the request of a finding or of a recorded event."""
+        if isinstance(item, Finding):
+            assert item.event.time is not None
+            return cls(item.event.audit_id, item.event.time.isoformat(timespec="microseconds").replace("+00:00", "Z"))
+        return cls(item["auditID"], item["requestReceivedTimestamp"].removesuffix("Z").ljust(26, "0") + "Z")
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """Return the recorded events, split at the byte 0x0A only."""
+    with gzip.open(path) as file:
+        return [json.loads(line) for line in file.read().split(b"\n") if line]
+
+
+@functools.cache
+def events(path: Path) -> tuple[Event, ...]:
+    """Return the recorded events, typed."""
+    return tuple(parse_event(record) for record in records(path))
+
+
+def requests(findings: Iterable[Finding]) -> Counter[Request]:
+    """Count the findings of each request."""
+    return Counter(Request.of(finding) for finding in findings)
+
+
+@functools.cache
+def labelled_token_requests(path: Path) -> dict[Request, dict[str, Any]]:
+    """Join each recorded call to serviceaccounts/token with its label.
+
+    An auditID is not unique (a client may choose it): labels of one auditID and resource are taken in their order.
+    """
+    waiting: dict[str, deque[dict[str, Any]]] = defaultdict(deque)
+    with gzip.open(str(path).replace(".log.gz", ".labels.jsonl.gz"), "rt") as file:
+        for line in file:
+            label = json.loads(line)
+            if label["resource"] == "serviceaccounts/token":
+                waiting[label["auditID"]].append(label)
+    joined: dict[Request, dict[str, Any]] = {}
+    for record in records(path):
+        ref = record.get("objectRef", {})
+        request = Request.of(record)
+        if (ref.get("resource"), ref.get("subresource")) == ("serviceaccounts", "token") and request not in joined:
+            label = waiting[record["auditID"]].popleft()
+            joined[request] = label | {"event": record}
+    return joined

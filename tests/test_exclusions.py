@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conformance of every exclusion that ships: each fact bears weight, each has its proof, price and source."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import attrs
+import pytest
+
+from builders import body, token_request
+from k8stokendetect import (
+    DEFAULT_EXCLUSIONS,
+    Actor,
+    ConfigError,
+    Exclusion,
+    Provenance,
+    Tally,
+    detect,
+    parse_event,
+)
+from k8stokendetect.detectors import BUILTIN
+from k8stokendetect.events import PLATFORMS
+from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS, TokenShape, find_exclusion, kubernetes, verdict
+from k8stokendetect.identity import CREDENTIAL_ID, POD_NAME, ServiceAccount
+
+ALL = DEFAULT_EXCLUSIONS + OPTIONAL_EXCLUSIONS
+EVERY = pytest.mark.parametrize("exclusion", ALL, ids=lambda exclusion: exclusion.id)
+Record = dict[str, Any]
+
+
+def example(exclusion: Exclusion) -> Record:
+    """Build from an exclusion's own data the event it is about: every fact holds, and the body was logged."""
+    actor, shape = exclusion.actor, exclusion.token or TokenShape()
+    username = actor.username[0].replace("*", "x1")
+    account = ServiceAccount.of_username(username)
+    groups = [*actor.groups, *(account.groups if account else ()), "system:authenticated"]
+    extra = {CREDENTIAL_ID: [f"{actor.credential or ('JTI' if account else 'X509SHA256')}=ab"]}
+    if actor.in_pod:
+        extra[POD_NAME] = ["pod-1"]
+    own = account.namespace if exclusion.own_namespace and account else None
+    namespace = own or exclusion.namespaces[0].replace("*", "prod")
+    record = token_request(
+        username,
+        f"{namespace}/{exclusion.names[0].replace('*', 'payments-sa')}",
+        groups=() if actor.groups_not_logged else tuple(dict.fromkeys(groups)),
+        level="Request",
+        requestObject=body(
+            seconds=min(600, shape.longest or 600),
+            audiences=shape.audiences or None,
+            bound={"kind": shape.bound_kind, "name": "o", "uid": "u"} if shape.bound_kind else None,
+        ),
+    )
+    record["user"]["extra"] = extra
+    record["annotations"]["authorization.k8s.io/reason"] = actor.reason or ""
+    if actor.user_agents:
+        record["userAgent"] = f"{actor.user_agents[0]}v1.36.2 (linux/amd64)"
+    return record
+
+
+def judge(exclusion: Exclusion, record: Record, platform: Any = None) -> bool:
+    """Tell whether the exclusion excuses the event."""
+    judged = verdict(exclusion, parse_event(record, platform=platform or next(iter(exclusion.platforms), None)))
+    return judged is not None and judged.excuses
+
+
+Mutation = Callable[[Record], object]
+
+
+def mutations(exclusion: Exclusion) -> dict[str, Mutation]:
+    """Name for every fact of an exclusion a change of its example after which that fact does not hold."""
+    actor, shape = exclusion.actor, exclusion.token or TokenShape()
+    account = ServiceAccount.of_username(actor.username[0].replace("*", "x1"))
+    changes: dict[str, Mutation] = {
+        "username": lambda e: e["user"].update(username="x" + e["user"]["username"]),
+        "impersonated": lambda e: e.update(impersonatedUser=e["user"]),
+        "odd URI": lambda e: e.update(requestURI=e["requestURI"] + "?dryRun=All"),
+        "no target": lambda e: e["objectRef"].update(name=""),
+    }
+    required = [*actor.groups, *(account.groups if account and not actor.groups_not_logged else ())]
+    for group in required:
+        changes[f"group {group}"] = lambda e, group=group: e["user"]["groups"].remove(group)  # type: ignore[misc]
+    if "system:masters" not in actor.groups:
+        changes["system:masters"] = lambda e: e["user"]["groups"].append("system:masters")
+    if actor.only_groups:
+        changes["only_groups"] = lambda e: e["user"]["groups"].append("devs")
+    if actor.groups_not_logged:
+        changes["groups_not_logged"] = lambda e: e["user"].update(groups=["system:authenticated"])
+    if actor.user_agents:
+        changes["user_agents"] = lambda e: e.update(userAgent="curl/8.5.0")
+        changes["user_agents absent"] = lambda e: e.pop("userAgent")
+    if actor.credential or account:
+        other = "JTI" if actor.credential == "X509SHA256" else "X509SHA256"
+        changes["credential"] = lambda e: e["user"]["extra"].update({CREDENTIAL_ID: [f"{other}=ab"]})
+    if actor.in_pod:
+        changes["in_pod"] = lambda e: e["user"]["extra"].pop(POD_NAME)
+    if actor.reason is not None:
+        changes["reason"] = lambda e: e["annotations"].update({"authorization.k8s.io/reason": "RBAC: allowed by x"})
+    for key in actor.without_extra:
+        changes[f"without_extra {key}"] = lambda e, key=key: e["user"]["extra"].update({key: ["x"]})  # type: ignore[misc]
+    if "*" not in exclusion.namespaces:
+        changes["namespaces"] = lambda e: retarget(e, namespace="prod")
+    if "*" not in exclusion.names:
+        changes["names"] = lambda e: retarget(e, name="payments-sa")
+    if exclusion.own_namespace:
+        changes["own_namespace"] = lambda e: retarget(e, namespace=exclusion.namespaces[1])
+    spec: Callable[[Record], Record] = lambda e: e["requestObject"]["spec"]  # noqa: E731
+    if shape.bound_kind is not None:
+        bound = None if shape.bound_kind else {"kind": "Pod", "name": "p"}
+        changes["bound_kind"] = lambda e: spec(e).update(boundObjectRef=bound)
+        changes["another bound_kind"] = lambda e: spec(e).update(boundObjectRef={"kind": "Node", "name": "p"})
+    if shape.audiences is not None:
+        changes["audiences"] = lambda e: spec(e).update(audiences=["sts.amazonaws.com"])
+    if shape.longest is not None:
+        longest = shape.longest
+        changes["longest"] = lambda e: spec(e).update(expirationSeconds=longest + 1)
+    if exclusion.token and exclusion.if_unseen == "report":
+        changes["if_unseen"] = lambda e: e.pop("requestObject")
+    return changes
+
+
+def retarget(record: Record, **parts: str) -> None:
+    """Aim the request elsewhere, with a URI that says so."""
+    record["objectRef"].update(parts)
+    ref = record["objectRef"]
+    record["requestURI"] = f"/api/v1/namespaces/{ref['namespace']}/serviceaccounts/{ref['name']}/token"
+
+
+@EVERY
+def test_its_example_is_excused(exclusion: Exclusion) -> None:
+    """With every proof in place, and only then."""
+    assert judge(exclusion, example(exclusion))
+
+
+@EVERY
+def test_every_fact_bears_weight(exclusion: Exclusion) -> None:
+    """Change one fact of the example, and it is reported."""
+    for fact, change in mutations(exclusion).items():
+        record = copy.deepcopy(example(exclusion))
+        change(record)
+
+        assert not judge(exclusion, record), fact
+
+
+@EVERY
+def test_no_fact_goes_untested(exclusion: Exclusion) -> None:
+    """Each field of Actor and TokenShape that an entry sets has a change above that breaks it."""
+    tested = " ".join(mutations(exclusion))
+    for part in (exclusion.actor, exclusion.token):
+        for field in attrs.fields(type(part)) if part else ():
+            default = field.default if not isinstance(field.default, attrs.Factory) else field.default.factory()  # type: ignore[arg-type]
+            if getattr(part, field.name) != default and field.name != "groups":
+                assert field.name in tested
+
+
+@EVERY
+def test_it_applies_on_its_platforms_only(exclusion: Exclusion) -> None:
+    """A provider's identity is excused on that provider, and unknown is not a platform."""
+    for platform in (*PLATFORMS, None):
+        event = parse_event(example(exclusion), platform=platform)
+        judged = verdict(exclusion, event)
+
+        assert (judged is not None) is (not exclusion.platforms or platform in exclusion.platforms)
+
+
+@EVERY
+def test_it_says_what_it_costs_and_how_we_know(exclusion: Exclusion) -> None:
+    """Provenance, `because` and `hides` are there, and the rules it silences exist."""
+    assert all(item.source and item.checked >= date(2026, 11, 1) for item in exclusion.provenance)
+    assert exclusion.because.endswith(".")
+    assert exclusion.hides.endswith(".")
+    assert {cls.rule.id for cls in BUILTIN} >= set(exclusion.rules)
+
+
+def test_ids_are_unique_and_can_be_found() -> None:
+    """An id is a name on the command line and in `excluded_by`."""
+    assert len(ALL) == len({exclusion.id for exclusion in ALL})
+    assert list(ALL) == [find_exclusion(exclusion.id) for exclusion in ALL]
+
+
+@pytest.mark.parametrize("bodies", [True, False], ids=["body logged", "level Metadata"])
+def test_unseen_bodies_are_excused_only_where_the_entry_says_so(*, bodies: bool) -> None:
+    """At level Metadata an entry without `if_unseen="exclude"` reports."""
+    for exclusion in ALL:
+        record = example(exclusion)
+        if not bodies:
+            del record["requestObject"]
+
+        assert judge(exclusion, record) is (bodies or exclusion.token is None or exclusion.if_unseen == "exclude")
+
+
+SA = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+NOT_EXCLUDED = [
+    ("masterclient", ("system:masters", "system:authenticated"), "aks", "the admin certificate that people download"),
+    ("kubernetes-admin", ("system:masters", "system:authenticated"), None, "the admin certificate of kubeadm"),
+    ("kubernetes-admin", ("kubeadm:cluster-admins", "system:authenticated"), None, "the same since kubeadm 1.29"),
+    ("system:admin", ("system:masters", "system:authenticated"), None, "k3s, OpenShift: a person or a deployer"),
+    ("system:kube-scheduler", ("system:authenticated",), None, "has no right to mint and never does"),
+    ("system:apiserver", ("system:masters", "system:authenticated"), None, "the API server never calls it"),
+    ("system:anonymous", ("system:unauthenticated",), None, "nobody"),
+    ("eks:addon-manager", ("system:authenticated",), "eks", "cluster-admin, and no evidence that it mints"),
+    ("eks:node-manager", (), "eks", "no evidence that it mints"),
+    ("eks:evil", ("system:authenticated",), "eks", "aws-auth maps any role to such a name"),
+    ("aks-service", ("system:masters", "system:authenticated"), "aks", "stands in a published rule only"),
+    ("acsService", ("system:masters", "system:authenticated"), "aks", "stands in a published rule only"),
+    ("nodeclient", ("system:nodes", "system:authenticated"), "aks", "not the name of a node"),
+    ("system:gke-controller-manager", (), "gke", "stands in a published rule only"),
+    ("system:addon-manager", ("system:masters",), "gke", "no evidence that it mints"),
+    ("system:serviceaccount:gke-managed-system:agent", (), "gke", "stands in a published rule only"),
+    ("system:serviceaccount:kube-system:some-addon", SA, None, "kube-system is where a stolen pod is worth most"),
+    ("system:serviceaccount:kube-system:generic-garbage-collector", SA, None, "controllers do not mint themselves"),
+    ("system:serviceaccount:kube-system:gke-metadata-server", SA, "gke", "which identity it mints with is not known"),
+    (
+        "system:serviceaccount:tigera-operator:tigera-operator",
+        ("system:serviceaccounts", "system:serviceaccounts:tigera-operator", "system:authenticated"),
+        None,
+        "the operator may grant the right, and never mints",
+    ),
+    ("system:k3s-controller", ("system:authenticated",), None, "has no right to mint"),
+    ("system:rke2-controller", ("system:authenticated",), None, "every agent holds its certificate: off by default"),
+]
+
+
+@pytest.mark.parametrize(("username", "groups", "platform", "why"), NOT_EXCLUDED, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("target", ["kube-system/clusterrole-aggregation-controller", "prod/payments-sa"])
+def test_who_is_not_excluded(username: str, groups: tuple[str, ...], platform: Any, why: str, target: str) -> None:
+    """Names that other people's rules excuse, each with the reason why ours do not."""
+    record = token_request(username, target, groups=groups)
+    record["user"]["extra"] = {POD_NAME: ["pod-1"]} if "serviceaccount" in username else {}
+    findings = list(detect(record, platform=platform, detectors=["token-request"]))
+
+    assert len(findings) == 1, why
+
+
+LOOKALIKES = {
+    "a node's name without the group": ("system:node:worker-9", ("system:authenticated",), "kubelet", {}),
+    "a node with another client": ("system:node:worker-9", ("system:nodes",), "kubelet", {"userAgent": "curl/8"}),
+    "kube-controller-manager outside kube-system": (
+        "system:kube-controller-manager",
+        ("system:authenticated",),
+        "kube-controller-manager",
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOOKALIKES)
+def test_a_near_miss_is_evidence(case: str) -> None:
+    """The name fits and a proof does not: the finding says which exclusion it resembles and what is wrong."""
+    username, groups, near, fields = LOOKALIKES[case]
+    (finding,) = detect(token_request(username, groups=groups, **fields), detectors=["token-request"])
+    notes = [item.why for item in finding.evidence] + list(finding.caveats)
+
+    assert any(note.startswith(f"named like exclusion {near}, yet reported: ") for note in notes)
+
+
+def test_forged_proofs_of_the_client_do_not_help() -> None:
+    """User agent, Audit-ID, X-Forwarded-For and an impersonated name are the client's choice: none excuses anybody."""
+    record = token_request(
+        "alice",
+        "kube-system/generic-garbage-collector",
+        userAgent="kube-controller-manager/v1.36.2 (linux/amd64) kubernetes/98b3519",
+        sourceIPs=["127.0.0.1", "192.0.2.7"],
+        impersonatedUser={"username": "system:kube-controller-manager", "groups": ["system:authenticated"]},
+    )
+    assert len(list(detect(record, detectors=["token-request"]))) == 1
+
+
+def test_an_impersonating_system_component_is_reported() -> None:
+    """Not even kube-controller-manager is excused while it acts as somebody else."""
+    record = example(kubernetes.KUBE_CONTROLLER_MANAGER) | {"impersonatedUser": {"username": "alice"}}
+    (finding,) = detect(record, detectors=["token-request"])
+
+    assert "system:kube-controller-manager, impersonating alice, minted" in finding.summary
+
+
+def test_gke_has_its_own_weaker_form() -> None:
+    """Records without groups: excused on GKE only, and not where the record has groups after all."""
+    bare = token_request("system:node:gke-1", groups=(), userAgent="kubelet/v1.36.2")
+    grouped = token_request("system:node:gke-1", groups=("system:authenticated",), userAgent="kubelet/v1.36.2")
+
+    def excused(record: Record, platform: Any) -> set[str | None]:
+        findings = detect(record, platform=platform, keep_excluded=True, detectors=["token-request"])
+        return {finding.excluded_by for finding in findings}
+
+    assert {"gke-kubelet"} == excused(bare, "gke")
+    assert {None} == excused(bare, None)
+    assert {None} == excused(grouped, "gke")
+
+
+def test_what_an_exclusion_may_never_be() -> None:
+    """Without a proof, for everybody, for people with all rights, without a price: each is refused when it is made."""
+    good = kubernetes.CALICO_NODE
+    bad: list[tuple[str, dict[str, Any]]] = [
+        ("username alone", {"actor": Actor(username="alice")}),
+        ("username alone", {"actor": Actor(username="alice", groups=("system:authenticated",))}),
+        ("username alone", {"actor": Actor(username="alice", user_agents=("kubelet/",))}),
+        ("matches everybody", {"actor": Actor(username="*", groups=("devs",))}),
+        ("system:anonymous", {"actor": Actor(username="system:*", groups=("devs",))}),
+        ("system:unauthenticated", {"actor": Actor(username="bob", groups=("system:unauthenticated",))}),
+        ("system:masters", {"actor": Actor(username="bob", groups=("system:masters",))}),
+        ("groups_not_logged", {"actor": Actor(username="bob", groups_not_logged="no")}),
+        ("no wildcards", {"rules": ("*",)}),
+        ("rules is empty", {"rules": ()}),
+        ("hides is empty", {"hides": ""}),
+        ("because is empty", {"because": ""}),
+        ("provenance is empty", {"provenance": ()}),
+        ("namespaces is empty", {"namespaces": ()}),
+        ("unknown platform", {"platforms": frozenset({"ekz"})}),
+    ]
+    for message, change in bad:
+        with pytest.raises(ConfigError, match=message):
+            attrs.evolve(good, **change)
+
+
+def test_an_exclusion_expires_in_the_time_of_the_event() -> None:
+    """Not by the clock of the machine that reads an old log."""
+    mint_day = date(2026, 11, 23)
+    for last, excused in ((mint_day, True), (date(2026, 11, 22), False)):
+        exclusion = attrs.evolve(kubernetes.KUBELET, expires=last)
+        assert judge(exclusion, example(exclusion)) is excused
+    undated = example(kubernetes.KUBELET)
+    del undated["requestReceivedTimestamp"], undated["stageTimestamp"]
+    assert not judge(attrs.evolve(kubernetes.KUBELET, expires=mint_day), undated)
+
+
+def test_no_exclusion_reports_everybody() -> None:
+    """`exclusions=()` is the way to see what the exclusions cost."""
+    tally = Tally()
+    findings = list(detect(example(kubernetes.KUBELET), exclusions=(), tally=tally, detectors=["token-request"]))
+
+    assert (len(findings), tally.excluded.total()) == (1, 0)
+
+
+def test_provenance_is_a_value() -> None:
+    """Exclusions compare by value, so that a copy of one is the same exclusion."""
+    source = Provenance(source="x", checked=date(2026, 11, 24))
+    assert attrs.evolve(source) == source
+    assert attrs.evolve(kubernetes.KUBELET) == kubernetes.KUBELET

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes to JSON records: lines end at 0x0A only, documents may span lines, and damage swallows nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k8stokendetect import ReadError
+from k8stokendetect._records import split_records
+from strategies import json_values
+
+objects = st.dictionaries(st.text(max_size=3), json_values, max_size=3)
+
+
+def split(content: bytes, limit: int = 1 << 20) -> list[tuple[str, Any]]:
+    """Return places and values; an error as its reason."""
+    records = split_records(io.BytesIO(content), limit)
+    return [(place, value.reason if isinstance(value, ReadError) else value) for place, value in records]
+
+
+def values(content: bytes) -> list[Any]:
+    """Return the values that are no errors."""
+    return [value for _, value in split(content) if not isinstance(value, str)]
+
+
+def test_a_record_a_line() -> None:
+    """Blank lines, Windows line ends, a byte order mark and a missing last line end are no trouble."""
+    assert split(b'\xef\xbb\xbf{"a":1}\r\n \r\n{"b":2}\n{"c":3}') == [("1", {"a": 1}), ("3", {"b": 2}), ("4", {"c": 3})]
+
+
+def test_only_the_byte_0x0a_ends_a_line() -> None:
+    """Go escapes neither U+0085 nor U+2028, and a client can send both in its user agent."""
+    content = '{"userAgent":"x\u2028y\u0085z\x0b\x0c"}\n'.replace("\x0b", "\\u000b").replace("\x0c", "\\u000c")
+
+    assert split(content.encode()) == [("1", {"userAgent": "x\u2028y\u0085z\x0b\x0c"})]
+
+
+@given(st.lists(objects.filter(bool), min_size=1, max_size=5), st.sampled_from([None, 1, 4]))
+def test_arrays_and_documents_in_every_layout(items: list[Any], indent: int | None) -> None:
+    """The same records, whether a line each, one array, an array with a line each, or indented documents."""
+    texts = [json.dumps(item, indent=indent) for item in items]
+    lines = "\n".join(texts)
+    arrays = [json.dumps(items, indent=indent), f"[\n{','.join(texts)}\n]", "[" + ",\n".join(texts) + "]\n"]
+
+    assert items == values(lines.encode())
+    for array in arrays:
+        found = values(array.encode())
+        assert items in (found, found[0])  # an array on one line is one record, opened by its envelope
+
+
+@given(st.lists(objects, max_size=4), st.integers(1, 40))
+def test_a_stream_in_arbitrary_pieces_reads_the_same(items: list[Any], size: int) -> None:
+    """Whatever pieces a pipe delivers."""
+
+    class Slow(io.RawIOBase):
+        def __init__(self, content: bytes) -> None:
+            self.content = io.BytesIO(content)
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            data = self.content.read(min(size, len(buffer)))
+            buffer[: len(data)] = data
+            return len(data)
+
+    content = json.dumps(items, indent=1).encode() + b"\n" + b"\n".join(json.dumps(i).encode() for i in items)
+    slow = [place for place, _ in split_records(io.BufferedReader(Slow(content), 16))]
+
+    assert [place for place, _ in split(content)] == slow
+
+
+GOOD = [{"auditID": str(number), "s": '}]{"[,'} for number in range(3)]
+LINES = b"".join(json.dumps(item).encode() + b"\n" for item in GOOD)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"a":',
+        b'{"a":"x',
+        b"[",
+        b"[{",
+        b'[{"a":1},{"b":',
+        b'[{"a":1},{"b":"x',
+        b"{",
+        b"[klog] 1 main.go:1] x",
+        b"not JSON",
+        b"\x00\x01",
+        b"\xff\xfe{}",
+        b'{"a":1}{"b":2}',
+        b'[{"a":1}] x',
+        b'{"a":NaN}',
+        b'{"a":"\\ud800"}',
+        b"[" * 2000,
+    ],
+)
+def test_a_damaged_record_swallows_no_other(damage: bytes) -> None:
+    """Every whole line after it is still read, and the damage is reported with its line."""
+    found = split(LINES + damage + b"\n" + LINES)
+
+    assert [item for item in GOOD * 2 if item] == [v for _, v in found if isinstance(v, dict) and "auditID" in v]
+    assert {"4", "5"} >= {place.partition("[")[0] for place, value in found if isinstance(value, str)} > set()
+
+
+def test_a_record_that_is_too_long_is_reported_and_skipped_to_its_end() -> None:
+    """Memory stays bounded."""
+    content = b'{"a":"' + b"x" * 5000 + b'"}\n{"b":1}\n' + b'[{"c":"' + b"x" * 5000 + b'"}]\n{"d":1}\n'
+
+    assert split(content, limit=100) == [
+        ("1", "record longer than 100 bytes"),
+        ("2", {"b": 1}),
+        ("3[0]", "record longer than 100 bytes"),
+        ("4", {"d": 1}),
+    ]
+
+
+def test_an_array_longer_than_a_record_is_read_element_by_element() -> None:
+    """A whole export in one line needs no more memory than its longest element."""
+    items = [{"auditID": str(number)} for number in range(100)]
+
+    assert items == [value for _, value in split(json.dumps(items).encode(), limit=100)]
+
+
+def test_an_array_that_is_not_closed_gives_its_elements_and_an_error() -> None:
+    """A download that broke off."""
+    assert split(b'[\n{"a":1},\n{"b":2}\n') == [
+        ("2[0]", {"a": 1}),
+        ("3[1]", {"b": 2}),
+        ("3", "the document is not closed"),
+    ]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_records_or_errors(content: bytes) -> None:
+    """And whatever is not blank gives at least one of them."""
+    found = split(content)
+
+    assert found or not content.removeprefix(b"\xef\xbb\xbf").strip()
+
+
+def test_no_error_repeats_what_it_read() -> None:
+    """A broken line may hold a live token."""
+    for line in (b'{"token":"secret', b"[secret", b'[{"a":"secret"} secret', b"secret", b'["secret'):
+        errors = [value for _, value in split_records(io.BytesIO(line)) if isinstance(value, ReadError)]
+        assert errors
+        for error in errors:
+            assert "secret" not in repr(error) + str(error)
+            assert (error.__cause__, error.__context__) == (None, None)

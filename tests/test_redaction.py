@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live tokens never leave the reader, and nothing else is mistaken for one."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from builders import token_request
+from k8stokendetect import ReadError
+from k8stokendetect._redaction import REDACTED, clean_text, redact
+from strategies import JWT, json_values
+
+SECRET = base64.b64encode(JWT.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "carried"),
+    [
+        ({"responseObject": {"kind": "TokenRequest", "status": {"token": "opaque", "expirationTimestamp": "x"}}}, True),
+        ({"responseObject": {"kind": "TokenRequest", "status": {"token": JWT}}}, True),
+        ({"requestObject": {"kind": "TokenReview", "spec": {"token": "opaque"}}}, True),
+        ({"requestObject": {"status": {"token": "what a client sent", "expirationTimestamp": None}}}, False),
+        ({"responseObject": {"kind": "Secret", "data": {"token": SECRET}}}, True),
+        ({"responseObject": {"kind": "SecretList", "items": [{"data": {"token": SECRET}}]}}, True),
+        ({"requestURI": f"/api/v1/watch?access_token={JWT}"}, True),
+        ({"requestURI": "/x?t=" + JWT.replace(".", "%2E")}, True),
+        ({"userAgent": JWT}, True),
+        ({"annotations": {JWT: "x"}}, True),
+        ({"user": {"username": JWT, "extra": {"k": [JWT]}}}, True),
+        ({}, False),
+    ],
+)
+def test_where_tokens_stand(change: dict[str, Any], *, carried: bool) -> None:
+    """In bodies by the field they stand in, anywhere by what they look like."""
+    cleaned, found = redact(token_request(**change))
+
+    assert carried is found
+    assert not any(token in str(cleaned) for token in (JWT, SECRET, "opaque", "what a client sent", "eyJ"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["HeyJude-with-a-long-name.example.com/v1", "eyJ", "eyJhbGciOiJSUzI1NiJ9", "ZXlKIGFtIG5vdCBhIHRva2Vu", ""],
+)
+def test_what_is_no_token(text: str) -> None:
+    """A name that happens to hold these letters, or a header without a payload, is left alone."""
+    assert text == clean_text(text)
+
+
+def test_the_words_around_a_token_stay() -> None:
+    """Only the token goes."""
+    assert f"Bearer {REDACTED}; next" == clean_text(f"Bearer {JWT}; next")
+    assert f"{REDACTED} and {REDACTED}" == clean_text(f"{JWT} and {JWT}")
+
+
+@given(json_values)
+def test_a_record_without_a_token_is_returned_as_it_is(value: Any) -> None:
+    """No copy, no change."""
+    record = {"requestObject": {"x": value}}
+    try:
+        cleaned, found = redact(record)
+    except ReadError:  # an integer beyond 64 bits
+        return
+    assert cleaned is record
+    assert not found
+
+
+@pytest.mark.parametrize("value", [{1: "x"}, object(), b"x", 2**70, float, "\ud800"], ids=repr)
+def test_what_json_cannot_hold_is_a_read_error(value: Any) -> None:
+    """A mapping that never was JSON is refused with a reason."""
+    with pytest.raises(ReadError, match="not a JSON value"):
+        redact({"auditID": value})
+
+
+def test_too_deep_nesting_is_a_read_error() -> None:
+    """Hostile input must not exhaust the stack; nor a mapping that contains itself."""
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    cyclic: dict[str, Any] = {}
+    cyclic["x"] = cyclic
+    for value in (deep, cyclic):
+        with pytest.raises(ReadError, match="not a JSON value"):
+            redact({"requestObject": value})
