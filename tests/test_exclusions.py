@@ -251,7 +251,7 @@ LOOKALIKES = {
 def test_a_near_miss_is_evidence(case: str) -> None:
     """The name fits and a proof does not: the finding says which exclusion it resembles and what is wrong."""
     username, groups, near, fields = LOOKALIKES[case]
-    (finding,) = detect(token_request(username, groups=groups, **fields), detectors=["token-request"])
+    (finding,) = detect(token_request(username, groups=groups) | fields, detectors=["token-request"])
     notes = [item.why for item in finding.evidence] + list(finding.caveats)
 
     assert any(note.startswith(f"named like exclusion {near}, yet reported: ") for note in notes)

@@ -34,7 +34,8 @@ def mints(path: Path) -> dict[Request, dict[str, Any]]:
 def is_system(label: dict[str, Any]) -> bool:
     """Tell the laboratory's system components from everybody else; only for requests labelled benign."""
     assert not label["malicious"]
-    return label["user"].startswith(("system:node:", "system:kube-controller-manager")) or label["user"].endswith(
+    user: str = label["user"]
+    return user.startswith(("system:node:", "system:kube-controller-manager")) or user.endswith(
         ":kube-system:calico-node"
     )
 

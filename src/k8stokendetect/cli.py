@@ -52,7 +52,7 @@ class _Errors:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="k8stokendetect")
+@click.version_option(package_name="k8stokendetect", prog_name="k8stokendetect")
 def main() -> None:
     """Find Kubernetes service account tokens that were minted by someone who is no system component."""
 
@@ -137,16 +137,15 @@ def summary(tally: Tally, /) -> str:
     """Return one line that accounts for everything that was read."""
 
     def listed(counts: dict[str, int]) -> str:
-        total = f"{sum(counts.values()):,}"
-        return f"{total} ({', '.join(f'{name} {count:,}' for name, count in counts.items())})" if counts else total
+        return f" ({', '.join(f'{name} {count:,}' for name, count in counts.items())})" if counts else ""
 
     parts = [
-        f"{tally.events:,} events read",
-        f"{listed(tally.findings)} findings reported",
-        f"{listed(tally.excluded)} set aside",
-        f"{tally.duplicates:,} repeated" if tally.duplicates else "",
-        f"{tally.unreadable:,} records unreadable",
-        f"{tally.failures:,} detector failures" if tally.failures else "",
+        f"events read: {tally.events:,}",
+        f"findings: {tally.findings.total():,}{listed(tally.findings)}",
+        f"set aside: {tally.excluded.total():,}{listed(tally.excluded)}",
+        f"repeated: {tally.duplicates:,}" if tally.duplicates else "",
+        f"unreadable: {tally.unreadable:,}",
+        f"detector failures: {tally.failures:,}" if tally.failures else "",
     ]
     return "; ".join(part for part in parts if part)
 

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command, as a shell sees it: findings on stdout, the rest on stderr, and an exit status that says it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from builders import token_request
+from k8stokendetect import DEFAULT_EXCLUSIONS, Tally, detect
+from k8stokendetect.cli import SHOWN_ERRORS, main, summary
+from k8stokendetect.detectors import BUILTIN
+from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS
+from recordings import METADATA, REQUEST_RESPONSE
+from strategies import JWT
+
+COMMAND = [sys.executable, "-m", "k8stokendetect"]
+
+
+def run(*arguments: object, stdin: bytes = b"") -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+def log(tmp_path: Path, *records: Any, name: str = "audit.log") -> Path:
+    """Write a log; bytes as they are, mappings as JSON."""
+    path = tmp_path / name
+    lines = [record if isinstance(record, bytes) else json.dumps(record).encode() for record in records]
+    path.write_bytes(b"\n".join(lines))
+    return path
+
+
+BENIGN = token_request(
+    "system:node:worker-1", groups=("system:nodes", "system:authenticated"), userAgent="kubelet/v1.36.2 (linux/amd64)"
+)
+
+
+def test_findings_go_to_stdout_and_the_tally_to_stderr() -> None:
+    """Text a person can read, then what to do, then one line that accounts for every event."""
+    result = run("scan", METADATA)
+    tally = Tally()
+    findings = list(detect(METADATA, tally=tally))
+
+    assert result.exit_code == 1
+    assert all(finding.summary in result.stdout for finding in findings)
+    assert all(f"What to do about {rule}: " in result.stdout for rule in tally.findings)
+    assert [summary(tally)] == result.stderr.splitlines()
+    assert summary(tally).startswith("events read: 6,758; findings: 219 (token-request")
+
+
+def test_json_is_a_line_a_finding() -> None:
+    """The same findings as the library's."""
+    result = run("scan", METADATA, "--format", "json", "--rule", "token-request")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+
+    assert [finding.fingerprint for finding in detect(METADATA, detectors=["token-request"])] == [
+        line["fingerprint"] for line in lines
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "status"), [("informational", 1), ("low", 1), ("Medium", 1), ("high", 0), ("critical", 0)]
+)
+def test_the_exit_status_depends_on_the_severity(fail_on: str, status: int, tmp_path: Path) -> None:
+    """0 when nothing is at or above --fail-on, 1 when something is."""
+    assert status == run("scan", log(tmp_path, token_request()), "--fail-on", fail_on).exit_code
+    assert run("scan", log(tmp_path, BENIGN), "--fail-on", fail_on).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (b"no JSON", "audit.log:2: not JSON"),
+        (b"{}", "audit.log:2: JSON, but no audit event"),
+        (
+            b'{"auditID":"a","verb":"get","user":{"groups":"root"}}',
+            "audit.log:2: expected a list of strings",
+        ),
+        (b'{"auditID":"' + b"\x1b[2J", "audit.log:2: not JSON"),
+    ],
+)
+def test_an_unreadable_record_is_2_and_the_rest_is_examined(damage: bytes, message: str, tmp_path: Path) -> None:
+    """The error names file and line; every readable event gives its finding."""
+    result = run("scan", log(tmp_path, token_request(), damage, token_request(auditID="b")), "--rule", "token-request")
+
+    assert result.exit_code == 2
+    assert result.stdout.count("alice minted a token") == 2
+    assert message in result.stderr
+    assert "unreadable: 1" in result.stderr
+    assert "\x1b" not in result.output
+
+
+def test_bad_sources_are_2_and_named(tmp_path: Path) -> None:
+    """A missing file, a folder without logs, a truncated gzip; the good file between them is examined."""
+    good = log(tmp_path, token_request())
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    cut = tmp_path / "cut.gz"
+    cut.write_bytes(gzip.compress(METADATA.read_bytes())[:5000])
+    result = run("scan", tmp_path / "missing.log", empty, good, cut, "--rule", "token-request")
+
+    assert result.exit_code == 2
+    assert "alice minted a token" in result.stdout
+    for message in (
+        "missing.log: cannot be opened: No such file or directory",
+        "empty: the folder holds no log files",
+        "cut.gz",
+    ):
+        assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rule", "token-requst"], "unknown rule 'token-requst'; did you mean 'token-request'"),
+        (["--enable", "external-secret"], "unknown exclusion 'external-secret'; did you mean 'external-secrets'"),
+        (["--exclusions", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
+        (["--platform", "ekz"], "'ekz' is not one of"),
+        (["--fail-on", "urgent"], "'urgent' is not one of"),
+        (["--nonsense"], "No such option"),
+    ],
+)
+def test_a_wrong_option_is_2_and_named(options: list[str], message: str, tmp_path: Path) -> None:
+    """Nothing is read with half of what was asked for."""
+    result = run("scan", log(tmp_path, token_request()), *options)
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "minted" not in result.output
+
+
+def test_exclusions_from_a_file_by_name_and_kept(tmp_path: Path) -> None:
+    """Two operators switched on, by option and by file, and shown on request."""
+    toml = tmp_path / "mine.toml"
+    toml.write_text('enable = ["cert-manager"]\n')
+    options = ["--rule", "token-request", "--format", "json", "--enable", "external-secrets", "--exclusions", toml]
+    reported = run("scan", METADATA, *options)
+    kept = run("scan", METADATA, *options, "--keep-excluded")
+
+    assert len(reported.stdout.splitlines()) == 79
+    assert len(kept.stdout.splitlines()) == 79 + 177 + 8
+    assert "set aside by exclusion kubelet" in run("scan", log(tmp_path, BENIGN), "--keep-excluded").stdout
+
+
+def test_the_platform_switches_on_its_provider(tmp_path: Path) -> None:
+    """AksService is excused on AKS only."""
+    aks = token_request("aksService", "kube-system/x", groups=("system:masters", "system:authenticated"))
+    path = log(tmp_path, aks)
+
+    assert (run("scan", path).exit_code, run("scan", path, "--platform", "aks").exit_code) == (1, 0)
+
+
+def test_standard_input(tmp_path: Path) -> None:
+    """Plain or gzip, by the name `-`."""
+    content = log(tmp_path, token_request()).read_bytes()
+    for stdin in (content, gzip.compress(content)):
+        result = process("scan", "-", "--rule", "token-request", input=stdin)
+        assert b"<stdin>:1" in result.stdout
+        assert result.returncode == 1
+
+
+def test_duplicates_across_files_are_one_finding(tmp_path: Path) -> None:
+    """All files are one stream."""
+    path = log(tmp_path, token_request())
+    result = run("scan", path, path, "--rule", "token-request")
+
+    assert result.stdout.count("minted a token") == 1
+    assert "repeated: 1" in result.stderr
+
+
+def test_many_errors_are_printed_in_part_and_counted_whole(tmp_path: Path) -> None:
+    """A binary file must not fill the screen."""
+    result = run("scan", log(tmp_path, *[b"x"] * 1000))
+
+    assert len(result.stderr.splitlines()) == SHOWN_ERRORS + 2
+    assert "unreadable: 1,000" in result.stderr
+
+
+def test_no_token_on_the_screen() -> None:
+    """Of a log that holds 80 of them."""
+    for form in ("text", "json"):
+        result = run("scan", REQUEST_RESPONSE, "--format", form, "--keep-excluded")
+        assert "JTI=" in result.stdout
+        assert "eyJ" not in result.output
+
+
+def test_a_broken_line_with_a_token_is_not_repeated(tmp_path: Path) -> None:
+    """Not even in the error."""
+    result = run("scan", log(tmp_path, b'{"x":"' + JWT.encode()))
+    assert result.exit_code == 2
+    assert "eyJ" not in result.output
+
+
+def test_rules_and_exclusions_explain_themselves() -> None:
+    """Each rule with its blind spots, each exclusion with its price and source."""
+    rules, exclusions = run("rules").stdout, run("exclusions").stdout
+
+    for cls in BUILTIN:
+        assert f"{cls.rule.id}  {cls.rule.severity}  T1552.007" in rules
+        assert all(text in rules for text in (cls.rule.description, *cls.rule.blind_spots, cls.rule.response))
+    for state, entries in (("on", DEFAULT_EXCLUSIONS), ("off", OPTIONAL_EXCLUSIONS)):
+        for entry in entries:
+            assert f"{entry.id}  {state}  " in exclusions
+            assert all(text in exclusions for text in (entry.because, entry.hides, entry.provenance[0].source))
+
+
+def test_version_and_help() -> None:
+    """Both answer without a log."""
+    assert run("--version").output.startswith("k8stokendetect, version ")
+    assert "scan" in run("-h").output
+
+
+def process(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run the command as a process of its own."""
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=False, timeout=60, **options)  # noqa: S603 - our own command
+
+
+def test_as_a_process() -> None:
+    """`python -m k8stokendetect` is the command."""
+    result = process("scan", METADATA, "--rule", "token-request")
+
+    assert result.returncode == 1
+    assert result.stdout.count(b" minted a token for ") == 87
+
+
+def test_a_broken_pipe_is_quiet() -> None:
+    """`| head -1` closes the pipe: no traceback."""
+    with subprocess.Popen([*COMMAND, "scan", METADATA], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:  # noqa: S603 - our own command
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.stderr.read() == b""
+
+
+def test_a_missing_extra_says_what_to_install(tmp_path: Path) -> None:
+    """Without click the library works and the command says what is missing."""
+    (tmp_path / "click.py").write_text("raise ModuleNotFoundError(\"No module named 'click'\", name='click')\n")
+    result = process("rules", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+
+    assert result.returncode == 2
+    assert result.stderr == b"k8stokendetect: click is missing: pip install 'k8stokendetect[cli]'\n"
+
+
+@pytest.mark.parametrize("stdout_is_terminal", [True, False])
+def test_a_long_read_at_a_terminal_shows_a_bar(tmp_path: Path, *, stdout_is_terminal: bool) -> None:
+    """On stderr only: findings stay on stdout where that goes elsewhere."""
+    path = tmp_path / "big.log"
+    padding = json.dumps({"auditID": "x", "verb": "get", "requestObject": "x" * 1_000_000}).encode() + b"\n"
+    path.write_bytes(padding * 40 + json.dumps(token_request()).encode())
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [*COMMAND, "scan", str(path), "--rule", "token-request"],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs if stdout_is_terminal else subprocess.PIPE,
+        stderr=theirs,
+    ) as running:
+        os.close(theirs)
+        screen = b""
+        while chunk := _read(ours):
+            screen += chunk
+        printed = running.stdout.read() if running.stdout else screen
+    os.close(ours)
+
+    assert b"reading" in screen
+    assert b"events read: 41" in screen
+    assert b"alice minted a token" in printed
+    assert stdout_is_terminal or b"alice" not in screen
+
+
+def _read(terminal: int) -> bytes:
+    """Read what was shown; Linux answers EIO when the other side is gone."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""

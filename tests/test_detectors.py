@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conformance of every detector that ships, and what each of the two rules says."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+
+from builders import body, token_request
+from k8stokendetect import ConfigError, Detector, Event, Finding, ReadError, Rule, Severity, detect, parse_event
+from k8stokendetect._redaction import redact
+from k8stokendetect._structure import plain
+from k8stokendetect.detectors import BUILTIN, TokenRequest, TokenRequestURI
+from paths import resolve
+from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, events, records
+from strategies import audit_events
+
+EVERY = pytest.mark.parametrize("cls", BUILTIN, ids=lambda cls: cls.rule.id)
+LOGS = (METADATA, METADATA_1_27, REQUEST_RESPONSE)
+
+
+@functools.cache
+def recorded_findings(cls: type[Detector]) -> list[tuple[dict[str, Any], Event, Finding]]:
+    """Run a detector over everything that was recorded."""
+    return [
+        (record, event, finding)
+        for path in LOGS
+        for detector in [cls()]
+        for record, event in zip(records(path), events(path), strict=True)
+        for finding in detector.inspect(event)
+    ]
+
+
+@EVERY
+def test_it_says_what_it_is(cls: type[Detector]) -> None:
+    """Rule and class are documented; the advisory's technique and tactic are named."""
+    rule = cls.rule
+
+    assert rule.techniques == ("T1552.007",)
+    assert rule.tactics == ("credential-access",)
+    assert all(text.strip() for text in (rule.description, rule.response, cls.__doc__ or ""))
+    assert rule.references
+    assert rule.false_positives
+    assert rule.blind_spots
+    assert all(reference.startswith("https://") for reference in rule.references)
+
+
+@EVERY
+def test_it_fires_and_stays_silent(cls: type[Detector]) -> None:
+    """On the recording: for some events, and for none that it does not watch."""
+    watched = [event for path in LOGS for event in events(path) if event.resource in (cls.watches or {event.resource})]
+
+    assert 0 < len(recorded_findings(cls)) < len(watched)
+    for path in LOGS:
+        for event in events(path):
+            if cls.watches is not None and event.resource not in cls.watches:
+                assert not list(cls().inspect(event))
+
+
+@EVERY
+def test_its_evidence_resolves(cls: type[Detector]) -> None:
+    """Each path leads in the (redacted) event to just that value."""
+    for record, _, finding in recorded_findings(cls):
+        assert finding.evidence
+        for item in finding.evidence:
+            there = resolve(item.path, redact(record)[0])
+            assert plain(item.value) == there, item.path
+            assert item.why
+
+
+@EVERY
+def test_its_findings_are_values(cls: type[Detector]) -> None:
+    """They refer to their event, compare by value, and survive pickling."""
+    for _, event, finding in recorded_findings(cls):
+        assert finding.rule is cls.rule
+        assert (event.audit_id, event.origin) == (finding.event.audit_id, finding.event.origin)
+        assert finding == pickle.loads(pickle.dumps(finding))  # noqa: S301 - our own bytes
+
+
+@EVERY
+def test_it_survives_pickling(cls: type[Detector]) -> None:
+    """Executors elsewhere get detectors by pickling."""
+    copy = pickle.loads(pickle.dumps(cls()))  # noqa: S301 - our own bytes
+    for event in events(METADATA)[3700:3800]:
+        assert list(cls().inspect(event)) == list(copy.inspect(event))
+
+
+@EVERY
+def test_it_survives_missing_parts(cls: type[Detector]) -> None:
+    """Take any field away from a recorded mint: no error, and what is left is still evidence."""
+    whole = next(record for record, event, _ in recorded_findings(cls) if event.token_request)
+    for field in whole:
+        if field in {"auditID", "verb"}:
+            continue
+        event = parse_event({key: value for key, value in whole.items() if key != field})
+        for finding in cls().inspect(event):
+            for item in finding.evidence:
+                assert not item.path.startswith(field)
+
+
+@EVERY
+@given(record=audit_events)
+def test_it_never_raises(cls: type[Detector], record: dict[str, Any]) -> None:
+    """Whatever an event holds, and the evidence of whatever it says resolves."""
+    try:
+        event = parse_event(record)
+    except ReadError:  # a drawn body may be a malformed TokenRequest
+        return
+    for finding in cls().inspect(event):
+        for item in finding.evidence:
+            assert plain(item.value) == resolve(item.path, record)
+
+
+def test_rule_ids_are_unique() -> None:
+    """An id names one rule, and says what the class is called."""
+    assert len(BUILTIN) == len({cls.rule.id for cls in BUILTIN})
+    assert [cls.rule.id for cls in BUILTIN] == ["token-request", "token-request-uri"]
+
+
+PLAIN_SUMMARY = "alice minted a token for prod/payments-sa from 192.0.2.7 with kubectl/v1.36.2"
+LONG_CLIENT = PLAIN_SUMMARY.replace("kubectl/v1.36.2", "x" * 100 + "…")
+NAMELESS = PLAIN_SUMMARY.replace("alice", "an unauthenticated client").replace(
+    "prod/payments-sa", "an unnamed service account"
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "summary"),
+    [
+        ({}, PLAIN_SUMMARY),
+        (
+            {"impersonatedUser": {"username": "bob"}},
+            "alice, impersonating bob, minted a token for prod/payments-sa from 192.0.2.7 with kubectl/v1.36.2",
+        ),
+        ({"sourceIPs": None, "userAgent": None}, "alice minted a token for prod/payments-sa"),
+        (
+            {"requestObject": body(seconds=600, audiences=("vault",), bound={"kind": "Pod", "name": "p"})},
+            f"{PLAIN_SUMMARY}: asked for 600 s, audience vault, bound to Pod p",
+        ),
+        (
+            {"requestObject": body(), "userAgent": "x" * 500},
+            f"{LONG_CLIENT}: asked for 3600 s, the API server's audience, not bound",
+        ),
+        ({"objectRef": None, "user": None}, NAMELESS),
+    ],
+)
+def test_token_request_says_who_did_what_to_whom(fields: dict[str, Any], summary: str) -> None:
+    """One sentence: who, through whom, for which service account, from where, on which terms."""
+    record = {key: value for key, value in (token_request() | fields).items() if value is not None}
+    (finding,) = TokenRequest().inspect(parse_event(record))
+
+    assert summary == finding.summary
+    assert finding.severity == Severity.MEDIUM
+
+
+def test_token_request_says_what_was_not_logged() -> None:
+    """The body at level Metadata, groups, a time; and what 3607 seconds really mean."""
+    bare = token_request(user={"username": "alice"}, requestReceivedTimestamp=None, stageTimestamp=None)
+    pod = token_request(requestObject=body(seconds=3607, bound={"kind": "Pod", "name": "p"}))
+    secret = token_request(requestObject=body(seconds=3607, bound={"kind": "Secret", "name": "p"}))
+
+    (finding,) = TokenRequest().inspect(parse_event(bare))
+    assert finding.caveats == (
+        "lifetime, audience and binding are not known: level Metadata does not hold the request body",
+        "when it happened is not known: no timestamp was logged",
+        "the caller's groups are not known: they were not logged",
+    )
+    (finding,) = TokenRequest().inspect(parse_event(pod))
+    assert len(finding.caveats) == 1
+    assert "valid for up to a year" in finding.caveats[0]
+    (finding,) = TokenRequest().inspect(parse_event(secret))
+    assert finding.caveats == ()
+
+
+def test_a_mint_whose_target_was_not_logged_is_still_found() -> None:
+    """The annotation alone says that a token was issued; a detector that watches must see such an event."""
+    record = token_request()
+    del record["objectRef"]
+    (finding,) = detect(record, exclusions=())
+
+    assert finding.rule.id == "token-request"
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "severity"),
+    [
+        ("prod/payments-sa", {}, Severity.LOW),
+        ("kube-system/generic-garbage-collector", {}, None),
+        ("kube-system/some-addon", {}, Severity.LOW),
+        ("default/default", {}, None),
+        ("default/web", {}, Severity.LOW),
+        ("prod/default", {}, Severity.LOW),
+        ("prod/payments-sa", {"standard_namespaces": {"prod"}}, Severity.LOW),
+        ("prod/payments-sa", {"standard_namespaces": {"prod"}, "standard_service_accounts": {"payments-sa"}}, None),
+        ("kube-system/generic-garbage-collector", {"standard_namespaces": ()}, Severity.LOW),
+    ],
+)
+def test_uri_targets_outside_the_standard_ones(target: str, options: Any, severity: Severity | None) -> None:
+    """Standard is Kubernetes' own, or what the constructor says."""
+    findings = list(TokenRequestURI(**options).inspect(parse_event(token_request(target=target))))
+
+    assert [severity] * (severity is not None) == [finding.severity for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("fields", "fires"),
+    [
+        ({"stage": "RequestReceived", "responseStatus": None, "annotations": None}, False),
+        ({"stage": "ResponseStarted", "responseStatus": {"code": 401}, "user": {}, "annotations": None}, True),
+        ({"responseStatus": {"code": 403}, "annotations": None}, True),
+        ({"verb": "get", "responseStatus": {"code": 405}, "annotations": None}, True),
+        ({"requestURI": None}, True),
+        ({"objectRef": {"resource": "serviceaccounts", "namespace": "prod", "name": "x"}}, False),
+        ({"objectRef": {"resource": "serviceaccounts", "subresource": "token"}, "requestURI": None}, True),
+    ],
+)
+def test_any_answered_call_to_the_subresource(fields: dict[str, Any], *, fires: bool) -> None:
+    """Also one that failed; not the request before its answer, nor other resources."""
+    assert fires is bool(list(TokenRequestURI().inspect(parse_event(token_request(**fields)))))
+
+
+def test_an_odd_uri_is_medium_also_for_a_standard_target() -> None:
+    """The oddity is said in the summary, the raw URI is in the evidence."""
+    record = token_request(target="kube-system/generic-garbage-collector", query="?dryRun=All")
+    (finding,) = TokenRequestURI().inspect(parse_event(record))
+
+    assert finding.severity == Severity.MEDIUM
+    assert finding.summary.endswith("through an odd URI: dryRun (it mints a working token all the same)")
+    assert record["requestURI"] in [item.value for item in finding.evidence]
+
+
+GOOD_RULE = Rule("acme.rule", "A title", Severity.HIGH)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"id": "Not An Id"}, "rule id 'Not An Id'"),
+        ({"id": ""}, "rule id ''"),
+        ({"title": " "}, "title is empty"),
+        ({"severity": "high"}, "severity 'high' is not a Severity"),
+        ({"techniques": ("1552",)}, "'1552' is not an ATT&CK technique"),
+    ],
+)
+def test_a_malformed_rule_is_refused(options: dict[str, Any], message: str) -> None:
+    """When it is made, not when it fires."""
+    with pytest.raises(ConfigError, match=message):
+        attrs.evolve(GOOD_RULE, **options)
+
+
+def test_a_malformed_detector_is_refused_when_its_class_is_defined() -> None:
+    """Without a rule, with something else in its place, or watching a plain string."""
+
+    def inspect(_: Detector, __: Event) -> Iterator[Finding]:
+        yield from ()
+
+    for members, message in (
+        ({}, "has no rule"),
+        ({"rule": "token-request"}, "rule is not a Rule"),
+        ({"rule": GOOD_RULE, "watches": "serviceaccounts/token"}, "watches is not a frozenset"),
+        ({"rule": GOOD_RULE, "watches": frozenset({1})}, "watches is not a frozenset"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            type("Broken", (Detector,), {"inspect": inspect, **members})
+
+
+def test_a_base_class_for_detectors_needs_no_rule() -> None:
+    """As long as it is abstract; its subclasses do, and may inherit one."""
+
+    class Base(Detector):
+        """Shares something."""
+
+    class Concrete(Base):
+        rule = GOOD_RULE
+
+        def inspect(self, event: Event, /) -> Iterator[Finding]:
+            yield self.finding(event, "seen")
+
+    class Heir(Concrete):
+        """Has its parent's rule."""
+
+    assert [finding.summary for finding in detect(token_request(), detectors=[Heir()])] == ["seen"]
+    with pytest.raises(TypeError, match="abstract"):
+        Base()  # type: ignore[abstract]  # that is the point
