@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of the package: layers, exports, size, one place for the version."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import k8stokendetect
+
+PACKAGE = Path(k8stokendetect.__file__).parent
+ROOT = Path(__file__).parents[1]
+LAYERS = [  # a file imports only from those before it
+    ["errors"],
+    ["identity"],
+    ["events"],
+    ["findings"],
+    ["_redaction"],
+    ["_structure"],
+    ["envelopes.native"],
+    ["envelopes"],
+    ["_records"],
+    ["_streams"],
+    ["reading"],
+    ["exclusions.base"],
+    ["exclusions.kubernetes"],
+    ["exclusions.eks", "exclusions.aks", "exclusions.gke", "exclusions.openshift", "exclusions.addons"],
+    ["exclusions.catalogue"],
+    ["exclusions.load"],
+    ["exclusions"],
+    ["detectors.base"],
+    ["detectors._wording"],
+    ["detectors.token_request", "detectors.token_request_uri"],
+    ["detectors"],
+    ["outputs"],
+    ["outputs.native", "outputs.text"],
+    ["_engine"],
+    [""],
+    ["cli"],
+    ["__main__"],
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+FILES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix("."): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules of this package that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "k8stokendetect":
+            base = (node.module or "").partition(".")[2]
+            names = [f"{base}.{alias.name}".strip(".") for alias in node.names]
+            found |= {name if name in FILES else base for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {
+                alias.name.partition(".")[2] for alias in node.names if alias.name.split(".")[0] == "k8stokendetect"
+            }
+    return found
+
+
+def test_every_file_has_its_layer() -> None:
+    """A new file says where it belongs."""
+    assert set(RANK) == set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_imports_only_from_layers_before_it(name: str) -> None:
+    """One direction, no way back."""
+    for other in imported(FILES[name]):
+        assert RANK[other] < RANK[name], f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_does_one_job_that_its_first_line_states(name: str) -> None:
+    """Under 300 lines, a detector under 130 with its rule's prose, and a licence line."""
+    lines = FILES[name].read_text(encoding="utf-8").splitlines()
+    docstring = ast.get_docstring(ast.parse("\n".join(lines)))
+
+    assert lines[0] == "# SPDX-License-Identifier: Apache-2.0"
+    assert docstring
+    assert docstring.splitlines()[0].endswith((".", "`detect`", "`scan | rules | exclusions`"))
+    assert len(lines) <= 320
+
+
+def modules() -> list[ModuleType]:
+    """Import every module of the package but the entry point."""
+    names = [info.name for info in pkgutil.walk_packages([str(PACKAGE)], "k8stokendetect.")]
+    return [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+
+
+def test_the_public_names_are_complete_and_sorted() -> None:
+    """At most 25 of them; everything imported into the package is exported, and nothing else."""
+    names = k8stokendetect.__all__
+    tree = ast.parse(FILES[""].read_text(encoding="utf-8"))
+    imports = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+
+    assert sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name)) == names
+    assert set(names) == set(imports)
+    assert len(names) <= 25
+
+
+def test_no_public_module_is_called_like_a_public_name() -> None:
+    """`detect` is a function; a module of that name would shadow it."""
+    assert not {module.__name__.rpartition(".")[2] for module in modules()} & set(k8stokendetect.__all__)
+
+
+def test_every_export_exists() -> None:
+    """In every module that has a list of them."""
+    for module in modules():
+        assert all(hasattr(module, name) for name in getattr(module, "__all__", ()))
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """In pyproject.toml, and so in the installed package; the changelog knows it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert project["version"] == version("k8stokendetect")
+    assert not [path for path in FILES.values() if project["version"] in path.read_text(encoding="utf-8")]
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_library_needs_no_extra() -> None:
+    """Importing it imports neither click nor rich nor dateutil."""
+    code = "import sys, k8stokendetect; print(sorted({'click', 'rich', 'dateutil', 'hypothesis'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+
+    assert result.stdout == "[]\n"

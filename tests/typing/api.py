@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public API as users write it: type-checked by mypy and pyright in strict mode, not run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import assert_type
+
+from k8stokendetect import (
+    DEFAULT_EXCLUSIONS,
+    Actor,
+    AuditLog,
+    Detector,
+    Event,
+    Evidence,
+    Exclusion,
+    Finding,
+    K8sTokenDetectError,
+    Provenance,
+    ReadError,
+    Rule,
+    Severity,
+    Tally,
+    detect,
+    load_exclusions,
+    parse_event,
+    read,
+)
+from k8stokendetect.detectors import TokenRequest, TokenRequestURI
+
+
+class VaultToken(Detector):
+    """A token for Vault was minted by hand."""
+
+    rule = Rule("acme.vault-token", "Token minted for Vault", Severity.HIGH)
+    watches = frozenset({"serviceaccounts/token"})
+
+    def inspect(self, event: Event) -> Iterator[Finding]:
+        """Report it."""
+        request = event.token_request
+        if event.succeeded and request and "vault" in request.audiences:
+            yield self.finding(
+                event,
+                f"{event.actor.username} minted a Vault token",
+                Evidence("requestObject.spec.audiences", request.audiences, "audience"),
+            )
+
+
+def sources(path: Path) -> None:
+    """Everything that is a source."""
+    detect("audit.log")
+    detect(path)
+    detect(b"{}")
+    detect(io.BytesIO(b"{}"))
+    detect({"auditID": "a", "verb": "get"})
+    detect([{"auditID": "a", "verb": "get"}])
+    detect(parse_event({"auditID": "a", "verb": "get"}))
+    detect(read(path))
+    with path.open("rb") as file:
+        detect(file)
+
+
+def options() -> None:
+    """Everything that can be said."""
+    errors: list[K8sTokenDetectError] = []
+    tally = Tally()
+    mine = Exclusion(
+        id="mine",
+        rules=("token-request",),
+        actor=Actor(username="system:serviceaccount:ci:deployer", in_pod=True),
+        namespaces=("ci",),
+        because="It deploys.",
+        hides="Whoever runs code in it can mint.",
+        provenance=(Provenance(source="https://wiki.example", checked=date(2026, 11, 24)),),
+    )
+    findings = detect(
+        "audit.log",
+        detectors=[VaultToken(), TokenRequest(), TokenRequestURI(standard_namespaces={"a"}), "token-request"],
+        exclusions=[*DEFAULT_EXCLUSIONS, *load_exclusions("mine.toml"), mine, "external-secrets"],
+        keep_excluded=True,
+        platform="eks",
+        on_error=errors.append,
+        tally=tally,
+    )
+    assert_type(findings, Iterator[Finding])
+    for finding in findings:
+        assert_type(finding.severity, Severity)
+        assert_type(finding.rule.id, str)
+        assert_type(finding.event.audit_id, str)
+        assert_type(finding.excluded_by, str | None)
+
+
+def events() -> None:
+    """Events are typed."""
+    log = read("audit.log", platform="gke")
+    assert_type(log, AuditLog)
+    for event in log:
+        assert_type(event, Event)
+        assert_type(event.actor.username, str)
+        assert_type(event.peer_ip, str | None)
+        assert_type(event.mints_token, bool)
+    try:
+        parse_event({})
+    except ReadError as error:
+        assert_type(error.path, str | None)
