@@ -61,8 +61,8 @@ class _Lines:
     def read(self, limit: int = _PIECE) -> bytes:
         """Read to the end of the line, at most `limit` bytes and never half an escape sequence."""
         piece = self._stream.readline(limit)
-        while piece.endswith(b"\\") and (more := self._stream.readline(1)):
-            piece += more
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
+            piece += self._stream.readline(1)
         if not self._inside and piece:
             self.number += 1
             if self.number == 1:

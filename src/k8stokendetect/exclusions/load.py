@@ -69,7 +69,8 @@ def _explain(error: cattrs.BaseValidationError) -> str:
     cause: Exception = error
     path = "$"
     while isinstance(cause, cattrs.ClassValidationError | cattrs.IterableValidationError):
-        step = cause.exceptions[0]
+        unknown = [e for e in cause.exceptions if isinstance(e, cattrs.ForbiddenExtraKeysError)]
+        step = (unknown or cause.exceptions)[0]  # a mistyped key also leaves the right one missing: say the mistake
         if isinstance(step, cattrs.ForbiddenExtraKeysError):
             key = min(step.extra_fields)
             return f"unknown key {key!r}{did_you_mean(key, [field.name for field in attrs.fields(step.cl)])}"
