@@ -13,7 +13,18 @@ import pytest
 from hypothesis import given
 
 from builders import body, token_request
-from k8stokendetect import ConfigError, Detector, Event, Finding, ReadError, Rule, Severity, detect, parse_event
+from k8stokendetect import (
+    ConfigError,
+    Detector,
+    Event,
+    Evidence,
+    Finding,
+    ReadError,
+    Rule,
+    Severity,
+    detect,
+    parse_event,
+)
 from k8stokendetect._redaction import redact
 from k8stokendetect._structure import plain
 from k8stokendetect.detectors import BUILTIN, TokenRequest, TokenRequestURI
@@ -167,7 +178,7 @@ def test_token_request_says_what_was_not_logged() -> None:
 
     (finding,) = TokenRequest().inspect(parse_event(bare))
     assert finding.caveats == (
-        "lifetime, audience and binding are not known: level Metadata does not hold the request body",
+        "lifetime, audience and binding are not known: the request body was not logged (level Metadata)",
         "when it happened is not known: no timestamp was logged",
         "the caller's groups are not known: they were not logged",
     )
@@ -178,13 +189,26 @@ def test_token_request_says_what_was_not_logged() -> None:
     assert finding.caveats == ()
 
 
-def test_a_mint_whose_target_was_not_logged_is_still_found() -> None:
+@pytest.mark.parametrize("ref", [None, {"resource": "serviceaccounts", "name": "x"}, {"resource": "x"}], ids=repr)
+def test_a_mint_whose_target_was_not_logged_is_still_found(ref: Any) -> None:
     """The annotation alone says that a token was issued; a detector that watches must see such an event."""
-    record = token_request()
-    del record["objectRef"]
-    (finding,) = detect(record, exclusions=())
+    findings = detect(token_request(objectRef=ref), exclusions=(), detectors=["token-request"])
 
-    assert finding.rule.id == "token-request"
+    assert len(list(findings)) == 1
+
+
+def test_a_body_that_was_cut_away_is_said_to_be() -> None:
+    """The caller chooses how large a request is."""
+    for fields in ({"level": "Request"}, {"annotations": {"audit.k8s.io/truncated": "true"}}):
+        (finding,) = TokenRequest().inspect(parse_event(token_request() | fields))
+        assert any("the request body was cut away" in caveat for caveat in finding.caveats)
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", [object()], {"a": b"x"}], ids=repr)
+def test_evidence_is_what_json_can_hold(value: Any) -> None:
+    """Refused where it is made, not where it is written."""
+    with pytest.raises(ConfigError, match=r"evidence user\.username: \w+ is no JSON value"):
+        Evidence("user.username", value, "x")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +270,8 @@ GOOD_RULE = Rule("acme.rule", "A title", Severity.HIGH)
         ({"title": " "}, "title is empty"),
         ({"severity": "high"}, "severity 'high' is not a Severity"),
         ({"techniques": ("1552",)}, "'1552' is not an ATT&CK technique"),
+        ({"techniques": (1552,)}, "techniques is not a tuple of strings"),
+        ({"references": "https://attack.mitre.org"}, "references is not a tuple of strings"),
     ],
 )
 def test_a_malformed_rule_is_refused(options: dict[str, Any], message: str) -> None:
@@ -265,6 +291,8 @@ def test_a_malformed_detector_is_refused_when_its_class_is_defined() -> None:
         ({"rule": "token-request"}, "rule is not a Rule"),
         ({"rule": GOOD_RULE, "watches": "serviceaccounts/token"}, "watches is not a frozenset"),
         ({"rule": GOOD_RULE, "watches": frozenset({1})}, "watches is not a frozenset"),
+        ({"rule": GOOD_RULE, "watches": frozenset()}, "None watches everything"),
+        ({"rule": GOOD_RULE, "watches": frozenset({"serviceaccounts/*"})}, "watches is not a frozenset"),
     ):
         with pytest.raises(ConfigError, match=message):
             type("Broken", (Detector,), {"inspect": inspect, **members})

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import attrs
@@ -25,6 +25,7 @@ from k8stokendetect import (
 from k8stokendetect.detectors import BUILTIN
 from k8stokendetect.events import PLATFORMS
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS, TokenShape, find_exclusion, kubernetes, verdict
+from k8stokendetect.exclusions.base import matches
 from k8stokendetect.identity import CREDENTIAL_ID, POD_NAME, ServiceAccount
 
 ALL = DEFAULT_EXCLUSIONS + OPTIONAL_EXCLUSIONS
@@ -79,6 +80,7 @@ def mutations(exclusion: Exclusion) -> dict[str, Mutation]:
         "impersonated": lambda e: e.update(impersonatedUser=e["user"]),
         "odd URI": lambda e: e.update(requestURI=e["requestURI"] + "?dryRun=All"),
         "no target": lambda e: e["objectRef"].update(name=""),
+        "refused": lambda e: e["responseStatus"].update(code=403),
     }
     required = [*actor.groups, *(account.groups if account and not actor.groups_not_logged else ())]
     for group in required:
@@ -99,8 +101,12 @@ def mutations(exclusion: Exclusion) -> dict[str, Mutation]:
         changes["in_pod"] = lambda e: e["user"]["extra"].pop(POD_NAME)
     if actor.reason is not None:
         changes["reason"] = lambda e: e["annotations"].update({"authorization.k8s.io/reason": "RBAC: allowed by x"})
-    for key in actor.without_extra:
-        changes[f"without_extra {key}"] = lambda e, key=key: e["user"]["extra"].update({key: ["x"]})  # type: ignore[misc]
+    if actor.certificate:
+        changes["certificate: a uid"] = lambda e: e["user"].update(uid="7")
+        changes["certificate: an extra"] = lambda e: e["user"]["extra"].update(arn=["arn:aws:iam::1:role/x"])
+        changes["certificate: a token"] = lambda e: e["user"]["extra"].update({CREDENTIAL_ID: ["JTI=ab"]})
+    if account:
+        changes["legacy token"] = lambda e: e["annotations"].update({"authentication.k8s.io/legacy-token": "x"})
     if "*" not in exclusion.namespaces:
         changes["namespaces"] = lambda e: retarget(e, namespace="prod")
     if "*" not in exclusion.names:
@@ -114,11 +120,20 @@ def mutations(exclusion: Exclusion) -> dict[str, Mutation]:
         changes["another bound_kind"] = lambda e: spec(e).update(boundObjectRef={"kind": "Node", "name": "p"})
     if shape.audiences is not None:
         changes["audiences"] = lambda e: spec(e).update(audiences=["sts.amazonaws.com"])
+        changes["other audiences"] = lambda e: spec(e).update(audiences=None if shape.audiences else ["x"])
     if shape.longest is not None:
         longest = shape.longest
         changes["longest"] = lambda e: spec(e).update(expirationSeconds=longest + 1)
+    if exclusion.token:
+        changes["body cut away"] = lambda e: e.pop("requestObject")
+        changes["body cut away by AKS"] = lambda e: e.update(requestObject="skipped-too-big-size-object")
+        changes["body truncated"] = lambda e: (
+            e.pop("requestObject"),
+            e.update(level="Metadata"),
+            e["annotations"].update({"audit.k8s.io/truncated": "true"}),
+        )
     if exclusion.token and exclusion.if_unseen == "report":
-        changes["if_unseen"] = lambda e: e.pop("requestObject")
+        changes["if_unseen"] = lambda e: (e.pop("requestObject"), e.update(level="Metadata"))
     return changes
 
 
@@ -188,6 +203,7 @@ def test_unseen_bodies_are_excused_only_where_the_entry_says_so(*, bodies: bool)
         record = example(exclusion)
         if not bodies:
             del record["requestObject"]
+            record["level"] = "Metadata"
 
         assert judge(exclusion, record) is (bodies or exclusion.token is None or exclusion.if_unseen == "exclude")
 
@@ -303,9 +319,26 @@ def test_what_an_exclusion_may_never_be() -> None:
         ("system:unauthenticated", {"actor": Actor(username="bob", groups=("system:unauthenticated",))}),
         ("system:masters", {"actor": Actor(username="bob", groups=("system:masters",))}),
         ("groups_not_logged", {"actor": Actor(username="bob", groups_not_logged="no")}),
+        (
+            "groups_not_logged",
+            {"actor": Actor(username="bob", groups_not_logged="no"), "platforms": frozenset({"gke", "eks"})},
+        ),
+        ("every namespace", {"actor": Actor(username="system:serviceaccount:*:deployer")}),
+        ("username alone", {"actor": Actor(username="bob", groups=("system:authenticated",), only_groups=True)}),
         ("no wildcards", {"rules": ("*",)}),
         ("rules is empty", {"rules": ()}),
-        ("hides is empty", {"hides": ""}),
+        ("hides is empty", {"hides": " "}),
+        ("namespaces is not a tuple of strings", {"namespaces": "team-*"}),
+        ("names is not a tuple of strings", {"names": ["x"]}),
+        ("rules is not a tuple of strings", {"rules": ("",)}),
+        ("if_unseen is not one of", {"if_unseen": "Report"}),
+        ("expires is not a date", {"expires": "2026-12-31"}),
+        ("expires is not a date", {"expires": datetime(2026, 12, 31, tzinfo=UTC)}),
+        ("platforms is not a frozenset", {"platforms": ("eks",)}),
+        ("actor is not an Actor", {"actor": "bob"}),
+        ("token is not a TokenShape", {"token": {}}),
+        ("provenance is not a tuple of Provenance", {"provenance": ("x",)}),
+        ("own_namespace is not true or false", {"own_namespace": 1}),
         ("because is empty", {"because": ""}),
         ("provenance is empty", {"provenance": ()}),
         ("namespaces is empty", {"namespaces": ()}),
@@ -314,6 +347,88 @@ def test_what_an_exclusion_may_never_be() -> None:
     for message, change in bad:
         with pytest.raises(ConfigError, match=message):
             attrs.evolve(good, **change)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (Actor, {"username": "a", "groups": "devs"}, "groups is not a tuple of strings"),
+        (Actor, {"username": 7}, "username is not a tuple of strings"),
+        (Actor, {"username": "a", "credential": "x509"}, "credential is not one of"),
+        (Actor, {"username": "a", "in_pod": "yes"}, "in_pod is not true or false"),
+        (Actor, {"username": "a", "reason": 1}, "reason is not a string"),
+        (TokenShape, {"longest": "1h"}, "longest is not a number of seconds"),
+        (TokenShape, {"longest": True}, "longest is not a number of seconds"),
+        (TokenShape, {"audiences": "vault"}, "audiences is not a tuple of strings"),
+        (Provenance, {"source": "x", "checked": "2026"}, "checked is not a date"),
+    ],
+)
+def test_wrong_types_are_refused_when_they_are_made(kind: Any, options: dict[str, Any], message: str) -> None:
+    """In Python as in TOML: a lone string would be read letter by letter, and `*` among them matches everything."""
+    with pytest.raises(ConfigError, match=message):
+        kind(**options)
+
+
+@pytest.mark.parametrize(
+    ("glob", "text", "fits"),
+    [
+        ("a", "a", True),
+        ("a", "ab", False),
+        ("*", "", False),
+        ("*", "x", True),
+        ("system:node:*", "system:node:", False),
+        ("system:node:*", "system:node:w\n1", True),
+        ("a*b", "ab", False),
+        ("a*b", "axb", True),
+        ("a*a", "a", False),
+        ("a*a", "aa", False),
+        ("*b*", "abc", True),
+        ("*b*", "bc", False),
+        ("a*bc*d", "axbcd", False),
+        ("a*bc*d", "axbcyd", True),
+        ("[ab]*", "ax", False),
+        ("*-*-*-*-*x", "-" * 20_000, False),
+    ],
+)
+def test_patterns(glob: str, text: str, *, fits: bool) -> None:
+    """`*` is one or more characters, nothing else is special, and hostile names cost no time."""
+    assert matches(glob, text) is fits
+
+
+EKS_USER = {
+    "username": "system:kube-controller-manager",
+    "uid": "aws-iam-authenticator:1:A",
+    "groups": ["system:authenticated"],
+}
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        EKS_USER | {"extra": {"arn": ["arn:aws:sts::1:assumed-role/x/y"], "accessKeyId": ["A"]}},
+        EKS_USER | {"uid": "oidc-user-7"},
+        {
+            "username": "system:kube-controller-manager",
+            "groups": ["system:authenticated"],
+            "extra": {"oidc/sub": ["m"]},
+        },
+    ],
+    ids=["aws-auth", "uid", "extra"],
+)
+def test_a_controller_manager_by_name_only_is_reported(user: dict[str, Any]) -> None:
+    """The aws-auth ConfigMap and OIDC can yield this name; a client certificate gives neither uid nor extra."""
+    record = token_request(target="kube-system/clusterrole-aggregation-controller", user=user)
+    for platform in (None, "eks"):
+        assert len(list(detect(record, platform=platform, detectors=["token-request"]))) == 1
+
+
+def test_a_node_credential_that_probes_is_shown() -> None:
+    """A refused call is no component's doing, though the Node authorizer allowed what NodeRestriction refused."""
+    record = example(kubernetes.KUBELET)
+    record["responseStatus"]["code"] = 403
+    record["annotations"].pop("authentication.kubernetes.io/issued-credential-id")
+
+    assert [f.rule.id for f in detect(record)] == ["token-request-uri"]
 
 
 def test_an_exclusion_expires_in_the_time_of_the_event() -> None:

@@ -32,6 +32,7 @@ LAYERS = [  # a file imports only from those before it
     ["_streams"],
     ["reading"],
     ["exclusions.base"],
+    ["exclusions.verdict"],
     ["exclusions.kubernetes"],
     ["exclusions.eks", "exclusions.aks", "exclusions.gke", "exclusions.openshift", "exclusions.addons"],
     ["exclusions.catalogue"],

@@ -106,6 +106,10 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     """It does not mean that there are no exclusions."""
     with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot be read: No such file"):
         load_exclusions(tmp_path / "nowhere.toml")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load_exclusions("\0")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load(tmp_path, f"x = {'[' * 5000}")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"binary\.toml: not TOML"):
         load_exclusions(tmp_path / "binary.toml")

@@ -7,6 +7,7 @@ import bz2
 import gzip
 import io
 import json
+import os
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from builders import token_request
 from k8stokendetect import AuditLog, ConfigError, Event, ReadError, parse_event, read
 from k8stokendetect.errors import K8sTokenDetectError
-from strategies import audit_events, damaged_events
+from strategies import JWT, audit_events, damaged_events
 
 RECORDS = [token_request(auditID=str(number)) for number in range(5)]
 CONTENT = b"".join(json.dumps(record).encode() + b"\n" for record in RECORDS)
@@ -148,10 +149,15 @@ def test_bad_sources_are_refused_at_the_call(tmp_path: Path) -> None:
     """Before anything is read."""
     path = file(tmp_path, CONTENT)
     with path.open(encoding="utf-8") as text, pytest.raises(ConfigError, match="text mode"):
-        read(text)
+        read(text)  # type: ignore[arg-type]  # that is the point
     for source in (7, None, object(), ""):
         with pytest.raises(ConfigError):
             read(source)  # type: ignore[arg-type]  # that is the point
+    for limit in (0, -1):
+        with pytest.raises(ConfigError, match="max_record"):
+            read(path, max_record=limit)
+    with pytest.raises(ConfigError, match="on_error is not callable"):
+        read(path, on_error=None)  # type: ignore[arg-type]  # that is the point
     with pytest.raises(ConfigError, match="unknown platform 'ekz'"):
         read(path, platform="ekz")  # type: ignore[arg-type]  # that is the point
 
@@ -162,7 +168,7 @@ def test_what_cannot_be_opened_is_an_error_that_names_it(tmp_path: Path) -> None
     empty.mkdir()
     missing = tmp_path / "missing.log"
 
-    assert (
+    assert troubles([missing, empty, CONTENT, Path("\0"), Path("x" * 300)]) == (
         IDS,
         [
             f"{missing}: cannot be opened: No such file or directory",
@@ -170,9 +176,52 @@ def test_what_cannot_be_opened_is_an_error_that_names_it(tmp_path: Path) -> None
             "\0: cannot be opened: not a file name",
             f"{'x' * 300}: cannot be opened: File name too long",
         ],
-    ) == troubles([missing, empty, CONTENT, "\0", "x" * 300])
+    )
     with pytest.raises(ReadError, match=r"missing\.log"):
         list(read(missing))
+
+
+def test_no_message_chooses_which_file_is_opened(tmp_path: Path) -> None:
+    """A str in an iterable may come from a queue: it is neither opened nor repeated."""
+    path = file(tmp_path, CONTENT)
+    reason = "a str in an iterable: give bytes for content, a Path for a file"
+    assert troubles([str(path), CONTENT]) == (IDS, [f"record 1: {reason}"])
+    assert troubles([7]) == ([], ["record 1: cannot read an event from int"])
+    with pytest.raises(ConfigError, match="a str is a path, and this looks like content"):
+        read(CONTENT.decode())
+
+
+def test_a_folder_gives_its_files_and_reports_everything_else(tmp_path: Path) -> None:
+    """Links to folders are followed, each folder once; a pipe would wait for ever."""
+    logs = tmp_path / "logs"
+    (logs / "old").mkdir(parents=True)
+    file(logs / "old", CONTENT)
+    (logs / "again").symlink_to(logs)
+    (logs / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    file(tmp_path / "elsewhere", json.dumps(token_request(auditID="linked")).encode())
+    os.mkfifo(logs / "pipe")
+    (logs / "dangling").symlink_to(tmp_path / "nowhere")
+    read_ids, errors = troubles(logs)
+
+    assert sorted(read_ids) == sorted([*IDS, "linked"])
+    assert errors == [
+        f"{logs / name}: neither a file nor a folder, or a link to nothing" for name in ("dangling", "pipe")
+    ]
+
+
+def test_an_empty_list_of_events_is_no_error() -> None:
+    """Go writes it as null."""
+    empty = {"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": None}
+    assert troubles([empty, as_list([])]) == ([], [])
+
+
+def test_no_frame_of_an_error_holds_the_record() -> None:
+    """A crash reporter that saves local variables must not save a token."""
+    errors: list[K8sTokenDetectError] = []
+    list(read({"auditID": 7, "verb": "x", "userAgent": JWT}, on_error=errors.append))
+
+    assert errors[0].__traceback__ is None
 
 
 def test_other_compression_is_an_error_that_says_what_to_do() -> None:
@@ -235,7 +284,7 @@ def test_a_source_that_fails_midway_is_an_error() -> None:
         (b'{"kind":"Pod","apiVersion":"v1"}', "JSON, but no audit event"),
         (b'{"kind":"Event","apiVersion":"v1"}', "a Kubernetes Event of another API group than audit.k8s.io"),
         (b'{"auditID":"x"}', "required field missing @ $.verb"),
-        (b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1"}', "JSON, but no audit event: not an object"),
+        (b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1"}', "an EventList without a list of items"),
         (b'{"auditID":"x","verb":"get","user":7}', "expected an object, got a number @ $.user"),
         (b"[" * 10 + b"]" * 10, "wrapped more than 8 times"),
     ],

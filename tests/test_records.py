@@ -99,6 +99,9 @@ LINES = b"".join(json.dumps(item).encode() + b"\n" for item in GOOD)
         b'{"a":NaN}',
         b'{"a":"\\ud800"}',
         b"[" * 2000,
+        b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","lev',
+        b'{"kind":"EventList","items":[{"a":1},{"b":',
+        b'{\n "kind": "EventList",\n "items": [',
     ],
 )
 def test_a_damaged_record_swallows_no_other(damage: bytes) -> None:
@@ -106,7 +109,7 @@ def test_a_damaged_record_swallows_no_other(damage: bytes) -> None:
     found = split(LINES + damage + b"\n" + LINES)
 
     assert [item for item in GOOD * 2 if item] == [v for _, v in found if isinstance(v, dict) and "auditID" in v]
-    assert {"4", "5"} >= {place.partition("[")[0] for place, value in found if isinstance(value, str)} > set()
+    assert {"4", "5", "6", "7"} >= {place.partition("[")[0] for place, value in found if isinstance(value, str)} > set()
 
 
 def test_a_record_that_is_too_long_is_reported_and_skipped_to_its_end() -> None:
@@ -153,3 +156,56 @@ def test_no_error_repeats_what_it_read() -> None:
         for error in errors:
             assert "secret" not in repr(error) + str(error)
             assert (error.__cause__, error.__context__) == (None, None)
+
+
+EVENTS = [{"kind": "Event", "auditID": str(number)} for number in range(3)]
+COMPACT = [json.dumps(event, separators=(",", ":")).encode() for event in EVENTS]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","lev' + b"\n".join(COMPACT),
+        b"".join(COMPACT),
+        b"\0" * 10 + b"\n".join(COMPACT),
+        b"\n\xef\xbb\xbf".join(COMPACT),
+        b"[\n" + b"\n".join(COMPACT) + b"\n]\n",
+        b'[{"kind":"EventList","items":[{"a":1\n' + b"\n".join(COMPACT) + b"\n]}]\n}\n",
+        b'{"kind":"EventList","items":[' + b",".join(COMPACT),
+        b'{"kind":"EventList","items":[' + b",".join(COMPACT) + b',{"kind":"Ev',
+        b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
+        + b",".join(COMPACT)
+        + b',{"x":\xff}]}',
+        b'{"kind":"EventList","items":[{"x":' + b"[" * 1100 + b"]" * 1100 + b"}," + b",".join(COMPACT) + b"]}",
+        b'{\n "kind": "EventList",\n "items": [\n' + b",\n".join(COMPACT) + b"\n ],\n",
+    ],
+)
+def test_whole_events_in_damage_are_read(content: bytes) -> None:
+    """Glued lines, a list cut off or with one hostile item, the NULs of copy-truncation: none hides another."""
+    found = [value for value in values(content) if value in EVENTS]
+
+    assert found == EVENTS
+
+
+def test_a_list_longer_than_a_record_is_read_item_by_item() -> None:
+    """In one line or indented, and what follows it is read, too."""
+    items = [{"auditID": str(number)} for number in range(100)]
+    body = {"kind": "EventList", "metadata": {}, "items": items, "more": {"a": [1]}}
+    for indent in (None, 1):
+        content = json.dumps(body, indent=indent).encode() + b"\n" + LINES
+        assert [value for _, value in split(content, limit=200)] == [*items, *GOOD]
+
+
+def test_a_byte_that_is_no_utf_8_is_replaced_as_go_does() -> None:
+    """A raw body may hold any byte: no reason to lose the event around it."""
+    assert values(b'{"auditID":"a\xff"}\n') == [{"auditID": "a\ufffd"}]
+
+
+@pytest.mark.parametrize("run", [200_000, 200_001])
+def test_a_run_of_backslashes_costs_linear_time(run: int) -> None:
+    """Across the border of two pieces, in a body that a client chose."""
+    content = b'[\n{"a":"' + b"x" * (2**20 - 100) + b"\\\\" * run + b'"}\n]\n' + LINES
+    found = [value for value in values(content) if isinstance(value, dict)]
+
+    assert len(found) == 4
+    assert found[0]["a"].count("\\") == run

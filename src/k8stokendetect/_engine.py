@@ -9,10 +9,9 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect._structure import plain
 from k8stokendetect.detectors import BUILTIN, Detector
-from k8stokendetect.errors import ConfigError, DetectorError, K8sTokenDetectError, OnError, raise_error
-from k8stokendetect.events import Event, Platform
+from k8stokendetect.errors import ConfigError, DetectorError, OnError, ReadError, raise_error
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, Miss, find_exclusion, verdict
 from k8stokendetect.exclusions.catalogue import did_you_mean
 from k8stokendetect.findings import Evidence, Finding
@@ -74,11 +73,14 @@ def detect(
         ConfigError: when an argument is wrong: an unknown rule, exclusion or platform, a source of no known type.
 
     """
+    checked: tuple[object, object] = (on_error, tally)
+    if not callable(checked[0]) or not isinstance(checked[1], Tally | None):
+        raise ConfigError("on_error must be callable, tally a Tally")
     chosen = _choose_detectors(detectors)
     silencing = _choose_exclusions(exclusions, chosen)
     if isinstance(source, AuditLog):
         if platform is not None and source.platform != platform:
-            raise ConfigError("give the platform to read(): this AuditLog already has its own")
+            raise ConfigError("an AuditLog was given: give the platform to read()")
         log, on_error = source, source.on_error if on_error is raise_error else on_error
     else:
         log = read(source, platform=platform, on_error=on_error)
@@ -86,7 +88,7 @@ def detect(
 
 
 def _choose_detectors(detectors: Iterable[Detector | str] | None) -> tuple[Detector, ...]:
-    if isinstance(detectors, str | Detector):
+    if detectors is not None and (isinstance(detectors, str) or not isinstance(detectors, Iterable)):
         raise ConfigError("detectors takes a list of them")
     known = {cls.rule.id: cls for cls in BUILTIN}
     chosen: list[Detector] = []
@@ -99,6 +101,9 @@ def _choose_detectors(detectors: Iterable[Detector | str] | None) -> tuple[Detec
             chosen.append(item)
         else:
             raise ConfigError(f"not a Detector instance: {item!r}")
+    for rule, count in Counter(detector.rule.id for detector in chosen).items():
+        if count > 1:
+            raise ConfigError(f"rule {rule!r} is given twice")
     return tuple(chosen)
 
 
@@ -106,14 +111,17 @@ def _choose_exclusions(
     exclusions: Iterable[Exclusion | str], detectors: Sequence[Detector]
 ) -> dict[str, list[Exclusion]]:
     """Return which exclusions may silence which rule."""
-    if isinstance(exclusions, str | Exclusion):
+    if isinstance(exclusions, str) or not isinstance(exclusions, Iterable):
         raise ConfigError("exclusions takes a list of them")
     rules = {cls.rule.id for cls in BUILTIN} | {detector.rule.id for detector in detectors}
     silencing: dict[str, list[Exclusion]] = {}
+    named: dict[str, Exclusion] = {}
     for item in exclusions:
         exclusion = find_exclusion(item) if isinstance(item, str) else item
         if not isinstance(exclusion, Exclusion):
             raise ConfigError(f"not an Exclusion: {exclusion!r}")
+        if named.setdefault(exclusion.id, exclusion) != exclusion:
+            raise ConfigError(f"two different exclusions are called {exclusion.id!r}")
         for rule in exclusion.rules:
             if rule not in rules:
                 raise ConfigError(f"exclusion {exclusion.id!r}: unknown rule {rule!r}{did_you_mean(rule, rules)}")
@@ -130,19 +138,22 @@ def _run(
     tally: Tally,
 ) -> Iterator[Finding]:
     seen = _Window(WINDOW)
+    watching = _by_resource(detectors)
 
-    def unreadable(error: K8sTokenDetectError) -> None:
-        tally.unreadable += 1
-        on_error(error)
-
-    def failed(error: K8sTokenDetectError) -> None:
+    def failed(error: DetectorError) -> None:
         tally.failures += 1
         on_error(error)
 
-    for event in log.events(unreadable):
+    for number, event in enumerate(log.stream()):
+        if isinstance(event, ReadError):
+            tally.unreadable += 1
+            on_error(event)
+            continue
         tally.events += 1
-        for finding in _judged(event, detectors, silencing, failed):
-            if event.request_received_timestamp is not None and seen.before(finding.fingerprint, tally.events):
+        for finding in _judged(event, watching(event), silencing, failed):
+            # The verdict is in the key: what was set aside must not make a repetition that is reported vanish.
+            key = f"{finding.fingerprint} {finding.excluded_by}"
+            if finding.event.time is not None and seen.before(key, number):
                 tally.duplicates += 1
             elif finding.excluded_by is None:
                 tally.findings[finding.rule.id] += 1
@@ -153,38 +164,64 @@ def _run(
                     yield finding
 
 
+def _by_resource(detectors: Sequence[Detector]) -> Callable[[Event], Sequence[Detector]]:
+    """Return which detectors want to see an event; a request that issued a credential is a TokenRequest in any case."""
+    everything = tuple(detector for detector in detectors if detector.watches is None)
+    resources = {resource for detector in detectors for resource in detector.watches or ()}
+    watching = {
+        resource: tuple(d for d in detectors if d.watches is None or resource in d.watches) for resource in resources
+    }
+
+    def of(event: Event) -> Sequence[Detector]:
+        resource = event.resource
+        if resource != TOKEN_SUBRESOURCE and event.minted_credential is not None:
+            resource = TOKEN_SUBRESOURCE
+        return watching.get(resource, everything)
+
+    return of
+
+
 def _judged(
     event: Event,
     detectors: Sequence[Detector],
     silencing: dict[str, list[Exclusion]],
-    on_error: Callable[[K8sTokenDetectError], object],
+    on_error: Callable[[DetectorError], object],
 ) -> Iterator[Finding]:
-    """Yield what the detectors find in one event, each finding marked where an exclusion excuses it.
-
-    A request whose resource is not known may be any resource, so every detector sees it.
-    """
+    """Yield what the detectors find in one event, each finding marked where an exclusion excuses it."""
     for detector in detectors:
-        if event.resource and detector.watches is not None and event.resource not in detector.watches:
-            continue
         try:
-            findings = list(detector.inspect(event))
+            findings = [_checked(finding) for finding in detector.inspect(event)]
         except Exception as error:  # noqa: BLE001 - somebody else's code: the other detectors must still see the event
-            reason = f"{type(error).__name__}: {error}"
+            reason = _explain(error)
         else:
             yield from (_set_aside(finding, event, silencing.get(finding.rule.id, ())) for finding in findings)
             continue
         on_error(DetectorError(detector.rule.id, reason, event.origin))
 
 
+def _checked(finding: object) -> Finding:
+    if isinstance(finding, Finding):
+        return finding
+    raise TypeError(f"inspect gave {type(finding).__name__}, not Finding")
+
+
+def _explain(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - even its __str__ may raise
+        return type(error).__name__
+
+
 def _set_aside(finding: Finding, event: Event, exclusions: Iterable[Exclusion]) -> Finding:
     """Mark a finding that an exclusion excuses; a near miss becomes evidence, for it is what a look-alike is."""
     verdicts = [judged for judged in (verdict(exclusion, event) for exclusion in exclusions) if judged]
-    for judged in verdicts:
-        if judged.excuses:
-            return attrs.evolve(finding, excluded_by=judged.exclusion.id)
-    for judged in verdicts:
-        for miss in judged.misses:
-            finding = _with_near_miss(finding, judged.exclusion, miss)
+    nearest = min(verdicts, key=lambda judged: len(judged.misses), default=None)
+    if nearest is None:
+        return finding
+    if nearest.excuses:
+        return attrs.evolve(finding, excluded_by=nearest.exclusion.id)
+    for miss in nearest.misses:
+        finding = _with_near_miss(finding, nearest.exclusion, miss)
     return finding
 
 
@@ -192,7 +229,7 @@ def _with_near_miss(finding: Finding, exclusion: Exclusion, miss: Miss) -> Findi
     """Add the fact that is not as it should be, as evidence where it stands in the event, else as a caveat."""
     why = f"named like exclusion {exclusion.id}, yet reported: {miss.why}"
     if miss.value:
-        return attrs.evolve(finding, evidence=(*finding.evidence, Evidence(miss.path, plain(miss.value), why)))
+        return attrs.evolve(finding, evidence=(*finding.evidence, Evidence(miss.path, miss.value, why)))
     return attrs.evolve(finding, caveats=(*finding.caveats, why))
 
 
@@ -203,9 +240,9 @@ class _Window:
         self._size = size
         self._seen: dict[str, int] = {}
 
-    def before(self, fingerprint: str, number: int) -> bool:
-        """Tell whether an event before this one (by its number) had the fingerprint, and remember it."""
-        first = self._seen.setdefault(fingerprint, number)
+    def before(self, key: str, number: int) -> bool:
+        """Tell whether an event before this one (by its number) had the key, and remember it."""
+        first = self._seen.setdefault(key, number)
         if len(self._seen) > self._size:
             del self._seen[next(iter(self._seen))]
         return first != number

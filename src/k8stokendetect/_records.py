@@ -2,7 +2,8 @@
 """Cuts a byte stream into JSON records: one a line, and documents that span lines (indented JSON, large arrays).
 
 Lines end at the byte 0x0A only: Go does not escape U+0085 or U+2028 and a client can put them into its user agent,
-so `str.splitlines` would break a record apart there.
+so `str.splitlines` would break a record apart there. Whatever is damaged costs itself and nothing else: whole events
+in it and after it are still read, and one error says where it is.
 """
 
 from __future__ import annotations
@@ -36,18 +37,28 @@ def split_records(stream: BinaryIO, limit: int = MAX_RECORD) -> Iterator[Record]
     """
     lines = _Lines(stream)
     while line := lines.read(limit):
-        value = _loads(line)
+        text = _bare(line)
+        whole = len(line) < limit or line.endswith(b"\n")
+        value = _loads(text) if whole and not (text[:1] == b"[" and len(text) > _PIECE) else _BAD
         if value is not _BAD:
             yield str(lines.number), value
-        elif line.isspace():
+        elif not text:
             continue
-        elif _begins_document(line):
+        elif items := _ITEMS.match(text):
+            yield from _split_document(lines, line[line.index(text) + items.end() :], limit, wrapped=True)
+        elif text == b"{" or _BEGINS_ARRAY.match(text):
             yield from _split_document(lines, line, limit)
-        elif len(line) >= limit and not line.endswith(b"\n"):
+        elif whole:
+            yield from _pieces(text, lines.number)
+        else:
             yield str(lines.number), ReadError(_too_long(limit))
             lines.skip()
-        else:
-            yield str(lines.number), ReadError(_why_not_json(line))
+
+
+_BEGINS_ARRAY: Final = re.compile(rb"\[\s*(?:[{\[\]]|$)")
+_ITEMS: Final = re.compile(rb'\{(?:[^\[\]{}]|\{[^\[\]{}]*\}){0,400}?"items"\s*:\s*(?=\[)')
+_ITEMS_LINE: Final = re.compile(rb'\s*"items"\s*:\s*(?=\[)')
+_EVENT: Final = re.compile(rb'(?=\{"kind":"Event)')
 
 
 class _Lines:
@@ -63,10 +74,7 @@ class _Lines:
         piece = self._stream.readline(limit)
         if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
             piece += self._stream.readline(1)
-        if not self._inside and piece:
-            self.number += 1
-            if self.number == 1:
-                piece = piece.removeprefix(_BOM) or b"\n"
+        self.number += bool(piece) and not self._inside
         self._inside = bool(piece) and not piece.endswith(b"\n")
         return piece
 
@@ -78,21 +86,31 @@ class _Lines:
         return passed
 
 
+def _bare(line: bytes) -> bytes:
+    """Return a line without white space, the byte order mark of Windows tools, and the NULs of copy-truncation."""
+    return line.strip(b"\0 \t\r\n").removeprefix(_BOM).lstrip()
+
+
 def _loads(text: bytes) -> Any:
+    """Decode JSON; a byte that is no UTF-8 (raw bodies may hold any) is replaced, as Go does."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        return _BAD
+        decoded = text.decode("utf-8", "replace")
+    if "\ufffd" in decoded:
+        try:
+            return orjson.loads(decoded)
+        except orjson.JSONDecodeError:
+            pass
+    return _BAD
 
 
-def _why_not_json(line: bytes) -> str:
-    """Say why a line is no JSON, without repeating any of it."""
-    if b"\x00" in line:
-        return "not JSON: binary data"
+def _why_not_json(text: bytes) -> str:
+    """Say why a text is no JSON, without repeating any of it."""
     try:
-        orjson.loads(line)
+        orjson.loads(text.decode("utf-8", "replace"))
     except orjson.JSONDecodeError as error:
-        return f"not JSON: {error.msg}"
+        return f"not JSON: {'binary data' if bytes(1) in text else error.msg}"
     return "not JSON"
 
 
@@ -100,42 +118,73 @@ def _too_long(limit: int) -> str:
     return f"record longer than {limit} bytes"
 
 
-def _begins_document(line: bytes) -> bool:
-    """Tell an array, or the lone brace of an indented object, from a line that is merely broken."""
-    text = line.strip()
-    return text == b"{" or (text[:1] == b"[" and text[1:].lstrip()[:1] in {b"", b"{", b"[", b"]"})
+def _pieces(text: bytes, number: int) -> Iterator[Record]:
+    """Yield the whole events that a damaged text still holds, line by line, and one error for all the rest.
+
+    A line that was cut off and the one written after it may stand together; so may two whole ones.
+    """
+    rest = False
+    for offset, line in enumerate(text.split(b"\n")):
+        for piece in _EVENT.split(line):
+            value = _loads(_bare(piece).rstrip(b","))
+            if isinstance(value, dict | list):
+                yield str(number + offset), value
+            else:
+                rest = rest or bool(_bare(piece))
+    if rest:
+        yield str(number), ReadError(_why_not_json(text))
 
 
-def _split_document(lines: _Lines, line: bytes, limit: int) -> Iterator[Record]:
-    """Read an array element by element, or one indented object; both may span lines."""
-    scanner = _Scanner(array=line.lstrip()[:1] == b"[")
+def _split_document(lines: _Lines, line: bytes, limit: int, *, wrapped: bool = False) -> Iterator[Record]:
+    """Read an array element by element, or one indented object; both may span lines.
+
+    Arguments:
+        lines: where the following lines come from.
+        line: the first one, from its bracket on.
+        limit: longest element in bytes.
+        wrapped: the array is the `items` of an EventList.
+
+    """
+    scanner = _Scanner(array=wrapped or _bare(line)[:1] == b"[")
     while line:
+        if not scanner.array and scanner.depth == 1 and (items := _ITEMS_LINE.match(line)):
+            yield from _split_document(lines, line[items.end() :], limit, wrapped=True)
+            return
         for number, index, text in scanner.feed(line, lines.number):
-            value = _loads(text) if len(text) <= limit else ReadError(_too_long(limit))
             place = f"{number}[{index}]" if scanner.array else str(number)
-            yield place, ReadError(_why_not_json(text)) if value is _BAD else value
+            value = _loads(text) if len(text) <= limit else ReadError(_too_long(limit))
+            if value is _BAD:
+                yield from _pieces(text, number)
+            else:
+                yield place, value
         if scanner.closed or scanner.broken or scanner.held > limit:
             break
         line = lines.read()
-    reason = "a string is not closed" if scanner.broken else "the document is not closed"
-    yield from scanner.leftover(_too_long(limit) if scanner.held > limit else reason)
-    if lines.skip() and scanner.closed:
+    if not scanner.closed:
+        yield from scanner.leftover(_too_long(limit) if scanner.held > limit else None)
+        lines.skip()
+    elif wrapped and not scanner.close_outer(lines):
+        yield str(lines.number), ReadError("the list is not closed")
+    elif _bare(scanner.rest):
+        yield from _pieces(scanner.rest, lines.number)
+    elif lines.skip():
         yield str(lines.number), ReadError("text after the end of a document")
 
 
-_TOKEN = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
-_IN_STRING = re.compile(rb'\\.|"', re.DOTALL)
+_TOKEN: Final = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
+_IN_STRING: Final = re.compile(rb'\\.|"', re.DOTALL)
 
 
 class _Scanner:
     """Finds where the elements of an array, or one object, end: brackets outside of strings, nothing else."""
 
-    def __init__(self, *, array: bool) -> None:
+    def __init__(self, *, array: bool, depth: int = 0) -> None:
         self.array = array
+        self.depth = depth
         self.closed = False
         self.broken = False
         self.held = 0
-        self._depth = 0
+        self.rest = b""
         self._in_string = False
         self._parts: list[bytes] = []
         self._begin = 0
@@ -144,30 +193,28 @@ class _Scanner:
     def feed(self, piece: bytes, number: int) -> Iterator[tuple[int, int, bytes]]:
         """Take the next piece of the document; yield every element it completes: line, index, text."""
         start = position = 0
-        while not self.closed:
-            match = (_IN_STRING if self._in_string else _TOKEN).search(piece, position)
-            if match is None:
-                break
+        while match := (_IN_STRING if self._in_string else _TOKEN).search(piece, position):
             position = match.end()
             ends_element = self._step(match[0])
-            if match[0] == b"[" and self.array and self._depth == 1 and not self._in_string:
+            if self.array and self.depth == 1 and match[0] == b"[" and not self._in_string:
                 start = position
             if ends_element:
-                inside = match.start() if self.array else position
-                self._hold(piece[start:inside], number)
+                self._hold(piece[start : match.start() if self.array else position], number)
                 text = b"".join(self._parts).strip()
                 start = position
                 begin, self._parts, self.held = self._begin, [], 0
                 if text:
                     yield begin, self._index, text
                     self._index += 1
+            if self.closed:
+                self.rest = piece[position:]
+                return
         self._hold(piece[start:], number)
         self.broken = self._in_string and piece.endswith(b"\n")
 
     def _hold(self, part: bytes, number: int) -> None:
-        if not self.held and not part.isspace():
-            self._begin = number
-        if part and (self.held or not part.isspace()):
+        if self.held or not part.isspace():
+            self._begin = self._begin if self.held else number
             self._parts.append(part)
             self.held += len(part)
 
@@ -178,36 +225,34 @@ class _Scanner:
         elif self._in_string or token[:1] == b"\\":
             pass
         elif token in b"[{":
-            self._depth += 1
+            self.depth += 1
         elif token in b"]}":
-            self._depth -= 1
-            self.closed = self._depth == 0
+            self.depth -= 1
+            self.closed = self.depth == 0
             return self.closed
         else:
-            return self.array and self._depth == 1
+            return self.array and self.depth == 1
         return False
 
-    def leftover(self, reason: str) -> Iterator[Record]:
-        """Yield what an unclosed or broken document still holds: whole lines are records of their own.
+    def leftover(self, reason: str | None) -> Iterator[Record]:
+        """Yield what an unclosed or broken document still holds, and the error.
 
         A record that was cut off swallows the lines after it until the brackets match; an attacker must not be able
         to hide there.
         """
+        reason = reason or ("a string is not closed" if self.broken else "the document is not closed")
         text = b"".join(self._parts)
-        if self.closed:
-            if text.strip():
-                value = _loads(text)
-                yield (
-                    str(self._begin),
-                    ReadError("text after the end of a document") if value is _BAD else value,
-                )
-            return
-        whole = _loads(text.strip().rstrip(b","))
+        whole = _loads(_bare(text).rstrip(b","))
         if whole is not _BAD:
             yield f"{self._begin}[{self._index}]", whole
+        else:
+            yield from (record for record in _pieces(text, self._begin) if not isinstance(record[1], ReadError))
         yield str(self._begin), ReadError(reason)
-        if whole is _BAD:
-            for offset, line in enumerate(text.split(b"\n")):
-                value = _loads(line.strip().rstrip(b","))
-                if isinstance(value, dict | list):
-                    yield str(self._begin + offset), value
+
+    def close_outer(self, lines: _Lines) -> bool:
+        """Read on to the end of the object around this array; tell whether it came."""
+        outer, line = _Scanner(array=False, depth=1), self.rest
+        while line and not any(True for _ in outer.feed(line, lines.number)):
+            line = lines.read()
+        self.rest = outer.rest
+        return outer.closed

@@ -2,17 +2,17 @@
 """Takes live tokens out of a record before anything else sees it.
 
 At level RequestResponse the API server writes the new JWT in clear into `responseObject.status.token`
-(kubernetes-facts, measured); a TokenReview carries one in `requestObject.spec.token`, a Secret in `data.token`,
-and a client can put one into its user agent or query string.
+(measured); a TokenReview carries one in `requestObject.spec.token`, a Secret in `data.token`, and a client can put one
+into its user agent or query string.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import unquote
 
 import orjson
 
@@ -21,8 +21,12 @@ from k8stokendetect.errors import ReadError
 REDACTED: Final = "<token removed>"
 """Stands where a token stood."""
 
-_JWT = re.compile(r"(eyJ[A-Za-z0-9_-]{5,})(?:(?:\.|%2[Ee])[A-Za-z0-9_-]+){1,4}")  # header.payload[.signature]
-_BASE64 = re.compile(r"ZXlK[A-Za-z0-9+/_-]{16,}={0,2}")  # base64 of "eyJ…", as in the data of a Secret
+_SUSPICIOUS: Final = (b"eyJ", b"eyA", b"ewo", b"ewk", b"ew0", b"ZXl", b'"token"', b"%", b'"Secret')
+_SIGN: Final = re.compile("ey[JA]|ew[ok0]|ZXl")  # base64 of `{"`, `{ `, `{` before a line end or tab; base64 of `ey`
+_RUN: Final = re.compile(r"[A-Za-z0-9_-]++(?:(?:\.|%2[Ee])[A-Za-z0-9_-]*+)*+")  # possessive: linear on hostile text
+_BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]++")
+_PROBE: Final = 24
+"""How many characters of a header are decoded: enough to tell JSON from chance, and a fixed cost for each."""
 
 
 def redact(record: Mapping[str, Any], /) -> tuple[Mapping[str, Any], bool]:
@@ -34,25 +38,17 @@ def redact(record: Mapping[str, Any], /) -> tuple[Mapping[str, Any], bool]:
         ReadError: when the record holds what JSON cannot, or is nested deeper than 254 levels (orjson's limit).
 
     """
-    found = False
-    for body in ("requestObject", "responseObject"):
-        for section in ("status", "spec"):
-            part = _part_with_token(record.get(body), section)
-            if part is not None:
-                record = {**record, body: {**record[body], section: {**part, "token": REDACTED}}}
-                found = found or (body, section) != ("requestObject", "status")  # that one is any text of the client's
-    if _may_hold_token(record):
-        cleaned = _cleaned(record)
-        found = found or cleaned != record
-        record = cleaned
-    return record, found
-
-
-def _part_with_token(body: Any, section: str) -> Mapping[str, Any] | None:
-    """Return the part of a body whose field `token` holds one by definition, whatever it looks like."""
-    part = body.get(section) if isinstance(body, Mapping) else None
-    token = part.get("token") if isinstance(part, Mapping) else None
-    return part if isinstance(part, Mapping) and isinstance(token, str) and token not in {"", REDACTED} else None
+    if not _may_hold_token(record):
+        return record, False
+    cleaner = _Cleaner()
+    cleaned = cleaner.mapping(record)
+    body = record.get("requestObject")
+    if isinstance(body, Mapping) and isinstance(body.get("status"), Mapping):
+        # Whatever stands in its `token` is any text that the client sent: it goes, and is no sign of a live token.
+        shorn = {**body, "status": {key: item for key, item in body["status"].items() if key != "token"}}
+        cleaner = _Cleaner()
+        cleaner.mapping({**record, "requestObject": shorn})
+    return (cleaned if cleaned != record else record), cleaner.found
 
 
 def _may_hold_token(record: Mapping[str, Any]) -> bool:
@@ -62,7 +58,7 @@ def _may_hold_token(record: Mapping[str, Any]) -> bool:
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
     else:
-        return b"eyJ" in text or b"ZXlK" in text
+        return any(sign in text for sign in _SUSPICIOUS)
     raise ReadError(f"not a JSON value: {reason}")
 
 
@@ -72,27 +68,86 @@ def _as_dict(value: Any) -> dict[str, Any]:
     raise TypeError(f"type {type(value).__name__}")
 
 
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, Mapping):
-        return {_cleaned(key): _cleaned(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_cleaned(item) for item in value]
-    return value
+class _Cleaner:
+    """Walks a record once; `found` tells whether a token stood in it."""
+
+    def __init__(self) -> None:
+        self.found = False
+
+    def value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            cleaned = clean_text(value)
+            self.found = self.found or cleaned != value
+            return cleaned
+        if isinstance(value, Mapping):
+            return self.mapping(value)
+        if isinstance(value, list | tuple):
+            return [self.value(item) for item in value]
+        return value
+
+    def mapping(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Clean keys and values; a field called `token` goes whatever it looks like, and all data of a Secret."""
+        is_secret = value.get("kind") == "Secret" or isinstance(value.get("type"), str)  # items of a list have no kind
+        cleaned: dict[str, Any] = {}
+        for key, item in value.items():
+            if key == "token" and isinstance(item, str) and item not in {"", REDACTED}:
+                self.found = True
+                cleaned[key] = REDACTED
+            elif is_secret and key in {"data", "stringData"} and isinstance(item, Mapping):
+                self.mapping(item)
+                cleaned[key] = dict.fromkeys(item, REDACTED)
+            else:
+                cleaned[self.value(key)] = self.value(item)
+        return cleaned
 
 
 def clean_text(text: str, /) -> str:
-    """Replace every JWT in a text, also one in base64."""
-    text = _BASE64.sub(lambda match: REDACTED if _JWT.search(_decoded(match[0])) else match[0], text)
-    return _JWT.sub(lambda match: REDACTED if '"alg"' in _decoded(match[1]) else match[0], text)
+    """Replace every JWT in a text, also in base64 or percent-encoding."""
+    text = _BASE64_RUN.sub(_cut_at_base64, _RUN.sub(_cut_at_token, text))
+    if "%" in text:
+        path, mark, query = text.partition("?")
+        text = f"{_unless_hidden(path)}{mark}{_unless_hidden(query)}"
+    return text
+
+
+def _cut_at_token(run: re.Match[str]) -> str:
+    """Cut a run of token characters where a token begins in it: a header that is JSON, and a dot after it."""
+    text = run[0]
+    if "." not in text and "%2" not in text:
+        return text
+    for sign in _SIGN.finditer(text):
+        if _is_json(text[sign.start() : sign.start() + _PROBE]):
+            return text[: sign.start()] + REDACTED
+    return text
+
+
+def _cut_at_base64(run: re.Match[str]) -> str:
+    """Cut a run of base64 where a token begins in it, encoded once more, as in the data of a Secret."""
+    text = run[0]
+    for sign in _SIGN.finditer(text):
+        if sign[0] == "ZXl" and _is_json(_decoded(text[sign.start() : sign.start() + 2 * _PROBE])[:_PROBE]):
+            return text[: sign.start()] + REDACTED
+    return text
+
+
+def _is_json(encoded: str) -> bool:
+    """Tell a header from chance: a dozen printable characters that begin with a brace; `greyJohn.smith` has none."""
+    text = _decoded(re.split(r"[.%]", encoded, maxsplit=1)[0])
+    return len(text) >= 12 and text[0] == "{" and all(char.isprintable() or char.isspace() for char in text)  # noqa: PLR2004 - as said
 
 
 def _decoded(text: str) -> str:
     """Base64 or base64url to text; empty when it is neither."""
-    text = text.rstrip("=").replace("-", "+").replace("_", "/")
-    text = text[: len(text) - (len(text) % 4 == 1)]
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4)).decode("utf-8", "replace")
-    except (ValueError, binascii.Error):
+        return base64.b64decode(text[: len(text) // 4 * 4].translate(_TO_BASE64)).decode("ascii")
+    except ValueError:
         return ""
+
+
+_TO_BASE64: Final = str.maketrans("-_", "+/")
+
+
+def _unless_hidden(text: str) -> str:
+    """Return the text, unless its percent-decoded form, once or twice, holds a token."""
+    plain = unquote(unquote(text))
+    return text if plain == text or _RUN.sub(_cut_at_token, plain) == plain else REDACTED

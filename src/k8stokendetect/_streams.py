@@ -48,6 +48,9 @@ class _Source(io.RawIOBase):
         else:
             data = self._next(len(buffer))
             self._count(len(data))
+            if len(data) > len(buffer):
+                self.failure = "read() gave more than it was asked for"
+                return 0
         buffer[: len(data)] = data
         return len(data)
 
@@ -58,13 +61,17 @@ class _Source(io.RawIOBase):
             self.failure = "the gzip data is cut off"
         except (gzip.BadGzipFile, zlib.error):
             self.failure = "the gzip data is damaged"
-        except (OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - any object may stand behind read()
             self.failure = f"cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}"
         else:
             if isinstance(data, bytes):
                 return data
             self.failure = f"read() gave {type(data).__name__}, not bytes"
         return b""
+
+
+def _ignore(_: int) -> None:
+    """Count nothing: only the first layer reads the source."""
 
 
 class ByteStream:
@@ -87,12 +94,12 @@ class ByteStream:
         for magic, name in _OTHER_COMPRESSION.items():
             if head.startswith(magic):
                 raise ReadError(f"compressed with {name}: decompress it first, only gzip is read")
-        self._layers = [_Source(first, lambda _: None, head)]
+        last = _Source(first, _ignore, head)
+        self._layers = [first, last]
         if head.startswith(_GZIP):
-            unzipped = gzip.GzipFile(fileobj=io.BufferedReader(self._layers[0], _BUFFER))
-            self._layers.append(_Source(unzipped, lambda _: None))
-        self._layers.insert(0, first)
-        self.buffer: BinaryIO = io.BufferedReader(self._layers[-1], _BUFFER)
+            last = _Source(gzip.GzipFile(fileobj=io.BufferedReader(last, _BUFFER)), _ignore)
+            self._layers.append(last)
+        self.buffer: BinaryIO = io.BufferedReader(last, _BUFFER)
 
     @property
     def failure(self) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import attrs
@@ -47,8 +47,15 @@ class WrongTypeError(Exception):
     """A value has another JSON type than the field; says which types, never the value."""
 
     def __init__(self, wanted: str, value: object) -> None:
-        names = {str: "a string", bool: "a boolean", int: "a number", float: "a number", type(None): "null"}
-        got = "an object" if isinstance(value, Mapping) else names.get(type(value), "a list")
+        names = {
+            str: "a string",
+            bool: "a boolean",
+            int: "a number",
+            float: "a number",
+            list: "a list",
+            tuple: "a list",
+        }
+        got = "an object" if isinstance(value, Mapping) else names.get(type(value), f"a {type(value).__name__}")
         super().__init__(f"expected {wanted}, got {got}")
 
 
@@ -127,6 +134,11 @@ def _parse_unusual_time(text: str) -> datetime:
     raise ValueError("not a timestamp")
 
 
+def _time(moment: datetime) -> str:
+    """Write a time as Kubernetes does."""
+    return moment.isoformat().replace("+00:00", "Z")
+
+
 def _structuring(converter: cattrs.Converter, kind: type[T]) -> None:
     """Register a class: Go names in, null treated as absent, and only an object will do."""
     names: Any = {
@@ -155,7 +167,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook_func(
         lambda kind: kind == Mapping[str, JsonValue], lambda value, _: dict(_mapping(value))
     )
-    converter.register_unstructure_hook(datetime, lambda moment: moment.isoformat().replace("+00:00", "Z"))
+    converter.register_unstructure_hook(datetime, _time)
     for inner in (
         User,
         ObjectRef,
@@ -203,7 +215,7 @@ def parse_event(
     """Make an Event of one audit event as JSON gives it.
 
     Arguments:
-        record: the decoded JSON object; it is not changed.
+        record: the decoded JSON object; it is not changed, nor are its bodies copied.
         platform: where it comes from, for the exclusions.
         origin: file and line, for errors and findings.
 
@@ -218,7 +230,7 @@ def parse_event(
         event = structure(clean, Event)
         request, grant = _token_bodies(event)
     except ReadError as error:
-        reason, path = error.reason, error.path
+        trouble = error.at(origin).with_traceback(None)
     else:
         return attrs.evolve(
             event,
@@ -228,7 +240,8 @@ def parse_event(
             platform=platform,
             origin=origin,
         )
-    raise ReadError(reason, origin, path)
+    del record
+    raise trouble
 
 
 def _token_bodies(event: Event) -> tuple[TokenRequestSpec | None, TokenGrant | None]:
@@ -258,12 +271,8 @@ def event_to_mapping(event: Event, /) -> dict[str, JsonValue]:
     return mapping
 
 
-def _time(moment: datetime | None) -> str | None:
-    return moment.isoformat().replace("+00:00", "Z") if moment else None
-
-
 def _ref_to_mapping(ref: EventRef) -> dict[str, JsonValue]:
-    return {**attrs.asdict(ref), "time": _time(ref.time), "source_ips": list(ref.source_ips)}
+    return {**attrs.asdict(ref), "time": _time(ref.time) if ref.time else None, "source_ips": list(ref.source_ips)}
 
 
 def finding_to_mapping(finding: Finding, /) -> dict[str, JsonValue]:
@@ -287,8 +296,8 @@ def finding_to_mapping(finding: Finding, /) -> dict[str, JsonValue]:
 
 def plain(value: Any, /) -> JsonValue:
     """Return a value as JSON has it: tuples as lists, times and attrs values as Kubernetes writes them."""
-    if isinstance(value, datetime | date):
-        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, datetime):
+        return _time(value)
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

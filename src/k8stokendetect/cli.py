@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -89,8 +90,11 @@ def scan(
     read or an option is wrong; everything that can be read is examined in any case.
     """
     errors, tally = _Errors(), Tally()
-    log = AuditLog([_source(name) for name in files], platform=platform, on_error=errors)
+    for stream in (sys.stdout, sys.stderr):  # a terminal without Unicode must not lose a finding
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
+        log = AuditLog([_source(name) for name in files], platform=platform, on_error=errors)
         exclusions: tuple[Exclusion | str, ...] = (*DEFAULT_EXCLUSIONS, *enable)
         if exclusion_file is not None:
             exclusions += load_exclusions(exclusion_file)
@@ -123,7 +127,18 @@ def scan(
 
 
 def _source(name: str) -> Any:
+    if not name:
+        raise ConfigError("the name of a file is empty")
     return sys.stdin.buffer if name == "-" else Path(name)
+
+
+def _size(name: str) -> int:
+    """Return how many bytes there are to read, as far as that can be told; what cannot be read is reported later."""
+    try:
+        path = Path(name)
+        return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    except (OSError, ValueError):
+        return 0
 
 
 def _advise(fired: dict[str, str]) -> None:
@@ -153,14 +168,8 @@ def summary(tally: Tally, /) -> str:
 @contextlib.contextmanager
 def _progress(files: tuple[str, ...], log: AuditLog) -> Iterator[None]:
     """Show a progress bar for a long read, when standard error is a terminal."""
-    paths = [Path(name) for name in files]
-    sizes = [
-        file.stat().st_size
-        for path in paths
-        for file in (path.rglob("*") if path.is_dir() else [path])
-        if file.is_file()
-    ]
-    if sum(sizes) < LONG_READ or not sys.stderr.isatty():
+    total = sum(map(_size, files)) if sys.stderr.isatty() else 0
+    if total < LONG_READ:
         yield
         return
     from rich import console, progress  # noqa: PLC0415 - only a long read at a terminal needs it
@@ -173,7 +182,7 @@ def _progress(files: tuple[str, ...], log: AuditLog) -> Iterator[None]:
 
     # Findings must never leave standard output, unless it is the same terminal: then they go above the bar.
     with Bar(console=console.Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        bar.add_task("reading", total=sum(sizes))
+        bar.add_task("reading", total=total)
         yield
 
 
@@ -232,8 +241,8 @@ def _proofs(entry: Exclusion) -> Iterator[str]:
         yield "a token bound to a pod"
     if actor.reason is not None:
         yield "allowed by the Node authorizer, where logged"
-    if actor.without_extra:
-        yield f"no {', '.join(actor.without_extra)} in user.extra"
+    if actor.certificate:
+        yield "neither uid nor extra, as with a client certificate"
     if entry.token:
         shape = entry.token
         bound = {None: "", "": "unbound"}.get(shape.bound_kind, f"bound to a {shape.bound_kind}")

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 
 class K8sTokenDetectError(Exception):
@@ -26,6 +27,13 @@ class ReadError(K8sTokenDetectError):
         self.reason = reason
         self.origin = origin
         self.path = path
+
+    def at(self, origin: str | None, /) -> Self:
+        """Return the same error with its place."""
+        error = copy.copy(self)
+        error.origin = origin
+        error.args = (self.reason, origin, self.path)
+        return error
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""

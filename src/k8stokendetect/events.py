@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, ServiceAccount
+from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, TRUNCATED, ServiceAccount
 
 JsonValue: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, list or dict of such."""
@@ -29,7 +29,7 @@ class User:
     username: str = ""
     uid: str = ""
     groups: tuple[str, ...] = ()
-    extra: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    extra: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
 
 
 @attrs.frozen
@@ -54,8 +54,8 @@ class ResponseStatus:
     status: str = ""
     reason: str = ""
     message: str = ""
-    details: Mapping[str, JsonValue] | None = None
-    metadata: Mapping[str, JsonValue] | None = None
+    details: Mapping[str, JsonValue] | None = attrs.field(default=None, hash=False)
+    metadata: Mapping[str, JsonValue] | None = attrs.field(default=None, hash=False)
 
 
 @attrs.frozen
@@ -97,9 +97,10 @@ class TokenGrant:
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """One record of a Kubernetes audit log.
+    """One record of a Kubernetes audit log, as `parse_event` and `read` make it.
 
     Fields carry the names of the Go type in snake_case; what was not logged is None or empty, never invented.
+    Frozen, though not the JSON values in it: treat the mappings and bodies as read-only.
     Source: k8s.io/apiserver pkg/apis/audit/v1/types.go:72-150.
     """
 
@@ -116,11 +117,11 @@ class Event:
     user_agent: str = ""
     object_ref: ObjectRef | None = None
     response_status: ResponseStatus | None = None
-    request_object: JsonValue = None
-    response_object: JsonValue = None
+    request_object: JsonValue = attrs.field(default=None, hash=False)
+    response_object: JsonValue = attrs.field(default=None, hash=False)
     request_received_timestamp: datetime | None = None
     stage_timestamp: datetime | None = None
-    annotations: Mapping[str, str] = attrs.field(factory=dict)
+    annotations: Mapping[str, str] = attrs.field(factory=dict, hash=False)
 
     token_request: TokenRequestSpec | None = None
     """What was asked for, from `requestObject`; None where the level did not log it."""
@@ -164,6 +165,12 @@ class Event:
     def denied(self) -> bool:
         """The answer was 401 (logged at stage ResponseStarted only) or 403."""
         return self.answered and self.code in {401, 403}
+
+    @property
+    def body_is_cut(self) -> bool:
+        """The level says that the request body was logged, or truncation says that it was; and it is not there."""
+        logged = self.level in {"Request", "RequestResponse"} or self.annotations.get(TRUNCATED) == "true"
+        return logged and self.request_object is None
 
     @property
     def minted_credential(self) -> str | None:

@@ -7,13 +7,14 @@ import enum
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Self
 
 import attrs
 
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import Event, JsonValue
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, JsonValue
 
 
 class Severity(enum.IntEnum):
@@ -27,6 +28,9 @@ class Severity(enum.IntEnum):
 
     def __str__(self) -> str:
         return self.name.lower()
+
+    def __format__(self, spec: str, /) -> str:
+        return format(str(self), spec)
 
     @classmethod
     def of(cls, name: str, /) -> Self:
@@ -57,7 +61,13 @@ def _check_severity(rule: Rule, _: attrs.Attribute[Severity], value: object) -> 
         raise ConfigError(f"rule {rule.id}: severity {value!r} is not a Severity")
 
 
-def _check_techniques(rule: Rule, _: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
+def _check_texts(rule: Rule, attribute: attrs.Attribute[tuple[str, ...]], value: object) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f"rule {rule.id}: {attribute.name} is not a tuple of strings")
+
+
+def _check_techniques(rule: Rule, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
+    _check_texts(rule, attribute, value)
     for technique in value:
         if not _TECHNIQUE.fullmatch(technique):
             raise ConfigError(f"rule {rule.id}: {technique!r} is not an ATT&CK technique id such as T1552.007")
@@ -89,11 +99,23 @@ class Rule:
     severity: Severity = attrs.field(validator=_check_severity)
     description: str = ""
     techniques: tuple[str, ...] = attrs.field(default=(), validator=_check_techniques)
-    tactics: tuple[str, ...] = ()
-    references: tuple[str, ...] = ()
-    false_positives: tuple[str, ...] = ()
-    blind_spots: tuple[str, ...] = ()
+    tactics: tuple[str, ...] = attrs.field(default=(), validator=_check_texts)
+    references: tuple[str, ...] = attrs.field(default=(), validator=_check_texts)
+    false_positives: tuple[str, ...] = attrs.field(default=(), validator=_check_texts)
+    blind_spots: tuple[str, ...] = attrs.field(default=(), validator=_check_texts)
     response: str = ""
+
+
+def _check_value(evidence: Evidence, _: attrs.Attribute[JsonValue], value: object) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_value(evidence, _, item)
+            _check_value(evidence, _, key)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_value(evidence, _, item)
+    elif not (value is None or isinstance(value, bool | int | float | str | datetime) or attrs.has(type(value))):
+        raise ConfigError(f"evidence {evidence.path}: {type(value).__name__} is no JSON value")
 
 
 @attrs.frozen
@@ -102,13 +124,16 @@ class Evidence:
 
     Arguments:
         path: where it stands in the audit event, such as `user.username` or `annotations['KEY']`.
-        value: what stands there.
+        value: what stands there; a time, a tuple or a part of an Event will do.
         why: what it means here.
+
+    Raises:
+        ConfigError: when the value could not be written as JSON.
 
     """
 
     path: str
-    value: JsonValue
+    value: JsonValue = attrs.field(hash=False, validator=_check_value)
     why: str
 
 
@@ -119,6 +144,8 @@ class EventRef:
     audit_id: str
     stage: str = ""
     time: datetime | None = None
+    verb: str = ""
+    code: int | None = None
     user: str = ""
     impersonating: str | None = None
     source_ips: tuple[str, ...] = ()
@@ -135,6 +162,8 @@ class EventRef:
             audit_id=event.audit_id,
             stage=event.stage,
             time=event.time,
+            verb=event.verb,
+            code=event.code,
             user=event.user.username,
             impersonating=event.impersonated_user.username if event.impersonated_user else None,
             source_ips=event.source_ips,
@@ -147,10 +176,10 @@ class EventRef:
 
 
 def _target(event: Event) -> str | None:
-    """Name what the request was about: `prod/payments-sa` for a service account, `pods prod/web-1` otherwise."""
-    if event.service_account:
-        return str(event.service_account)
+    """Name what the request was about: `prod/payments-sa` for a token of it, `pods prod/web-1` otherwise."""
     ref = event.object_ref
+    if event.resource == TOKEN_SUBRESOURCE and event.service_account:
+        return str(event.service_account)
     if ref is None:
         return None
     name = "/".join(part for part in (ref.namespace, ref.name) if part)
@@ -170,6 +199,7 @@ class Finding:
         related: other requests that belong to it.
         caveats: what the audit level or the log's wrapper hid.
         excluded_by: the id of the exclusion that set it aside; None for a reported finding.
+        key: tells several findings of one rule about one request apart.
 
     """
 
@@ -181,13 +211,15 @@ class Finding:
     related: tuple[EventRef, ...] = ()
     caveats: tuple[str, ...] = ()
     excluded_by: str | None = None
+    key: str = ""
 
     @property
     def fingerprint(self) -> str:
         """The same for the same request and rule, wherever the record was read from.
 
         It rests on what a client cannot choose (the time the API server received the request, the authenticated
-        user, the target, the issued credential) beside the auditID, which a client can.
+        user, the peer's address, the target, the issued credential) beside the auditID, which a client can. Words,
+        severity and evidence are not in it: they may differ by audit level and release.
         """
         event = self.event
         parts = [
@@ -196,8 +228,10 @@ class Finding:
             event.time.astimezone(UTC).isoformat() if event.time else None,
             event.user,
             event.impersonating,
+            event.source_ips[-1:],
             event.target,
             event.minted_credential,
-            self.summary,
+            [ref.audit_id for ref in self.related],
+            self.key,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parsing of Kubernetes' own strings: service account names, node names, credential ids, request paths."""
+"""Parsing of Kubernetes' own strings: service account names, credential ids, request URIs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ import attrs
 
 SERVICE_ACCOUNT_PREFIX: Final = "system:serviceaccount:"
 SERVICE_ACCOUNTS_GROUP: Final = "system:serviceaccounts"
-NODE_PREFIX: Final = "system:node:"
-NODES_GROUP: Final = "system:nodes"
 
 CREDENTIAL_ID: Final = "authentication.kubernetes.io/credential-id"
 """Key in `user.extra` of every request made with a token (1.30) or certificate (1.32) that has an id."""
 
 POD_NAME: Final = "authentication.kubernetes.io/pod-name"
 """Key in `user.extra` of a request made with a token that is bound to a pod."""
+
+TRUNCATED: Final = "audit.k8s.io/truncated"
+"""Annotation of an event whose bodies the truncating backend dropped, then `"true"`."""
+
+LEGACY_TOKEN: Final = "authentication.k8s.io/legacy-token"  # noqa: S105 - the key of an annotation
+"""Annotation of a request made with a token out of a Secret."""
+
+REASON: Final = "authorization.k8s.io/reason"
+"""Annotation that says why a request was allowed: `""` by the Node authorizer or system:masters, else the binding."""
 
 ISSUED_CREDENTIAL_ID: Final = (
     "authentication.kubernetes.io/issued-credential-id",
@@ -58,15 +65,6 @@ class ServiceAccount:
         return f"{self.namespace}/{self.name}"
 
 
-def node_name(username: str, /) -> str | None:
-    """Return the node of `system:node:NAME`, or None.
-
-    The name alone proves nothing: a node is whoever also has the group `system:nodes`
-    (kubernetes v1.36.2 pkg/auth/nodeidentifier/default.go:37-64).
-    """
-    return username.removeprefix(NODE_PREFIX) or None if username.startswith(NODE_PREFIX) else None
-
-
 def credential_kind(credential_id: str | None, /) -> str | None:
     """Return what kind of credential an id names: `JTI` (a token) or `X509SHA256` (a certificate).
 
@@ -84,6 +82,9 @@ pkg/endpoints/filters/request_deadline.go. It ignores every other one and mints 
 
 LONGEST_PLAIN_VALUE: Final = 128
 """No known parameter needs a longer value: `fieldManager` may have 128 bytes (apimachinery meta/v1/validation)."""
+
+EMPTY_QUERY: Final = "empty query"
+"""A lone `?`, or a `?&` before the first parameter: odd, though the Rust client kube-rs writes them, too."""
 
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
@@ -109,6 +110,11 @@ def token_uri_oddities(uri: str, namespace: str, name: str, /) -> tuple[str, ...
     return (*_path_oddities(path, namespace, name), *_query_oddities(query, asked=bool(question_mark)))
 
 
+def token_uri_is_disguised(uri: str, namespace: str, name: str, /) -> bool:
+    """Tell whether a URI has an oddity that no honest client produces; kube-rs ends every path with a question mark."""
+    return bool(set(token_uri_oddities(uri, namespace, name)) - {EMPTY_QUERY})
+
+
 def _path_oddities(path: str, namespace: str, name: str) -> list[str]:
     found = ["doubled slash"] if "//" in path.rstrip("/") else []
     escaped = [chr(int(code, 16)) for code in _ESCAPE.findall(path)]
@@ -130,8 +136,9 @@ def _path_oddities(path: str, namespace: str, name: str) -> list[str]:
 
 def _query_oddities(query: str, *, asked: bool) -> list[str]:
     if not query:
-        return ["empty query"] if asked else []
-    found = []
+        return [EMPTY_QUERY] if asked else []
+    found = [EMPTY_QUERY] if query.startswith("&") else []
+    query = query.removeprefix("&")
     parameters = parse_qsl(query, keep_blank_values=True)
     names = [name for name, _ in parameters]
     if "dryRun" in names:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -20,10 +20,16 @@ from k8stokendetect.envelopes import unwrap
 from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
 from k8stokendetect.events import PLATFORMS, Event, JsonValue, Platform
 
-Source: TypeAlias = (
-    "str | os.PathLike[str] | bytes | BinaryFile | Mapping[str, JsonValue] | Event | AuditLog | Iterable[Any]"
-)
-"""A path, an open binary file, bytes (content), one mapping, one Event, an AuditLog, or an iterable of such."""
+Item: TypeAlias = "Mapping[str, JsonValue] | Event | bytes | os.PathLike[str] | BinaryFile | AuditLog"
+Source: TypeAlias = "str | Item | Iterable[Item]"
+"""A path, an open binary file, bytes (content), one mapping, one Event, an AuditLog, or an iterable of such.
+
+A `str` is a path only where it stands alone: in an iterable it may be what somebody put on a queue, and no message may
+choose which file is opened.
+"""
+
+_PEEK: Final = 100
+"""So many records are looked at to learn when a rotated file begins."""
 
 
 def read(
@@ -44,7 +50,7 @@ def read(
         max_record: longest record, in bytes; at most this much is held in memory.
 
     Raises:
-        ConfigError: when the source is of no such type or the platform is unknown.
+        ConfigError: when the source is of no such type, the platform is unknown, or `max_record` is below 1.
 
     """
     return AuditLog(source, platform=platform, on_error=on_error, max_record=max_record)
@@ -54,9 +60,13 @@ class AuditLog:
     """The Events of a source; iterating twice reads twice, where the source can be read twice.
 
     Attributes:
+        platform: where the records come from, where they do not say so themselves.
+        on_error: called with a ReadError for every record that cannot be read.
         bytes_read: how many bytes have been read from files and streams so far, before decompression.
 
     """
+
+    platform: Platform | None
 
     def __init__(
         self,
@@ -69,6 +79,10 @@ class AuditLog:
         _check_source(source)
         if platform is not None and platform not in PLATFORMS:
             raise ConfigError(f"unknown platform {platform!r}; known: {', '.join(PLATFORMS)}")
+        if not callable(on_error):
+            raise ConfigError("on_error is not callable")
+        if max_record < 1:
+            raise ConfigError(f"max_record is {max_record}: nothing could be read")
         self.platform = platform
         self.on_error = on_error
         self.bytes_read = 0
@@ -76,48 +90,64 @@ class AuditLog:
         self._max_record = max_record
 
     def __iter__(self) -> Iterator[Event]:
-        return self.events(self.on_error)
+        for item in self.stream():
+            if isinstance(item, ReadError):
+                self.on_error(item)
+            else:
+                yield item
 
-    def events(self, on_error: OnError, /) -> Iterator[Event]:
-        """Iterate, reporting unreadable records to this `on_error` instead."""
-        return self._from(self._source, on_error, itertools.count(1))
+    def stream(self) -> Iterator[Event | ReadError]:
+        """Iterate over Events, with a ReadError in the place of each record that cannot be read."""
+        return self._from(self._source, itertools.count(1))
 
-    def _from(self, source: Any, on_error: OnError, number: Iterator[int]) -> Iterator[Event]:
-        if isinstance(source, Event):
-            yield source if source.platform else attrs.evolve(source, platform=self.platform)
+    def _from(self, source: Any, number: Iterator[int]) -> Iterator[Event | ReadError]:
+        if isinstance(source, Mapping):
+            yield from self._parse("", source, f"record {next(number)}")
+        elif isinstance(source, Event):
+            yield source if source.platform or not self.platform else attrs.evolve(source, platform=self.platform)
         elif isinstance(source, AuditLog):
-            yield from source.events(on_error)
+            yield from source.stream()
         elif isinstance(source, str | os.PathLike):
-            yield from self._from_path(Path(source), on_error)
+            yield from self._from_path(Path(source))
         elif isinstance(source, bytes | bytearray | memoryview):
-            yield from self._from_stream(io.BytesIO(source), "<bytes>", on_error)
-        elif isinstance(source, Mapping):
-            yield from self._parse("", source, f"record {next(number)}", on_error)
+            yield from self._from_stream(io.BytesIO(source), "<bytes>")
         elif hasattr(source, "read"):
-            yield from self._from_stream(source, _name(source), on_error)
-        elif isinstance(source, Iterable):
-            for item in source:
-                yield from self._from(item, on_error, number)
+            yield from self._from_stream(source, _name(source))
         else:
-            on_error(ReadError(f"cannot read an event from {type(source).__name__}", f"record {next(number)}"))
+            yield from self._from_items(source, number)
 
-    def _from_path(self, path: Path, on_error: OnError) -> Iterator[Event]:
+    def _from_items(self, items: Iterable[Any], number: Iterator[int]) -> Iterator[Event | ReadError]:
+        for item in items:
+            if isinstance(item, str):
+                reason = "a str in an iterable: give bytes for content, a Path for a file"
+                yield ReadError(reason, f"record {next(number)}")
+            elif isinstance(item, list):
+                yield from self._parse("", item, f"record {next(number)}")
+            elif isinstance(item, Mapping | Event | AuditLog | os.PathLike | bytes | bytearray | memoryview) or hasattr(
+                item, "read"
+            ):
+                yield from self._from(item, number)
+            else:
+                yield ReadError(f"cannot read an event from {type(item).__name__}", f"record {next(number)}")
+
+    def _from_path(self, path: Path) -> Iterator[Event | ReadError]:
         if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
-            yield from self._from_file(path, on_error)
+            yield from self._from_file(path)
             return
-        files = _files(path, on_error)
-        if not files:
-            on_error(ReadError("the folder holds no log files", str(path)))
+        files, errors = _files(path)
+        yield from errors
+        if not files and not errors:
+            yield ReadError("the folder holds no log files", str(path))
         for file in sorted(files, key=self._first_time):
-            yield from self._from_file(file, on_error)
+            yield from self._from_file(file)
 
     def _first_time(self, path: Path) -> tuple[datetime, str]:
         """When the first dated event of a file came in: rotated files are read in this order, whatever their names."""
-        peeked = AuditLog(path, on_error=lambda _: None, max_record=self._max_record)
-        times = (event.time for event in itertools.islice(peeked, 100))
+        peeked = itertools.islice(AuditLog(path, max_record=self._max_record).stream(), _PEEK)
+        times = (item.time for item in peeked if isinstance(item, Event))
         return next((time for time in times if time), datetime.max.replace(tzinfo=UTC)), str(path)
 
-    def _from_file(self, path: Path, on_error: OnError) -> Iterator[Event]:
+    def _from_file(self, path: Path) -> Iterator[Event | ReadError]:
         try:
             file = path.open("rb", buffering=0)
         except OSError as error:
@@ -126,49 +156,48 @@ class AuditLog:
             reason = "cannot be opened: not a file name"
         else:
             with file:
-                yield from self._from_stream(file, str(path), on_error)
+                yield from self._from_stream(file, str(path))
             return
-        on_error(ReadError(reason, str(path)))
+        yield ReadError(reason, str(path))
 
-    def _from_stream(self, source: BinaryFile, name: str, on_error: OnError) -> Iterator[Event]:
+    def _from_stream(self, source: BinaryFile, name: str) -> Iterator[Event | ReadError]:
         try:
             stream = ByteStream(source, self._count)
         except ReadError as error:
-            on_error(ReadError(error.reason, name))
+            yield error.at(name)
             return
         place = ""
         for place, value in split_records(stream.buffer, self._max_record):
-            yield from self._parse(place, value, name, on_error)
+            yield from self._parse(place, value, name)
         if stream.failure:
-            on_error(ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":")))
+            yield ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":"))
 
     def _count(self, size: int) -> None:
         self.bytes_read += size
 
-    def _parse(self, place: str, value: Any, name: str, on_error: OnError) -> Iterator[Event]:
-        """Make Events of one record; whatever it holds that is none goes to `on_error`."""
-        for where, inner in [("", value)] if isinstance(value, ReadError) else unwrap(value):
+    def _parse(self, place: str, value: Any, name: str) -> Iterator[Event | ReadError]:
+        """Make Events of one record; a ReadError in the place of whatever is none."""
+        for where, inner in unwrap(value):
             origin = f"{name}:{place}{where}" if place else f"{name}{where}"
-            try:
-                if isinstance(inner, ReadError):
-                    raise ReadError(inner.reason, origin, inner.path)  # noqa: TRY301 - one way for both
-                event = parse_event(inner, platform=self.platform, origin=origin)
-            except ReadError as error:
-                trouble = error
-            else:
-                yield event
+            if isinstance(inner, ReadError):
+                yield inner.at(origin)
                 continue
-            on_error(trouble)
+            try:
+                item: Event | ReadError = parse_event(inner, platform=self.platform, origin=origin)
+            except ReadError as error:
+                item = error.with_traceback(None)  # its frames hold the record, and a token perhaps
+            yield item
 
 
 def _check_source(source: Any) -> None:
     if isinstance(source, io.TextIOBase):
         raise ConfigError("the file is open in text mode: open it with 'rb'")
-    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | Mapping | Event | Iterable):
-        if not hasattr(source, "read"):
-            raise ConfigError(f"cannot read audit events from {type(source).__name__}")
-    elif isinstance(source, str | os.PathLike) and not os.fspath(source):
+    if isinstance(source, str) and source.lstrip()[:1] in {"{", "["}:
+        raise ConfigError("a str is a path, and this looks like content: encode it to bytes")
+    if isinstance(source, str | os.PathLike) and not os.fspath(source):
         raise ConfigError("the path is empty")
+    if not isinstance(source, str | os.PathLike | Event | AuditLog | Iterable) and not hasattr(source, "read"):
+        raise ConfigError(f"cannot read audit events from {type(source).__name__}")
 
 
 def _name(source: Any) -> str:
@@ -176,13 +205,23 @@ def _name(source: Any) -> str:
     return name if isinstance(name, str) else "<stream>"
 
 
-def _files(folder: Path, on_error: OnError) -> list[Path]:
-    """Return every file below a folder but dot files; what cannot be listed is reported."""
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=lambda error: on_error(_cannot_list(error))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(parent, name) for name in files if not name.startswith(".")]
-    return found
+def _files(folder: Path) -> tuple[list[Path], list[ReadError]]:
+    """Return every file below a folder but dot files, and an error for everything that cannot be read.
+
+    Links to folders are followed, each folder once.
+    """
+    files, errors, seen = [], [], set()
+    for parent, folders, names in os.walk(folder, onerror=lambda e: errors.append(_cannot_list(e)), followlinks=True):
+        seen.add(os.path.realpath(parent))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and os.path.realpath(Path(parent, name)) not in seen
+        )
+        for path in (Path(parent, name) for name in sorted(names) if not name.startswith(".")):
+            if path.is_file():
+                files.append(path)
+            else:
+                errors.append(ReadError("neither a file nor a folder, or a link to nothing", str(path)))
+    return files, errors
 
 
 def _cannot_list(error: OSError) -> ReadError:

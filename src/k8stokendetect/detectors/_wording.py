@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence
-from k8stokendetect.identity import CREDENTIAL_ID
+from k8stokendetect.identity import CREDENTIAL_ID, REASON
 
 
 def who(event: Event, /) -> str:
     """Name the caller, and whom it impersonated."""
-    caller = event.actor.username or "an unauthenticated client"
-    return f"{caller}, impersonating {event.assumed.username}," if event.assumed else caller
+    caller = brief(event.actor.username) or "an unauthenticated client"
+    return f"{caller}, impersonating {brief(event.assumed.username)}," if event.assumed else caller
 
 
 def origin_of(event: Event, /) -> str:
@@ -48,13 +48,16 @@ def caller_evidence(event: Event, /) -> Iterator[Evidence]:
         yield Evidence("objectRef.namespace", ref.namespace, "namespace of the service account")
     if ref and ref.name:
         yield Evidence("objectRef.name", ref.name, "the service account")
+    if reason := event.annotations.get(REASON):
+        yield Evidence(f"annotations['{REASON}']", reason, "what gave the right, or refused it")
 
 
 def unseen_body(event: Event, /) -> Iterator[str]:
     """Say what is not known because the body was not logged."""
     if event.token_request is None:
-        level = f"level {event.level}" if event.level else "the log"
-        yield f"lifetime, audience and binding are not known: {level} does not hold the request body"
+        how = "was cut away" if event.body_is_cut else "was not logged"
+        level = f" (level {event.level})" if event.level else ""
+        yield f"lifetime, audience and binding are not known: the request body {how}{level}"
     if event.time is None:
         yield "when it happened is not known: no timestamp was logged"
     if not event.actor.groups and event.actor.username:

@@ -23,7 +23,7 @@ class Detector(abc.ABC):
         watches: the resources it wants to see, in RBAC notation such as `serviceaccounts/token`; None for every event.
 
     Raises:
-        ConfigError: when a concrete class has no `rule`, or `watches` is no frozenset of strings.
+        ConfigError: when a concrete class has no `rule`, or `watches` could never match.
 
     """
 
@@ -32,7 +32,7 @@ class Detector(abc.ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "rule" not in vars(cls) and not hasattr(cls, "rule"):
+        if not hasattr(cls, "rule"):
             if any(getattr(member, "__isabstractmethod__", False) for member in vars(cls).values()):
                 return  # an abstract base for other detectors
             if getattr(cls.inspect, "__isabstractmethod__", False):
@@ -42,9 +42,14 @@ class Detector(abc.ABC):
             raise ConfigError(f"detector {cls.__name__}: rule is not a Rule")
         watches: object = cls.watches
         if watches is not None and not (
-            isinstance(watches, frozenset) and all(isinstance(resource, str) for resource in watches)
+            isinstance(watches, frozenset)
+            and watches
+            and all(isinstance(name, str) and "*" not in name for name in watches)
         ):
-            raise ConfigError(f"detector {cls.__name__}: watches is not a frozenset of resource names")
+            raise ConfigError(
+                f"detector {cls.__name__}: watches is not a frozenset of resources such as 'pods/exec'; "
+                "None watches everything"
+            )
 
     @abc.abstractmethod
     def inspect(self, event: Event, /) -> Iterable[Finding]:
@@ -60,6 +65,7 @@ class Detector(abc.ABC):
         severity: Severity | None = None,
         related: tuple[EventRef, ...] = (),
         caveats: tuple[str, ...] = (),
+        key: str = "",
     ) -> Finding:
         """Make a finding about an event.
 
@@ -70,6 +76,7 @@ class Detector(abc.ABC):
             severity: where it differs from the rule's.
             related: other requests that belong to it.
             caveats: what the audit level or the log's wrapper hid.
+            key: tells several findings of this rule about one event apart.
 
         """
         return Finding(
@@ -80,4 +87,5 @@ class Detector(abc.ABC):
             evidence=evidence,
             related=tuple(related),
             caveats=tuple(caveats),
+            key=key,
         )

@@ -58,7 +58,10 @@ class TokenRequestURI(Detector):
             "https://attack.mitre.org/techniques/T1552/007/",
             "https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/",
         ),
-        false_positives=("every legitimate mint outside kube-system, which is why it is low",),
+        false_positives=(
+            "every legitimate mint outside kube-system, which is why it is low",
+            "clients written with kube-rs (Rust), which end every path with `?`: an empty query",
+        ),
         blind_spots=(
             "absolute-form requests and `kubectl --raw` paths, which are normalised before they are logged",
             "sources that do not log the URI, such as GKE: there only the target is looked at",

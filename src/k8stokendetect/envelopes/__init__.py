@@ -7,13 +7,25 @@ A wrapper is told record by record, from the record itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from k8stokendetect.envelopes import native
 from k8stokendetect.errors import ReadError
 
-ENVELOPES: Final[tuple[ModuleType, ...]] = (native,)
+
+class Envelope(Protocol):
+    """What a module of this folder offers."""
+
+    def recognises(self, record: Any, /) -> bool:
+        """Tell whether this record looks like mine; true means that no other wrapper is asked."""
+        ...
+
+    def events(self, record: Any, /) -> Iterator[tuple[str, Any]]:
+        """Yield what is in it with its place: an audit event, another wrapper's record, or a ReadError."""
+        ...
+
+
+ENVELOPES: Final[tuple[Envelope, ...]] = (native,)
 """Every wrapper that `read` knows, asked in this order."""
 
 MAX_NESTING: Final = 8
@@ -24,11 +36,14 @@ def unwrap(record: Any, /, where: str = "", depth: int = 0) -> Iterator[tuple[st
     """Yield every audit event in a record, with its place in it (`` or `[3]`), or a ReadError in its stead.
 
     Arguments:
-        record: what one line, one array element or one message held, as decoded JSON.
+        record: what one line, one array element or one message held, as decoded JSON; or why it could not be.
         where: the place of this record in its wrappers.
         depth: how many wrappers have been opened.
 
     """
+    if isinstance(record, ReadError):
+        yield where, record
+        return
     if depth > MAX_NESTING:
         yield where, ReadError(f"wrapped more than {MAX_NESTING} times")
         return

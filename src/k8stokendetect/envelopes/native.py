@@ -6,7 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from k8stokendetect.errors import ReadError
+
 _GROUP = "audit.k8s.io/"
+_MISSING = object()
 
 
 def recognises(record: Any, /) -> bool:
@@ -32,7 +35,11 @@ def events(record: Any, /) -> Iterator[tuple[str, Any]]:
         yield "", record
         return
     else:
-        items = record.get("items")
-        items = items if isinstance(items, list) else [items]
+        items = record.get("items", _MISSING)
+        if items is None:  # Go writes an empty list as null
+            return
+        if not isinstance(items, list):
+            yield "", ReadError("an EventList without a list of items")
+            return
     for index, item in enumerate(items):
         yield f"[{index}]", item

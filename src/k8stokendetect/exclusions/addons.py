@@ -160,22 +160,45 @@ FLUX: Final = Exclusion(
     ),
 )
 
-RKE2_WINDOWS: Final = Exclusion(
-    id="rke2-windows",
+_RKE2_CONTROLLER: Final = Actor(
+    username="system:rke2-controller", groups=(AUTHENTICATED,), only_groups=True, certificate=True
+)
+_RKE2_TOKEN: Final = TokenShape(bound_kind="", audiences=("rke2",), longest=366 * _DAY)
+_RKE2_BINDING: Final = Provenance(
+    source="rancher/rke2@6ce1a801 pkg/rke2/clusterrole_bootstrap.go:47",
+    checked=CHECKED,
+    note="it may mint any service account's token, and all agents share its certificate",
+)
+
+RKE2_WINDOWS_CALICO: Final = Exclusion(
+    id="rke2-windows-calico",
     rules=MINTING,
-    actor=Actor(username="system:rke2-controller", groups=(AUTHENTICATED,), only_groups=True, credential="X509SHA256"),
-    namespaces=("calico-system", "kube-system"),
-    names=("calico-node", "flannel"),
-    token=TokenShape(bound_kind="", audiences=("rke2",)),
+    actor=_RKE2_CONTROLLER,
+    namespaces=("calico-system",),
+    names=("calico-node",),
+    token=_RKE2_TOKEN,
     if_unseen="exclude",
-    because="RKE2's Windows agents mint a year-long token for their network plug-in.",
-    hides=(
-        "All agents share this certificate and it may mint any service account's token: whoever takes one node can "
-        "mint for calico-node and flannel unseen."
-    ),
+    because="RKE2's Windows agents mint a year-long token for Calico.",
+    hides="Whoever takes one node holds this certificate and can mint for calico-node unseen.",
     provenance=(
         Provenance(source="rancher/rke2@6ce1a801 pkg/windows/calico.go:240-253", checked=CHECKED),
-        Provenance(source="rancher/rke2@6ce1a801 pkg/rke2/clusterrole_bootstrap.go:47", checked=CHECKED),
+        _RKE2_BINDING,
+    ),
+)
+
+RKE2_WINDOWS_FLANNEL: Final = Exclusion(
+    id="rke2-windows-flannel",
+    rules=MINTING,
+    actor=_RKE2_CONTROLLER,
+    namespaces=("kube-system",),
+    names=("flannel",),
+    token=_RKE2_TOKEN,
+    if_unseen="exclude",
+    because="RKE2's Windows agents mint a year-long token for Flannel.",
+    hides="Whoever takes one node holds this certificate and can mint for flannel unseen.",
+    provenance=(
+        Provenance(source="rancher/rke2@6ce1a801 pkg/windows/flannel.go:253", checked=CHECKED),
+        _RKE2_BINDING,
     ),
 )
 
@@ -209,6 +232,7 @@ EXCLUSIONS: Final = (
     AKS_SECRETS_STORE,
     KEDA,
     FLUX,
-    RKE2_WINDOWS,
+    RKE2_WINDOWS_CALICO,
+    RKE2_WINDOWS_FLANNEL,
     OPENSHIFT_PULL_SECRETS_UNSEEN,
 )

@@ -15,7 +15,7 @@ from k8stokendetect.exclusions.kubernetes import CHECKED, CONTROLLER_TOKEN, MINT
 AKS_SERVICE: Final = Exclusion(
     id="aks-service",
     rules=MINTING,
-    actor=Actor(username="aksService", groups=(MASTERS, AUTHENTICATED), only_groups=True, credential="X509SHA256"),
+    actor=Actor(username="aksService", groups=(MASTERS, AUTHENTICATED), only_groups=True, certificate=True),
     namespaces=("kube-system",),
     token=CONTROLLER_TOKEN,
     if_unseen="exclude",

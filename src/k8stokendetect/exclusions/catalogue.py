@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Final
 
 from k8stokendetect.errors import ConfigError
@@ -31,8 +32,8 @@ def find_exclusion(name: str, /) -> Exclusion:
     return known[name]
 
 
-def did_you_mean(name: str, known: object, /) -> str:
+def did_you_mean(name: str, known: Iterable[str], /) -> str:
     """Return `; did you mean …?` or the list of what is known."""
-    names = sorted(str(item) for item in known)  # type: ignore[attr-defined]  # any iterable of names
+    names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; known: {', '.join(names)}"

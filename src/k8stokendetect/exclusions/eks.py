@@ -18,9 +18,6 @@ from k8stokendetect.exclusions.kubernetes import (
     MINTING,
 )
 
-IAM_KEYS: Final = ("accessKeyId", "arn", "canonicalArn", "principalId", "sessionName")
-"""What EKS writes into `user.extra` of an IAM principal of your own account (aws-iam-authenticator)."""
-
 CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
     id="eks-cloud-controller-manager",
     rules=MINTING,
@@ -28,7 +25,7 @@ CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
         username="eks:cloud-controller-manager",
         groups=(AUTHENTICATED,),
         only_groups=True,
-        without_extra=IAM_KEYS,
+        certificate=True,
     ),
     namespaces=("kube-system",),
     names=CLOUD_CONTROLLERS,
@@ -46,7 +43,7 @@ CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
         Provenance(
             source="https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html",
             checked=CHECKED,
-            note="access entries may not use the prefix eks:, the aws-auth ConfigMap may; such users carry IAM keys",
+            note="access entries may not use the prefix eks:, the aws-auth ConfigMap may: such users carry IAM extras",
         ),
     ),
 )

@@ -21,7 +21,13 @@ NO_GROUPS: Final = (
 KUBELET: Final = Exclusion(
     id="gke-kubelet",
     rules=MINTING,
-    actor=Actor(username="system:node:*", user_agents=("kubelet/",), reason="", groups_not_logged=NO_GROUPS),
+    actor=Actor(
+        username="system:node:*",
+        user_agents=("kubelet/",),
+        credential="X509SHA256",
+        reason="",
+        groups_not_logged=NO_GROUPS,
+    ),
     namespaces=("*",),
     token=TokenShape(bound_kind="Pod"),
     if_unseen="exclude",
@@ -46,6 +52,7 @@ CONTROLLER_MANAGERS: Final = Exclusion(
     rules=MINTING,
     actor=Actor(
         username=("system:kube-controller-manager", "system:cloud-controller-manager"),
+        certificate=True,
         groups_not_logged=NO_GROUPS,
     ),
     namespaces=("kube-system",),

@@ -81,7 +81,7 @@ KUBE_CONTROLLER_MANAGER: Final = Exclusion(
         username="system:kube-controller-manager",
         groups=(AUTHENTICATED,),
         only_groups=True,
-        credential="X509SHA256",
+        certificate=True,
     ),
     namespaces=("kube-system",),
     token=CONTROLLER_TOKEN,
@@ -92,8 +92,8 @@ KUBE_CONTROLLER_MANAGER: Final = Exclusion(
     ),
     hides=(
         "Whoever holds its certificate can mint for every service account of kube-system; where the request body is "
-        "logged, only tokens of an hour, unbound and without audience. Before 1.32 certificates have no id in the log: "
-        "there whoever can make an authenticator yield this name can do the same."
+        "logged, only tokens of an hour, unbound and without audience. Whoever makes an "
+        "authenticator yield this name with neither uid nor extra can do the same, where the log names no certificate."
     ),
     provenance=(
         CLIENT_BUILDER,
@@ -137,7 +137,7 @@ CLOUD_CONTROLLER_MANAGER_USER: Final = Exclusion(
         username="system:cloud-controller-manager",
         groups=(AUTHENTICATED,),
         only_groups=True,
-        credential="X509SHA256",
+        certificate=True,
     ),
     namespaces=("kube-system",),
     names=CLOUD_CONTROLLERS,

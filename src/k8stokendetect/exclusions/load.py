@@ -16,7 +16,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from k8stokendetect._structure import WrongTypeError, explain, scalar, strings
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Platform
-from k8stokendetect.exclusions.base import Actor, Exclusion, Provenance, TokenShape
+from k8stokendetect.exclusions.base import Actor, Exclusion
 from k8stokendetect.exclusions.catalogue import did_you_mean, find_exclusion
 
 
@@ -46,7 +46,7 @@ def load_exclusions(path: str | os.PathLike[str], /) -> tuple[Exclusion, ...]:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also what is no UTF-8, no file name, or nested too deeply
         raise ConfigError(f"{path}: not TOML: {error}") from None
     try:
         content = _CONVERTER.structure(table, _File)
@@ -67,7 +67,6 @@ def _without_twins(path: object, exclusions: tuple[Exclusion, ...]) -> tuple[Exc
 
 def _explain(error: cattrs.BaseValidationError) -> str:
     cause: Exception = error
-    path = "$"
     while isinstance(cause, cattrs.ClassValidationError | cattrs.IterableValidationError):
         unknown = [e for e in cause.exceptions if isinstance(e, cattrs.ForbiddenExtraKeysError)]
         step = (unknown or cause.exceptions)[0]  # a mistyped key also leaves the right one missing: say the mistake
@@ -77,7 +76,7 @@ def _explain(error: cattrs.BaseValidationError) -> str:
         if isinstance(step, ConfigError):
             return str(step)
         cause = step
-    reason, path = explain(error, path, str)
+    reason, path = explain(error, name=str)
     return f"{reason} @ {path}"
 
 
@@ -117,10 +116,6 @@ def _converter() -> cattrs.Converter:
             Actor, converter, _cattrs_forbid_extra_keys=True, username=override(struct_hook=_username)
         ),
     )
-    for table in (TokenShape, Provenance, Exclusion, _File):
-        converter.register_structure_hook(
-            table, make_dict_structure_fn(table, converter, _cattrs_forbid_extra_keys=True)
-        )
     return converter
 
 
