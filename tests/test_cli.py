@@ -233,6 +233,29 @@ def test_as_a_process() -> None:
     assert result.stdout.count(b" minted a token for ") == 87
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_a_terminal_without_unicode_loses_no_finding(tmp_path: Path, encoding: str) -> None:
+    """Nor an error: what it cannot show is escaped."""
+    path = log(tmp_path, token_request("zo\u00eb\u4e2d", userAgent="\u4e2d\u6587/1"), name="log\u4e2d.log")
+    env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    result = process("scan", path, tmp_path / "\u6587.log", env=env)
+
+    assert result.returncode == 2
+    assert b"minted a token for prod/payments-sa from 192.0.2.7 with \\u4e2d\\u6587/1" in result.stdout
+    assert b"\\u6587.log: cannot be opened" in result.stderr
+
+
+def test_names_that_are_no_files(tmp_path: Path) -> None:
+    """Empty is refused rather than taken for this folder; too long is an error like any other."""
+    path = log(tmp_path, token_request())
+    assert run("scan", "", path).exit_code == 2
+    assert "minted" not in run("scan", "", path).output
+    result = process("scan", "x" * 300, path)
+    assert result.returncode == 2
+    assert b"minted a token" in result.stdout
+    assert b"File name too long" in result.stderr
+
+
 def test_a_broken_pipe_is_quiet() -> None:
     """`| head -1` closes the pipe: no traceback."""
     with subprocess.Popen([*COMMAND, "scan", METADATA], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:  # noqa: S603 - our own command
