@@ -58,7 +58,7 @@ def split_records(stream: BinaryIO, limit: int = MAX_RECORD) -> Iterator[Record]
 _BEGINS_ARRAY: Final = re.compile(rb"\[\s*(?:[{\[\]]|$)")
 _ITEMS: Final = re.compile(rb'\{(?:[^\[\]{}]|\{[^\[\]{}]*\}){0,400}?"items"\s*:\s*(?=\[)')
 _ITEMS_LINE: Final = re.compile(rb'\s*"items"\s*:\s*(?=\[)')
-_EVENT: Final = re.compile(rb'(?=\{"kind":"Event)')
+_EVENT: Final = re.compile(rb'(?=\{\s*"kind"\s*:\s*"Event)')
 
 
 class _Lines:
