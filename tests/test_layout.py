@@ -25,6 +25,7 @@ LAYERS = [  # a file imports only from those before it
     ["events"],
     ["findings"],
     ["_redaction"],
+    ["_times"],
     ["_structure"],
     ["envelopes.native"],
     ["envelopes"],
@@ -92,7 +93,7 @@ def test_a_file_does_one_job_that_its_first_line_states(name: str) -> None:
     assert lines[0] == "# SPDX-License-Identifier: Apache-2.0"
     assert docstring
     assert docstring.splitlines()[0].endswith((".", "`detect`", "`scan | rules | exclusions`"))
-    assert len(lines) <= 320
+    assert len(lines) <= 300
 
 
 def modules() -> list[ModuleType]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import attrs
@@ -13,6 +13,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from k8stokendetect._redaction import redact
+from k8stokendetect._times import format_time, parse_time
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import (
     TOKEN_SUBRESOURCE,
@@ -97,46 +98,10 @@ def _extra(value: Any, kind: Any) -> dict[str, tuple[str, ...]]:
     return {key: strings(item, kind) for key, item in _mapping(value).items() if item is not None}
 
 
-_DEFAULTS = (datetime(2000, 2, 3, 0), datetime(2001, 3, 4, 5))  # noqa: DTZ001 - without a zone, as the text
-_WORDS_OF_A_DATE = frozenset(
-    "T Z AM PM UTC GMT JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC MON TUE WED THU FRI SAT SUN".split()
-)
-
-
-def parse_time(value: Any, _: Any = None) -> datetime:
-    """Parse a timestamp into UTC; one without a zone is UTC.
-
-    `fromisoformat` first, dateutil for what it refuses. dateutil fills in what is missing from a default date;
-    a text that means another time with another default is refused, so that no time is ever invented.
-    """
+def _moment(value: Any, _: Any) -> datetime:
     if not isinstance(value, str):
         raise WrongTypeError("a timestamp", value)
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        moment = _parse_unusual_time(value)
-    try:
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except OverflowError:
-        raise ValueError("not a timestamp") from None
-
-
-def _parse_unusual_time(text: str) -> datetime:
-    from dateutil import parser  # noqa: PLC0415 - rarely needed, and half of the import time
-
-    if _WORDS_OF_A_DATE.issuperset(word.upper() for word in re.findall(r"[^\W\d_]+", text)):
-        try:
-            readings = [parser.parse(text, default=default) for default in _DEFAULTS]
-        except (ValueError, OverflowError):
-            readings = []
-        if readings and readings[0] == readings[1]:
-            return readings[0]
-    raise ValueError("not a timestamp")
-
-
-def _time(moment: datetime) -> str:
-    """Write a time as Kubernetes does."""
-    return moment.isoformat().replace("+00:00", "Z")
+    return parse_time(value)
 
 
 def _structuring(converter: cattrs.Converter, kind: type[T]) -> None:
@@ -160,14 +125,14 @@ def _converter() -> cattrs.Converter:
     converter = cattrs.Converter()
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, scalar(kind))
-    converter.register_structure_hook(datetime, parse_time)
+    converter.register_structure_hook(datetime, _moment)
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], strings)
     converter.register_structure_hook_func(lambda kind: kind == Mapping[str, str], _annotations)
     converter.register_structure_hook_func(lambda kind: kind == Mapping[str, tuple[str, ...]], _extra)
     converter.register_structure_hook_func(
         lambda kind: kind == Mapping[str, JsonValue], lambda value, _: dict(_mapping(value))
     )
-    converter.register_unstructure_hook(datetime, _time)
+    converter.register_unstructure_hook(datetime, format_time)
     for inner in (
         User,
         ObjectRef,
@@ -272,7 +237,11 @@ def event_to_mapping(event: Event, /) -> dict[str, JsonValue]:
 
 
 def _ref_to_mapping(ref: EventRef) -> dict[str, JsonValue]:
-    return {**attrs.asdict(ref), "time": _time(ref.time) if ref.time else None, "source_ips": list(ref.source_ips)}
+    return {
+        **attrs.asdict(ref),
+        "time": format_time(ref.time) if ref.time else None,
+        "source_ips": list(ref.source_ips),
+    }
 
 
 def finding_to_mapping(finding: Finding, /) -> dict[str, JsonValue]:
@@ -297,7 +266,7 @@ def finding_to_mapping(finding: Finding, /) -> dict[str, JsonValue]:
 def plain(value: Any, /) -> JsonValue:
     """Return a value as JSON has it: tuples as lists, times and attrs values as Kubernetes writes them."""
     if isinstance(value, datetime):
-        return _time(value)
+        return format_time(value)
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
