@@ -43,7 +43,8 @@ def split_records(stream: BinaryIO, limit: int = MAX_RECORD) -> Iterator[Record]
         if value is not _BAD:
             yield str(lines.number), value
         elif not text:
-            continue
+            if b"\0" in line:  # blocks that a crash left unwritten: an event may have stood there
+                yield str(lines.number), ReadError("not JSON: binary data")
         elif items := _ITEMS.match(text):
             yield from _split_document(lines, line[line.index(text) + items.end() :], limit, wrapped=True)
         elif text == b"{" or _BEGINS_ARRAY.match(text):
