@@ -207,10 +207,11 @@ def test_a_byte_that_is_no_utf_8_is_replaced_as_go_does() -> None:
     assert values(b'{"auditID":"a\xff"}\n') == [{"auditID": "a\ufffd"}]
 
 
-@pytest.mark.parametrize("run", [200_000, 200_001])
-def test_a_run_of_backslashes_costs_linear_time(run: int) -> None:
-    """Across the border of two pieces, in a body that a client chose."""
-    content = b'[\n{"a":"' + b"x" * (2**20 - 100) + b"\\\\" * run + b'"}\n]\n' + LINES
+@pytest.mark.parametrize("shift", [100, 101])
+def test_a_run_of_backslashes_costs_linear_time(shift: int) -> None:
+    """Across the border of two pieces, in a body that a client chose; and no escape sequence is torn apart."""
+    run = 200_000
+    content = b'[\n{"a":"' + b"x" * (2**20 - shift) + b"\\\\" * run + b'"}\n]\n' + LINES
     found = [value for value in values(content) if isinstance(value, dict)]
 
     assert len(found) == 4
