@@ -19,7 +19,7 @@ WITHOUT_GROUPS: frozenset[Platform] = frozenset({"gke"})
 """Platforms whose records carry no groups."""
 
 
-def _one_or_more(value: object) -> object:
+def _one_or_more(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
 
