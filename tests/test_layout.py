@@ -27,6 +27,7 @@ LAYERS = [  # a file imports only from those before it
     ["_redaction"],
     ["_times"],
     ["_structure"],
+    ["envelopes.base"],
     ["envelopes.native"],
     ["envelopes"],
     ["_records"],

@@ -33,7 +33,9 @@ from k8stokendetect.findings import EventRef, Finding
 T = TypeVar("T")
 
 _GO_NAMES = {"audit_id": "auditID", "request_uri": "requestURI", "source_ips": "sourceIPs"}
-_NOT_IN_RECORD = frozenset({"token_request", "token_grant", "carried_token", "platform", "origin"})
+_NOT_IN_RECORD = frozenset(
+    {"token_request", "token_grant", "carried_token", "platform", "origin", "cluster", "account", "region", "lost"}
+)
 
 
 def go_name(name: str, /) -> str:

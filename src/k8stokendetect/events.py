@@ -133,6 +133,14 @@ class Event:
     """Where the record comes from; None when nobody said."""
     origin: str | None = None
     """File and line, such as `audit.log:12`."""
+    cluster: str | None = None
+    """The cluster's name, where the wrapper tells it."""
+    account: str | None = None
+    """The AWS account, Azure subscription or Google project, where the wrapper tells it."""
+    region: str | None = None
+    """The cloud's region, where the wrapper tells it."""
+    lost: frozenset[str] = frozenset()
+    """What the wrapper around the event does not carry, such as `groups`."""
 
     @property
     def resource(self) -> str:
