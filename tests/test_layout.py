@@ -28,7 +28,7 @@ LAYERS = [  # a file imports only from those before it
     ["_times"],
     ["_structure"],
     ["envelopes.base"],
-    ["envelopes.native"],
+    ["envelopes.native", "envelopes.lines"],
     ["envelopes"],
     ["_records"],
     ["_streams"],

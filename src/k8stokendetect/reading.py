@@ -17,6 +17,7 @@ from k8stokendetect._records import MAX_RECORD, split_records
 from k8stokendetect._streams import BinaryFile, ByteStream
 from k8stokendetect._structure import parse_event
 from k8stokendetect.envelopes import Context, unwrap
+from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
 from k8stokendetect.events import PLATFORMS, Event, JsonValue, Platform
 
@@ -168,9 +169,11 @@ class AuditLog:
         except ReadError as error:
             yield error.at(name)
             return
-        place = ""
-        for place, value in split_records(stream.buffer, self._max_record):
+        place, lines = "", LineFormats(self._max_record)
+        for place, value in split_records(stream.buffer, self._max_record, lines):
             yield from self._parse(place, value, name)
+        for error in lines.rest():
+            yield error.at(f"{name}:{place}".rstrip(":"))
         if stream.failure:
             yield ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":"))
 

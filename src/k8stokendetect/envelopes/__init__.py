@@ -27,10 +27,11 @@ def unwrap(record: Any, /) -> Iterator[Inner]:
     """Yield every audit event in a record (`is_event`), a ReadError in its stead, or what is rightly skipped.
 
     Arguments:
-        record: what one line, one array element or one message held, as decoded JSON; or why it could not be.
+        record: what one line, one array element or one message held, as decoded JSON; or why it could not be; or an
+            Inner that a line format made.
 
     """
-    yield from _unwrap(Inner(record), MAX_NESTING)
+    yield from _unwrap(record if isinstance(record, Inner) else Inner(record), MAX_NESTING)
 
 
 def _unwrap(outer: Inner, depth: int) -> Iterator[Inner]:
