@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 import orjson
 
+from k8stokendetect._revealed import revealed
 from k8stokendetect.errors import ReadError
 
 Record: TypeAlias = tuple[str, Any]
@@ -61,7 +62,7 @@ def split_records(
         elif whole:
             yield from _pieces(text, lines.number)
         else:
-            yield str(lines.number), ReadError(_too_long(limit))
+            yield str(lines.number), ReadError(_too_long(limit), revealed=revealed(text))
             lines.skip()
 
 
@@ -158,7 +159,7 @@ def _pieces(text: bytes, number: int) -> Iterator[Record]:
             else:
                 rest = rest or bool(_bare(piece))
     if rest:
-        yield str(number), ReadError(_why_not_json(text))
+        yield str(number), ReadError(_why_not_json(text), revealed=revealed(text))
 
 
 def _split_document(lines: _Lines, line: bytes, limit: int, *, wrapped: bool = False) -> Iterator[Record]:
@@ -273,7 +274,7 @@ class _Scanner:
             yield f"{self._begin}[{self._index}]", whole
         else:
             yield from (record for record in _pieces(text, self._begin) if not isinstance(record[1], ReadError))
-        yield str(self._begin), ReadError(reason)
+        yield str(self._begin), ReadError(reason, revealed={} if whole is not _BAD else revealed(text))
 
     def close_outer(self, lines: _Lines) -> bool:
         """Read on to the end of the object around this array; tell whether it came."""

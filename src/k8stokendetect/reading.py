@@ -172,8 +172,8 @@ class AuditLog:
         place, lines = "", LineFormats(self._max_record)
         for place, value in split_records(stream.buffer, self._max_record, lines):
             yield from self._parse(place, value, name)
-        for error in lines.rest():
-            yield error.at(f"{name}:{place}".rstrip(":"))
+        for unfinished in lines.rest():
+            yield unfinished.at(f"{name}:{place}".rstrip(":"))
         if stream.failure:
             yield ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":"))
 

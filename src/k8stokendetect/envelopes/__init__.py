@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
+from k8stokendetect._revealed import revealed
 from k8stokendetect.envelopes import native
 from k8stokendetect.envelopes.base import Context, Envelope, Inner
 from k8stokendetect.errors import ReadError
@@ -60,7 +61,7 @@ def _decoded(record: Any) -> Any:
     try:
         return orjson.loads(record)
     except orjson.JSONDecodeError:
-        return ReadError("text in a wrapper that is not JSON")
+        return ReadError("text in a wrapper that is not JSON", revealed=revealed(record))
 
 
 def _what_it_is(record: Any) -> str:
