@@ -178,7 +178,7 @@ class Event:
     def body_is_cut(self) -> bool:
         """The level says that the request body was logged, or truncation says that it was; and it is not there."""
         logged = self.level in {"Request", "RequestResponse"} or self.annotations.get(TRUNCATED) == "true"
-        return logged and self.request_object is None
+        return logged and self.request_object is None and "bodies" not in self.lost
 
     @property
     def minted_credential(self) -> str | None:
