@@ -34,6 +34,7 @@ LAYERS = [  # a file imports only from those before it
     ["_records"],
     ["_streams"],
     ["reading"],
+    ["_follow"],
     ["exclusions.base"],
     ["exclusions.verdict"],
     ["exclusions.kubernetes"],
