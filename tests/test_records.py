@@ -94,7 +94,7 @@ LINES = b"".join(json.dumps(item).encode() + b"\n" for item in GOOD)
         b"not JSON",
         b"\x00\x01",
         b"\xff\xfe{}",
-        b'{"a":1}{"b":2}',
+        b'{"a":1}{"b":',
         b'[{"a":1}] x',
         b'{"a":NaN}',
         b'{"a":"\\ud800"}',

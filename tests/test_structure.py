@@ -31,7 +31,12 @@ GO_TYPE = {  # k8s.io/apiserver pkg/apis/audit/v1/types.go:72-150
     "audiences expirationSeconds boundObjectRef": TokenRequestSpec,
     "kind apiVersion name uid": BoundObjectRef,
 }
-OWN_FIELDS = {"token_request", "token_grant", "carried_token", "platform", "origin"}
+OWN_FIELDS = {"token_request", "token_grant", "carried_token", "platform", "origin"} | {
+    "cluster",
+    "account",
+    "region",
+    "lost",
+}
 
 
 @pytest.mark.parametrize("go_fields", GO_TYPE, ids=lambda fields: GO_TYPE[fields].__name__)

@@ -147,6 +147,9 @@ def _run(
     for number, event in enumerate(log.stream()):
         if isinstance(event, ReadError):
             tally.unreadable += 1
+            for finding in _revealed_by(event, detectors, failed):
+                tally.findings[finding.rule.id] += 1
+                yield finding
             on_error(event)
             continue
         tally.events += 1
@@ -179,6 +182,21 @@ def _by_resource(detectors: Sequence[Detector]) -> Callable[[Event], Sequence[De
         return watching.get(resource, everything)
 
     return of
+
+
+def _revealed_by(
+    error: ReadError, detectors: Sequence[Detector], on_error: Callable[[DetectorError], object]
+) -> Iterator[Finding]:
+    """Yield what the detectors find in a record that could not be read."""
+    for detector in detectors if error.revealed else ():
+        try:
+            findings = [_checked(finding) for finding in detector.inspect_unreadable(error)]
+        except Exception as trouble:  # noqa: BLE001 - somebody else's code, as below
+            reason = _explain(trouble)
+        else:
+            yield from findings
+            continue
+        on_error(DetectorError(detector.rule.id, reason, error.origin))
 
 
 def _judged(

@@ -9,11 +9,12 @@ in it and after it are still read, and one error says where it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, TypeAlias
 
 import orjson
 
+from k8stokendetect._revealed import revealed
 from k8stokendetect.errors import ReadError
 
 Record: TypeAlias = tuple[str, Any]
@@ -27,12 +28,19 @@ _BOM: Final = b"\xef\xbb\xbf"
 _BAD: Final = object()
 
 
-def split_records(stream: BinaryIO, limit: int = MAX_RECORD) -> Iterator[Record]:
+def _no_format(_: bytes) -> None:
+    return None
+
+
+def split_records(
+    stream: BinaryIO, limit: int = MAX_RECORD, other_format: Callable[[bytes], list[Any] | None] = _no_format
+) -> Iterator[Record]:
     """Yield every record of a stream with its place, and a ReadError for each that is no JSON.
 
     Arguments:
         stream: an open binary stream.
         limit: longest record in bytes; a longer one is a ReadError and is skipped to its end.
+        other_format: given a line that is no JSON, returns the records in it, or None when it knows no such form.
 
     """
     lines = _Lines(stream)
@@ -49,11 +57,29 @@ def split_records(stream: BinaryIO, limit: int = MAX_RECORD) -> Iterator[Record]
             yield from _split_document(lines, line[line.index(text) + items.end() :], limit, wrapped=True)
         elif text == b"{" or _BEGINS_ARRAY.match(text):
             yield from _split_document(lines, line, limit)
+        elif whole and (records := _concatenated(text) or other_format(text)) is not None:
+            yield from ((str(lines.number), record) for record in records)
         elif whole:
             yield from _pieces(text, lines.number)
         else:
-            yield str(lines.number), ReadError(_too_long(limit))
+            yield str(lines.number), ReadError(_too_long(limit), revealed=revealed(text))
             lines.skip()
+
+
+def _concatenated(text: bytes) -> list[Any] | None:
+    """Decode several objects that stand in one line without a separator, as Firehose writes them; None unless all."""
+    found, depth, start, position, in_string = [], 0, 0, 0, False
+    while text[:1] == b"{" and (match := (_IN_STRING if in_string else _TOKEN).search(text, position)):
+        position, token = match.end(), match[0]
+        if token == b'"':
+            in_string = not in_string
+        elif not in_string and token in b"{}[]":
+            depth += 1 if token in b"{[" else -1
+            if depth <= 0:
+                found.append(_loads(text[start:position]))
+                start = position
+    whole = len(found) > 1 and not text[start:].strip() and all(isinstance(value, dict) for value in found)
+    return found if whole else None
 
 
 _BEGINS_ARRAY: Final = re.compile(rb"\[\s*(?:[{\[\]]|$)")
@@ -133,7 +159,7 @@ def _pieces(text: bytes, number: int) -> Iterator[Record]:
             else:
                 rest = rest or bool(_bare(piece))
     if rest:
-        yield str(number), ReadError(_why_not_json(text))
+        yield str(number), ReadError(_why_not_json(text), revealed=revealed(text))
 
 
 def _split_document(lines: _Lines, line: bytes, limit: int, *, wrapped: bool = False) -> Iterator[Record]:
@@ -248,7 +274,7 @@ class _Scanner:
             yield f"{self._begin}[{self._index}]", whole
         else:
             yield from (record for record in _pieces(text, self._begin) if not isinstance(record[1], ReadError))
-        yield str(self._begin), ReadError(reason)
+        yield str(self._begin), ReadError(reason, revealed={} if whole is not _BAD else revealed(text))
 
     def close_outer(self, lines: _Lines) -> bool:
         """Read on to the end of the object around this array; tell whether it came."""

@@ -12,7 +12,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from k8stokendetect._redaction import redact
+from k8stokendetect._redaction import clean_text, redact
 from k8stokendetect._times import format_time, parse_time
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import (
@@ -33,7 +33,9 @@ from k8stokendetect.findings import EventRef, Finding
 T = TypeVar("T")
 
 _GO_NAMES = {"audit_id": "auditID", "request_uri": "requestURI", "source_ips": "sourceIPs"}
-_NOT_IN_RECORD = frozenset({"token_request", "token_grant", "carried_token", "platform", "origin"})
+_NOT_IN_RECORD = frozenset(
+    {"token_request", "token_grant", "carried_token", "platform", "origin", "cluster", "account", "region", "lost"}
+)
 
 
 def go_name(name: str, /) -> str:
@@ -195,7 +197,8 @@ def parse_event(
         event = structure(clean, Event)
         request, grant = _token_bodies(event)
     except ReadError as error:
-        trouble = error.at(origin).with_traceback(None)
+        seen = {key: record[key] for key in ("auditID", "requestURI", "verb") if isinstance(record.get(key), str)}
+        trouble = ReadError(error.reason, origin, error.path, {key: clean_text(text) for key, text in seen.items()})
     else:
         return attrs.evolve(
             event,

@@ -22,6 +22,7 @@ from k8stokendetect import (
     Tally,
     detect,
 )
+from k8stokendetect._follow import FollowedFile
 from k8stokendetect.detectors import BUILTIN
 from k8stokendetect.errors import K8sTokenDetectError
 from k8stokendetect.events import Platform
@@ -65,6 +66,7 @@ def main() -> None:
 @click.option("--exclusions", "exclusion_file", metavar="FILE", help="Exclusions of your own, in TOML.")
 @click.option("--enable", multiple=True, metavar="NAME", help="Switch on an optional exclusion; may be repeated.")
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
+@click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
 @click.option("--keep-excluded", is_flag=True, help="Also print what an exclusion set aside.")
 @click.option(
     "--fail-on",
@@ -81,6 +83,7 @@ def scan(
     exclusion_file: str | None,
     enable: tuple[str, ...],
     rules: tuple[str, ...],
+    follow: bool,
     keep_excluded: bool,
     fail_on: str,
 ) -> None:
@@ -94,7 +97,7 @@ def scan(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        log = AuditLog([_source(name) for name in files], platform=platform, on_error=errors)
+        log = AuditLog([_source(name, files, follow=follow) for name in files], platform=platform, on_error=errors)
         exclusions: tuple[Exclusion | str, ...] = (*DEFAULT_EXCLUSIONS, *enable)
         if exclusion_file is not None:
             exclusions += load_exclusions(exclusion_file)
@@ -112,13 +115,13 @@ def scan(
     worst: Severity | None = None
     previous: Finding | None = None
     fired: dict[str, str] = {}
-    with _progress(files, log):
+    with _progress(() if follow else files, log), contextlib.suppress(KeyboardInterrupt):
         for finding in findings:
-            click.echo(to_line(finding) if form == "json" else to_text(finding, previous))
-            previous = finding
             if finding.excluded_by is None:
                 worst = finding.severity if worst is None else max(worst, finding.severity)
                 fired[finding.rule.id] = finding.rule.response
+            click.echo(to_line(finding) if form == "json" else to_text(finding, previous))
+            previous = finding
     if form == "text":
         _advise(fired)
     click.echo(summary(tally), err=True)
@@ -126,9 +129,13 @@ def scan(
     sys.exit(2 if errors.count else int(found))
 
 
-def _source(name: str) -> Any:
+def _source(name: str, files: tuple[str, ...], *, follow: bool) -> Any:
     if not name:
         raise ConfigError("the name of a file is empty")
+    if follow and (len(files) > 1 or name == "-" or Path(name).is_dir()):
+        raise ConfigError("--follow takes one file")
+    if follow:
+        return FollowedFile(Path(name), lambda: False)
     return sys.stdin.buffer if name == "-" else Path(name)
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self, TypeAlias
 
 
@@ -19,20 +19,29 @@ class ReadError(K8sTokenDetectError):
         reason: what is wrong, in words; never a value from the record, which may hold a live token.
         origin: the file and line, such as `audit.log:12`; None when the record came from memory.
         path: where in the record, as a JSON path such as `$.user.groups`; None for the whole record.
+        revealed: what the readable part of a broken record still says, under the Go names (`requestURI`, `auditID`,
+            `verb`, `username`), without tokens; empty when nothing.
 
     """
 
-    def __init__(self, reason: str, origin: str | None = None, path: str | None = None) -> None:
-        super().__init__(reason, origin, path)
+    def __init__(
+        self,
+        reason: str,
+        origin: str | None = None,
+        path: str | None = None,
+        revealed: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason, origin, path, revealed)
         self.reason = reason
         self.origin = origin
         self.path = path
+        self.revealed = dict(revealed or {})
 
     def at(self, origin: str | None, /) -> Self:
         """Return the same error with its place."""
         error = copy.copy(self)
         error.origin = origin
-        error.args = (self.reason, origin, self.path)
+        error.args = (self.reason, origin, self.path, self.revealed)
         return error
 
     def __str__(self) -> str:

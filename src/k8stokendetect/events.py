@@ -133,6 +133,14 @@ class Event:
     """Where the record comes from; None when nobody said."""
     origin: str | None = None
     """File and line, such as `audit.log:12`."""
+    cluster: str | None = None
+    """The cluster's name, where the wrapper tells it."""
+    account: str | None = None
+    """The AWS account, Azure subscription or Google project, where the wrapper tells it."""
+    region: str | None = None
+    """The cloud's region, where the wrapper tells it."""
+    lost: frozenset[str] = frozenset()
+    """What the wrapper around the event does not carry, such as `groups`."""
 
     @property
     def resource(self) -> str:
@@ -170,7 +178,7 @@ class Event:
     def body_is_cut(self) -> bool:
         """The level says that the request body was logged, or truncation says that it was; and it is not there."""
         logged = self.level in {"Request", "RequestResponse"} or self.annotations.get(TRUNCATED) == "true"
-        return logged and self.request_object is None
+        return logged and self.request_object is None and "bodies" not in self.lost
 
     @property
     def minted_credential(self) -> str | None:

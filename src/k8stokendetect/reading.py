@@ -16,7 +16,8 @@ import attrs
 from k8stokendetect._records import MAX_RECORD, split_records
 from k8stokendetect._streams import BinaryFile, ByteStream
 from k8stokendetect._structure import parse_event
-from k8stokendetect.envelopes import unwrap
+from k8stokendetect.envelopes import Context, unwrap
+from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
 from k8stokendetect.events import PLATFORMS, Event, JsonValue, Platform
 
@@ -63,6 +64,7 @@ class AuditLog:
         platform: where the records come from, where they do not say so themselves.
         on_error: called with a ReadError for every record that cannot be read.
         bytes_read: how many bytes have been read from files and streams so far, before decompression.
+        skipped: how many records of other logs a wrapper held, such as control messages; they are no audit events.
 
     """
 
@@ -86,6 +88,7 @@ class AuditLog:
         self.platform = platform
         self.on_error = on_error
         self.bytes_read = 0
+        self.skipped = 0
         self._source = source
         self._max_record = max_record
 
@@ -166,9 +169,11 @@ class AuditLog:
         except ReadError as error:
             yield error.at(name)
             return
-        place = ""
-        for place, value in split_records(stream.buffer, self._max_record):
+        place, lines = "", LineFormats(self._max_record)
+        for place, value in split_records(stream.buffer, self._max_record, lines):
             yield from self._parse(place, value, name)
+        for unfinished in lines.rest():
+            yield unfinished.at(f"{name}:{place}".rstrip(":"))
         if stream.failure:
             yield ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":"))
 
@@ -177,16 +182,29 @@ class AuditLog:
 
     def _parse(self, place: str, value: Any, name: str) -> Iterator[Event | ReadError]:
         """Make Events of one record; a ReadError in the place of whatever is none."""
-        for where, inner in unwrap(value):
-            origin = f"{name}:{place}{where}" if place else f"{name}{where}"
-            if isinstance(inner, ReadError):
-                yield inner.at(origin)
+        for inner in unwrap(value):
+            origin = f"{name}:{place}{inner.place}" if place else f"{name}{inner.place}"
+            if inner.skipped:
+                self.skipped += 1
+                continue
+            if isinstance(inner.record, ReadError):
+                yield inner.record.at(origin)
                 continue
             try:
-                item: Event | ReadError = parse_event(inner, platform=self.platform, origin=origin)
+                event = parse_event(inner.record, platform=inner.context.platform or self.platform, origin=origin)
             except ReadError as error:
-                item = error.with_traceback(None)  # its frames hold the record, and a token perhaps
-            yield item
+                yield error.with_traceback(None)  # its frames hold the record, and a token perhaps
+            else:
+                yield _within(event, inner.context)
+
+
+def _within(event: Event, context: Context) -> Event:
+    """Add what the wrapper told about an event."""
+    if context.cluster or context.account or context.region or context.lost:
+        return attrs.evolve(
+            event, cluster=context.cluster, account=context.account, region=context.region, lost=context.lost
+        )
+    return event
 
 
 def _check_source(source: Any) -> None:

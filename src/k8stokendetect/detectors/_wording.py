@@ -58,6 +58,8 @@ def unseen_body(event: Event, /) -> Iterator[str]:
         how = "was cut away" if event.body_is_cut else "was not logged"
         level = f" (level {event.level})" if event.level else ""
         yield f"lifetime, audience and binding are not known: the request body {how}{level}"
+    if event.lost:
+        yield f"not known: {', '.join(sorted(event.lost))}; the form in which this record came does not carry them"
     if event.time is None:
         yield "when it happened is not known: no timestamp was logged"
     if not event.actor.groups and event.actor.username:

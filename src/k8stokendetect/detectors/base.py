@@ -7,7 +7,7 @@ import abc
 from collections.abc import Iterable
 from typing import Any, ClassVar, final
 
-from k8stokendetect.errors import ConfigError
+from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 
@@ -54,6 +54,10 @@ class Detector(abc.ABC):
     @abc.abstractmethod
     def inspect(self, event: Event, /) -> Iterable[Finding]:
         """Yield a finding for everything to report about this event."""
+
+    def inspect_unreadable(self, error: ReadError, /) -> Iterable[Finding]:  # noqa: ARG002 - for subclasses
+        """Yield a finding for a record that could not be read, from what it still reveals; by default none."""
+        return ()
 
     @final
     def finding(

@@ -1,29 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """How audit events are wrapped: one file a wrapper, two functions each (`recognises`, `events`).
 
-A wrapper is told record by record, from the record itself.
+A wrapper is told record by record, from the record itself; one may stand inside another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+import attrs
+import orjson
+
+from k8stokendetect._revealed import revealed
 from k8stokendetect.envelopes import native
+from k8stokendetect.envelopes.base import Context, Envelope, Inner
 from k8stokendetect.errors import ReadError
-
-
-class Envelope(Protocol):
-    """What a module of this folder offers."""
-
-    def recognises(self, record: Any, /) -> bool:
-        """Tell whether this record looks like mine; true means that no other wrapper is asked."""
-        ...
-
-    def events(self, record: Any, /) -> Iterator[tuple[str, Any]]:
-        """Yield what is in it with its place: an audit event, another wrapper's record, or a ReadError."""
-        ...
-
 
 ENVELOPES: Final[tuple[Envelope, ...]] = (native,)
 """Every wrapper that `read` knows, asked in this order."""
@@ -32,30 +24,44 @@ MAX_NESTING: Final = 8
 """How many wrappers may stand around one event."""
 
 
-def unwrap(record: Any, /, where: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield every audit event in a record, with its place in it (`` or `[3]`), or a ReadError in its stead.
+def unwrap(record: Any, /) -> Iterator[Inner]:
+    """Yield every audit event in a record (`is_event`), a ReadError in its stead, or what is rightly skipped.
 
     Arguments:
-        record: what one line, one array element or one message held, as decoded JSON; or why it could not be.
-        where: the place of this record in its wrappers.
-        depth: how many wrappers have been opened.
+        record: what one line, one array element or one message held, as decoded JSON; or why it could not be; or an
+            Inner that a line format made.
 
     """
-    if isinstance(record, ReadError):
-        yield where, record
+    yield from _unwrap(record if isinstance(record, Inner) else Inner(record), MAX_NESTING)
+
+
+def _unwrap(outer: Inner, depth: int) -> Iterator[Inner]:
+    record = _decoded(outer.record) if depth < MAX_NESTING else outer.record
+    if outer.is_event or outer.skipped or isinstance(record, ReadError):
+        yield attrs.evolve(outer, record=record)
         return
-    if depth > MAX_NESTING:
-        yield where, ReadError(f"wrapped more than {MAX_NESTING} times")
+    if depth < 0:
+        yield attrs.evolve(outer, record=ReadError(f"wrapped more than {MAX_NESTING} times"))
         return
     for envelope in ENVELOPES:
         if envelope.recognises(record):
-            for place, inner in envelope.events(record):
-                if inner is record:
-                    yield where, inner
-                else:
-                    yield from unwrap(inner, where + place, depth + 1)
+            for inner in envelope.events(record):
+                placed = attrs.evolve(
+                    inner, place=outer.place + inner.place, context=inner.context.inside(outer.context)
+                )
+                yield from _unwrap(placed, depth - 1)
             return
-    yield where, ReadError(_what_it_is(record))
+    yield attrs.evolve(outer, record=ReadError(_what_it_is(record)))
+
+
+def _decoded(record: Any) -> Any:
+    """Decode a text that holds JSON, as most wrappers carry it."""
+    if not isinstance(record, str | bytes):
+        return record
+    try:
+        return orjson.loads(record)
+    except orjson.JSONDecodeError:
+        return ReadError("text in a wrapper that is not JSON", revealed=revealed(record))
 
 
 def _what_it_is(record: Any) -> str:
@@ -65,3 +71,6 @@ def _what_it_is(record: Any) -> str:
     if record.get("kind") == "Event":
         return "a Kubernetes Event of another API group than audit.k8s.io, not an audit event"
     return "JSON, but no audit event: neither audit.k8s.io/v1 Event nor EventList, nor a known wrapper"
+
+
+__all__ = ["ENVELOPES", "MAX_NESTING", "Context", "Envelope", "Inner", "unwrap"]

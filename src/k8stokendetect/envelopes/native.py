@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from k8stokendetect.envelopes.base import Inner
 from k8stokendetect.errors import ReadError
 
 _GROUP = "audit.k8s.io/"
@@ -27,19 +28,19 @@ def recognises(record: Any, /) -> bool:
     return kind in ("Event", "EventList") and isinstance(version, str) and version.startswith(_GROUP)
 
 
-def events(record: Any, /) -> Iterator[tuple[str, Any]]:
+def events(record: Any, /) -> Iterator[Inner]:
     """Yield what is in it with its place; an Event yields itself."""
     if isinstance(record, list):
         items = record
     elif record.get("kind") != "EventList":
-        yield "", record
+        yield Inner(record, is_event=True)
         return
     else:
         items = record.get("items", _MISSING)
         if items is None:  # Go writes an empty list as null
             return
         if not isinstance(items, list):
-            yield "", ReadError("an EventList without a list of items")
+            yield Inner(ReadError("an EventList without a list of items"))
             return
     for index, item in enumerate(items):
-        yield f"[{index}]", item
+        yield Inner(item, f"[{index}]")

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every wrapper offers, and what it hands on: `Envelope`, `Inner`, `Context`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import attrs
+
+from k8stokendetect.events import Platform
+
+
+@attrs.frozen
+class Context:
+    """What a wrapper tells about the events in it, beside the events.
+
+    Arguments:
+        platform: where they come from.
+        cluster: the cluster's name.
+        account: the AWS account, Azure subscription or Google project.
+        region: the cloud's region.
+        lost: what this wrapper does not carry, of `groups`, `extra`, `impersonation`, `bodies`, `annotations`,
+            `source IPs`, `code`; it becomes a caveat of the finding.
+
+    """
+
+    platform: Platform | None = None
+    cluster: str | None = None
+    account: str | None = None
+    region: str | None = None
+    lost: frozenset[str] = frozenset()
+
+    def inside(self, outer: Context, /) -> Context:
+        """Return this context within another wrapper's: the inner one knows better, losses add up."""
+        return Context(
+            platform=self.platform or outer.platform,
+            cluster=self.cluster or outer.cluster,
+            account=self.account or outer.account,
+            region=self.region or outer.region,
+            lost=self.lost | outer.lost,
+        )
+
+
+@attrs.frozen
+class Inner:
+    """One thing taken out of a wrapper.
+
+    Arguments:
+        record: an audit event, another wrapper's record, text that holds either, or a ReadError in its stead.
+        place: where it stood, such as `.records[3]`.
+        context: what the wrapper tells about it.
+        is_event: it is an audit event in the API server's own form, not to be unwrapped further.
+        skipped: why there is rightly no audit event here (a control message, another log's lines); counted, no error.
+
+    """
+
+    record: Any
+    place: str = ""
+    context: Context = Context()
+    is_event: bool = False
+    skipped: str | None = None
+
+
+class Envelope(Protocol):
+    """What a module of this folder offers."""
+
+    def recognises(self, record: Any, /) -> bool:
+        """Tell whether this record looks like mine; true means that no other wrapper is asked."""
+        ...
+
+    def events(self, record: Any, /) -> Iterator[Inner]:
+        """Yield what is in it."""
+        ...
+
+
+def text_of(mapping: Any, *keys: str) -> str | None:
+    """Follow keys into nested mappings; None unless there is a text at the end."""
+    for key in keys:
+        mapping = mapping.get(key) if isinstance(mapping, dict) else None
+    return mapping if isinstance(mapping, str) and mapping else None

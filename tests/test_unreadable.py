@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A record that cannot be read and begins like a TokenRequest is a finding: an attacker can make one on purpose."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import token_request
+from k8stokendetect import Severity, Tally, detect
+from k8stokendetect._revealed import revealed
+from k8stokendetect.errors import K8sTokenDetectError
+from k8stokendetect.outputs.native import to_line
+from k8stokendetect.outputs.text import to_text
+from recordings import METADATA, labelled_token_requests
+from strategies import JWT
+
+
+def found(source: Any) -> tuple[list[str], list[K8sTokenDetectError]]:
+    """Return rules and errors."""
+    errors: list[K8sTokenDetectError] = []
+    return [finding.rule.id for finding in detect(source, on_error=errors.append)], errors
+
+
+RECORDED = [label["event"] for label in labelled_token_requests(METADATA).values()]
+
+
+@pytest.mark.parametrize("wrap", [0, 1, 2])
+def test_every_recorded_call_that_is_cut_off_after_its_uri_is_found(wrap: int) -> None:
+    """Plain, or as a string in a wrapper, or in two; with its target, and as an error, too."""
+    for event in RECORDED:
+        text = json.dumps(event, separators=(",", ":"))
+        cut = text[: text.index('"objectRef"')]
+        for _ in range(wrap):
+            cut = json.dumps({"x": cut})[:-5]
+        errors: list[K8sTokenDetectError] = []
+        findings = list(detect(cut.encode(), on_error=errors.append))
+
+        if "/token/extra" in event["requestURI"]:
+            continue
+        assert [finding.rule.id for finding in findings] == ["unreadable-token-request"], event["requestURI"]
+        assert findings[0].event.target == f"{event['objectRef']['namespace']}/{event['objectRef']['name']}"
+        assert len(errors) == 1
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        token_request(requestObject={"metadata": {"deep": json.loads("[" * 300 + "]" * 300)}}),
+        token_request(responseStatus={"code": "201"}),
+        token_request(stageTimestamp=""),
+    ],
+)
+def test_an_event_with_a_wrong_part_is_found(record: dict[str, Any]) -> None:
+    """Nested too deeply, or of a wrong type: not a mint we can vouch for, and not silence."""
+    for source in (record, json.dumps(record).encode()):
+        rules, errors = found(source)
+        assert rules == ["unreadable-token-request"]
+        assert len(errors) == 1
+
+
+def test_what_the_finding_says() -> None:
+    """Who, as far as it shows; for which service account; that the rest is not certain; never a token."""
+    text = json.dumps(token_request(requestURI=token_request()["requestURI"] + f"?x={JWT}"), separators=(",", ":"))
+    tally = Tally()
+    findings = list(detect(text[:-3].encode(), on_error=lambda _: None, tally=tally))
+
+    assert [(f.severity, f.summary) for f in findings] == [
+        (Severity.MEDIUM, "alice called the token subresource of prod/payments-sa; the record cannot be read")
+    ]
+    assert (findings[0].event.user, findings[0].event.origin) == ("alice", "<bytes>:1")
+    assert tally.findings == {"unreadable-token-request": 1}
+    assert "eyJ" not in to_text(findings[0]) + to_line(findings[0]) + repr(findings[0])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", '{"requestURI":"/api/v1/namespaces/prod/pods/token', '{"auditID":"a","requestURI":7']
+)
+def test_other_damage_is_no_token_request(text: str) -> None:
+    """It is an error, and no more."""
+    rules, errors = found(text.encode())
+    assert rules == []
+    assert len(errors) == bool(text)
+
+
+def test_two_damaged_records_are_two_findings() -> None:
+    """Each has its place for a name."""
+    cut = json.dumps(token_request())[:-20].encode()
+    findings = list(detect(cut + b"\n" + cut, on_error=lambda _: None))
+    assert len({finding.fingerprint for finding in findings}) == 2
+
+
+@given(st.binary(max_size=300) | st.text().map(str.encode))
+def test_any_bytes_reveal_texts(content: bytes) -> None:
+    """Or nothing; and never raise."""
+    assert all(isinstance(value, str) for value in revealed(content).values())
+
+
+def test_a_long_record_is_looked_at_from_its_beginning() -> None:
+    """A fixed cost, whatever stands behind."""
+    assert revealed(b'{"requestURI":"/a",' + b"\\" * 5_000_000) == {"requestURI": "/a"}
+    assert revealed(b"x" * 70_000 + b'"requestURI":"/a"') == {}
