@@ -29,7 +29,7 @@ LAYERS = [  # a file imports only from those before it
     ["_revealed"],
     ["_structure"],
     ["envelopes.base"],
-    ["envelopes.native", "envelopes.lines"],
+    ["envelopes.native", "envelopes.lines", "envelopes.azure"],
     ["envelopes"],
     ["_records"],
     ["_streams"],

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recording in every wrapper gives the same findings as the native file, but for what the wrapper loses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from recordings import METADATA, records
+from wrappings import azure
+
+from k8stokendetect import Finding, Tally, detect
+
+WRAPPINGS = {f"azure: {name}": (wrap, "aks") for name, wrap in azure.WRAPPINGS.items()}
+IMPERSONATION_LOST = {name for name in WRAPPINGS if "aksaudit" in name or "query-result" in name}
+
+
+def key(finding: Finding, *, impersonation: bool) -> tuple[Any, ...]:
+    """What two findings about the same request share, whatever wrapped it."""
+    event = finding.event
+    return (
+        finding.rule.id,
+        finding.severity,
+        event.audit_id,
+        event.time,
+        event.user,
+        event.impersonating if impersonation else None,
+        event.target,
+        event.minted_credential,
+    )
+
+
+@pytest.mark.parametrize("name", WRAPPINGS)
+def test_the_recording_in_every_wrapper(name: str) -> None:
+    """Same requests, same rules, same severities; impersonation only where the wrapper carries it."""
+    wrap, platform = WRAPPINGS[name]
+    keeps = name not in IMPERSONATION_LOST
+    log = records(METADATA)
+    tally = Tally()
+    native = Counter(key(finding, impersonation=keeps) for finding in detect(log, platform=platform))  # type: ignore[arg-type]
+    findings = list(detect(wrap(log), tally=tally))
+
+    assert Counter(key(finding, impersonation=keeps) for finding in findings) == native
+    assert (tally.events, tally.unreadable) == (len(log), 0)
+    assert keeps is not any("impersonation" in caveat for finding in findings for caveat in finding.caveats)
