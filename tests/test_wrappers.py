@@ -3,21 +3,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
 import pytest
+
+from k8stokendetect import Finding, Tally, detect, read
 from recordings import METADATA, records
 from wrappings import azure
-
-from k8stokendetect import Finding, Tally, detect
 
 WRAPPINGS = {f"azure: {name}": (wrap, "aks") for name, wrap in azure.WRAPPINGS.items()}
 IMPERSONATION_LOST = {name for name in WRAPPINGS if "aksaudit" in name or "query-result" in name}
 
 
 def key(finding: Finding, *, impersonation: bool) -> tuple[Any, ...]:
-    """What two findings about the same request share, whatever wrapped it."""
+    """Return what two findings about the same request share, whatever wrapped it."""
     event = finding.event
     return (
         finding.rule.id,
@@ -44,3 +45,20 @@ def test_the_recording_in_every_wrapper(name: str) -> None:
     assert Counter(key(finding, impersonation=keeps) for finding in findings) == native
     assert (tally.events, tally.unreadable) == (len(log), 0)
     assert keeps is not any("impersonation" in caveat for finding in findings for caveat in finding.caveats)
+
+
+def test_records_of_other_logs_are_counted_and_no_errors() -> None:
+    """Azure delivers other categories through the same hub."""
+    other = {"category": "guard", "properties": {"log": "I1123 klog"}, "resourceId": azure.RESOURCE_ID}
+    content = json.dumps({"records": [other, azure.record(records(METADATA)[0]), other]}).encode()
+    tally = Tally()
+    for _ in range(2):
+        list(detect([read(content), content], tally=tally))
+
+    assert (tally.events, tally.skipped, tally.unreadable) == (4, 8, 0)
+
+
+def test_where_an_event_comes_from_is_on_it() -> None:
+    """Platform, cluster and subscription."""
+    (event,) = read(json.dumps(azure.record(records(METADATA)[0])).encode())
+    assert (event.platform, event.cluster, event.account) == ("aks", azure.CLUSTER, azure.SUBSCRIPTION)

@@ -31,6 +31,7 @@ class Tally:
         excluded: how many findings were set aside, by exclusion id.
         duplicates: how many findings repeated one about the same request.
         unreadable: how many records could not be read.
+        skipped: how many records of other logs a wrapper held; they are rightly no audit events.
         failures: how many times a detector raised.
 
     """
@@ -40,6 +41,7 @@ class Tally:
     excluded: Counter[str] = attrs.field(factory=Counter)
     duplicates: int = 0
     unreadable: int = 0
+    skipped: int = 0
     failures: int = 0
 
 
@@ -138,13 +140,14 @@ def _run(
     tally: Tally,
 ) -> Iterator[Finding]:
     seen = _Window(WINDOW)
+    skipped = tally.skipped - log.skipped
     watching = _by_resource(detectors)
 
     def failed(error: DetectorError) -> None:
         tally.failures += 1
         on_error(error)
 
-    for number, event in enumerate(log.stream()):
+    for number, event in enumerate(_counting_skipped(log, tally, skipped)):
         if isinstance(event, ReadError):
             tally.unreadable += 1
             for finding in _revealed_by(event, detectors, failed):
@@ -165,6 +168,14 @@ def _run(
                 tally.excluded[finding.excluded_by] += 1
                 if keep_excluded:
                     yield finding
+
+
+def _counting_skipped(log: AuditLog, tally: Tally, earlier: int) -> Iterator[Event | ReadError]:
+    """Pass on what the log holds, and keep count of what it rightly skips, to its end."""
+    for item in log.stream():
+        tally.skipped = earlier + log.skipped
+        yield item
+    tally.skipped = earlier + log.skipped
 
 
 def _by_resource(detectors: Sequence[Detector]) -> Callable[[Event], Sequence[Detector]]:

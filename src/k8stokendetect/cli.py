@@ -167,6 +167,7 @@ def summary(tally: Tally, /) -> str:
         f"set aside: {tally.excluded.total():,}{listed(tally.excluded)}",
         f"repeated: {tally.duplicates:,}" if tally.duplicates else "",
         f"unreadable: {tally.unreadable:,}",
+        f"of other logs: {tally.skipped:,}" if tally.skipped else "",
         f"detector failures: {tally.failures:,}" if tally.failures else "",
     ]
     return "; ".join(part for part in parts if part)

@@ -109,7 +109,9 @@ class AuditLog:
         elif isinstance(source, Event):
             yield source if source.platform or not self.platform else attrs.evolve(source, platform=self.platform)
         elif isinstance(source, AuditLog):
+            before = source.skipped
             yield from source.stream()
+            self.skipped += source.skipped - before
         elif isinstance(source, str | os.PathLike):
             yield from self._from_path(Path(source))
         elif isinstance(source, bytes | bytearray | memoryview):
