@@ -13,11 +13,11 @@ import attrs
 import orjson
 
 from k8stokendetect._revealed import revealed
-from k8stokendetect.envelopes import azure, native
+from k8stokendetect.envelopes import azure, cloudwatch, elastic, native, shippers
 from k8stokendetect.envelopes.base import Context, Envelope, Inner
 from k8stokendetect.errors import ReadError
 
-ENVELOPES: Final[tuple[Envelope, ...]] = (native, azure)
+ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, elastic, shippers)
 """Every wrapper that `read` knows, asked in this order."""
 
 MAX_NESTING: Final = 8

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records of log shippers and stores: Fluent Bit, Fluentd, Docker, Vector, Logstash, GELF, Splunk, Loki, Datadog.
+
+Shippers that merge the event into their record need nothing: what has an auditID at top level is a native event.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, Final
+
+from k8stokendetect.envelopes.base import Context, Inner, text_of
+from k8stokendetect.errors import ReadError
+
+_KEYS: Final = ("log_processed", "structured", "log", "message", "msg", "short_message", "line", "_raw")
+"""Where shippers put a line or what they parsed it to.
+
+Fluent Bit's Merge_Log_Key, OpenShift's Vector, Docker's json-file and Fluent Bit, Vector and Logstash, Fluentd,
+GELF (k8saudit-ovh), logcli, Splunk's exports.
+"""
+
+_HEC_MARKS: Final = ("sourcetype", "source", "host", "index", "time")
+"""Splunk's HTTP Event Collector puts text (time: a number, too) there; an ECS document has objects."""
+
+_CLOUDWATCH: Final = frozenset({"timestamp", "message", "ingestionTime", "eventId", "id", "logStreamName"})
+_CLUSTER_TAG: Final = "kube_cluster_name:"
+_MENTIONS: Final = ("audit.k8s.io", "auditID")
+
+
+def recognises(record: Any, /) -> bool:
+    """Tell whether this carries a log line or its parsed form, or is a list of such from a log store.
+
+    CloudWatch and OCSF have a `message`, too, and so has every Status and Event of Kubernetes: those are others'.
+    """
+    if not isinstance(record, dict) or "auditID" in record or "class_uid" in record:
+        return False
+    if "kind" in record and "apiVersion" in record:
+        return False
+    if isinstance(record.get("timestamp"), int) and _CLOUDWATCH.issuperset(record):
+        return False
+    return _found(record) is not None
+
+
+def events(record: Any, /) -> Iterator[Inner]:
+    """Yield the rows of a log store's answer, or the audit event, or other wrapper, that a line holds."""
+    yield from _found(record) or ()
+
+
+def _found(record: dict[str, Any]) -> Iterator[Inner] | None:
+    """Return what is in a record; None where it has none of these forms."""
+    for find in (_splunk, _loki, _datadog):
+        rows = find(record)
+        if rows is not None:
+            return _some(rows)
+    carried = _carried(record)
+    if carried is None:
+        return None
+    key, value = carried
+    return iter([_line(value, f".{key}", _context(record))])
+
+
+def _some(rows: Iterator[Inner]) -> Iterator[Inner]:
+    first = next(rows, Inner(None, skipped="an answer without log lines"))
+    return itertools.chain([first], rows)
+
+
+def _line(value: Any, place: str, context: Context) -> Inner:
+    """Hand on what may hold an audit event; another log's line is skipped, unless it speaks of one."""
+    if isinstance(value, str) and not _is_json(value) and not _mentions(value):
+        return Inner(None, place, context, skipped="a log line of something else")
+    return Inner(value, place, context)
+
+
+def _carried(record: dict[str, Any]) -> tuple[str, Any] | None:
+    """Return the key and value that most likely hold the event: parsed, else JSON, else text, else any object."""
+    found = [(key, record[key]) for key in _KEYS if isinstance(record.get(key), str | dict)]
+    if any(_is_mark(record, mark) for mark in _HEC_MARKS) and isinstance(record.get("event"), str | dict):
+        found.insert(0, ("event", record["event"]))
+    if isinstance(record.get("attributes"), dict) and "auditID" in record["attributes"]:
+        found.append(("attributes", record["attributes"]))  # Datadog, of a message that it parsed
+    found = [(key, value) for key, value in found if not _is_pubsub(value)]
+    return min(found, key=lambda item: _rank(item[1]), default=None)
+
+
+def _rank(value: Any) -> int:
+    if isinstance(value, dict):
+        return 0 if "auditID" in value or value.get("kind") in ("Event", "EventList") else 4
+    return 1 if _is_json(value) else 2 if _mentions(value) else 3
+
+
+def _is_json(text: str) -> bool:
+    return text.lstrip()[:1] == "{"
+
+
+def _mentions(text: str) -> bool:
+    return any(word in text for word in _MENTIONS)
+
+
+def _is_mark(record: dict[str, Any], mark: str) -> bool:
+    return isinstance(record.get(mark), (str, int, float) if mark == "time" else str)
+
+
+def _is_pubsub(value: Any) -> bool:
+    return isinstance(value, dict) and "data" in value and "auditID" not in value
+
+
+def _splunk(record: dict[str, Any]) -> Iterator[Inner] | None:
+    """Return the rows of a Splunk search: one a line from `/export`, or a list; None for anything else."""
+    result, results, streamed = record.get("result"), record.get("results"), "preview" in record
+    if isinstance(result, dict) and (streamed or "_raw" in result):
+        return iter([Inner(result, ".result")])
+    if isinstance(results, list) and (streamed or any(isinstance(row, dict) and "_raw" in row for row in results)):
+        return (Inner(row, f".results[{index}]") for index, row in enumerate(results))
+    return iter([]) if streamed and "lastrow" in record and "result" not in record else None
+
+
+def _loki(record: dict[str, Any]) -> Iterator[Inner] | None:
+    """Return the lines of a push (`streams`) or a query's answer (`data.result`); None for anything else."""
+    data = record.get("data")
+    if isinstance(record.get("streams"), list):
+        streams, place = record["streams"], ".streams"
+    elif isinstance(data, dict) and data.get("resultType") == "streams" and isinstance(data.get("result"), list):
+        streams, place = data["result"], ".data.result"
+    else:
+        return None
+    return (line for index, stream in enumerate(streams) for line in _loki_lines(stream, f"{place}[{index}]"))
+
+
+def _loki_lines(stream: Any, place: str) -> Iterator[Inner]:
+    values = stream.get("values") if isinstance(stream, dict) else None
+    if not isinstance(values, list):
+        yield Inner(ReadError("a Loki stream without a list of values"), place)
+        return
+    context = Context(cluster=text_of(stream, "stream", "cluster"))
+    for index, value in enumerate(values):
+        where = f"{place}.values[{index}]"
+        if isinstance(value, list) and len(value) > 1 and isinstance(value[1], str):
+            yield _line(value[1], where, context)
+        else:
+            yield Inner(ReadError("a Loki value without a time and a line"), where)
+
+
+def _datadog(record: dict[str, Any]) -> Iterator[Inner] | None:
+    """Return what the Logs API found: the attributes of a log are its message and what was parsed of it."""
+    data = record.get("data")
+    if not isinstance(data, list) or not any(
+        isinstance(log, dict) and _is_datadog(log.get("attributes")) for log in data
+    ):
+        return None
+    return (_datadog_log(log, f".data[{index}]") for index, log in enumerate(data))
+
+
+def _is_datadog(attributes: Any) -> bool:
+    return isinstance(attributes, dict) and ("message" in attributes or "attributes" in attributes)
+
+
+def _datadog_log(log: Any, place: str) -> Inner:
+    if isinstance(log, dict) and isinstance(log.get("attributes"), dict):
+        return Inner(log["attributes"], f"{place}.attributes")
+    return Inner(ReadError("a Datadog log without attributes"), place)
+
+
+def _context(record: dict[str, Any]) -> Context:
+    """Tell the cluster where a shipper names it; its own pod labels and host say nothing about it."""
+    openshift = text_of(record, "openshift", "cluster_id")  # OpenShift Logging's data model
+    if openshift:
+        return Context(platform="openshift", cluster=openshift)
+    named = text_of(record, "fields", "k8s.cluster.name")  # OpenTelemetry's attribute, as its Splunk exporter sends it
+    return Context(cluster=named or _tagged(record.get("tags")))
+
+
+def _tagged(tags: Any) -> str | None:
+    """Return Datadog's tag of the cluster (docs.datadoghq.com, Kubernetes tag extraction)."""
+    texts = (tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else iter(())
+    return next((tag for tag in texts if tag.startswith(_CLUSTER_TAG)), "").removeprefix(_CLUSTER_TAG) or None
