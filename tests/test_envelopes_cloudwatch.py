@@ -249,12 +249,12 @@ def test_what_is_malformed_is_told_in_its_place(record: Any, expected: list[str]
 
 
 def test_a_gzip_bomb_is_not_unpacked() -> None:
-    """At most 64 MiB come out of a payload; several gzip members count together."""
-    bomb = gzip.compress(bytes(cloudwatch.MAX_DECOMPRESSED // 2 + 1)) * 2
+    """At most 200 times its size comes out of a payload above 1 MiB; several gzip members count together."""
+    bomb = gzip.compress(bytes(20 << 20)) * 2
 
-    [inner] = read({"awslogs": {"data": base64.b64encode(bomb).decode()}})
+    [inner] = unwrap({"awslogs": {"data": base64.b64encode(bomb).decode()}})
 
-    assert "larger than 67108864 bytes" in str(inner.record)
+    assert f"larger than {200 * len(bomb)} bytes when decompressed (limit max_ratio)" in str(inner.record)
 
 
 @pytest.mark.parametrize(

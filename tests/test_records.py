@@ -117,9 +117,9 @@ def test_a_record_that_is_too_long_is_reported_and_skipped_to_its_end() -> None:
     content = b'{"a":"' + b"x" * 5000 + b'"}\n{"b":1}\n' + b'[{"c":"' + b"x" * 5000 + b'"}]\n{"d":1}\n'
 
     assert split(content, limit=100) == [
-        ("1", "record longer than 100 bytes"),
+        ("1", "record longer than 100 bytes, the limit max_record"),
         ("2", {"b": 1}),
-        ("3[0]", "record longer than 100 bytes"),
+        ("3[0]", "record longer than 100 bytes, the limit max_record"),
         ("4", {"d": 1}),
     ]
 
@@ -129,6 +129,31 @@ def test_an_array_longer_than_a_record_is_read_element_by_element() -> None:
     items = [{"auditID": str(number)} for number in range(100)]
 
     assert items == [value for _, value in split(json.dumps(items).encode(), limit=100)]
+
+
+@pytest.mark.parametrize("limit", [64, 100, 1 << 21])
+def test_objects_in_one_line_longer_than_a_record_are_read_one_by_one(limit: int) -> None:
+    """Firehose writes no newline; a broken object costs itself, and what follows the line is read."""
+    items = [{"auditID": str(number), "s": '}{"'} for number in range(60_000)]
+    line = b"".join(json.dumps(item).encode() for item in items)
+    assert [value for _, value in split(line + b" \n" + LINES, limit=limit)] == items + GOOD
+
+    assert split(b'{"a":1}' * 20 + b'{"a":x}' + b'{"b":1}' * 20 + b"\n" + LINES, limit=100)[20:22] == [
+        ("1", "not JSON: unexpected character, expected a JSON value"),
+        ("1", {"b": 1}),
+    ]
+    assert split(b'{"a":1}' * 20 + b'{"a":"' + b"x" * 100 + b"\n" + LINES, limit=100)[20:22] == [
+        ("1", "record longer than 100 bytes, the limit max_record"),
+        ("2", GOOD[0]),
+    ]
+
+
+@pytest.mark.parametrize("begin", [b"", b"[", b'{"kind":"EventList","items":[', b'{"a":1}'])
+def test_a_record_that_is_too_long_reveals_its_beginning(begin: bytes) -> None:
+    """Wherever it stands: an attacker makes a request long on purpose."""
+    long = b'{"auditID":"a","requestURI":"/u?' + b"x" * 5000 + b'"}'
+    errors = [v for _, v in split_records(io.BytesIO(begin + long + b"]}"), 100) if isinstance(v, ReadError)]
+    assert errors[0].revealed["requestURI"].startswith("/u?xx")
 
 
 def test_an_array_that_is_not_closed_gives_its_elements_and_an_error() -> None:

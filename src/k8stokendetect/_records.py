@@ -14,14 +14,13 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 import orjson
 
+from k8stokendetect._limits import DEFAULT
 from k8stokendetect._revealed import revealed
+from k8stokendetect._scanner import IN_STRING, TOKEN, Scanner
 from k8stokendetect.errors import ReadError
 
 Record: TypeAlias = tuple[str, Any]
 """Where it begins (`12`, or `12[3]` for element 3 of an array that begins in line 12) and the JSON value or error."""
-
-MAX_RECORD: Final = 64 * 1024 * 1024
-"""Longest record in bytes: Kubernetes requests are limited to 3 MiB, lists at level RequestResponse are larger."""
 
 _PIECE: Final = 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
@@ -33,7 +32,7 @@ def _no_format(_: bytes) -> None:
 
 
 def split_records(
-    stream: BinaryIO, limit: int = MAX_RECORD, other_format: Callable[[bytes], list[Any] | None] = _no_format
+    stream: BinaryIO, limit: int = DEFAULT.record, other_format: Callable[[bytes], list[Any] | None] = _no_format
 ) -> Iterator[Record]:
     """Yield every record of a stream with its place, and a ReadError for each that is no JSON.
 
@@ -61,15 +60,37 @@ def split_records(
             yield from ((str(lines.number), record) for record in records)
         elif whole:
             yield from _pieces(text, lines.number)
+        elif text[:1] == b"{":
+            yield from _split_long_line(lines, line, limit)
         else:
             yield str(lines.number), ReadError(_too_long(limit), revealed=revealed(text))
             lines.skip()
 
 
+def _split_long_line(lines: _Lines, line: bytes, limit: int) -> Iterator[Record]:
+    """Read objects that stand in one line longer than the limit: Firehose puts no newline between them."""
+    number = lines.number
+    while line:
+        scanner = Scanner(array=False)
+        found = list(scanner.feed(line, number))
+        while not found and scanner.held <= limit and (line := lines.more()):
+            found = list(scanner.feed(line, number))
+        if not found:
+            reason = _too_long(limit) if scanner.held > limit else "the document is not closed"
+            yield str(number), ReadError(reason, revealed=revealed(scanner.text))
+            lines.skip()
+            return
+        value = _element(found[0][2], limit)
+        yield from _pieces(found[0][2], number) if value is _BAD else [(str(number), value)]
+        line = scanner.rest
+        while line and not _bare(line):
+            line = lines.more()
+
+
 def _concatenated(text: bytes) -> list[Any] | None:
     """Decode several objects that stand in one line without a separator, as Firehose writes them; None unless all."""
     found, depth, start, position, in_string = [], 0, 0, 0, False
-    while text[:1] == b"{" and (match := (_IN_STRING if in_string else _TOKEN).search(text, position)):
+    while text[:1] == b"{" and (match := (IN_STRING if in_string else TOKEN).search(text, position)):
         position, token = match.end(), match[0]
         if token == b'"':
             in_string = not in_string
@@ -105,10 +126,14 @@ class _Lines:
         self._inside = bool(piece) and not piece.endswith(b"\n")
         return piece
 
+    def more(self) -> bytes:
+        """Read on in the line that has begun; nothing at its end."""
+        return self.read() if self._inside else b""
+
     def skip(self) -> bool:
         """Pass over the rest of the line; tell whether there was anything in it."""
         passed = False
-        while self._inside and (piece := self.read()):
+        while piece := self.more():
             passed = passed or not piece.isspace()
         return passed
 
@@ -132,6 +157,10 @@ def _loads(text: bytes) -> Any:
     return _BAD
 
 
+def _element(text: bytes, limit: int) -> Any:
+    return _loads(text) if len(text) <= limit else ReadError(_too_long(limit), revealed=revealed(text))
+
+
 def _why_not_json(text: bytes) -> str:
     """Say why a text is no JSON, without repeating any of it."""
     try:
@@ -142,7 +171,7 @@ def _why_not_json(text: bytes) -> str:
 
 
 def _too_long(limit: int) -> str:
-    return f"record longer than {limit} bytes"
+    return f"record longer than {limit} bytes, the limit max_record"
 
 
 def _pieces(text: bytes, number: int) -> Iterator[Record]:
@@ -172,14 +201,14 @@ def _split_document(lines: _Lines, line: bytes, limit: int, *, wrapped: bool = F
         wrapped: the array is the `items` of an EventList.
 
     """
-    scanner = _Scanner(array=wrapped or _bare(line)[:1] == b"[")
+    scanner = Scanner(array=wrapped or _bare(line)[:1] == b"[")
     while line:
         if not scanner.array and scanner.depth == 1 and (items := _ITEMS_LINE.match(line)):
             yield from _split_document(lines, line[items.end() :], limit, wrapped=True)
             return
         for number, index, text in scanner.feed(line, lines.number):
             place = f"{number}[{index}]" if scanner.array else str(number)
-            value = _loads(text) if len(text) <= limit else ReadError(_too_long(limit))
+            value = _element(text, limit)
             if value is _BAD:
                 yield from _pieces(text, number)
             else:
@@ -188,9 +217,9 @@ def _split_document(lines: _Lines, line: bytes, limit: int, *, wrapped: bool = F
             break
         line = lines.read()
     if not scanner.closed:
-        yield from scanner.leftover(_too_long(limit) if scanner.held > limit else None)
+        yield from _leftover(scanner, _too_long(limit) if scanner.held > limit else None)
         lines.skip()
-    elif wrapped and not scanner.close_outer(lines):
+    elif wrapped and not _close_outer(scanner, lines):
         yield str(lines.number), ReadError("the list is not closed")
     elif _bare(scanner.rest):
         yield from _pieces(scanner.rest, lines.number)
@@ -198,88 +227,26 @@ def _split_document(lines: _Lines, line: bytes, limit: int, *, wrapped: bool = F
         yield str(lines.number), ReadError("text after the end of a document")
 
 
-_TOKEN: Final = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
-_IN_STRING: Final = re.compile(rb'\\.|"', re.DOTALL)
+def _leftover(scanner: Scanner, reason: str | None) -> Iterator[Record]:
+    """Yield what an unclosed or broken document still holds, and the error.
+
+    A record that was cut off swallows the lines after it until the brackets match; an attacker must not be able
+    to hide there.
+    """
+    reason = reason or ("a string is not closed" if scanner.broken else "the document is not closed")
+    text = scanner.text
+    whole = _loads(_bare(text).rstrip(b","))
+    if whole is not _BAD:
+        yield f"{scanner.begin}[{scanner.index}]", whole
+    else:
+        yield from (record for record in _pieces(text, scanner.begin) if not isinstance(record[1], ReadError))
+    yield str(scanner.begin), ReadError(reason, revealed={} if whole is not _BAD else revealed(text))
 
 
-class _Scanner:
-    """Finds where the elements of an array, or one object, end: brackets outside of strings, nothing else."""
-
-    def __init__(self, *, array: bool, depth: int = 0) -> None:
-        self.array = array
-        self.depth = depth
-        self.closed = False
-        self.broken = False
-        self.held = 0
-        self.rest = b""
-        self._in_string = False
-        self._parts: list[bytes] = []
-        self._begin = 0
-        self._index = 0
-
-    def feed(self, piece: bytes, number: int) -> Iterator[tuple[int, int, bytes]]:
-        """Take the next piece of the document; yield every element it completes: line, index, text."""
-        start = position = 0
-        while match := (_IN_STRING if self._in_string else _TOKEN).search(piece, position):
-            position = match.end()
-            ends_element = self._step(match[0])
-            if self.array and self.depth == 1 and match[0] == b"[" and not self._in_string:
-                start = position
-            if ends_element:
-                self._hold(piece[start : match.start() if self.array else position], number)
-                text = b"".join(self._parts).strip()
-                start = position
-                begin, self._parts, self.held = self._begin, [], 0
-                if text:
-                    yield begin, self._index, text
-                    self._index += 1
-            if self.closed:
-                self.rest = piece[position:]
-                return
-        self._hold(piece[start:], number)
-        self.broken = self._in_string and piece.endswith(b"\n")
-
-    def _hold(self, part: bytes, number: int) -> None:
-        if self.held or not part.isspace():
-            self._begin = self._begin if self.held else number
-            self._parts.append(part)
-            self.held += len(part)
-
-    def _step(self, token: bytes) -> bool:
-        """Take one token; tell whether an element ends here."""
-        if token == b'"':
-            self._in_string = not self._in_string
-        elif self._in_string or token[:1] == b"\\":
-            pass
-        elif token in b"[{":
-            self.depth += 1
-        elif token in b"]}":
-            self.depth -= 1
-            self.closed = self.depth == 0
-            return self.closed
-        else:
-            return self.array and self.depth == 1
-        return False
-
-    def leftover(self, reason: str | None) -> Iterator[Record]:
-        """Yield what an unclosed or broken document still holds, and the error.
-
-        A record that was cut off swallows the lines after it until the brackets match; an attacker must not be able
-        to hide there.
-        """
-        reason = reason or ("a string is not closed" if self.broken else "the document is not closed")
-        text = b"".join(self._parts)
-        whole = _loads(_bare(text).rstrip(b","))
-        if whole is not _BAD:
-            yield f"{self._begin}[{self._index}]", whole
-        else:
-            yield from (record for record in _pieces(text, self._begin) if not isinstance(record[1], ReadError))
-        yield str(self._begin), ReadError(reason, revealed={} if whole is not _BAD else revealed(text))
-
-    def close_outer(self, lines: _Lines) -> bool:
-        """Read on to the end of the object around this array; tell whether it came."""
-        outer, line = _Scanner(array=False, depth=1), self.rest
-        while line and not any(True for _ in outer.feed(line, lines.number)):
-            line = lines.read()
-        self.rest = outer.rest
-        return outer.closed
+def _close_outer(scanner: Scanner, lines: _Lines) -> bool:
+    """Read on to the end of the object around this array; tell whether it came."""
+    outer, line = Scanner(array=False, depth=1), scanner.rest
+    while line and not any(True for _ in outer.feed(line, lines.number)):
+        line = lines.read()
+    scanner.rest = outer.rest
+    return outer.closed

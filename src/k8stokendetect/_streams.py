@@ -9,10 +9,10 @@ import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final, Protocol
 
+from k8stokendetect._limits import GZIP
 from k8stokendetect.errors import ReadError
 
 _BUFFER: Final = 1024 * 1024
-_GZIP: Final = b"\x1f\x8b"
 _OTHER_COMPRESSION: Final = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"BZh": "bzip2",
@@ -20,6 +20,9 @@ _OTHER_COMPRESSION: Final = {
     b"PK\x03\x04": "zip",
 }
 _LONGEST_MAGIC: Final = 6
+
+_ALWAYS_READ: Final = 64 * 1024 * 1024
+"""So many bytes are decompressed whatever the ratio: a short log of equal calls is no bomb."""
 
 
 class BinaryFile(Protocol):
@@ -33,10 +36,17 @@ class BinaryFile(Protocol):
 class _Source(io.RawIOBase):
     """Feeds a buffered reader. An error ends the stream and is kept: whole lines before it are still read."""
 
-    def __init__(self, source: BinaryFile, count: Callable[[int], object], head: bytes = b"") -> None:
+    def __init__(
+        self,
+        source: BinaryFile,
+        count: Callable[[int], object],
+        head: bytes = b"",
+        refused: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._read: Callable[[int], Any] = getattr(source, "read1", source.read)
         self._count = count
         self._head = head
+        self._refused = refused
         self.failure: str | None = None
 
     def readable(self) -> bool:
@@ -55,6 +65,9 @@ class _Source(io.RawIOBase):
         return len(data)
 
     def _next(self, size: int) -> bytes:
+        self.failure = self.failure or self._refused()
+        if self.failure:
+            return b""
         try:
             data = self._read(size)
         except EOFError:
@@ -80,14 +93,19 @@ class ByteStream:
     Arguments:
         source: an open binary file; it is not closed.
         count: told how many bytes were read from the source.
+        max_ratio: so many times its size may come out of a gzip stream; beyond, `failure` says so and nothing more
+            is read.
 
     Raises:
         ReadError: when the source is compressed in a way this library does not read.
 
     """
 
-    def __init__(self, source: BinaryFile, count: Callable[[int], object]) -> None:
-        first = _Source(source, count)
+    def __init__(self, source: BinaryFile, count: Callable[[int], object], max_ratio: float) -> None:
+        self._count = count
+        self._max_ratio = max_ratio
+        self._packed = self._unpacked = 0
+        first = _Source(source, self._take)
         head = b""
         while len(head) < _LONGEST_MAGIC and (more := first.read(_LONGEST_MAGIC - len(head))):
             head += more
@@ -96,10 +114,23 @@ class ByteStream:
                 raise ReadError(f"compressed with {name}: decompress it first, only gzip is read")
         last = _Source(first, _ignore, head)
         self._layers = [first, last]
-        if head.startswith(_GZIP):
-            last = _Source(gzip.GzipFile(fileobj=io.BufferedReader(last, _BUFFER)), _ignore)
+        if head.startswith(GZIP):
+            packed = gzip.GzipFile(fileobj=io.BufferedReader(last, _BUFFER))
+            last = _Source(packed, self._give, refused=self._is_bomb)
             self._layers.append(last)
         self.buffer: BinaryIO = io.BufferedReader(last, _BUFFER)
+
+    def _take(self, size: int) -> None:
+        self._packed += size
+        self._count(size)
+
+    def _give(self, size: int) -> None:
+        self._unpacked += size
+
+    def _is_bomb(self) -> str | None:
+        if self._unpacked > _ALWAYS_READ and self._unpacked > self._max_ratio * self._packed:
+            return f"decompressed to more than {self._max_ratio} times its size, the limit max_ratio"
+        return None
 
     @property
     def failure(self) -> str | None:

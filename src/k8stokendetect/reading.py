@@ -13,7 +13,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from k8stokendetect._records import MAX_RECORD, split_records
+from k8stokendetect._limits import DEFAULT, Limits
+from k8stokendetect._records import split_records
 from k8stokendetect._streams import BinaryFile, ByteStream
 from k8stokendetect._structure import parse_event
 from k8stokendetect.envelopes import Context, unwrap
@@ -38,7 +39,9 @@ def read(
     *,
     platform: Platform | None = None,
     on_error: OnError = raise_error,
-    max_record: int = MAX_RECORD,
+    max_record: int = DEFAULT.record,
+    max_nesting: int = DEFAULT.nesting,
+    max_ratio: float = DEFAULT.ratio,
 ) -> AuditLog:
     """Turn a source into an AuditLog; nothing is read until it is iterated.
 
@@ -48,13 +51,22 @@ def read(
         platform: where the records come from, where they do not say so themselves; it decides which provider's
             exclusions apply.
         on_error: called with a ReadError for every record that cannot be read; the default raises it.
-        max_record: longest record, in bytes; at most this much is held in memory.
+        max_record: longest record, in bytes, decompressed; a few times this much is held in memory.
+        max_nesting: how many wrappers may stand around one event.
+        max_ratio: so many times its size may come out of compressed data.
 
     Raises:
-        ConfigError: when the source is of no such type, the platform is unknown, or `max_record` is below 1.
+        ConfigError: when the source is of no such type, the platform is unknown, or a limit is below 1.
 
     """
-    return AuditLog(source, platform=platform, on_error=on_error, max_record=max_record)
+    return AuditLog(
+        source,
+        platform=platform,
+        on_error=on_error,
+        max_record=max_record,
+        max_nesting=max_nesting,
+        max_ratio=max_ratio,
+    )
 
 
 class AuditLog:
@@ -76,21 +88,21 @@ class AuditLog:
         *,
         platform: Platform | None = None,
         on_error: OnError = raise_error,
-        max_record: int = MAX_RECORD,
+        max_record: int = DEFAULT.record,
+        max_nesting: int = DEFAULT.nesting,
+        max_ratio: float = DEFAULT.ratio,
     ) -> None:
         _check_source(source)
         if platform is not None and platform not in PLATFORMS:
             raise ConfigError(f"unknown platform {platform!r}; known: {', '.join(PLATFORMS)}")
         if not callable(on_error):
             raise ConfigError("on_error is not callable")
-        if max_record < 1:
-            raise ConfigError(f"max_record is {max_record}: nothing could be read")
         self.platform = platform
         self.on_error = on_error
         self.bytes_read = 0
         self.skipped = 0
         self._source = source
-        self._max_record = max_record
+        self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio)
 
     def __iter__(self) -> Iterator[Event]:
         for item in self.stream():
@@ -148,9 +160,13 @@ class AuditLog:
 
     def _first_time(self, path: Path) -> tuple[datetime, str]:
         """When the first dated event of a file came in: rotated files are read in this order, whatever their names."""
-        peeked = itertools.islice(AuditLog(path, max_record=self._max_record).stream(), _PEEK)
+        peeked = itertools.islice(self._alone(path).stream(), _PEEK)
         times = (item.time for item in peeked if isinstance(item, Event))
         return next((time for time in times if time), datetime.max.replace(tzinfo=UTC)), str(path)
+
+    def _alone(self, path: Path) -> AuditLog:
+        limits = self._limits
+        return AuditLog(path, max_record=limits.record, max_nesting=limits.nesting, max_ratio=limits.ratio)
 
     def _from_file(self, path: Path) -> Iterator[Event | ReadError]:
         try:
@@ -167,12 +183,12 @@ class AuditLog:
 
     def _from_stream(self, source: BinaryFile, name: str) -> Iterator[Event | ReadError]:
         try:
-            stream = ByteStream(source, self._count)
+            stream = ByteStream(source, self._count, self._limits.ratio)
         except ReadError as error:
             yield error.at(name)
             return
-        place, lines = "", LineFormats(self._max_record)
-        for place, value in split_records(stream.buffer, self._max_record, lines):
+        place, lines = "", LineFormats(self._limits.record)
+        for place, value in split_records(stream.buffer, self._limits.record, lines):
             yield from self._parse(place, value, name)
         for unfinished in lines.rest():
             yield unfinished.at(f"{name}:{place}".rstrip(":"))
@@ -184,7 +200,7 @@ class AuditLog:
 
     def _parse(self, place: str, value: Any, name: str) -> Iterator[Event | ReadError]:
         """Make Events of one record; a ReadError in the place of whatever is none."""
-        for inner in unwrap(value):
+        for inner in unwrap(value, self._limits):
             origin = f"{name}:{place}{inner.place}" if place else f"{name}{inner.place}"
             if inner.skipped:
                 self.skipped += 1

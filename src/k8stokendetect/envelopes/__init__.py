@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
+from k8stokendetect._limits import DEFAULT, GZIP, Limits, decompress
 from k8stokendetect._revealed import revealed
 from k8stokendetect.envelopes import azure, cloudwatch, elastic, native, shippers
 from k8stokendetect.envelopes.base import Context, Envelope, Inner
@@ -20,28 +21,26 @@ from k8stokendetect.errors import ReadError
 ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, elastic, shippers)
 """Every wrapper that `read` knows, asked in this order."""
 
-MAX_NESTING: Final = 8
-"""How many wrappers may stand around one event."""
 
-
-def unwrap(record: Any, /) -> Iterator[Inner]:
+def unwrap(record: Any, /, limits: Limits = DEFAULT) -> Iterator[Inner]:
     """Yield every audit event in a record (`is_event`), a ReadError in its stead, or what is rightly skipped.
 
     Arguments:
         record: what one line, one array element or one message held, as decoded JSON; or why it could not be; or an
             Inner that a line format made.
+        limits: how deep wrappers may nest, how much may come out of compressed data.
 
     """
-    yield from _unwrap(record if isinstance(record, Inner) else Inner(record), MAX_NESTING)
+    yield from _unwrap(record if isinstance(record, Inner) else Inner(record), limits, 0)
 
 
-def _unwrap(outer: Inner, depth: int) -> Iterator[Inner]:
-    record = _decoded(outer.record) if depth < MAX_NESTING else outer.record
+def _unwrap(outer: Inner, limits: Limits, depth: int) -> Iterator[Inner]:
+    record = _decoded(outer.record, limits) if depth else outer.record
     if outer.is_event or outer.skipped or isinstance(record, ReadError):
         yield attrs.evolve(outer, record=record)
         return
-    if depth < 0:
-        yield attrs.evolve(outer, record=ReadError(f"wrapped more than {MAX_NESTING} times"))
+    if depth > limits.nesting:
+        yield attrs.evolve(outer, record=ReadError(f"wrapped more than {limits.nesting} times, the limit max_nesting"))
         return
     for envelope in ENVELOPES:
         if envelope.recognises(record):
@@ -49,17 +48,21 @@ def _unwrap(outer: Inner, depth: int) -> Iterator[Inner]:
                 placed = attrs.evolve(
                     inner, place=outer.place + inner.place, context=inner.context.inside(outer.context)
                 )
-                yield from _unwrap(placed, depth - 1)
+                yield from _unwrap(placed, limits, depth + 1)
             return
     yield attrs.evolve(outer, record=ReadError(_what_it_is(record)))
 
 
-def _decoded(record: Any) -> Any:
-    """Decode a text that holds JSON, as most wrappers carry it."""
+def _decoded(record: Any, limits: Limits) -> Any:
+    """Decode a text that holds JSON, as most wrappers carry it; bytes may be compressed."""
     if not isinstance(record, str | bytes):
         return record
     try:
+        if isinstance(record, bytes) and record.startswith(GZIP):
+            record = decompress(record, limits)
         return orjson.loads(record)
+    except ReadError as error:
+        return error.with_traceback(None)  # its frames hold the data
     except orjson.JSONDecodeError:
         return ReadError("text in a wrapper that is not JSON", revealed=revealed(record))
 
@@ -73,4 +76,4 @@ def _what_it_is(record: Any) -> str:
     return "JSON, but no audit event: neither audit.k8s.io/v1 Event nor EventList, nor a known wrapper"
 
 
-__all__ = ["ENVELOPES", "MAX_NESTING", "Context", "Envelope", "Inner", "unwrap"]
+__all__ = ["ENVELOPES", "Context", "Envelope", "Inner", "unwrap"]

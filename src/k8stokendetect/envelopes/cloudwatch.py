@@ -8,18 +8,12 @@ from __future__ import annotations
 
 import base64
 import functools
-import gzip
-import io
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
 from k8stokendetect.envelopes.base import Context, Inner, text_of
 from k8stokendetect.errors import ReadError
-
-MAX_DECOMPRESSED: Final = 64 << 20
-"""So many bytes may come out of one gzip payload; CloudWatch Logs delivers at most 1 MiB, compressed."""
 
 _AUDIT_STREAM: Final = "kube-apiserver-audit-"
 _EKS_STREAMS: Final = tuple(
@@ -185,24 +179,14 @@ def _read_results(record: _Object) -> Iterator[Inner]:
     yield from _each(record["results"], ".results", _read_row)
 
 
-def _decompressed(data: Any, place: str) -> Inner:
-    """Decode base64 and, where it is gzip, decompress; Firehose may have decompressed already."""
+def _base64(data: Any, place: str) -> Inner:
+    """Decode base64, of gzip or, where Firehose decompressed it already, of text."""
     if not isinstance(data, str):
         return Inner(ReadError("data of a subscription that is not text"), place)
     try:
-        raw = base64.b64decode(data, validate=True)
+        return Inner(base64.b64decode(data, validate=True), place)
     except ValueError:
         return Inner(ReadError("data of a subscription that is not base64"), place)
-    if not raw.startswith(b"\x1f\x8b"):
-        return Inner(raw, place)
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:  # reads many members in linear time
-            payload = file.read(MAX_DECOMPRESSED + 1)
-    except (OSError, EOFError, zlib.error):
-        return Inner(ReadError("data of a subscription whose gzip is damaged"), place)
-    if len(payload) > MAX_DECOMPRESSED:
-        return Inner(ReadError(f"data of a subscription, decompressed larger than {MAX_DECOMPRESSED} bytes"), place)
-    return Inner(payload, place)
 
 
 def _is_subscription(record: _Object) -> bool:
@@ -210,7 +194,7 @@ def _is_subscription(record: _Object) -> bool:
 
 
 def _read_subscription(record: _Object) -> Iterator[Inner]:
-    yield _decompressed(record["awslogs"]["data"], ".awslogs.data")
+    yield _base64(record["awslogs"]["data"], ".awslogs.data")
 
 
 def _is_payload(record: _Object) -> bool:
@@ -235,7 +219,7 @@ def _is_kinesis(record: _Object) -> bool:
 def _read_kinesis(record: _Object) -> Iterator[Inner]:
     # No region: the stream may be in another than the log group (CloudWatch Logs guide, cross-account subscriptions).
     for index, item in enumerate(record["Records"]):
-        yield _decompressed(text_of(item, "kinesis", "data"), f".Records[{index}].kinesis.data")
+        yield _base64(text_of(item, "kinesis", "data"), f".Records[{index}].kinesis.data")
 
 
 def _is_firehose(record: _Object) -> bool:
@@ -247,7 +231,7 @@ def _is_firehose(record: _Object) -> bool:
 
 def _read_firehose(record: _Object) -> Iterator[Inner]:
     for index, item in enumerate(record["records"]):
-        yield _decompressed(text_of(item, "data"), f".records[{index}].data")
+        yield _base64(text_of(item, "data"), f".records[{index}].data")
 
 
 def _is_sentinel(record: _Object) -> bool:

@@ -54,7 +54,7 @@ class LineFormats:
         pieces.append(text)
         if sum(map(len, pieces)) > self._limit:
             del self._pieces[stream]
-            return [ReadError(f"record longer than {self._limit} bytes")]
+            return [ReadError(f"record longer than {self._limit} bytes, the limit max_record")]
         if tag == b"P":
             return []
         whole = b"".join(self._pieces.pop(stream)).strip()
