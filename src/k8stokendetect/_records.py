@@ -69,22 +69,16 @@ def split_records(
 
 def _split_long_line(lines: _Lines, line: bytes, limit: int) -> Iterator[Record]:
     """Read objects that stand in one line longer than the limit: Firehose puts no newline between them."""
-    number = lines.number
-    while line:
-        scanner = Scanner(array=False)
-        found = list(scanner.feed(line, number))
-        while not found and scanner.held <= limit and (line := lines.more()):
-            found = list(scanner.feed(line, number))
-        if not found:
-            reason = _too_long(limit) if scanner.held > limit else "the document is not closed"
-            yield str(number), ReadError(reason, revealed=revealed(scanner.text))
-            lines.skip()
-            return
-        value = _element(found[0][2], limit)
-        yield from _pieces(found[0][2], number) if value is _BAD else [(str(number), value)]
-        line = scanner.rest
-        while line and not _bare(line):
-            line = lines.more()
+    place, scanner = lines.number, Scanner(array=False, many=True)
+    while line and scanner.held <= limit:
+        for _, _, text in scanner.feed(line, place):
+            value = _element(text, limit)
+            yield from _pieces(text, place) if value is _BAD else [(str(place), value)]
+        line = lines.more()
+    if _bare(scanner.text):
+        reason = _too_long(limit) if scanner.held > limit else "the document is not closed"
+        yield str(place), ReadError(reason, revealed=revealed(scanner.text))
+    lines.skip()
 
 
 def _concatenated(text: bytes) -> list[Any] | None:

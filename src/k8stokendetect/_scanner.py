@@ -12,10 +12,11 @@ IN_STRING: Final = re.compile(rb'\\.|"', re.DOTALL)
 
 
 class Scanner:
-    """Finds where the elements of an array, or one object, end: brackets outside of strings, nothing else."""
+    """Finds where the elements of an array end, or an object, or many that follow each other."""
 
-    def __init__(self, *, array: bool, depth: int = 0) -> None:
+    def __init__(self, *, array: bool, many: bool = False, depth: int = 0) -> None:
         self.array = array
+        self.many = many
         self.depth = depth
         self.closed = False
         self.broken = False
@@ -47,7 +48,7 @@ class Scanner:
                 if text:
                     yield begin, self.index, text
                     self.index += 1
-            if self.closed:
+            if self.closed and not self.many:
                 self.rest = piece[position:]
                 return
         self._hold(piece[start:], number)
@@ -68,7 +69,7 @@ class Scanner:
         elif token in b"[{":
             self.depth += 1
         elif token in b"]}":
-            self.depth -= 1
+            self.depth = max(0, self.depth - 1)
             self.closed = self.depth == 0
             return self.closed
         else:
