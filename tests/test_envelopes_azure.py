@@ -114,7 +114,7 @@ def test_places() -> None:
         None,
         7,
         "",
-        "/subscriptions/s/resourcegroups/r/providers/microsoft.kubernetes/connectedclusters/arc",
+        "/subscriptions/s/resourcegroups/r/providers/microsoft.kubernetes/provisionedclusters/arc",
         wrap.RESOURCE_ID + "/more",
         "/SUBSCRIPTIONS//RESOURCEGROUPS/R/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/C",
     ],
@@ -297,6 +297,16 @@ def test_bodies_that_were_too_big_stay_text() -> None:
     assert [event] == [inner.record for inner in unwrap(wrap.record(event))]
     for wrapped in (wrap.audit_row(event), wrap.portal_row(event), wrap.audit_row(event, text=False)):
         assert [row] == [inner.record for inner in unwrap(wrapped)]
+
+
+def test_a_connected_cluster_is_not_aks() -> None:
+    """Arc: none of AKS's own identities is in it. Its tables, or its resource id, tell."""
+    resource = "/subscriptions/s/resourcegroups/r/providers/Microsoft.Kubernetes/connectedClusters/arc"
+    (inner,) = unwrap(wrap.record(EVENT) | {"resourceId": resource})
+    assert inner.context == Context("kubernetes", "arc", "s")
+    for table, platform in (("ArcK8sAudit", "kubernetes"), ("AKSAudit", "aks")):
+        (inner,) = unwrap(wrap.audit_row(EVENT) | {"Type": table})
+        assert inner.context.platform == platform
 
 
 @pytest.mark.parametrize("table", ["AKSAudit", "AKSAuditAdmin", "ArcK8sAudit", "ArcK8sAuditAdmin", None])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines that are no JSON by themselves."""
+"""Lines that hold no event by themselves."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from builders import token_request
 from k8stokendetect import ReadError, detect, read
 from k8stokendetect.envelopes.lines import LineFormats, object_ref
 from k8stokendetect.errors import K8sTokenDetectError
+from recordings import METADATA, REQUEST_RESPONSE, records
 from strategies import texts
 
 EVENT = json.dumps(token_request())
@@ -104,7 +105,7 @@ def test_the_legacy_format() -> None:
             "/api/v1/namespaces/a/pods/b/exec?x",
             {"namespace": "a", "resource": "pods", "name": "b", "subresource": "exec"},
         ),
-        ("/api/v1/namespaces/a", {"resource": "namespaces", "name": "a"}),
+        ("/api/v1/namespaces/a", {"resource": "namespaces", "namespace": "a", "name": "a"}),
         ("/apis/apps/v1/deployments/", {"apiGroup": "apps", "resource": "deployments"}),
         ("/readyz", None),
         ("", None),
@@ -134,3 +135,52 @@ def test_no_error_of_a_line_repeats_it() -> None:
     ]
     assert len(secrets) == 3
     assert "secret" not in str(secrets)
+
+
+def test_every_recorded_path_gives_the_recorded_object() -> None:
+    """But for what is not in the path: a created object's name, that of a field selector, uid and version."""
+    for record in (*records(METADATA), *records(REQUEST_RESPONSE)):
+        logged = {k: v for k, v in record.get("objectRef", {}).items() if k not in ("uid", "resourceVersion")}
+        found = object_ref(record["requestURI"])
+        if found is not None and "name" not in found:
+            logged.pop("name", None)
+        assert found == (logged or None), record["requestURI"]
+
+
+def docker(text: str, stream: str = "stdout") -> str:
+    """Return one line of Docker's json-file."""
+    return json.dumps({"log": text, "stream": stream, "time": "2026-11-23T21:42:42.1Z"})
+
+
+LONG = json.dumps(token_request(userAgent="x" * 40_000)) + "\n"
+
+
+def test_docker_s_pieces_of_a_long_line_are_joined() -> None:
+    """It cuts after 16 KiB; the last piece has the newline. The other stream's lines may stand between them."""
+    pieces = [LONG[i : i + 16384] for i in range(0, len(LONG), 16384)]
+    lines = [docker(pieces[0]), docker("x\n", "stderr"), docker(pieces[1]), docker(pieces[2]), docker(EVENT + "\n")]
+    assert ids("\n".join(lines)) == ([token_request()["auditID"]] * 2, [])
+
+
+def test_pieces_of_docker_that_make_no_json_hide_nothing() -> None:
+    """A piece whose end is missing is an error that reveals what it is, and the event after it is read."""
+    begun = docker(LONG[:16384])
+    found, errors = ids(f"{begun}\n{docker(EVENT)}")
+    assert (found, len(errors)) == ([token_request()["auditID"]], 1)
+    findings = list(detect(begun.encode(), on_error=lambda _: None))
+    assert [finding.rule.id for finding in findings] == ["unreadable-token-request"]
+    formats = LineFormats(20_000)
+    assert formats.joined(json.loads(begun)) == []
+    assert len(formats.joined(json.loads(begun))) == 2, "longer than a record: handed on in pieces"
+    assert list(formats.rest()) == []
+
+
+def test_an_object_ref_that_was_lost_is_recovered_from_the_uri() -> None:
+    """The API server parses it from there; the finding says so."""
+    record = token_request()
+    del record["objectRef"], record["annotations"]
+    (finding,) = detect(json.dumps(record).encode(), detectors=["token-request"])
+    assert finding.event.target == "prod/payments-sa"
+    assert any("objectRef (recovered from the request URI)" in caveat for caveat in finding.caveats)
+    (event,) = read(token_request(objectRef=None, requestURI="/healthz"))
+    assert (event.object_ref, event.lost) == (None, frozenset())

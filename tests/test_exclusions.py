@@ -422,6 +422,14 @@ def test_a_controller_manager_by_name_only_is_reported(user: dict[str, Any]) -> 
         assert len(list(detect(record, platform=platform, detectors=["token-request"]))) == 1
 
 
+def test_a_controller_manager_without_its_extra_is_reported() -> None:
+    """A form that carries no extra cannot show that a certificate was used; the finding says so."""
+    event = parse_event(example(kubernetes.KUBE_CONTROLLER_MANAGER))
+    assert list(detect([event], detectors=["token-request"])) == []
+    (finding,) = detect([attrs.evolve(event, lost=frozenset({"extra"}))], detectors=["token-request"])
+    assert any("this form of the log carries no extra" in caveat for caveat in finding.caveats)
+
+
 def test_a_node_credential_that_probes_is_shown() -> None:
     """A refused call is no component's doing, though the Node authorizer allowed what NodeRestriction refused."""
     record = example(kubernetes.KUBELET)

@@ -112,6 +112,20 @@ def test_a_damaged_record_swallows_no_other(damage: bytes) -> None:
     assert {"4", "5", "6", "7"} >= {place.partition("[")[0] for place, value in found if isinstance(value, str)} > set()
 
 
+def test_a_line_cut_off_after_its_bracket_costs_itself_only() -> None:
+    """Indented JSON goes on with a key; another object is the next record, and so is a damaged one."""
+    found = split(b'{\n{"a":1}\n{"b\n{\n')
+    assert [(place, isinstance(value, str)) for place, value in found] == [
+        ("1", True),
+        ("2", False),
+        ("3", True),
+        ("4", True),
+    ]
+    assert split(b'{\n\n "a": 1\n}\n{"b":1}') == [("1", {"a": 1}), ("5", {"b": 1})]
+    long = b'{"a":"' + b"x" * (2 << 20) + b'"}'
+    assert [place for place, value in split(b"{\n" + long + b"\n{}", 4 << 20)] == ["1", "2", "3"]
+
+
 def test_a_record_that_is_too_long_is_reported_and_skipped_to_its_end() -> None:
     """Memory stays bounded."""
     content = b'{"a":"' + b"x" * 5000 + b'"}\n{"b":1}\n' + b'[{"c":"' + b"x" * 5000 + b'"}]\n{"d":1}\n'

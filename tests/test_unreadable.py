@@ -103,4 +103,17 @@ def test_any_bytes_reveal_texts(content: bytes) -> None:
 def test_a_long_record_is_looked_at_from_its_beginning() -> None:
     """A fixed cost, whatever stands behind."""
     assert revealed(b'{"requestURI":"/a",' + b"\\" * 5_000_000) == {"requestURI": "/a"}
-    assert revealed(b"x" * 70_000 + b'"requestURI":"/a"') == {}
+    assert revealed(b"x" * 1_200_000 + b'"requestURI":"/a"') == {}
+
+
+def test_an_audit_id_as_long_as_headers_may_be_hides_nothing() -> None:
+    """The client chooses it, and it stands before the URI."""
+    text = json.dumps(token_request(auditID="a" * (1 << 20)), separators=(",", ":"))
+    assert found(text[:-20].encode())[0] == ["unreadable-token-request"]
+
+
+def test_an_event_without_uri_reveals_its_object() -> None:
+    """GKE logs none."""
+    record = token_request(responseStatus={"code": "201"})
+    del record["requestURI"]
+    assert found(record)[0] == ["unreadable-token-request"]

@@ -54,7 +54,7 @@ def split_records(
                 yield str(lines.number), ReadError("not JSON: binary data")
         elif items := _ITEMS.match(text):
             yield from _split_document(lines, line[line.index(text) + items.end() :], limit, wrapped=True)
-        elif text == b"{" or _BEGINS_ARRAY.match(text):
+        elif (text == b"{" and lines.begins(b'"}')) or _BEGINS_ARRAY.match(text):
             yield from _split_document(lines, line, limit)
         elif whole and (records := _concatenated(text) or other_format(text)) is not None:
             yield from ((str(lines.number), record) for record in records)
@@ -109,16 +109,24 @@ class _Lines:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._inside = False
+        self._back = b""
         self.number = 0
 
     def read(self, limit: int = _PIECE) -> bytes:
         """Read to the end of the line, at most `limit` bytes and never half an escape sequence."""
-        piece = self._stream.readline(limit)
+        piece, self._back = self._back, b""
+        if not piece.endswith(b"\n"):
+            piece += self._stream.readline(limit - len(piece))
         if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
             piece += self._stream.readline(1)
         self.number += bool(piece) and not self._inside
         self._inside = bool(piece) and not piece.endswith(b"\n")
         return piece
+
+    def begins(self, marks: bytes) -> bool:
+        """Tell whether the next line begins with one of these; it is not passed over."""
+        self._back = self._stream.readline(_PIECE)
+        return _bare(self._back)[:1] in marks
 
     def more(self) -> bytes:
         """Read on in the line that has begun; nothing at its end."""

@@ -4,15 +4,27 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from k8stokendetect._redaction import clean_text
 
-LONGEST_LOOK: Final = 64 * 1024
-"""So many bytes of a broken record are looked at: requestURI stands before verb and user on the wire (types.go)."""
+LONGEST_LOOK: Final = 1024 * 1024 + 64 * 1024
+"""So many bytes of a broken record are looked at: requestURI stands after auditID, before verb and user (types.go).
+
+A client may fill its Audit-ID header as far as Go's limit on all headers, 1 MiB (net/http DefaultMaxHeaderBytes).
+"""
 
 _FIELD: Final = re.compile(r'"(auditID|requestURI|verb|username)"\s*:\s*"([^"\\]*)')
 _ESCAPES: Final = re.compile(r"\\+(?=[\"/\\])")
+
+
+NAMES: Final = ("verb", "auditID", "username", "requestURI")
+
+
+def shown(fields: Mapping[str, Any], /) -> dict[str, str]:
+    """Return those of the fields that say something about a call, where they are texts; tokens are removed."""
+    return {name: clean_text(fields[name]) for name in NAMES if isinstance(fields.get(name), str)}
 
 
 def revealed(text: bytes | str, /) -> dict[str, str]:

@@ -13,6 +13,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from k8stokendetect._redaction import clean_text, redact
+from k8stokendetect._revealed import shown
 from k8stokendetect._times import format_time, parse_time
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import (
@@ -197,8 +198,7 @@ def parse_event(
         event = structure(clean, Event)
         request, grant = _token_bodies(event)
     except ReadError as error:
-        seen = {key: record[key] for key in ("auditID", "requestURI", "verb") if isinstance(record.get(key), str)}
-        trouble = ReadError(error.reason, origin, error.path, {key: clean_text(text) for key, text in seen.items()})
+        trouble = ReadError(error.reason, origin, error.path, _seen(record))
     else:
         return attrs.evolve(
             event,
@@ -210,6 +210,16 @@ def parse_event(
         )
     del record
     raise trouble
+
+
+def _seen(record: Mapping[str, JsonValue]) -> dict[str, str]:
+    """Say what a record reveals that is no Event: where no URI was logged (GKE), the objectRef says the same."""
+    seen, ref = shown(record), record.get("objectRef")
+    if "requestURI" not in seen and isinstance(ref, Mapping):
+        parts = [ref.get(key) for key in ("namespace", "resource", "name", "subresource")]
+        if all(isinstance(part, str) for part in parts):
+            seen["requestURI"] = clean_text("/namespaces/{}/{}/{}/{}".format(*parts))
+    return seen
 
 
 def _token_bodies(event: Event) -> tuple[TokenRequestSpec | None, TokenGrant | None]:

@@ -189,7 +189,8 @@ class AuditLog:
             return
         place, lines = "", LineFormats(self._limits.record)
         for place, value in split_records(stream.buffer, self._limits.record, lines):
-            yield from self._parse(place, value, name)
+            for record in lines.joined(value):
+                yield from self._parse(place, record, name)
         for unfinished in lines.rest():
             yield unfinished.at(f"{name}:{place}".rstrip(":"))
         if stream.failure:

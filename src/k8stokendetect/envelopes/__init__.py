@@ -14,11 +14,12 @@ import orjson
 
 from k8stokendetect._limits import DEFAULT, GZIP, Limits, decompress
 from k8stokendetect._revealed import revealed
-from k8stokendetect.envelopes import azure, cloudwatch, elastic, native, shippers
+from k8stokendetect.envelopes import azure, cloudwatch, elastic, gcp, native, ocsf, shippers
 from k8stokendetect.envelopes.base import Context, Envelope, Inner
+from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ReadError
 
-ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, elastic, shippers)
+ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, gcp, ocsf, elastic, shippers)
 """Every wrapper that `read` knows, asked in this order."""
 
 
@@ -36,8 +37,11 @@ def unwrap(record: Any, /, limits: Limits = DEFAULT) -> Iterator[Inner]:
 
 def _unwrap(outer: Inner, limits: Limits, depth: int) -> Iterator[Inner]:
     record = _decoded(outer.record, limits) if depth else outer.record
-    if outer.is_event or outer.skipped or isinstance(record, ReadError):
+    if outer.skipped or isinstance(record, ReadError):
         yield attrs.evolve(outer, record=record)
+        return
+    if outer.is_event:
+        yield _with_object_ref(outer)
         return
     if depth > limits.nesting:
         yield attrs.evolve(outer, record=ReadError(f"wrapped more than {limits.nesting} times, the limit max_nesting"))
@@ -51,6 +55,19 @@ def _unwrap(outer: Inner, limits: Limits, depth: int) -> Iterator[Inner]:
                 yield from _unwrap(placed, limits, depth + 1)
             return
     yield attrs.evolve(outer, record=ReadError(_what_it_is(record)))
+
+
+def _with_object_ref(event: Inner) -> Inner:
+    """Put back an objectRef that was lost on the way: the API server parses it from the same path."""
+    record = event.record
+    if not isinstance(record, dict) or record.get("objectRef") is not None:
+        return event
+    uri = record.get("requestURI")
+    ref = object_ref(uri) if isinstance(uri, str) else None
+    if ref is None:
+        return event
+    context = attrs.evolve(event.context, lost=event.context.lost | {"objectRef (recovered from the request URI)"})
+    return attrs.evolve(event, record=record | {"objectRef": ref}, context=context)
 
 
 def _decoded(record: Any, limits: Limits) -> Any:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+import attrs
 import orjson
 
 from k8stokendetect._revealed import revealed
@@ -28,7 +29,8 @@ _OTHER_LOGS: Final = frozenset(
 _AUDIT_TABLES: Final = ("AKSAudit", "AKSAuditAdmin", "ArcK8sAudit", "ArcK8sAuditAdmin")
 _LOG_TABLES: Final = ("AzureDiagnostics", "AKSControlPlane")
 _CLUSTER: Final = re.compile(
-    r"/subscriptions/([^/]+)/resourcegroups/[^/]+/providers/microsoft\.containerservice/managedclusters/([^/]+)",
+    r"/subscriptions/([^/]+)/resourcegroups/[^/]+/providers/"
+    r"microsoft\.(?:containerservice/managed|(kubernetes/connected))clusters/([^/]+)",
     re.IGNORECASE,
 )
 
@@ -231,14 +233,19 @@ def _by_category(category: Any, log: Any, place: str, context: Context) -> Inner
 
 
 def _row_context(row: Mapping[str, Any], lost: frozenset[str] = frozenset()) -> Context:
-    return _context(row.get("_ResourceId") or row.get("ResourceId"), lost)
+    context = _context(row.get("_ResourceId") or row.get("ResourceId"), lost)
+    connected = isinstance(row.get("Type"), str) and row["Type"].startswith("Arc")
+    return attrs.evolve(context, platform="kubernetes") if connected else context
 
 
 def _context(resource: Any, lost: frozenset[str] = frozenset()) -> Context:
-    """Take cluster and subscription from a resource id, which some sources write in capitals, some in small letters."""
+    """Take cluster and subscription from a resource id, which some sources write in capitals, some in small letters.
+
+    A connected cluster (Arc) runs outside of Azure: none of AKS's own identities is in it.
+    """
     match = _CLUSTER.fullmatch(resource) if isinstance(resource, str) else None
-    account, cluster = match.groups() if match else (None, None)
-    return Context(platform="aks", cluster=cluster, account=account, lost=lost)
+    account, connected, cluster = match.groups() if match else (None, None, None)
+    return Context("kubernetes" if connected else "aks", cluster=cluster, account=account, lost=lost)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines that are no JSON by themselves: prefixes of tools, the container runtime's pieces, the legacy audit format."""
+"""Lines that hold no event by themselves: prefixes of tools, container runtimes' pieces, the legacy audit format."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import orjson
 
+from k8stokendetect._revealed import revealed
 from k8stokendetect.envelopes.base import Context, Inner
 from k8stokendetect.errors import ReadError
 
@@ -17,16 +18,16 @@ _CRI: Final = re.compile(rb"\d{4}-\d\d-\d\dT\S{1,40} (stdout|stderr) ([FP])(?::\
 _PREFIX: Final = re.compile(rb"\S{1,253}[ \t]+(?:\S{1,253}[ \t]+)?(?=\{)")
 _LEGACY: Final = re.compile(r"(\S+) AUDIT: (.*)", re.DOTALL)
 _PAIR: Final = re.compile(r'([a-z-]+)="((?:[^"\\]|\\.)*)"')
-_PATH: Final = re.compile(
-    r"/(?:api|apis/(?P<group>[^/]+))/(?P<version>[^/]+)(?:/namespaces/(?P<namespace>[^/]+)(?=/))?"
-    r"/(?P<resource>[^/?]+)(?:/(?P<name>[^/?]+)(?:/(?P<subresource>[^/?]+))?)?/*"
-)
+_DOCKER: Final = ("log", "stream", "time")
+_DOCKER_PIECE: Final = 16_000
+"""Docker cuts a line after 16 KiB (moby daemon/logger/copier.go); a character that it cut in two is another length."""
+
 _NOTHING: Final = frozenset({"", "<none>", "<self>", "<lookup>", "<unknown>", "<deferred>"})
 _LOST: Final = Context(lost=frozenset({"extra", "annotations", "bodies", "source IPs"}))
 
 
 class LineFormats:
-    """Takes the lines of one stream that are no JSON; keeps the pieces of a long line until its end.
+    """Takes the lines of one stream; keeps the pieces that a container runtime made of a long line until its end.
 
     Arguments:
         limit: longest joined line, in bytes.
@@ -36,6 +37,7 @@ class LineFormats:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._pieces: dict[bytes, list[bytes]] = {}
+        self._docker: dict[str, list[dict[str, Any]]] = {}
 
     def __call__(self, line: bytes, /) -> list[Any] | None:
         """Return the records in a line; none yet for a piece of one; None when the line has none of these forms."""
@@ -65,11 +67,32 @@ class LineFormats:
             return [value]
         return self(whole) if not _CRI.fullmatch(whole) else None
 
+    def joined(self, record: Any, /) -> list[Any]:
+        """Join the pieces of Docker's json-file, told by the newline that is missing; anything else is passed on.
+
+        Pieces that make no JSON together are passed on one by one: none may hide what stands in another.
+        """
+        if not (isinstance(record, dict) and all(isinstance(record.get(key), str) for key in _DOCKER)):
+            return [record]
+        held = self._docker.setdefault(record["stream"], [])
+        held.append(record)
+        length = sum(len(piece["log"]) for piece in held)
+        is_piece = len(record["log"]) >= _DOCKER_PIECE and not record["log"].endswith("\n")
+        if is_piece and length <= self._limit:
+            return []
+        del self._docker[record["stream"]]
+        whole = "".join(piece["log"] for piece in held)
+        joined = len(held) > 1 and length <= self._limit and _loads(whole.encode()) is not None
+        return [{**record, "log": whole}] if joined else held
+
     def rest(self) -> Iterator[ReadError]:
         """Yield an error for every line whose end never came."""
-        for _ in self._pieces:
-            yield ReadError("the last piece of a long line is missing")
+        begun = [b"".join(pieces) for pieces in self._pieces.values()]
+        begun += ["".join(piece["log"] for piece in pieces).encode() for pieces in self._docker.values()]
+        for text in begun:
+            yield ReadError("the last piece of a long line is missing", revealed=revealed(text))
         self._pieces.clear()
+        self._docker.clear()
 
 
 def _loads(text: bytes) -> Any:
@@ -124,12 +147,21 @@ def _unquoted(text: str) -> str:
 
 
 def object_ref(uri: str, /) -> dict[str, str] | None:
-    """Recover the objectRef from a request URI, as the API server parses its path; None for other paths."""
-    match = _PATH.fullmatch(unquote(uri.partition("?")[0]))
-    if match is None:
+    """Recover the objectRef from a request URI, as the API server parses its path; None for other paths.
+
+    Source: kubernetes staging/src/k8s.io/apiserver/pkg/endpoints/request/requestinfo.go, NewRequestInfo.
+    """
+    root, *parts = unquote(uri.partition("?")[0]).strip("/").split("/")
+    group = parts.pop(0) if root == "apis" and parts else ""
+    version = parts.pop(0) if parts else ""
+    special = parts.pop(0) if parts[:1] in (["watch"], ["proxy"]) else ""
+    if root not in ("api", "apis") or not parts:
         return None
-    parts = {key: value for key, value in match.groupdict().items() if value}
-    if "group" in parts:
-        parts["apiGroup"] = parts.pop("group")
-    parts["apiVersion"] = parts.pop("version")
-    return parts
+    namespace = parts[1] if parts[0] == "namespaces" and len(parts) > 1 else ""
+    if namespace and len(parts) > 2 and parts[2] not in ("status", "finalize"):  # noqa: PLR2004 - namespaces/NAME/…
+        parts = parts[2:]
+    resource, name, subresource, *_ = *parts, "", ""
+    if special == "proxy":  # it has none, whatever follows
+        subresource = ""
+    ref = {"resource": resource, "namespace": namespace, "name": name, "subresource": subresource, "apiGroup": group}
+    return {key: value for key, value in (ref | {"apiVersion": version}).items() if value}

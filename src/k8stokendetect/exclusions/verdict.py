@@ -110,6 +110,8 @@ def _of_credential(actor: Actor, event: Event) -> Iterator[Miss]:
         yield Miss("user.extra", user.extra, "with a token that is not bound to a pod, as the component's own is")
     if actor.certificate and user.uid:
         yield Miss("user.uid", user.uid, "a user with a uid, where a client certificate gives none")
+    if actor.certificate and "extra" in event.lost and not actor.groups_not_logged:
+        yield Miss("", None, "whether a certificate was used cannot be told: this form of the log carries no extra")
     if actor.certificate and (others := user.extra.keys() - {CREDENTIAL_ID}):
         yield Miss(
             "user.extra", user.extra, f"with {', '.join(sorted(others))}, which a client certificate gives nobody"
