@@ -221,6 +221,15 @@ def test_the_url_tells_more_than_the_resource() -> None:
 
 
 @pytest.mark.parametrize("name", wrapped.FORMS)
+def test_a_path_without_a_resource_is_read(name: str) -> None:
+    """The API server takes `//namespaces/prod` for an object called namespaces; it is refused, and logged like that."""
+    ref = {"name": "namespaces", "apiVersion": "v1", "subresource": "prod"}
+    uri = "/api/v1//namespaces/prod/serviceaccounts/payments-sa/token"
+    (inner,) = unwrap(wrapped.FORMS[name](token_request(requestURI=uri, objectRef=ref)))
+    assert inner.record["objectRef"] == ref
+
+
+@pytest.mark.parametrize("name", wrapped.FORMS)
 def test_odd_paths_mean_what_they_meant_to_the_api_server(name: str) -> None:
     """Recorded probes: a doubled slash, a dot, something after `token`, each with the objectRef that was logged."""
     probes = [

@@ -233,7 +233,7 @@ def _object_ref(record: Mapping[str, Any], uri: Any, from_uri: Mapping[str, Any]
     kind = resource.get("type")
     kind, _, subresource = kind.partition("/") if isinstance(kind, str) else (kind, None, None)
     if from_uri is not None:
-        return {**ref, **from_uri} if kind == from_uri["resource"] else from_uri
+        return {**ref, **from_uri} if kind == from_uri.get("resource") else from_uri
     ref |= _given({"resource": kind, "subresource": subresource or _subresource(uri, kind, resource.get("name"))})
     api = {"apiGroup": _at(record, "api", "group", "name"), "apiVersion": _at(record, "api", "version")}
     return {**ref, **_given(api)} if ref else None
