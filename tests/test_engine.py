@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import k8stokendetect._engine as engine
 from builders import body, token_request
 from k8stokendetect import (
     DEFAULT_EXCLUSIONS,
@@ -287,7 +286,7 @@ def test_level_and_wording_make_no_second_finding() -> None:
 
 def test_the_window_is_bounded_and_flooding_it_only_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory stays bounded, and an attacker gains nothing."""
-    monkeypatch.setattr(engine, "WINDOW", 10)
+    monkeypatch.setattr(stages, "WINDOW", 10)
     flood = [token_request(issued=f"JTI={number}") for number in range(50)]
     assert len(mint_ids([token_request(), *flood, token_request()])) == 52
     assert len(mint_ids(flood[:10] * 2)) == 10

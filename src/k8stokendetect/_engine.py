@@ -4,45 +4,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
 
-import attrs
-
+from k8stokendetect._stages import Stages
+from k8stokendetect._tally import Tally
 from k8stokendetect.detectors import BUILTIN, Detector
-from k8stokendetect.errors import ConfigError, DetectorError, OnError, ReadError, raise_error
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Platform
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, Miss, find_exclusion, verdict
+from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
+from k8stokendetect.events import Event, Platform
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion
 from k8stokendetect.exclusions.catalogue import did_you_mean
-from k8stokendetect.findings import Evidence, Finding
+from k8stokendetect.findings import Finding
 from k8stokendetect.reading import AuditLog, Source, read
-
-WINDOW: Final = 100_000
-"""How many fingerprints are remembered to drop duplicates; flooding it makes findings repeat, never vanish."""
-
-
-@attrs.define
-class Tally:
-    """What happened to everything that was read; `detect` adds to it as it goes.
-
-    Attributes:
-        events: how many events were read.
-        findings: how many findings were reported, by rule id.
-        excluded: how many findings were set aside, by exclusion id.
-        duplicates: how many findings repeated one about the same request.
-        unreadable: how many records could not be read.
-        skipped: how many records of other logs a wrapper held; they are rightly no audit events.
-        failures: how many times a detector raised.
-
-    """
-
-    events: int = 0
-    findings: Counter[str] = attrs.field(factory=Counter)
-    excluded: Counter[str] = attrs.field(factory=Counter)
-    duplicates: int = 0
-    unreadable: int = 0
-    skipped: int = 0
-    failures: int = 0
 
 
 def detect(
@@ -139,35 +111,18 @@ def _run(
     on_error: OnError,
     tally: Tally,
 ) -> Iterator[Finding]:
-    seen = _Window(WINDOW)
     skipped = tally.skipped - log.skipped
-    watching = _by_resource(detectors)
-
-    def failed(error: DetectorError) -> None:
-        tally.failures += 1
-        on_error(error)
+    stages = Stages(detectors, silencing, on_error, tally)
 
     for number, event in enumerate(_counting_skipped(log, tally, skipped)):
         if isinstance(event, ReadError):
             tally.unreadable += 1
-            for finding in _revealed_by(event, detectors, failed):
-                tally.findings[finding.rule.id] += 1
-                yield finding
+            yield from stages.unreadable(event)
             on_error(event)
-            continue
-        tally.events += 1
-        for finding in _judged(event, watching(event), silencing, failed):
-            # The verdict is in the key: what was set aside must not make a repetition that is reported vanish.
-            key = f"{finding.fingerprint} {finding.excluded_by}"
-            if finding.event.time is not None and seen.before(key, number):
-                tally.duplicates += 1
-            elif finding.excluded_by is None:
-                tally.findings[finding.rule.id] += 1
-                yield finding
-            else:
-                tally.excluded[finding.excluded_by] += 1
-                if keep_excluded:
-                    yield finding
+        else:
+            tally.events += 1
+            yield from (finding for finding in stages.take(event, number) if keep_excluded or not finding.excluded_by)
+    yield from (finding for finding in stages.rest() if keep_excluded or not finding.excluded_by)
 
 
 def _counting_skipped(log: AuditLog, tally: Tally, earlier: int) -> Iterator[Event | ReadError]:
@@ -176,102 +131,3 @@ def _counting_skipped(log: AuditLog, tally: Tally, earlier: int) -> Iterator[Eve
         tally.skipped = earlier + log.skipped
         yield item
     tally.skipped = earlier + log.skipped
-
-
-def _by_resource(detectors: Sequence[Detector]) -> Callable[[Event], Sequence[Detector]]:
-    """Return which detectors want to see an event; a request that issued a credential is a TokenRequest in any case."""
-    everything = tuple(detector for detector in detectors if detector.watches is None)
-    resources = {resource for detector in detectors for resource in detector.watches or ()}
-    watching = {
-        resource: tuple(d for d in detectors if d.watches is None or resource in d.watches) for resource in resources
-    }
-
-    def of(event: Event) -> Sequence[Detector]:
-        resource = event.resource
-        if resource != TOKEN_SUBRESOURCE and event.minted_credential is not None:
-            resource = TOKEN_SUBRESOURCE
-        return watching.get(resource, everything)
-
-    return of
-
-
-def _revealed_by(
-    error: ReadError, detectors: Sequence[Detector], on_error: Callable[[DetectorError], object]
-) -> Iterator[Finding]:
-    """Yield what the detectors find in a record that could not be read."""
-    for detector in detectors if error.revealed else ():
-        try:
-            findings = [_checked(finding) for finding in detector.inspect_unreadable(error)]
-        except Exception as trouble:  # noqa: BLE001 - somebody else's code, as below
-            reason = _explain(trouble)
-        else:
-            yield from findings
-            continue
-        on_error(DetectorError(detector.rule.id, reason, error.origin))
-
-
-def _judged(
-    event: Event,
-    detectors: Sequence[Detector],
-    silencing: dict[str, list[Exclusion]],
-    on_error: Callable[[DetectorError], object],
-) -> Iterator[Finding]:
-    """Yield what the detectors find in one event, each finding marked where an exclusion excuses it."""
-    for detector in detectors:
-        try:
-            findings = [_checked(finding) for finding in detector.inspect(event)]
-        except Exception as error:  # noqa: BLE001 - somebody else's code: the other detectors must still see the event
-            reason = _explain(error)
-        else:
-            yield from (_set_aside(finding, event, silencing.get(finding.rule.id, ())) for finding in findings)
-            continue
-        on_error(DetectorError(detector.rule.id, reason, event.origin))
-
-
-def _checked(finding: object) -> Finding:
-    if isinstance(finding, Finding):
-        return finding
-    raise TypeError(f"inspect gave {type(finding).__name__}, not Finding")
-
-
-def _explain(error: Exception) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - even its __str__ may raise
-        return type(error).__name__
-
-
-def _set_aside(finding: Finding, event: Event, exclusions: Iterable[Exclusion]) -> Finding:
-    """Mark a finding that an exclusion excuses; a near miss becomes evidence, for it is what a look-alike is."""
-    verdicts = [judged for judged in (verdict(exclusion, event) for exclusion in exclusions) if judged]
-    nearest = min(verdicts, key=lambda judged: len(judged.misses), default=None)
-    if nearest is None:
-        return finding
-    if nearest.excuses:
-        return attrs.evolve(finding, excluded_by=nearest.exclusion.id)
-    for miss in nearest.misses:
-        finding = _with_near_miss(finding, nearest.exclusion, miss)
-    return finding
-
-
-def _with_near_miss(finding: Finding, exclusion: Exclusion, miss: Miss) -> Finding:
-    """Add the fact that is not as it should be, as evidence where it stands in the event, else as a caveat."""
-    why = f"named like exclusion {exclusion.id}, yet reported: {miss.why}"
-    if miss.value:
-        return attrs.evolve(finding, evidence=(*finding.evidence, Evidence(miss.path, miss.value, why)))
-    return attrs.evolve(finding, caveats=(*finding.caveats, why))
-
-
-class _Window:
-    """Remembers the last fingerprints, to drop what was delivered twice or logged at two stages."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._seen: dict[str, int] = {}
-
-    def before(self, key: str, number: int) -> bool:
-        """Tell whether an event before this one (by its number) had the key, and remember it."""
-        first = self._seen.setdefault(key, number)
-        if len(self._seen) > self._size:
-            del self._seen[next(iter(self._seen))]
-        return first != number

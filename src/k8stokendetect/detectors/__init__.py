@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.keyed import KeyedDetector, Step
 from k8stokendetect.detectors.token_request import TokenRequest
 from k8stokendetect.detectors.token_request_uri import TokenRequestURI
 from k8stokendetect.detectors.unreadable_token_request import UnreadableTokenRequest
@@ -17,4 +18,4 @@ BUILTIN: Final[tuple[type[Detector], ...]] = (
 )
 """What `detect` runs unless told otherwise; each class can be made without arguments."""
 
-__all__ = ["BUILTIN", "Detector", "TokenRequest", "TokenRequestURI", "UnreadableTokenRequest"]
+__all__ = ["BUILTIN", "Detector", "KeyedDetector", "Step", "TokenRequest", "TokenRequestURI", "UnreadableTokenRequest"]

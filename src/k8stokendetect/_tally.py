@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Tally`: what happened to everything that was read."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+
+
+@attrs.define
+class Tally:
+    """What happened to everything that was read; `detect` adds to it as it goes.
+
+    Attributes:
+        events: how many events were read.
+        findings: how many findings were reported, by rule id.
+        excluded: how many findings were set aside, by exclusion id.
+        duplicates: how many findings repeated one about the same request.
+        unreadable: how many records could not be read.
+        skipped: how many records of other logs a wrapper held; they are rightly no audit events.
+        failures: how many times a detector raised.
+
+    """
+
+    events: int = 0
+    findings: Counter[str] = attrs.field(factory=Counter)
+    excluded: Counter[str] = attrs.field(factory=Counter)
+    duplicates: int = 0
+    unreadable: int = 0
+    skipped: int = 0
+    failures: int = 0
