@@ -31,6 +31,7 @@ from k8stokendetect import (
     parse_event,
     read,
 )
+from k8stokendetect import _stages as stages
 from k8stokendetect.detectors import TokenRequest
 from k8stokendetect.errors import K8sTokenDetectError
 from k8stokendetect.exclusions import kubernetes
