@@ -50,6 +50,12 @@ def events(path: Path) -> tuple[Event, ...]:
     return tuple(parse_event(record) for record in records(path))
 
 
+def labels(path: Path) -> list[dict[str, Any]]:
+    """Return the labels of a recording."""
+    with gzip.open(str(path).replace(".log.gz", ".labels.jsonl.gz"), "rt") as file:
+        return [json.loads(line) for line in file]
+
+
 def requests(findings: Iterable[Finding]) -> Counter[Request]:
     """Count the findings of each request."""
     return Counter(Request.of(finding) for finding in findings)

@@ -141,9 +141,7 @@ class KeyedDetector(Detector, Generic[S]):
         """
 
     @abc.abstractmethod
-    def step(
-        self, key: str, event: Event, reported: Sequence[Finding], state: S | None, told: Any = None, /
-    ) -> Step[S]:
+    def step(self, key: str, event: Event, reported: Sequence[Finding], state: S | None, /) -> Step[S]:
         """Fold an event into the state of one of its keys.
 
         Arguments:

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""minted-token-used: every use of a token whose mint was reported, with the right mint, and no other."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import body, token_request
+from k8stokendetect import ConfigError, Event, Finding, Severity, Tally, detect
+from k8stokendetect._structure import plain
+from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
+from paths import resolve
+from recordings import METADATA, METADATA_1_27, events, labels, records
+from strategies import audit_events
+
+ID = "authentication.kubernetes.io/credential-id"
+MINTED = "JTI=956ad9c7-399e-46ac-9fd5-de1a3dfe5e03"
+
+
+def found(source: Any, detector: MintedTokenUsed | None = None, **options: Any) -> list[Finding]:
+    """Return what the detector reports, beside token-request."""
+    findings = detect(source, detectors=["token-request", detector or MintedTokenUsed()], **options)
+    return [finding for finding in findings if finding.rule.id == "minted-token-used"]
+
+
+def use(credential: str | None = MINTED, account: str = "prod:payments-sa", **fields: Any) -> dict[str, Any]:
+    """Return a request made with a token: a list of secrets unless said otherwise."""
+    namespace = account.partition(":")[0]
+    extra = {} if credential is None else {ID: [credential]}
+    return {
+        "kind": "Event",
+        "apiVersion": "audit.k8s.io/v1",
+        "level": "Metadata",
+        "auditID": "use-1",
+        "stage": "ResponseComplete",
+        "requestURI": "/api/v1/namespaces/prod/secrets",
+        "verb": "list",
+        "user": {
+            "username": f"system:serviceaccount:{account}",
+            "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
+            "extra": extra,
+        },
+        "sourceIPs": ["192.0.2.7"],
+        "userAgent": "kubectl/v1.36.2 (linux/amd64) kubernetes/98b3519",
+        "objectRef": {"resource": "secrets", "namespace": "prod", "apiVersion": "v1"},
+        "responseStatus": {"metadata": {}, "code": 200},
+        "requestReceivedTimestamp": "2026-11-23T21:44:45.581827Z",
+    } | fields
+
+
+def pods(**fields: Any) -> dict[str, Any]:
+    """Return a harmless use, with the mint's own address and client."""
+    return use(objectRef={"resource": "pods", "namespace": "prod", "apiVersion": "v1"}, **fields)
+
+
+def reported_uses(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, list[Finding]], set[str]]:
+    """Join: the uses labelled malicious by auditID, what was found for each auditID, and the reported mints."""
+    everything = list(detect(records(path), detectors=["token-request", MintedTokenUsed()]))
+    mints = {finding.event.audit_id for finding in everything if finding.rule.id == "token-request"}
+    uses: dict[str, list[Finding]] = {}
+    for finding in everything:
+        if finding.rule.id == "minted-token-used":
+            uses.setdefault(finding.event.audit_id, []).append(finding)
+    malicious = {label["auditID"]: label for label in labels(path) if label["kind"] == "token-use"}
+    return malicious, uses, mints
+
+
+def test_every_malicious_use_of_a_reported_mint_is_reported_with_that_mint() -> None:
+    """And of the benign ones only the use of kubernetes-admin's own mint, which is reported, too."""
+    labelled, uses, mints = reported_uses(METADATA)
+    followed = {audit_id: label for audit_id, label in labelled.items() if label.get("minted_by") in mints}
+
+    assert len([label for label in followed.values() if label["malicious"]]) > 40
+    for audit_id, label in followed.items():
+        assert {finding.related[-1].audit_id for finding in uses[audit_id]} == {label["minted_by"]}
+    quiet = {audit_id: label for audit_id, label in labelled.items() if audit_id not in followed}
+    assert not quiet.keys() & uses.keys()
+    benign = [label["scenario"] for audit_id, label in labelled.items() if audit_id in uses and not label["malicious"]]
+    assert benign == ["09-benign-admin-node-bound"]
+
+
+def test_nothing_else_is_reported_but_links_of_a_chain() -> None:
+    """What is no labelled use of a token is a mint with a minted token."""
+    labelled, uses, _ = reported_uses(METADATA)
+    others = [finding for audit_id in uses.keys() - labelled.keys() for finding in uses[audit_id]]
+    scenario = {label["auditID"]: label for label in labels(METADATA) if label["resource"] == "serviceaccounts/token"}
+
+    assert {scenario[finding.event.audit_id]["scenario"] for finding in others} == {"05-attack-chain"}
+
+
+def test_the_recorded_chain_ends_at_the_secrets_with_its_three_mints() -> None:
+    """Scenario 05: alice mints chain-a, it mints chain-b, that mints chain-c, which reads secrets."""
+    ends = [f for f in found(records(METADATA)) if len(f.related) == 3]
+
+    assert len(ends) == 1
+    assert [mint.target for mint in ends[0].related] == ["dev/chain-a", "dev/chain-b", "prod/chain-c"]
+    assert (ends[0].event.user, ends[0].event.target) == ("system:serviceaccount:prod:chain-c", "secrets prod")
+    assert "the chain of 3 mints began with alice" in ends[0].summary
+    assert ends[0].severity == Severity.CRITICAL
+
+
+def test_without_ids_most_uses_are_found_one_severity_lower_and_no_benign_one() -> None:
+    """Kubernetes 1.27: what is missed carries a pod's extras, as the pod's own requests do."""
+    labelled, uses, mints = reported_uses(METADATA_1_27)
+    malicious = {a: label for a, label in labelled.items() if label["malicious"] and label.get("minted_by") in mints}
+    missed = {
+        a: record for record in records(METADATA_1_27) if (a := record["auditID"]) in malicious.keys() - uses.keys()
+    }
+
+    assert len(malicious) - len(missed) > 40
+    for record in missed.values():
+        assert "authentication.kubernetes.io/pod-name" in record["user"]["extra"]
+    assert not [
+        a for a, label in labelled.items() if a in uses and not label["malicious"] and "admin" not in label["scenario"]
+    ]
+    for findings in uses.values():
+        for finding in findings:
+            assert finding.severity < Severity.CRITICAL
+            assert any("no credential ids" in caveat for caveat in finding.caveats)
+
+
+def identity(findings: Iterable[Finding]) -> list[str]:
+    """Return everything about findings, in an order of their own."""
+    return sorted(json.dumps(plain(finding), sort_keys=True, default=str) for finding in findings)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("path", [METADATA, METADATA_1_27])
+def test_the_order_within_a_minute_changes_nothing(path: Path, seed: int) -> None:
+    """Each event is moved by up to 60 s, as several API servers' files are."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    log = events(path)
+
+    def moved(event: Event) -> float:
+        return (event.time.timestamp() if event.time else 0) + chance.uniform(0, 60)
+
+    assert identity(found(sorted(log, key=moved))) == identity(found(log))
+
+
+@pytest.mark.parametrize("path", [METADATA, METADATA_1_27])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_a_restart_with_saved_state_changes_nothing(path: Path, share: float) -> None:
+    """The state is JSON: it is written, read, and taken by a new instance."""
+    log = events(path)
+    half = int(len(log) * share)
+    first, second = MintedTokenUsed(), MintedTokenUsed()
+    before = found(log[:half], first)
+    second.restore(json.loads(json.dumps(first.state())))
+
+    assert identity([*before, *found(log[half:], second)]) == identity(found(log))
+
+
+def test_the_same_instance_goes_on_from_batch_to_batch() -> None:
+    """A mint in one batch, its use in the next; without the memory there is nothing."""
+    detector = MintedTokenUsed()
+    assert found([token_request()], detector) == []
+    assert len(found([use()], detector)) == 1
+    assert found([use()]) == []
+
+
+def test_a_use_that_is_read_before_its_mint_is_reported() -> None:
+    """In one batch, and in two that come within a minute."""
+    detector = MintedTokenUsed()
+    assert len(found([use(), token_request()])) == 1
+    assert found([use()], detector) == []
+    assert [f.event.audit_id for f in found([token_request()], detector)] == ["use-1"]
+
+
+@pytest.mark.parametrize(
+    ("event", "severity", "words"),
+    [
+        (pods(), Severity.HIGH, "list pods prod"),
+        (use(), Severity.CRITICAL, "reads or changes secrets"),
+        (use(responseStatus={"code": 403}), Severity.HIGH, "(refused: 403)"),
+        (pods(sourceIPs=["192.0.2.7", "203.0.113.9"]), Severity.CRITICAL, "from 203.0.113.9, not 192.0.2.7"),
+        (pods(sourceIPs=["203.0.113.9", "192.0.2.7"]), Severity.HIGH, "list pods"),
+        (pods(userAgent="curl/8.0"), Severity.CRITICAL, "with curl, not kubectl"),
+        (pods(impersonatedUser={"username": "root"}), Severity.CRITICAL, "impersonates somebody"),
+        (
+            use(verb="create", objectRef={"resource": "pods", "subresource": "exec", "name": "w", "namespace": "prod"}),
+            Severity.CRITICAL,
+            "enters a running pod",
+        ),
+    ],
+)
+def test_what_makes_a_use_critical(event: dict[str, Any], severity: Severity, words: str) -> None:
+    """A privileged act that succeeded, or another origin; the first of sourceIPs is the client's own claim."""
+    (finding,) = found([token_request(), event])
+    assert finding.severity == severity
+    assert words in finding.summary
+    for evidence in finding.evidence:
+        value = resolve(evidence.path, event)
+        assert plain(evidence.value) == value
+
+
+def test_whom_it_does_not_follow() -> None:
+    """A mint that an exclusion set aside, a forged id under impersonation, another id, a mint that failed."""
+    kubelet = next(
+        record
+        for record in records(METADATA)
+        if record["user"].get("username", "").startswith("system:node:")
+        and "authentication.kubernetes.io/issued-credential-id" in record.get("annotations", {})
+        and "impersonatedUser" not in record
+    )
+    issued = kubelet["annotations"]["authentication.kubernetes.io/issued-credential-id"]
+    tally = Tally()
+    assert found([kubelet, use(issued)], tally=tally) == []
+    assert tally.excluded.total() == 1, "an example that is set aside"
+    forged = use(None, impersonatedUser={"username": "x", "extra": {ID: [MINTED]}})
+    assert found([token_request(), use("JTI=other"), forged]) == []
+    assert found([token_request(code=403, issued=None), use()]) == []
+
+
+def test_a_token_is_followed_as_long_as_it_lives() -> None:
+    """Where the lifetime was logged; an hour by default, with five minutes to spare."""
+    mint = token_request(requestObject=body(seconds=600), level="Request")
+    for time, count in (("21:50", 1), ("21:58", 1), ("22:30", 0)):
+        assert len(found([mint, pods(requestReceivedTimestamp=f"2026-11-23T{time}:00Z")])) == count
+    pod = {"kind": "Pod", "apiVersion": "v1", "name": "w", "uid": "u"}
+    extended = token_request(requestObject=body(seconds=3607, bound=pod), level="Request")
+    assert len(found([extended, pods(requestReceivedTimestamp="2027-06-01T00:00:00Z")])) == 1
+
+
+def test_it_runs_what_it_needs_unseen() -> None:
+    """Asked for alone it still knows what was reported, and yields nothing of another rule."""
+    findings = list(detect([token_request(), use()], detectors=[MintedTokenUsed()]))
+    assert [finding.rule.id for finding in findings] == ["minted-token-used"]
+
+
+def test_memory_is_bounded() -> None:
+    """The credential that expires first is forgotten first, and counted."""
+    detector = MintedTokenUsed()
+    detector.memory.limit = 100
+    mints = [token_request(issued=f"JTI={number}", auditID=str(number)) for number in range(150)]
+    found(mints, detector)
+    assert len(detector.memory) <= 100
+    assert detector.memory.forgotten == 150 - len(detector.memory)
+
+
+def test_a_state_of_something_else_is_refused() -> None:
+    """Another version, another rule, a damaged state: an error, and the memory stays as it was."""
+    detector = MintedTokenUsed()
+    found([token_request()], detector)
+    good = detector.state()
+    keys = {"JTI=1": {"state": {"mints": 7}, "expires": "2026-11-23T21:44:45Z"}}
+    for document in (good | {"version": 2}, good | {"rule": "x"}, good | {"keys": keys}, good | {"keys": 7}, {}):
+        with pytest.raises(ConfigError):
+            detector.restore(document)
+    assert detector.state() == good
+
+
+@given(st.lists(audit_events, max_size=6))
+def test_no_events_raise(log: list[dict[str, Any]]) -> None:
+    """Whatever they hold."""
+    detector = MintedTokenUsed()
+    list(detect(log, detectors=["token-request", detector], on_error=lambda _: None, exclusions=()))
+    MintedTokenUsed().restore(json.loads(json.dumps(detector.state())))
+
+
+def test_remembering_ends() -> None:
+    """Seven days after the last use, where the lifetime is not known."""
+    detector = MintedTokenUsed()
+    late = token_request(auditID="late", issued="JTI=late", requestReceivedTimestamp="2026-12-10T00:00:00Z")
+    found([token_request(), late], detector)
+    assert [key for key, _, _ in detector.memory] == ["JTI=late"]
+    assert MintedTokenUsed.remember_for == timedelta(days=7)
