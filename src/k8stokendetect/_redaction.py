@@ -21,7 +21,10 @@ from k8stokendetect.errors import ReadError
 REDACTED: Final = "<token removed>"
 """Stands where a token stood."""
 
-_SUSPICIOUS: Final = (b"eyJ", b"eyA", b"ewo", b"ewk", b"ew0", b"ZXl", b'"token":', b"%", b'"Secret')
+_SUSPICIOUS: Final = (
+    *(b"eyJ", b"eyA", b"ewo", b"ewk", b"ew0", b"ZXl", b"%"),
+    *(b'"token":', b'"Secret', b'"data":', b'"stringData":'),
+)
 _SIGN: Final = re.compile("ey[JA]|ew[ok0]|ZXl")  # base64 of `{"`, `{ `, `{` before a line end or tab; base64 of `ey`
 _RUN: Final = re.compile(r"[A-Za-z0-9_-]++(?:(?:\.|%2[Ee])[A-Za-z0-9_-]*+)*+")  # possessive: linear on hostile text
 _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]++")
