@@ -18,8 +18,10 @@ from click.testing import CliRunner, Result
 from builders import token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, Tally, detect
 from k8stokendetect.cli import SHOWN_ERRORS, main, summary
-from k8stokendetect.detectors import BUILTIN
+from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS
+from k8stokendetect.incidents import incidents
+from k8stokendetect.outputs.text import neutral
 from recordings import METADATA, REQUEST_RESPONSE
 from strategies import JWT
 
@@ -46,7 +48,7 @@ BENIGN = token_request(
 
 def test_findings_go_to_stdout_and_the_tally_to_stderr() -> None:
     """Text a person can read, then what to do, then one line that accounts for every event."""
-    result = run("scan", METADATA)
+    result = run("scan", METADATA, "--format", "findings")
     tally = Tally()
     findings = list(detect(METADATA, tally=tally))
 
@@ -55,6 +57,48 @@ def test_findings_go_to_stdout_and_the_tally_to_stderr() -> None:
     assert all(f"What to do about {rule}: " in result.stdout for rule in tally.findings)
     assert [summary(tally)] == result.stderr.splitlines()
     assert summary(tally).startswith("events read: 6,758; findings: ")
+
+
+def test_incidents_are_what_is_printed_by_default(tmp_path: Path) -> None:
+    """As trees, the worst first, with what to do; as JSON on request; the page is written beside."""
+    found = incidents(detect(METADATA))
+    page = tmp_path / "report.html"
+    result = run("scan", METADATA, "--report", page)
+    lines = run("scan", METADATA, "--format", "json", "--incidents").stdout.splitlines()
+
+    assert result.exit_code == 1
+    assert result.stdout.count("what to do:") == len(found) < 20
+    heads = [line for line in result.stdout.splitlines() if line.startswith(("CRITICAL", "HIGH", "MEDIUM", "LOW"))]
+    assert heads == [neutral(f"{str(incident.severity).upper()}  {incident.title}") for incident in found]
+    assert [json.loads(line)["id"] for line in lines] == [incident.id for incident in found]
+    assert all(incident.id in page.read_text(encoding="utf-8") for incident in found)
+
+
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """The findings are printed all the same."""
+    result = run("scan", log(tmp_path, token_request()), "--report", tmp_path / "no" / "report.html")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+    assert "alice" in result.stdout
+    follow = run("scan", log(tmp_path, token_request()), "--follow", "--report", "x")
+    assert (follow.exit_code, "--follow has no end" in follow.stderr) == (2, True)
+
+
+def test_what_was_remembered_is_kept_from_run_to_run(tmp_path: Path) -> None:
+    """A mint in one file, its use in the next, scanned apart; a file that is no state is refused."""
+    events = [json.loads(line) for line in gzip.decompress(METADATA.read_bytes()).split(b"\n") if line]
+    half, state = len(events) // 2, tmp_path / "state.json"
+    first, second = log(tmp_path, *events[:half], name="1.log"), log(tmp_path, *events[half:], name="2.log")
+    options = ("--format", "json", "--rule", "minted-token-used", "--state", state)
+    printed = [run("scan", path, *options).stdout.splitlines() for path in (first, second)]
+    apart = {json.loads(line)["fingerprint"] for lines in printed for line in lines}
+
+    whole = detect(events, detectors=["minted-token-used"])
+    assert apart == {finding.fingerprint for finding in whole}
+    assert printed[1], "some uses are in the second file"
+    state.write_text("{}", encoding="utf-8")
+    result = run("scan", first, *options)
+    assert (result.exit_code, "not a state that this command wrote" in result.stderr) == (2, True)
 
 
 def test_json_is_a_line_a_finding() -> None:
@@ -90,7 +134,14 @@ def test_the_exit_status_depends_on_the_severity(fail_on: str, status: int, tmp_
 )
 def test_an_unreadable_record_is_2_and_the_rest_is_examined(damage: bytes, message: str, tmp_path: Path) -> None:
     """The error names file and line; every readable event gives its finding."""
-    result = run("scan", log(tmp_path, token_request(), damage, token_request(auditID="b")), "--rule", "token-request")
+    result = run(
+        "scan",
+        log(tmp_path, token_request(), damage, token_request(auditID="b")),
+        "--rule",
+        "token-request",
+        "--format",
+        "findings",
+    )
 
     assert result.exit_code == 2
     assert result.stdout.count("alice minted a token") == 2
@@ -106,7 +157,7 @@ def test_bad_sources_are_2_and_named(tmp_path: Path) -> None:
     empty.mkdir()
     cut = tmp_path / "cut.gz"
     cut.write_bytes(gzip.compress(METADATA.read_bytes())[:5000])
-    result = run("scan", tmp_path / "missing.log", empty, good, cut, "--rule", "token-request")
+    result = run("scan", tmp_path / "missing.log", empty, good, cut, "--rule", "token-request", "--format", "findings")
 
     assert result.exit_code == 2
     assert "alice minted a token" in result.stdout
@@ -163,7 +214,7 @@ def test_standard_input(tmp_path: Path) -> None:
     """Plain or gzip, by the name `-`."""
     content = log(tmp_path, token_request()).read_bytes()
     for stdin in (content, gzip.compress(content)):
-        result = process("scan", "-", "--rule", "token-request", input=stdin)
+        result = process("scan", "-", "--rule", "token-request", "--format", "findings", input=stdin)
         assert b"<stdin>:1" in result.stdout
         assert result.returncode == 1
 
@@ -171,7 +222,7 @@ def test_standard_input(tmp_path: Path) -> None:
 def test_duplicates_across_files_are_one_finding(tmp_path: Path) -> None:
     """All files are one stream."""
     path = log(tmp_path, token_request())
-    result = run("scan", path, path, "--rule", "token-request")
+    result = run("scan", path, path, "--rule", "token-request", "--format", "findings")
 
     assert result.stdout.count("minted a token") == 1
     assert "repeated: 1" in result.stderr
@@ -204,8 +255,9 @@ def test_rules_and_exclusions_explain_themselves() -> None:
     """Each rule with its blind spots, each exclusion with its price and source."""
     rules, exclusions = run("rules").stdout, run("exclusions").stdout
 
-    for cls in BUILTIN:
-        assert f"{cls.rule.id}  {cls.rule.severity}  T1552.007" in rules
+    for cls in (*BUILTIN, *OPTIONAL):
+        state = "on" if cls in BUILTIN else "off"
+        assert f"{cls.rule.id}  {cls.rule.severity}  {state}  {', '.join(cls.rule.techniques)}" in rules
         assert all(text in rules for text in (cls.rule.description, *cls.rule.blind_spots, cls.rule.response))
     for state, entries in (("on", DEFAULT_EXCLUSIONS), ("off", OPTIONAL_EXCLUSIONS)):
         for entry in entries:
@@ -227,7 +279,7 @@ def process(*arguments: object, **options: Any) -> subprocess.CompletedProcess[b
 
 def test_as_a_process() -> None:
     """`python -m k8stokendetect` is the command."""
-    result = process("scan", METADATA, "--rule", "token-request")
+    result = process("scan", METADATA, "--rule", "token-request", "--format", "findings")
 
     assert result.returncode == 1
     assert result.stdout.count(b" minted a token for ") == 87
@@ -238,7 +290,7 @@ def test_a_terminal_without_unicode_loses_no_finding(tmp_path: Path, encoding: s
     """Nor an error: what it cannot show is escaped."""
     path = log(tmp_path, token_request("zo\u00eb\u4e2d", userAgent="\u4e2d\u6587/1"), name="log\u4e2d.log")
     env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    result = process("scan", path, tmp_path / "\u6587.log", env=env)
+    result = process("scan", path, tmp_path / "\u6587.log", "--format", "findings", env=env)
 
     assert result.returncode == 2
     assert b"minted a token for prod/payments-sa from 192.0.2.7 with \\u4e2d\\u6587/1" in result.stdout
@@ -258,7 +310,8 @@ def test_names_that_are_no_files(tmp_path: Path) -> None:
 
 def test_a_broken_pipe_is_quiet() -> None:
     """`| head -1` closes the pipe: no traceback."""
-    with subprocess.Popen([*COMMAND, "scan", METADATA], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:  # noqa: S603 - our own command
+    command = [*COMMAND, "scan", str(METADATA), "--format", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:  # noqa: S603 - ours
         assert running.stdout is not None
         assert running.stderr is not None
         running.stdout.readline()

@@ -14,9 +14,10 @@ import attrs
 import pytest
 from click.testing import CliRunner
 
-from k8stokendetect import load_exclusions
+from k8stokendetect import detect, load_exclusions
 from k8stokendetect.cli import main
 from recordings import METADATA, REQUEST_RESPONSE, labelled_token_requests, records
+from recordings import labels as recorded_labels
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -121,7 +122,9 @@ def test_the_numbers_of_the_example() -> None:
     events = (ROOT / "examples/attack.log").read_bytes().count(b"\n")
 
     assert f"a recorded attack of {events} events" in readme
-    assert "prints eight mints" in readme
+    assert "eight tokens were minted" in readme
+    assert "prints two incidents" in readme
+    assert run("k8stokendetect scan examples/attack.log --format json --incidents").count('"id"') == 2
     assert run("k8stokendetect scan examples/attack.log --format json --rule token-request").count('"rule_id"') == 8
 
 
@@ -152,6 +155,14 @@ def test_the_numbers_of_the_comparison() -> None:
     assert f"{len(malicious)} malicious mints among\n{len(mints)}" in readme
     assert f"| malicious mints reported | {count(mint=True, malicious=True)} of {len(malicious)} |" in readme
     assert f"| benign mints reported | {count(mint=True, malicious=False)} (" in readme
+    minted = {finding.event.audit_id for finding in detect(METADATA, detectors=["token-request"])}
+    uses = {
+        label["auditID"]
+        for label in recorded_labels(METADATA)
+        if label["kind"] == "token-use" and label["malicious"] and label.get("minted_by") in minted
+    }
+    joined = {finding.event.audit_id for finding in detect(METADATA, detectors=["minted-token-used"])}
+    assert f"| none | {len(uses & joined)} of {len(uses)} (`minted-token-used`) |" in readme
     refused = count(mint=False, malicious=True) + count(mint=False, malicious=False)
     assert f"| refused requests reported as mints | {refused} |" in readme
     calls = [record for record in records(REQUEST_RESPONSE) if record["objectRef"].get("subresource") == "token"]

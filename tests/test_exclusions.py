@@ -436,7 +436,7 @@ def test_a_node_credential_that_probes_is_shown() -> None:
     record["responseStatus"]["code"] = 403
     record["annotations"].pop("authentication.kubernetes.io/issued-credential-id")
 
-    assert [f.rule.id for f in detect(record)] == ["token-request-uri"]
+    assert [f.rule.id for f in detect(record)] == ["token-request-uri", "token-request-denied"]
 
 
 def test_an_exclusion_expires_in_the_time_of_the_event() -> None:

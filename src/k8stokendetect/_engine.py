@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from k8stokendetect._stages import Stages
 from k8stokendetect._tally import Tally
-from k8stokendetect.detectors import BUILTIN, Detector
+from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
 from k8stokendetect.events import Event, Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion
@@ -64,9 +64,9 @@ def detect(
 def _choose_detectors(detectors: Iterable[Detector | str] | None) -> tuple[Detector, ...]:
     if detectors is not None and (isinstance(detectors, str) or not isinstance(detectors, Iterable)):
         raise ConfigError("detectors takes a list of them")
-    known = {cls.rule.id: cls for cls in BUILTIN}
+    known = {cls.rule.id: cls for cls in (*BUILTIN, *OPTIONAL)}
     chosen: list[Detector] = []
-    for item in known if detectors is None else detectors:
+    for item in [cls.rule.id for cls in BUILTIN] if detectors is None else detectors:
         if isinstance(item, str):
             if item not in known:
                 raise ConfigError(f"unknown rule {item!r}{did_you_mean(item, known)}")
@@ -87,7 +87,7 @@ def _choose_exclusions(
     """Return which exclusions may silence which rule."""
     if isinstance(exclusions, str) or not isinstance(exclusions, Iterable):
         raise ConfigError("exclusions takes a list of them")
-    rules = {cls.rule.id for cls in BUILTIN} | {detector.rule.id for detector in detectors}
+    rules = {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)} | {detector.rule.id for detector in detectors}
     silencing: dict[str, list[Exclusion]] = {}
     named: dict[str, Exclusion] = {}
     for item in exclusions:

@@ -17,18 +17,19 @@ from k8stokendetect import (
     AuditLog,
     ConfigError,
     Exclusion,
-    Finding,
+    ReadError,
     Severity,
     Tally,
     detect,
+    load_exclusions,
 )
 from k8stokendetect._follow import FollowedFile
-from k8stokendetect.detectors import BUILTIN
+from k8stokendetect._listing import describe_exclusions, describe_rules
+from k8stokendetect._memory import chosen, load_state, save_state
+from k8stokendetect._printer import Printer
 from k8stokendetect.errors import K8sTokenDetectError
 from k8stokendetect.events import Platform
-from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS, load_exclusions
-from k8stokendetect.outputs.native import to_line
-from k8stokendetect.outputs.text import neutral, to_text
+from k8stokendetect.outputs.text import neutral
 
 SHOWN_ERRORS = 20
 """So many errors are printed; the others are counted."""
@@ -62,7 +63,17 @@ def main() -> None:
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILES…")
 @click.option("--platform", type=click.Choice(get_args(Platform)), help="Where the log comes from.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "findings", "json"]),
+    default="text",
+    show_default=True,
+    help="Incidents as trees, each finding with its evidence, or JSON lines.",
+)
+@click.option("--incidents", "as_incidents", is_flag=True, help="With --format json: incidents, not findings.")
+@click.option("--report", metavar="FILE", help="Also write an HTML page about the incidents.")
+@click.option("--state", metavar="FILE", help="What detectors remember: read at the start if it exists, then written.")
 @click.option("--exclusions", "exclusion_file", metavar="FILE", help="Exclusions of your own, in TOML.")
 @click.option("--enable", multiple=True, metavar="NAME", help="Switch on an optional exclusion; may be repeated.")
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
@@ -80,6 +91,9 @@ def scan(
     files: tuple[str, ...],
     platform: Platform | None,
     form: str,
+    as_incidents: bool,
+    report: str | None,
+    state: str | None,
     exclusion_file: str | None,
     enable: tuple[str, ...],
     rules: tuple[str, ...],
@@ -89,22 +103,28 @@ def scan(
 ) -> None:
     """Scan audit logs: files, gzip files, folders of rotated files, or - for standard input.
 
+    Prints incidents: findings that belong to one attack, as a tree, the worst first, and what to do. With --follow each
+    finding is printed as it comes.
+
     Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
     read or an option is wrong; everything that can be read is examined in any case.
     """
     errors, tally = _Errors(), Tally()
-    for stream in (sys.stdout, sys.stderr):  # a terminal without Unicode must not lose a finding
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _lose_no_character()
     try:
         log = AuditLog([_source(name, files, follow=follow) for name in files], platform=platform, on_error=errors)
-        exclusions: tuple[Exclusion | str, ...] = (*DEFAULT_EXCLUSIONS, *enable)
+        if follow:
+            _refuse_at_no_end(report, as_incidents=as_incidents)
+        detectors = chosen(rules)
+        if state is not None:
+            load_state(Path(state), detectors)
+        silencing: tuple[Exclusion | str, ...] = (*DEFAULT_EXCLUSIONS, *enable)
         if exclusion_file is not None:
-            exclusions += load_exclusions(exclusion_file)
+            silencing += load_exclusions(exclusion_file)
         findings = detect(
             log,
-            detectors=rules or None,
-            exclusions=exclusions,
+            detectors=detectors,
+            exclusions=silencing,
             keep_excluded=keep_excluded,
             on_error=errors,
             tally=tally,
@@ -112,21 +132,33 @@ def scan(
     except ConfigError as error:
         click.echo(f"error: {neutral(str(error))}", err=True)
         sys.exit(2)
-    worst: Severity | None = None
-    previous: Finding | None = None
-    fired: dict[str, str] = {}
-    with _progress(() if follow else files, log), contextlib.suppress(KeyboardInterrupt):
-        for finding in findings:
-            if finding.excluded_by is None:
-                worst = finding.severity if worst is None else max(worst, finding.severity)
-                fired[finding.rule.id] = finding.rule.response
-            click.echo(to_line(finding) if form == "json" else to_text(finding, previous))
-            previous = finding
-    if form == "text":
-        _advise(fired)
+    printer = Printer("findings" if follow and form == "text" else form, as_incidents=as_incidents, report=report)
+    try:
+        with _progress(() if follow else files, log), contextlib.suppress(KeyboardInterrupt):
+            for finding in findings:
+                printer.take(finding)
+        printer.finish()
+        if state is not None:
+            save_state(Path(state), detectors)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        errors(ReadError(f"cannot be written: {error.strerror}", str(error.filename)))
     click.echo(summary(tally), err=True)
-    found = worst is not None and worst >= Severity.of(fail_on)
+    found = printer.worst is not None and printer.worst >= Severity.of(fail_on)
     sys.exit(2 if errors.count else int(found))
+
+
+def _lose_no_character() -> None:
+    """Escape what a terminal without Unicode cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _refuse_at_no_end(report: str | None, *, as_incidents: bool) -> None:
+    if report or as_incidents:
+        raise ConfigError("--follow has no end: no incidents, no report")
 
 
 def _source(name: str, files: tuple[str, ...], *, follow: bool) -> Any:
@@ -146,13 +178,6 @@ def _size(name: str) -> int:
         return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
     except (OSError, ValueError):
         return 0
-
-
-def _advise(fired: dict[str, str]) -> None:
-    """Say once for each rule that fired what to do now."""
-    for rule, response in fired.items():
-        if response:
-            click.echo(f"\nWhat to do about {rule}: {response}")
 
 
 def summary(tally: Tally, /) -> str:
@@ -197,63 +222,10 @@ def _progress(files: tuple[str, ...], log: AuditLog) -> Iterator[None]:
 @main.command()
 def rules() -> None:
     """List the rules: what each finds, who triggers it without bad intent, what it cannot see."""
-    for cls in BUILTIN:
-        rule = cls.rule
-        click.echo(f"{rule.id}  {rule.severity}  {', '.join(rule.techniques)}\n  {rule.title}\n  {rule.description}")
-        for heading, lines in (
-            ("false positive", rule.false_positives),
-            ("blind spot", rule.blind_spots),
-            ("reference", rule.references),
-        ):
-            for line in lines:
-                click.echo(f"    {heading}: {line}")
-        click.echo(f"    what to do: {rule.response}\n")
+    click.echo("\n".join(describe_rules()))
 
 
 @main.command()
 def exclusions() -> None:
     """List the exclusions: whom each excuses, on which proofs, why, at what price, and how we know."""
-    for state, entries in (("on", DEFAULT_EXCLUSIONS), ("off", OPTIONAL_EXCLUSIONS)):
-        for entry in entries:
-            click.echo("\n".join(_describe(entry, state)))
-
-
-def _describe(entry: Exclusion, state: str) -> Iterator[str]:
-    yield f"{entry.id}  {state}  {', '.join(sorted(entry.platforms)) or 'every platform'}"
-    for name in entry.actor.username:
-        yield f"    who: {name}"
-    yield f"    proofs: {'; '.join(_proofs(entry))}"
-    yield f"    for: {', '.join(entry.names)} in {', '.join(entry.namespaces)}"
-    if entry.token:
-        yield f"    where the body is not logged: {entry.if_unseen}"
-    yield f"    because: {entry.because}"
-    yield f"    hides: {entry.hides}"
-    for item in entry.provenance:
-        yield f"    source: {item.source}{f' ({item.note})' if item.note else ''}, checked {item.checked}"
-    yield ""
-
-
-def _proofs(entry: Exclusion) -> Iterator[str]:
-    actor = entry.actor
-    if actor.groups:
-        yield f"{'only ' if actor.only_groups else ''}groups {', '.join(actor.groups)}"
-    if actor.groups_not_logged:
-        yield f"no groups, for {actor.groups_not_logged}"
-    if actor.username[0].startswith("system:serviceaccount:"):
-        yield "the service account's own groups, and a token as the credential"
-    if actor.user_agents:
-        yield f"client {', '.join(actor.user_agents)}"
-    if actor.credential:
-        yield f"credential {actor.credential}, where logged"
-    if actor.in_pod:
-        yield "a token bound to a pod"
-    if actor.reason is not None:
-        yield "allowed by the Node authorizer, where logged"
-    if actor.certificate:
-        yield "neither uid nor extra, as with a client certificate"
-    if entry.token:
-        shape = entry.token
-        bound = {None: "", "": "unbound"}.get(shape.bound_kind, f"bound to a {shape.bound_kind}")
-        audience = "" if shape.audiences is None else f"audience {', '.join(shape.audiences) or 'none'}"
-        longest = f"at most {shape.longest} s" if shape.longest is not None else ""
-        yield f"asks for a token {', '.join(part for part in (bound, audience, longest) if part)}"
+    click.echo("\n".join(describe_exclusions()))

@@ -6,16 +6,68 @@ from __future__ import annotations
 from typing import Final
 
 from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.forged_token import ForgedToken
 from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.legacy_token_secret import LegacyTokenSecret
+from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
+from k8stokendetect.detectors.pod_token_moved import PodTokenMoved
+from k8stokendetect.detectors.token_in_audit_log import TokenInAuditLog
 from k8stokendetect.detectors.token_request import TokenRequest
+from k8stokendetect.detectors.token_request_cloud_audience import TokenRequestCloudAudience
+from k8stokendetect.detectors.token_request_denied import TokenRequestDenied
+from k8stokendetect.detectors.token_request_impersonated import TokenRequestImpersonated
+from k8stokendetect.detectors.token_request_long_lived import TokenRequestLongLived
+from k8stokendetect.detectors.token_request_lookalike import TokenRequestLookalike
+from k8stokendetect.detectors.token_request_privileged_target import TokenRequestPrivilegedTarget
+from k8stokendetect.detectors.token_request_unbound import TokenRequestUnbound
 from k8stokendetect.detectors.token_request_uri import TokenRequestURI
+from k8stokendetect.detectors.token_right_granted import TokenRightGranted
 from k8stokendetect.detectors.unreadable_token_request import UnreadableTokenRequest
+from k8stokendetect.detectors.unusual_origin import UnusualOrigin
 
 BUILTIN: Final[tuple[type[Detector], ...]] = (
     TokenRequest,
     TokenRequestURI,
+    TokenRequestImpersonated,
+    TokenRequestLookalike,
+    TokenRequestPrivilegedTarget,
+    TokenRequestCloudAudience,
+    TokenRequestLongLived,
+    TokenRequestUnbound,
+    TokenRequestDenied,
+    MintedTokenUsed,
+    UnusualOrigin,
+    TokenInAuditLog,
+    LegacyTokenSecret,
+    TokenRightGranted,
     UnreadableTokenRequest,
 )
 """What `detect` runs unless told otherwise; each class can be made without arguments."""
 
-__all__ = ["BUILTIN", "Detector", "KeyedDetector", "Step", "TokenRequest", "TokenRequestURI", "UnreadableTokenRequest"]
+OPTIONAL: Final[tuple[type[Detector], ...]] = (ForgedToken, PodTokenMoved)
+"""What has to look at every request of every service account: for those who ask for it, by class or by rule id."""
+
+__all__ = [
+    "BUILTIN",
+    "OPTIONAL",
+    "Detector",
+    "ForgedToken",
+    "KeyedDetector",
+    "LegacyTokenSecret",
+    "MintedTokenUsed",
+    "PodTokenMoved",
+    "Step",
+    "TokenInAuditLog",
+    "TokenRequest",
+    "TokenRequestCloudAudience",
+    "TokenRequestDenied",
+    "TokenRequestImpersonated",
+    "TokenRequestLongLived",
+    "TokenRequestLookalike",
+    "TokenRequestPrivilegedTarget",
+    "TokenRequestURI",
+    "TokenRequestUnbound",
+    "TokenRightGranted",
+    "UnreadableTokenRequest",
+    "UnusualOrigin",
+]

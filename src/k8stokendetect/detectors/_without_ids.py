@@ -41,7 +41,13 @@ def _acting(event: Event) -> ServiceAccount | None:
     Discovery, a path of no resource, tells nothing: every client does it.
     """
     user = event.user
-    if event.object_ref is None or event.used_credential or POD_NAME in user.extra or LEGACY_TOKEN in event.annotations or "extra" in event.lost:
+    if (
+        event.object_ref is None
+        or event.used_credential
+        or POD_NAME in user.extra
+        or LEGACY_TOKEN in event.annotations
+        or "extra" in event.lost
+    ):
         return None
     account = ServiceAccount.of_username(user.username)
     return account if account and set(account.groups) <= set(user.groups) else None

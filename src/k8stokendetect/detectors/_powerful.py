@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Service accounts whose token is worth a cluster: where they live, what they may do, where that is known from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Final
+
+import attrs
+
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.exclusions.base import Provenance, matches
+from k8stokendetect.identity import ServiceAccount
+
+CHECKED: Final = date(2026, 11, 25)
+
+
+def _check_text(_: PowerfulAccount, attribute: attrs.Attribute[str], value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"powerful account: {attribute.name} is {value!r}, not a text")
+
+
+@attrs.frozen(kw_only=True)
+class PowerfulAccount:
+    """A service account, or a pattern of such, and what its token is worth.
+
+    Arguments:
+        namespace: where it lives; `*` stands for one or more characters.
+        name: what it is called; `*` as above.
+        power: what whoever holds its token may do; the end of a sentence.
+        provenance: where that is known from.
+
+    Raises:
+        ConfigError: when a text is empty or none.
+
+    """
+
+    namespace: str = attrs.field(validator=_check_text)
+    name: str = attrs.field(validator=_check_text)
+    power: str = attrs.field(validator=_check_text)
+    provenance: Provenance
+
+    def fits(self, account: ServiceAccount, /) -> bool:
+        """Tell whether this is that account, or one of those."""
+        return matches(self.namespace, account.namespace) and matches(self.name, account.name)
+
+
+_POLICY: Final = Provenance(
+    source=(
+        "https://github.com/kubernetes/kubernetes/blob/v1.36.2/"
+        "plugin/pkg/auth/authorizer/rbac/bootstrappolicy/controller_policy.go"
+    ),
+    checked=CHECKED,
+    note="the names as measured on v1.36.2, what they may do as read at pohly/kubernetes@222b9023",
+)
+
+_CONTROLLERS: Final[Mapping[str, str]] = {
+    "may write any right into any cluster role (verb escalate), one step from cluster-admin": (
+        "clusterrole-aggregation-controller"
+    ),
+    "may read, change and delete objects of every kind, Secrets included": "generic-garbage-collector",
+    "may read and delete objects of every kind, Secrets included": "namespace-controller",
+    "may list objects of every kind, Secrets included": "resourcequota-controller",
+    "may create pods in every namespace, and so run as any service account": (
+        "daemon-set-controller job-controller persistent-volume-binder replicaset-controller replication-controller "
+        "statefulset-controller"
+    ),
+    "may create jobs or replica sets in every namespace, and so run pods as any service account": (
+        "cronjob-controller deployment-controller"
+    ),
+    "may approve and sign the certificates of nodes and clients": "certificate-controller",
+    "may read any Secret whose name is known": "expand-controller",
+    "is a controller of Kubernetes' own, for which only a controller manager mints": """
+        attachdetach-controller bootstrap-signer device-taint-eviction-controller disruption-controller
+        endpoint-controller endpointslice-controller endpointslicemirroring-controller ephemeral-volume-controller
+        horizontal-pod-autoscaler legacy-service-account-token-cleaner node-controller pod-garbage-collector
+        pv-protection-controller pvc-protection-controller resource-claim-controller root-ca-cert-publisher
+        route-controller selinux-warning-controller service-account-controller service-ca-cert-publisher
+        service-cidrs-controller service-controller storage-version-garbage-collector token-cleaner
+        ttl-after-finished-controller ttl-controller validatingadmissionpolicy-status-controller
+        volumeattributesclass-protection-controller
+    """,
+}
+"""The controllers of kube-system, by what they may do."""
+
+_ALL: Final = "may do everything in the cluster, as cluster-admin"
+_SECRETS: Final = "may read and write the Secrets of every namespace"
+
+_GITHUB: Final = "https://github.com"
+_FLUX: Final = f"{_GITHUB}/fluxcd/flux2/blob/1b581d6f513c62e8af53eed3666ef803614dfeab/manifests/rbac/reconciler.yaml"
+_ARGO: Final = (
+    f"{_GITHUB}/argoproj/argo-cd/blob/be2be7c99bdd4f4d349d9dd1fc6c3ebbeb3f4f05/manifests/cluster-rbac/"
+    "application-controller/argocd-application-controller-clusterrole.yaml"
+)
+_CATTLE: Final = (
+    f"{_GITHUB}/rancher/rancher/blob/22a7ab4ecf82d71c5cca3eeb065aa7e91faf0877/"
+    "pkg/systemtemplate/testdata/test-provisioned-import.yaml"
+)
+_OLM: Final = (
+    f"{_GITHUB}/operator-framework/operator-lifecycle-manager/blob/7cf04bc2c728cea1c8f44498d4021f032d75abaa/"
+    "deploy/chart/templates/0000_50_olm_01-olm-operator.serviceaccount.yaml"
+)
+_VELERO: Final = f"{_GITHUB}/vmware-tanzu/velero/blob/main/site/content/docs/v1.14/rbac.md"
+_TILLER: Final = (
+    "https://raw.githubusercontent.com/istio/istio/release-1.5/install/kubernetes/helm/helm-service-account.yaml"
+)
+_CERT_MANAGER: Final = (
+    f"{_GITHUB}/cert-manager/cert-manager/blob/038260fb556b3eeb3dea64e8a963c284c76a770e/"
+    "deploy/charts/cert-manager/templates/rbac.yaml"
+)
+_EXTERNAL_SECRETS: Final = (
+    f"{_GITHUB}/external-secrets/external-secrets/blob/00e58aa3f72f63a4216fa0f7b29a631f0221339d/"
+    "deploy/charts/external-secrets/templates/rbac.yaml"
+)
+_PULL_SECRETS: Final = (
+    f"{_GITHUB}/openshift/openshift-controller-manager/blob/26d20fea/"
+    "pkg/internalregistry/controllers/image_pull_secret_controller.go#L179"
+)
+
+_ADDONS: Final = (
+    ("*", "argocd-application-controller", _ALL, _ARGO),
+    ("flux-system", "kustomize-controller", _ALL, _FLUX),
+    ("flux-system", "helm-controller", _ALL, _FLUX),
+    ("cattle-system", "cattle", _ALL, _CATTLE),
+    ("*", "olm-operator-serviceaccount", "may write any role and role binding, and all Secrets", _OLM),
+    ("velero", "velero", _ALL, _VELERO),
+    ("*", "tiller", _ALL, _TILLER),
+    ("cert-manager", "cert-manager", _SECRETS, _CERT_MANAGER),
+    (
+        "external-secrets",
+        "external-secrets",
+        f"{_SECRETS}, and may mint for every service account",
+        _EXTERNAL_SECRETS,
+    ),
+    (
+        "openshift-infra",
+        "serviceaccount-pull-secrets-controller",
+        "may mint for every service account",
+        _PULL_SECRETS,
+    ),
+)
+"""Namespace, name, what it may do, and where that was read."""
+
+
+def _powerful() -> Iterator[PowerfulAccount]:
+    for power, names in _CONTROLLERS.items():
+        for name in names.split():
+            yield PowerfulAccount(namespace="kube-system", name=name, power=power, provenance=_POLICY)
+    for namespace, name, power, source in _ADDONS:
+        provenance = Provenance(source=source, checked=CHECKED, note="as it installs itself by default")
+        yield PowerfulAccount(namespace=namespace, name=name, power=power, provenance=provenance)
+
+
+POWERFUL: Final[tuple[PowerfulAccount, ...]] = tuple(_powerful())
+"""Kubernetes' own controllers and well-known addons under their default names; a site adds its own."""

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""forged-token: a service account acts with a token that the API server never issued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import attrs
+
+from k8stokendetect.detectors._wording import brief, caller_evidence, origin_of
+from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.findings import Finding, Rule, Severity
+from k8stokendetect.identity import LEGACY_TOKEN, ServiceAccount
+
+UPGRADED: Final = 5
+"""So many service accounts without ids before the first id: an upgrade to 1.30. A forger needs but a few of them."""
+
+SETTLED: Final = timedelta(hours=24)
+"""So long after the first id tokens from before an upgrade are about; the kubelet renews its own within an hour."""
+
+
+@attrs.frozen
+class IdsSeen:
+    """Since when this cluster's log shows ids of tokens; None: not yet. And who acted without before."""
+
+    since: datetime | None = None
+    without: tuple[str, ...] = ()
+
+
+class ForgedToken(KeyedDetector[IdsSeen]):
+    """Neither a credential id nor the mark of a Secret's token, in a cluster that writes ids. Ask for it by name."""
+
+    rule = Rule(
+        "forged-token",
+        "Service account token that was never issued",
+        Severity.CRITICAL,
+        description=(
+            "Every token of the TokenRequest API carries an id that is logged with each request (on by default from "
+            "1.30), every token of a Secret an annotation. A service account's request with neither was made with a "
+            "token that somebody signed with the cluster's own key. Tried on 1.31: the API server accepts it."
+        ),
+        techniques=("T1606", "T1552.004"),
+        tactics=("credential-access", "persistence"),
+        references=(
+            "https://github.com/kubernetes/enhancements/tree/master/keps/sig-auth/4193-bound-service-account-token-improvements",
+            "https://attack.mitre.org/techniques/T1606/",
+        ),
+        false_positives=(
+            "several API servers of which some are older than 1.30, during an upgrade",
+            "tokens from before an upgrade: medium for a day where the log shows that they had no ids",
+            "requests that come through another proxy or an aggregated API server, whose headers carry no extra",
+            "a token webhook or OIDC issuer that yields the names and groups of service accounts",
+        ),
+        blind_spots=(
+            "clusters without ids (before 1.30), and use before the log shows the first id",
+            "a forged token with an id of its own: no mint has that id, but mints grow old and are forgotten",
+        ),
+        response=(
+            "Treat the service account signing key as stolen: rotate it (--service-account-signing-key-file and "
+            "--service-account-key-file), which ends every token, and find out who could read it."
+        ),
+    )
+    watches = frozenset({TOKEN_SUBRESOURCE})
+    follows_credentials = True
+    remember_for = timedelta(days=30)
+
+    def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
+        """Name the cluster, for a request that shows an id, or should."""
+        if event.time and _is_account(event) and (_shows_id(event) or _should(event)):
+            yield event.cluster or ""
+
+    def step(self, _: str, event: Event, __: Sequence[Finding], state: IdsSeen | None, /) -> Step[IdsSeen]:
+        """Learn that ids are written; report who has none."""
+        ids, name = state or IdsSeen(), event.user.username[:320]
+        if _shows_id(event):
+            return Step(ids if ids.since else attrs.evolve(ids, since=event.time))
+        if ids.since is None or event.time is None:
+            return Step(attrs.evolve(ids, without=tuple(sorted({*ids.without, name}))[:UPGRADED]))
+        upgraded = len(ids.without) >= UPGRADED and event.time - ids.since <= SETTLED
+        finding = self.finding(
+            event,
+            f"{brief(event.user.username)} acted{origin_of(event)} with a token that was never issued: "
+            f"{event.verb} {brief(event.resource) or 'a path of no resource'}",
+            *caller_evidence(event),
+            severity=Severity.MEDIUM if upgraded else None,
+            caveats=(
+                f"token ids are in this log since {ids.since:%Y-%m-%d %H:%M:%S} UTC",
+                *("tokens had no ids before: this one may be from before an upgrade",) * upgraded,
+            ),
+        )
+        return Step(ids, (finding,))
+
+
+def _shows_id(event: Event) -> bool:
+    return (event.used_credential or "").startswith("JTI=")
+
+
+def _is_account(event: Event) -> bool:
+    """Tell a service account by name and groups; an OIDC issuer's tokens may have a JTI, too, and prove nothing."""
+    account = ServiceAccount.of_username(event.user.username)
+    return account is not None and set(account.groups) <= set(event.user.groups)
+
+
+def _should(event: Event) -> bool:
+    """Tell a request without any sign of where its token came from, in a log that would show one.
+
+    Stage RequestReceived has no annotations, and so never the mark of a Secret's token.
+    """
+    if event.used_credential or LEGACY_TOKEN in event.annotations or not event.answered:
+        return False
+    return not {"extra", "annotations"} & event.lost

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""token-in-audit-log: the audit policy wrote a usable token into the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import attrs
+
+from k8stokendetect._redaction import REDACTED
+from k8stokendetect.detectors._wording import who
+from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.events import Event, JsonValue
+from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+
+QUIET: Final = timedelta(hours=1)
+"""So long one report speaks for all events of its kind."""
+
+PLACES: Final = (
+    ("responseObject", "status", "token"),  # a TokenRequest's answer, measured
+    ("requestObject", "spec", "token"),  # a TokenReview, k8s.io/api authentication/v1
+)
+
+
+@attrs.frozen
+class Told:
+    """When it was last said, and how many events were passed over since."""
+
+    at: datetime
+    more: int = 0
+
+
+class TokenInAuditLog(KeyedDetector[Told]):
+    """An event carried a live token before it was read: a fault of the audit policy, whoever called.
+
+    A policy that logs bodies does so for every mint, so one report an hour and a kind of event (cluster, level, stage,
+    resource) is enough to change it; the next one says how many events there were between. All resources are watched:
+    besides answers to TokenRequests there are TokenReviews, Secrets, and tokens that clients put into a URI.
+    """
+
+    rule = Rule(
+        "token-in-audit-log",
+        "Live service account token in the audit log",
+        Severity.MEDIUM,
+        description=(
+            "A usable token was written into the audit log. Whoever reads the log, its backups or the SIEM can act "
+            "with it until it expires; no finding repeats it, the log itself still holds it. At level RequestResponse "
+            "every answer to a TokenRequest holds the new token in clear."
+        ),
+        techniques=("T1552.001", "T1552.007"),
+        tactics=("credential-access",),
+        references=(
+            "https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/#audit-policy",
+            "https://attack.mitre.org/techniques/T1552/001/",
+        ),
+        false_positives=(
+            "a field called `token` that holds no credential",
+            "tokens that were no longer valid, or a client's mistake: a token in a query string",
+        ),
+        blind_spots=(
+            "tokens that something before this library removed, and credentials that are no JWT",
+            "how often it happened after the last report; reports of an hour count in event time",
+        ),
+        response=(
+            "Change the audit policy: level Metadata for serviceaccounts/token, tokenreviews and secrets, in the first "
+            "rule that matches. Treat everybody who can read the log as a holder of these tokens: restrict the log, "
+            "purge the bodies, end tokens that live long by deleting what they are bound to or the service account."
+        ),
+    )
+    watches = None
+    remember_for = timedelta(days=1)
+
+    def keys(self, event: Event, _: Sequence[Finding], /) -> Iterable[str]:
+        """Name the kind of event."""
+        return (f"{event.cluster} {event.level} {event.stage} {event.resource}",) if event.carried_token else ()
+
+    def step(self, _: str, event: Event, __: Sequence[Finding], state: Told | None, /) -> Step[Told]:
+        """Report the first of an hour, count the others."""
+        now = event.time or datetime.min.replace(tzinfo=UTC)
+        if state and now - state.at < QUIET:
+            return Step(attrs.evolve(state, more=state.more + 1))
+        since = f"; {state.more} more such events since the last report" if state and state.more else ""
+        finding = self.finding(
+            event,
+            f"a live token stands in the audit log, at level {event.level or 'unknown'}: {who(event)} called "
+            f"{event.verb or 'something'} on {event.resource or 'no resource'}{since}",
+            *_where(event),
+            caveats=(
+                "whether the token is still valid cannot be seen",
+                "events of this kind are reported once an hour",
+            ),
+        )
+        return Step(Told(now), (finding,))
+
+
+def _where(event: Event) -> Iterator[Evidence]:
+    if event.level:
+        yield Evidence("level", event.level, "how much the audit policy has logged")
+    if event.actor.username:
+        yield Evidence("user.username", event.actor.username, "who called")
+    bodies: dict[str, JsonValue] = {"requestObject": event.request_object, "responseObject": event.response_object}
+    for body, part, field in PLACES:
+        inner = bodies[body].get(part) if isinstance(bodies[body], dict) else None
+        if isinstance(inner, dict) and inner.get(field) == REDACTED:
+            yield Evidence(f"{body}.{part}.{field}", REDACTED, "here the token stood")
+    if REDACTED in event.request_uri:
+        yield Evidence("requestURI", event.request_uri, "the URI held a token")
+    if REDACTED in event.user_agent:
+        yield Evidence("userAgent", event.user_agent, "the name of the client held a token")

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""token-request-cloud-audience: a token was issued that a cloud, a secret store or another stranger accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from k8stokendetect.detectors._audiences import cloud_of, is_api_server, is_proven_kubelet, own_audiences
+from k8stokendetect.detectors._wording import brief, caller_evidence, origin_of, who
+from k8stokendetect.detectors.base import Detector
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+
+
+class TokenRequestCloudAudience(Detector):
+    """Somebody who is no kubelet asked for an audience outside: high for a known one, medium for an unknown one.
+
+    Arguments:
+        api_audiences: further audiences of this cluster's API server: its --api-audiences.
+
+    """
+
+    rule = Rule(
+        "token-request-cloud-audience",
+        "Service account token requested for a cloud or secret store",
+        Severity.HIGH,
+        description=(
+            "Somebody minted a token whose audience is a cloud's token exchange or a secret store: with it they "
+            "become the cloud role of that service account, from anywhere, and the cluster's log shows nothing more. "
+            "Pods get such tokens from their kubelet; a direct request is a way out of the cluster. An audience that "
+            "is neither known nor the API server's own is medium."
+        ),
+        techniques=("T1552.007", "T1550.001", "T1078.004"),
+        tactics=("credential-access", "lateral-movement"),
+        references=(
+            "https://docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-accounts.html",
+            "https://azure.github.io/azure-workload-identity/docs/",
+            "https://cloud.google.com/iam/docs/workload-identity-federation-with-kubernetes",
+            "https://developer.hashicorp.com/vault/docs/auth/kubernetes",
+        ),
+        false_positives=(
+            "operators that log in to a cloud or a store as others: External Secrets, Vault Secrets Operator, Flux",
+            "an API server with audiences of its own: give them to the constructor",
+            "istioctl, RKE2 and HyperShift, with audiences of their own: medium",
+        ),
+        blind_spots=(
+            "level Metadata: audiences are not logged",
+            "clouds whose trust policy accepts the API server's own audience",
+            "a pod made to have its kubelet ask for the audience, through a projected volume",
+        ),
+        response=(
+            "Search the cloud's own log (CloudTrail AssumeRoleWithWebIdentity, Entra sign-ins, Google STS, Vault "
+            "audit) for this service account from the moment of the mint. Revoke the sessions of its role, detach "
+            "the role, then delete and recreate the service account. Ask the caller whether this was meant."
+        ),
+    )
+    watches = frozenset({TOKEN_SUBRESOURCE})
+
+    def __init__(self, *, api_audiences: Collection[str] = ()) -> None:
+        self.api_audiences = own_audiences(api_audiences)
+
+    def inspect(self, event: Event, /) -> Iterator[Finding]:
+        """Look at what was asked for: in the answer the API server's own audience stands where none was."""
+        spec = event.token_request
+        if spec is None or not event.mints_token:
+            return
+        foreign = [audience for audience in spec.audiences if not is_api_server(audience, self.api_audiences)]
+        if not foreign or is_proven_kubelet(event):
+            return
+        clouds = {audience: cloud for audience in foreign if (cloud := cloud_of(audience))}
+        named = ", ".join(f"{brief(a)} ({clouds[a][0]})" if a in clouds else brief(a) for a in foreign[:5])
+        more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""  # noqa: PLR2004 - as above
+        sources = sorted({source for _, source in clouds.values()})
+        yield self.finding(
+            event,
+            f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}"
+            f"{origin_of(event)} that {named}{more} accepts",
+            *caller_evidence(event),
+            Evidence(
+                "requestObject.spec.audiences",
+                spec.audiences,
+                f"who accepts the token; see {' and '.join(sources)}" if sources else "no audience of the API server's",
+            ),
+            severity=None if clouds else Severity.MEDIUM,
+            caveats=() if clouds else ("whose audience it is, is not known; it may be this API server's own",),
+        )

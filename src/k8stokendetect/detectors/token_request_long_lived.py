@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""token-request-long-lived: a service account token was issued for longer than it should live."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import timedelta
+from typing import Final
+
+from k8stokendetect.detectors._audiences import is_api_server, is_proven_kubelet, own_audiences
+from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.detectors.base import Detector
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+
+EXTENDED_EXPIRATION: Final = 3607
+"""A pod-bound request of this many seconds for the API server is extended (pkg/serviceaccount/claims.go:39)."""
+
+EXTENDED_TO: Final = 365 * 24 * 3600
+"""So long its token is valid (claims.go:42); 90 days on EKS (docs.aws.amazon.com/eks, service-accounts)."""
+
+
+class TokenRequestLongLived(Detector):
+    """The lifetime that was granted, or asked for where the grant is not logged, is over the threshold.
+
+    Arguments:
+        threshold: longer lifetimes are reported.
+        high_from: from this lifetime on the severity is high.
+        api_audiences: further audiences of this cluster's API server, for which a request of 3607 s is extended.
+
+    """
+
+    rule = Rule(
+        "token-request-long-lived",
+        "Long-lived service account token requested",
+        Severity.MEDIUM,
+        description=(
+            "Somebody minted a token that lives longer than a day. Such a token is a way back in after the hole is "
+            "closed: nothing renews it, nobody misses it. No cap is set by default. A pod-bound request of 3607 s "
+            "looks like an hour and gives a year; only the kubelet has reason to ask for it."
+        ),
+        techniques=("T1552.007", "T1098"),
+        tactics=("credential-access", "persistence"),
+        references=(
+            "https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/",
+            "https://attack.mitre.org/techniques/T1098/",
+        ),
+        false_positives=(
+            "pipelines and clusters outside that were given a token of weeks: raise the threshold, or shorten them",
+            "vcluster, which asks for ten years; RKE2 on Windows nodes, which asks for one",
+        ),
+        blind_spots=(
+            "level Metadata: lifetimes are not logged",
+            "a proven kubelet: a pod's author can have it ask for a long lifetime, bound to that pod",
+            "many short tokens, each minted with the one before",
+        ),
+        response=(
+            "Ask the caller what the token is for. If nothing: delete the object it is bound to, or delete and "
+            "recreate the service account; waiting for it to expire is no answer. Then set the API server's "
+            "--service-account-max-token-expiration."
+        ),
+    )
+    watches = frozenset({TOKEN_SUBRESOURCE})
+
+    def __init__(
+        self,
+        threshold: timedelta = timedelta(hours=24),
+        high_from: timedelta = timedelta(days=7),
+        *,
+        api_audiences: Collection[str] = (),
+    ) -> None:
+        given: tuple[object, object] = (threshold, high_from)
+        if not all(isinstance(item, timedelta) for item in given) or not timedelta(0) < threshold <= high_from:
+            raise ConfigError("threshold and high_from take timedeltas over nothing, high_from not the shorter one")
+        self.threshold, self.high_from = threshold, high_from
+        self.api_audiences = own_audiences(api_audiences)
+
+    def inspect(self, event: Event, /) -> Iterator[Finding]:
+        """Compare seconds: a request may ask for more of them than a timedelta can hold."""
+        if not event.mints_token or is_proven_kubelet(event):
+            return
+        asked = event.token_request.expiration_seconds if event.token_request else None
+        granted = event.token_grant.spec.expiration_seconds if event.token_grant and event.token_grant.spec else None
+        lifetime = asked if granted is None else granted  # the server may cap what was asked
+        extended = self._is_extended(event, lifetime)
+        seconds = EXTENDED_TO if extended else lifetime
+        if seconds is None or seconds <= self.threshold.total_seconds():
+            return
+        terms = f"{asked} s, which the API server extends to " * extended + f"{seconds} s, {seconds / 86400:.3g} days"
+        yield self.finding(
+            event,
+            f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}"
+            f"{origin_of(event)}: {terms}",
+            *caller_evidence(event),
+            *_lifetime_evidence(event),
+            severity=Severity.HIGH if seconds >= self.high_from.total_seconds() else None,
+            caveats=(
+                *unseen_body(event),
+                *(("a cap of the server's would not show: no answer was logged",) * (granted is None)),
+            ),
+        )
+
+    def _is_extended(self, event: Event, lifetime: int | None) -> bool:
+        spec = event.token_request
+        if spec is None or spec.bound_object_ref is None or spec.bound_object_ref.kind != "Pod":
+            return False
+        ours = all(is_api_server(audience, self.api_audiences) for audience in spec.audiences)
+        return ours and spec.expiration_seconds == lifetime == EXTENDED_EXPIRATION
+
+
+def _lifetime_evidence(event: Event) -> Iterator[Evidence]:
+    spec, grant = event.token_request, event.token_grant
+    if spec and spec.expiration_seconds is not None:
+        yield Evidence(
+            "requestObject.spec.expirationSeconds", spec.expiration_seconds, "lifetime asked for, in seconds"
+        )
+    if grant and grant.spec and grant.spec.expiration_seconds is not None:
+        yield Evidence("responseObject.spec.expirationSeconds", grant.spec.expiration_seconds, "lifetime granted")
+    if grant and grant.expiration_timestamp:
+        yield Evidence("responseObject.status.expirationTimestamp", grant.expiration_timestamp, "granted until")

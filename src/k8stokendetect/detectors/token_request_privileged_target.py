@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""token-request-privileged-target: a token was minted for a service account that is worth a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from k8stokendetect.detectors._powerful import POWERFUL, PowerfulAccount
+from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.detectors.base import Detector
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, verdict
+from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.identity import ServiceAccount
+
+
+class TokenRequestPrivilegedTarget(Detector):
+    """A mint for a controller of kube-system or a known powerful addon, by anybody but who mints for it by design.
+
+    Arguments:
+        accounts: the powerful service accounts.
+        exclusions: who mints for them by design; checked on every proof, not by name.
+
+    Raises:
+        ConfigError: when one of them is something else.
+
+    """
+
+    rule = Rule(
+        "token-request-privileged-target",
+        "TokenRequest for a powerful service account",
+        Severity.HIGH,
+        description=(
+            "Somebody minted a token for a service account that may do next to everything: a controller of "
+            "kube-controller-manager, a GitOps engine, a backup tool. One such token is a way to cluster-admin, and "
+            "only the controller manager and the kubelet have a reason to ask for it."
+        ),
+        techniques=("T1552.007",),
+        tactics=("credential-access",),
+        references=(
+            "https://attack.mitre.org/techniques/T1552/007/",
+            "https://stratus-red-team.cloud/attack-techniques/kubernetes/k8s.persistence.create-token/",
+            "https://kubernetes.io/docs/reference/access-authn-authz/rbac/#controller-roles",
+        ),
+        false_positives=(
+            "a provider's controller manager whose platform was not given: pass platform=",
+            "Flux and cert-manager, which may mint for their own service accounts: medium, no new right is gained",
+            "an account of that name that was given lesser rights",
+        ),
+        blind_spots=(
+            "accounts that are powerful on this site only: pass them as accounts=",
+            "whoever holds the credential of a component that mints for them by design",
+        ),
+        response=(
+            "Treat it as a takeover of the cluster until you know better. Delete and recreate the service account: "
+            "that ends its tokens within seconds, and the controller manager makes its own anew. Then look at what "
+            "the token did, at new cluster roles and bindings first, and at how the caller got the right to mint."
+        ),
+    )
+    watches = frozenset({TOKEN_SUBRESOURCE})
+
+    def __init__(
+        self,
+        *,
+        accounts: Iterable[PowerfulAccount] = POWERFUL,
+        exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
+    ) -> None:
+        self.accounts = tuple(accounts)
+        self.exclusions = tuple(exclusions)
+        if not all(isinstance(account, PowerfulAccount) for account in self.accounts):
+            raise ConfigError(f"{self.rule.id}: accounts takes PowerfulAccounts")
+        if not all(isinstance(exclusion, Exclusion) for exclusion in self.exclusions):
+            raise ConfigError(f"{self.rule.id}: exclusions takes Exclusions")
+
+    def inspect(self, event: Event, /) -> Iterator[Finding]:
+        """Report a mint for a powerful account unless the caller proves to be who mints for it by design."""
+        target = event.service_account
+        if target is None or not event.mints_token:
+            return
+        account = self._powerful(target)
+        if account is None or self._by_design(event):
+            return
+        evidence = [item for item in caller_evidence(event) if item.path != "objectRef.name"]
+        evidence.append(Evidence("objectRef.name", target.name, f"the service account; it {account.power}"))
+        if event.code is not None:
+            evidence.append(Evidence("responseStatus.code", event.code, "the API server answered with a token"))
+        yield self.finding(
+            event,
+            f"{who(event)} minted a token for {target}{origin_of(event)}; it {account.power}",
+            *evidence,
+            severity=Severity.MEDIUM if _is_itself(event, target) else None,
+            caveats=(*unseen_body(event), "what the account may do is known from its default installation"),
+        )
+
+    def _powerful(self, target: ServiceAccount) -> PowerfulAccount | None:
+        return next((account for account in self.accounts if account.fits(target)), None)
+
+    def _by_design(self, event: Event) -> bool:
+        verdicts = (verdict(exclusion, event) for exclusion in self.exclusions)
+        return any(found is not None and found.excuses for found in verdicts)
+
+
+def _is_itself(event: Event, target: ServiceAccount) -> bool:
+    """Tell whether the account minted for itself, with the groups that only its own tokens have."""
+    own_name = ServiceAccount.of_username(event.actor.username) == target
+    return own_name and event.assumed is None and set(target.groups) <= set(event.actor.groups)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""token-right-granted: somebody was given the right to mint service account tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+
+import attrs
+
+from k8stokendetect.detectors import _token_right as right
+from k8stokendetect.detectors._wording import brief, caller_evidence, origin_of, who
+from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.events import Event
+from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+
+
+@attrs.frozen
+class Known:
+    """A role that holds the right, or a binding of one: for which accounts, and who is bound so far."""
+
+    accounts: str
+    subjects: tuple[str, ...] = ()
+
+
+class TokenRightGranted(KeyedDetector[Known]):
+    """A role that allows `create` on `serviceaccounts/token` was written, or somebody was bound to one.
+
+    It remembers them within a log: for a later binding, for a patch that adds a subject, and to stay silent about a
+    role that is written again as it was.
+    """
+
+    rule = Rule(
+        "token-right-granted",
+        "Right to mint service account tokens granted",
+        Severity.MEDIUM,
+        description=(
+            "Whoever may create serviceaccounts/token becomes every service account the rule covers, without reading "
+            "a secret or starting a pod. RBAC matches by letter: `*`, `*/token` and the name itself grant it, "
+            "`serviceaccounts/*` does not; resourceNames narrow it to those accounts. Every `edit` user holds it."
+        ),
+        techniques=("T1098.006",),
+        tactics=("persistence", "privilege-escalation"),
+        references=(
+            "https://kubernetes.io/docs/concepts/security/rbac-good-practices/#token-request",
+            "https://attack.mitre.org/techniques/T1098/006/",
+        ),
+        false_positives=(
+            "operators that are installed: External Secrets, Vault, cert-manager and others hold this right",
+            "administrators who make somebody `edit` or `admin` of a namespace",
+        ),
+        blind_spots=(
+            "level Metadata: rules and role references are not logged; Request: a JSON patch that adds a verb only",
+            "a role that holds the right since before the log begins, unless it is built in",
+            "rights given elsewhere: EKS access entries, aws-auth, Azure RBAC, Google IAM, OIDC groups",
+        ),
+        response=(
+            "Ask who changed this whether it was meant. If not: delete the binding and the rule, and look in the log "
+            "for tokens that the subjects have minted since (token-request). Narrow what stays with resourceNames."
+        ),
+    )
+    watches = right.RBAC
+    remember_for = timedelta(days=7)
+
+    def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
+        """Name the role; for a binding the role that it refers to, where shown, and then the binding."""
+        ref = event.object_ref
+        rbac = ref is not None and ref.api_group in {"", right.RBAC_GROUP} and event.resource in right.RBAC
+        if not rbac or not event.succeeded or event.verb not in right.DONE:
+            return
+        bound = None if event.resource in right.ROLES else right.role_ref(event)
+        if bound:
+            yield right.key(event, "roles" if bound.kind == "Role" else "clusterroles", bound.name)
+        yield right.key(event, event.resource, right.name_of(event))
+
+    def merge(self, mine: Known | None, handed: Known, /) -> Known:
+        """Take what the role grants, and keep who is bound."""
+        return attrs.evolve(handed, subjects=mine.subjects if mine else ())
+
+    def step(self, key: str, event: Event, _: Sequence[Finding], state: Known | None, /) -> Step[Known]:
+        """Fold a role or a binding into what is known of it; a dry run changes nothing."""
+        own = right.key(event, event.resource, right.name_of(event))
+        if key == own:
+            after = self._role(event, state) if event.resource in right.ROLES else self._binding(event, state)
+            return attrs.evolve(after, state=state) if right.is_dry_run(event) else after
+        bound = right.role_ref(event)
+        built_in = bound and bound.kind == "ClusterRole" and bound.name in right.BUILT_IN
+        known = state or (Known(right.EVERY) if built_in else None)
+        return Step(state, hand_on={own: known} if known else {})
+
+    def _role(self, event: Event, state: Known | None) -> Step[Known]:
+        found = right.grants(event) if event.verb != "delete" else ()
+        if not found:
+            gone = event.verb == "delete" or (event.verb == "update" and isinstance(event.request_object, dict))
+            return Step(None if gone else state)
+        known = Known(right.accounts_of(found))
+        if right.by_the_cluster_itself(event) or (state == known and event.verb != "create"):
+            return Step(known)
+        partial = any(grant.partial for grant in found)
+        evidence = (Evidence(grant.path, grant.rule, "it grants the right to mint") for grant in found[:10])
+        caveat = ("the patch shows only a part of the rule: whether that covers `create` is not known",) * partial
+        return Step(known, (self._finding(event, f"it may mint tokens of {known.accounts}", evidence, caveat),))
+
+    def _binding(self, event: Event, state: Known | None) -> Step[Known]:
+        named = right.subjects(event)
+        if state is None and right.is_built_in_binding(event):
+            state = Known(right.EVERY)
+        if state is None or event.verb == "delete" or right.by_the_cluster_itself(event):
+            return Step(None if event.verb == "delete" else state)
+        new = [name for name in named if name not in state.subjects or event.verb == "create"]
+        now = tuple(named) if event.verb != "patch" else tuple(dict.fromkeys((*state.subjects, *named)))
+        if not new:
+            return Step(attrs.evolve(state, subjects=now))
+        evidence = [named[name] for name in new[:10]]
+        if bound := right.role_ref(event):
+            evidence.append(bound.evidence)
+        what = f"{', '.join(map(brief, new[:5]))} may mint tokens of {state.accounts}"
+        return Step(attrs.evolve(state, subjects=now), (self._finding(event, what, evidence),))
+
+    def _finding(self, event: Event, what: str, evidence: Iterable[Evidence], caveats: tuple[str, ...] = ()) -> Finding:
+        done, where = right.deed(event)
+        dry = ("asked for as a dry run: then nothing was stored",) if right.is_dry_run(event) else ()
+        return self.finding(
+            event,
+            f"{who(event)} {done}{where}{origin_of(event)}: {brief(what, 500)}{where}",
+            *(item for item in caller_evidence(event) if not item.path.startswith("objectRef")),
+            *evidence,
+            caveats=(*caveats, *dry),
+        )

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""unusual-origin: an actor mints from a network, with a client or a certificate that it never used before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+import attrs
+
+from k8stokendetect.detectors._wording import caller_evidence, origin_of, who
+from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.identity import CREDENTIAL_ID, SERVICE_ACCOUNT_PREFIX
+
+MAX_VALUES: Final = 50
+"""So many networks, clients and certificates of an actor are remembered; beyond, each new one is reported again."""
+
+
+@attrs.frozen
+class Origins:
+    """How often an actor minted, and from where: `network`, `client` and `certificate` with what was seen of each."""
+
+    mints: int = 0
+    seen: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+
+class UnusualOrigin(KeyedDetector[Origins]):
+    """Learns from an actor's first mints in silence, then reports what is new. System identities are not spared.
+
+    A second kind of credential of a system identity is reported from the first mint on: that is how a forged one shows.
+
+    Arguments:
+        learn: so many mints of an actor are only learned from.
+
+    Raises:
+        ConfigError: when it is no number from 1.
+
+    """
+
+    rule = Rule(
+        "unusual-origin",
+        "Token minted from an origin new to its actor",
+        Severity.LOW,
+        description=(
+            "Somebody mints from a network (IPv4 /24, IPv6 /64), with a kind of client or a certificate never seen of "
+            "them, as stolen and forged credentials do. Medium for system identities, whose origin hardly changes."
+        ),
+        techniques=("T1552.007", "T1078"),
+        tactics=("credential-access",),
+        references=("https://attack.mitre.org/techniques/T1078/", "https://attack.mitre.org/techniques/T1552/007/"),
+        false_positives=(
+            "kubelets and control planes whose certificate was renewed: once for each renewal (low for a kubelet)",
+            "people who travel; control planes of several nodes, each with a certificate and an address of its own",
+        ),
+        blind_spots=(
+            "a thief on the same host, with the same client and certificate",
+            "whatever an actor did while it was being learned; actors that mint rarely are never learned",
+            "certificates before Kubernetes 1.32, which have no id in the log",
+        ),
+        response=(
+            "Ask the identity's owner whether the address, tool or certificate is theirs. A second certificate that "
+            "nobody renewed: take the cluster's CA for misused, look for the signing request in the log, and rotate."
+        ),
+    )
+    watches = frozenset({TOKEN_SUBRESOURCE})
+    remember_for = timedelta(days=90)
+
+    def __init__(self, *, learn: int = 20) -> None:
+        given: object = learn
+        if type(given) is not int or learn < 1:
+            raise ConfigError(f"learn is no number from 1: {learn!r}")
+        super().__init__()
+        self.learn = learn
+
+    def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
+        """Name the actor of a mint."""
+        if event.mints_token and event.actor.username and event.time:
+            yield f"{event.cluster or ''} {event.actor.username}"
+
+    def step(self, _: str, event: Event, __: Sequence[Finding], state: Origins | None, /) -> Step[Origins]:
+        """Compare where a mint comes from with what is known of its actor, and remember it."""
+        known, here = state or Origins(), _origin(event)
+        # a kind that was never logged before, such as certificates after an upgrade to 1.32, is no change
+        new = {kind: fact for kind, (value, fact) in here.items() if value not in known.seen.get(kind, (value,))}
+        full = [kind for kind in new if len(known.seen[kind]) >= MAX_VALUES]
+        seen = {kind: (value,) for kind, (value, _) in here.items()} | known.seen
+        seen |= {kind: (*seen[kind], here[kind][0]) for kind in new if kind not in full}
+        after, name = Origins(known.mints + 1, seen), event.actor.username
+        own = name.removeprefix(SERVICE_ACCOUNT_PREFIX)
+        system = name.startswith("system:") and (own == name or own.startswith("kube-system:"))
+        if not new or (known.mints < self.learn and not (system and "certificate" in new)):
+            return Step(after)
+        renewed = name.startswith("system:node:") and list(new) == ["certificate"]
+        finding = self.finding(
+            event,
+            f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}"
+            f"{origin_of(event)}: a {' and a '.join(new)} not seen in {known.mints} earlier mints",
+            *(fact for fact in new.values() if fact),
+            *(fact for fact in caller_evidence(event) if fact.path not in {item.path for item in new.values() if item}),
+            severity=Severity.MEDIUM if system and not renewed else None,
+            caveats=tuple(f"already {MAX_VALUES} of {kind} are known: this one is not remembered" for kind in full),
+        )
+        return Step(after, (finding,))
+
+
+def _origin(event: Event) -> dict[str, tuple[str, Evidence | None]]:
+    """Return what is known of where a mint comes from, with the fact; a missing user agent is a client, too."""
+    agent, used, peer = event.user_agent, event.used_credential, event.peer_ip
+    fact = Evidence("userAgent", agent, "a kind of client new to this caller") if agent else None
+    here: dict[str, tuple[str, Evidence | None]] = {"client": (agent.partition("/")[0][:100], fact)}
+    if peer:
+        path = f"sourceIPs[{len(event.source_ips) - 1}]"
+        here["network"] = _network(peer), Evidence(path, peer, "in a network new to this caller")
+    if used:
+        fact = Evidence(f"user.extra['{CREDENTIAL_ID}'][0]", used, "a certificate, or kind of credential, that is new")
+        here["certificate"] = "a token" if used.startswith("JTI=") else used[:100], fact
+    return here
+
+
+def _network(peer: str) -> str:
+    try:
+        address = ip_address(peer.removeprefix("::ffff:").partition("%")[0])
+    except ValueError:
+        return peer[:100]
+    return str(ip_network(f"{address}/{24 if address.version == 4 else 64}", strict=False))  # noqa: PLR2004 - IPv4

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""legacy-token-secret: such a Secret made, by its type or by who fills it, and each token's uses from new addresses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from k8stokendetect import Finding, ReadError, Severity, detect, parse_event
+from k8stokendetect._redaction import redact
+from k8stokendetect._structure import plain
+from k8stokendetect.detectors.legacy_token_secret import LegacyTokenSecret
+from paths import resolve
+from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, labels, records
+from strategies import audit_events, damaged_events
+
+TYPED = {"kind": "Secret", "apiVersion": "v1", "type": "kubernetes.io/service-account-token"}
+OPAQUE = TYPED | {"type": "Opaque"}
+MANAGER = {"username": "system:kube-controller-manager", "groups": ["system:authenticated"]}
+
+
+def found(*source: dict[str, Any]) -> list[Finding]:
+    """Return what the detector reports."""
+    return list(detect(list(source), detectors=[LegacyTokenSecret()]))
+
+
+def secret(verb: str = "create", second: int = 0, **fields: Any) -> dict[str, Any]:
+    """Return a written Secret, at level Metadata unless said otherwise."""
+    return {
+        "kind": "Event",
+        "level": "Metadata",
+        "auditID": f"{verb}-{second}",
+        "stage": "ResponseComplete",
+        "requestURI": "/api/v1/namespaces/dev/secrets",
+        "verb": verb,
+        "user": {"username": "bob", "groups": ["devs", "system:authenticated"]},
+        "sourceIPs": ["192.0.2.7"],
+        "objectRef": {"resource": "secrets", "namespace": "dev", "name": "builder-legacy", "apiVersion": "v1"},
+        "responseStatus": {"metadata": {}, "code": 201 if verb == "create" else 200},
+        "requestReceivedTimestamp": f"2026-11-23T21:{43 + second // 60:02}:{second % 60:02}.000000Z",
+    } | fields
+
+
+def use(peer: str = "192.0.2.7", second: int = 0, name: str = "builder-legacy", **fields: Any) -> dict[str, Any]:
+    """Return a request made with a token out of a Secret."""
+    account = "system:serviceaccount:dev:builder"
+    return secret(
+        "list",
+        second,
+        user={"username": account, "groups": ["system:serviceaccounts", "system:serviceaccounts:dev"]},
+        sourceIPs=["203.0.113.9", peer],
+        objectRef={"resource": "pods", "namespace": "dev"},
+        annotations={
+            "authentication.k8s.io/legacy-token": account,
+            "authentication.k8s.io/legacy-token-manual-secret": name,
+        },
+    ) | {"auditID": f"{peer}-{second}-{name}", **fields}
+
+
+@pytest.mark.parametrize(
+    ("record", "fires"),
+    [
+        (secret(level="Request", requestObject=TYPED), True),
+        (secret(level="Request", requestObject=OPAQUE), False),
+        (secret(level="RequestResponse", responseObject=TYPED), True),
+        (secret("update", level="Request", requestObject=TYPED), True),
+        (secret("patch", level="Request", requestObject={"type": TYPED["type"]}), True),
+        (secret("patch", level="Request", requestObject={"metadata": {}}, responseObject=TYPED), False),
+        (secret("get", responseObject=TYPED), False),
+        (secret(requestObject=TYPED, responseStatus={"code": 403}), False),
+        (secret(requestObject=TYPED, stage="RequestReceived"), False),
+        (secret("update", requestObject=TYPED, user=MANAGER), False),
+        (secret("update", requestObject=TYPED, user=MANAGER | {"uid": "1"}), True),
+        (secret("update", requestObject=TYPED, user=MANAGER, impersonatedUser={"username": "bob"}), True),
+        (secret(requestObject=TYPED, objectRef={"resource": "pods"}), False),
+        (secret(), False),
+    ],
+)
+def test_a_secret_of_that_type_is_reported(record: dict[str, Any], *, fires: bool) -> None:
+    """Where the type is logged, unless the proven token controller writes it."""
+    findings = found(record)
+
+    assert [finding.severity for finding in findings] == [Severity.MEDIUM] * fires
+    for finding in findings:
+        assert all(plain(item.value) == resolve(item.path, redact(record)[0]) for item in finding.evidence)
+
+
+@pytest.mark.parametrize(
+    ("later", "fires"),
+    [
+        (secret("update", 1, user=MANAGER), True),
+        (secret("update", 60, user=MANAGER), True),
+        (secret("update", 61, user=MANAGER), False),
+        (secret("patch", 1, user=MANAGER), False),
+        (secret("update", 1), False),
+        (secret("update", 1, user=MANAGER | {"groups": ["devs", "system:authenticated"]}), False),
+        (secret("update", 1, user=MANAGER, objectRef={"resource": "secrets", "namespace": "dev", "name": "x"}), False),
+        (secret("update", 1, user=MANAGER, responseStatus={"code": 409}), False),
+    ],
+)
+def test_at_level_metadata_the_token_controller_gives_it_away(later: dict[str, Any], *, fires: bool) -> None:
+    """It fills a new Secret within a minute; the finding is about who made it."""
+    findings = found(secret(), later)
+
+    assert len(findings) == fires
+    for finding in findings:
+        assert (finding.event.user, finding.related[0].user) == ("bob", "system:kube-controller-manager")
+        assert all(plain(item.value) == resolve(item.path, secret()) for item in finding.evidence)
+
+
+def test_an_opaque_secret_that_is_seen_to_be_one_is_not_taken_for_it() -> None:
+    """Whatever the controller manager does with it."""
+    assert not found(secret(level="Request", requestObject=OPAQUE), secret("update", 1, user=MANAGER))
+
+
+def test_each_use_from_a_new_address_is_reported_once() -> None:
+    """The last of sourceIPs counts; another Secret of the same account is another token."""
+    findings = found(use(second=0), use(second=1), use("192.0.2.8", 2), use(second=3), use(second=4, name="other"))
+
+    assert [finding.event.audit_id for finding in findings] == [
+        "192.0.2.7-0-builder-legacy",
+        "192.0.2.8-2-builder-legacy",
+        "192.0.2.7-4-other",
+    ]
+    assert ["another address" in finding.summary for finding in findings] == [False, True, False]
+    for item in findings[0].evidence:
+        assert plain(item.value) == resolve(item.path, use())
+
+
+def test_a_token_of_another_kind_is_no_use() -> None:
+    """Without the annotation; a forged one in the user's extra is none."""
+    assert not found(use(annotations={}))
+    extra = {"authentication.k8s.io/legacy-token": ["x"]}
+    assert not found(use(annotations={}, user={"username": "bob", "extra": extra}))
+    assert found(use(annotations={"authentication.k8s.io/legacy-token": "x"}, responseStatus={"code": 403}))
+
+
+@pytest.mark.parametrize("path", [METADATA, METADATA_1_27])
+def test_on_the_recordings(path: Path) -> None:
+    """The labelled creation and the labelled use, nothing else; that the Secret was read is another matter."""
+    wanted = {
+        label["auditID"]
+        for label in labels(path)
+        if label["scenario"] == "12-legacy-token-secret" and label["verb"] in {"create", "list"}
+    }
+
+    assert len(wanted) == 2
+    assert sorted(finding.event.audit_id for finding in found(*records(path))) == sorted(wanted)
+    assert not found(*records(REQUEST_RESPONSE))
+
+
+@given(record=audit_events | damaged_events())
+def test_it_never_raises(record: dict[str, Any]) -> None:
+    """Whatever an event holds."""
+    for annotated in (record, record | {"annotations": use()["annotations"]}):
+        try:
+            event = parse_event(annotated)
+        except ReadError:
+            return
+        for finding in LegacyTokenSecret().observe(event, ()):
+            assert all(plain(item.value) == resolve(item.path, redact(annotated)[0]) for item in finding.evidence)
