@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -306,6 +307,24 @@ def test_names_that_are_no_files(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert b"minted a token" in result.stdout
     assert b"File name too long" in result.stderr
+
+
+def test_an_interrupt_ends_following_and_examines_what_waited(tmp_path: Path) -> None:
+    """A use waits a minute for events that may come before it; an interrupt does not throw it away."""
+    name = "authentication.kubernetes.io/credential-id"
+    user = {"username": "system:serviceaccount:prod:payments-sa", "extra": {name: ["JTI=1"]}}
+    ref = {"resource": "secrets", "namespace": "prod"}
+    path = log(tmp_path, token_request(issued="JTI=1"), token_request(user=user, objectRef=ref, verb="list"), b"")
+    command = [*COMMAND, "scan", "--follow", "--format", "json", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:  # noqa: S603 - ours
+        assert running.stdout is not None
+        first = running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        lines = [json.loads(line) for line in (first, *running.stdout)]
+
+    assert lines[0]["rule_id"] == "token-request"
+    assert "minted-token-used" in {line["rule_id"] for line in lines}
+    assert running.returncode == 1
 
 
 def test_a_broken_pipe_is_quiet() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -112,9 +113,9 @@ def scan(
     errors, tally = _Errors(), Tally()
     _lose_no_character()
     try:
-        log = AuditLog([_source(name, files, follow=follow) for name in files], platform=platform, on_error=errors)
         if follow:
             _refuse_at_no_end(report, as_incidents=as_incidents)
+        log = AuditLog([_source(name, files, follow=follow) for name in files], platform=platform, on_error=errors)
         detectors = chosen(rules)
         if state is not None:
             load_state(Path(state), detectors)
@@ -167,8 +168,15 @@ def _source(name: str, files: tuple[str, ...], *, follow: bool) -> Any:
     if follow and (len(files) > 1 or name == "-" or Path(name).is_dir()):
         raise ConfigError("--follow takes one file")
     if follow:
-        return FollowedFile(Path(name), lambda: False)
+        return FollowedFile(Path(name), _stopped())
     return sys.stdin.buffer if name == "-" else Path(name)
+
+
+def _stopped() -> Callable[[], bool]:
+    """Let an interrupt end the file rather than the command: what waits for later events is still examined."""
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    return lambda: bool(interrupts)
 
 
 def _size(name: str) -> int:

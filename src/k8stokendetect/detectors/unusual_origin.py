@@ -58,9 +58,8 @@ class UnusualOrigin(KeyedDetector[Origins]):
             "people who travel; control planes of several nodes, each with a certificate and an address of its own",
         ),
         blind_spots=(
-            "a thief on the same host, with the same client and certificate",
             "whatever an actor did while it was being learned; actors that mint rarely are never learned",
-            "certificates before Kubernetes 1.32, which have no id in the log",
+            "a thief on the same host with the same client; certificates before 1.32, which have no id in the log",
         ),
         response=(
             "Ask the identity's owner whether the address, tool or certificate is theirs. A second certificate that "
