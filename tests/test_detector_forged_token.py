@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,20 +130,15 @@ def test_what_does_not_show_that_tokens_have_ids(event: dict[str, Any]) -> None:
 @pytest.mark.parametrize("lost", ["extra", "annotations"])
 def test_a_log_that_does_not_carry_what_would_show_it(lost: str) -> None:
     """Nothing is concluded from what is not there."""
-    shown = parse_event(SHOWN)
-    forged = parse_event(FORGED)
-    object.__setattr__(forged, "lost", frozenset({lost}))
-    assert found([shown, forged]) == []
+    forged = attrs.evolve(parse_event(FORGED), lost=frozenset({lost}))
+    assert found([parse_event(SHOWN), forged]) == []
 
 
 def test_each_cluster_for_itself() -> None:
     """One that is older writes no ids."""
-    shown, forged = parse_event(SHOWN), parse_event(FORGED)
-    object.__setattr__(shown, "cluster", "new")
-    object.__setattr__(forged, "cluster", "old")
-    assert found([shown, forged]) == []
-    object.__setattr__(forged, "cluster", "new")
-    assert len(found([shown, forged])) == 1
+    shown = attrs.evolve(parse_event(SHOWN), cluster="new")
+    assert found([shown, attrs.evolve(parse_event(FORGED), cluster="old")]) == []
+    assert len(found([shown, attrs.evolve(parse_event(FORGED), cluster="new")])) == 1
 
 
 def test_an_upgrade_is_medium_for_a_day() -> None:

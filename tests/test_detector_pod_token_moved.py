@@ -82,7 +82,8 @@ def test_a_second_address_while_the_first_is_in_use() -> None:
     assert moved(use(0, POD), use(1, THIEF), use(2, POD)) == [f"{THIEF} 1"]
     log = (use(0, POD), use(1, THIEF), use(2, THIEF), use(3, POD), use(4, THIEF), use(5, POD))
     assert moved(*log) == [f"{THIEF} 1", f"{THIEF} 2", f"{THIEF} 4"]
-    (finding,) = found(list(log[:2]) + [use(2, POD)])
+    assert moved(use(0, POD), use(5, THIEF), use(14, POD)) == [f"{THIEF} 5"]
+    (finding,) = found([*log[:2], use(2, POD)])
     assert finding.summary == (
         f"a pod's token of system:serviceaccount:prod:web was used from {THIEF} while {POD} uses it: list secrets prod"
     )

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""unusual-origin: what is new about a mint once its actor is known."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import token_request
+from k8stokendetect import ConfigError, Finding, Severity, detect
+from k8stokendetect._structure import plain
+from k8stokendetect.detectors.unusual_origin import UnusualOrigin
+from paths import resolve
+from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, Request, labelled_token_requests, records
+from strategies import audit_events, damaged_events
+
+LABELLED = pytest.mark.parametrize("path", [METADATA, METADATA_1_27], ids=["1.36", "1.27"])
+START = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ID = "authentication.kubernetes.io/credential-id"
+KUBECTL = "kubectl/v1.36.2 (linux/amd64)"
+MANAGER, KUBELET = "system:kube-controller-manager", "system:node:worker-1"
+ADDON, WORKLOAD = "system:serviceaccount:kube-system:addon", "system:serviceaccount:prod:web"
+
+
+def mint(
+    number: int, name: str = "alice", peer: str = "192.0.2.7", agent: str | None = KUBECTL, used: str | None = None
+) -> dict[str, Any]:
+    """Return the mint of that number, one each minute."""
+    return token_request(
+        auditID=f"mint-{number}",
+        user={"username": name, "groups": ["system:authenticated"], "extra": {ID: [used]} if used else {}},
+        sourceIPs=["198.51.100.1", peer],
+        userAgent=agent,
+        issued=f"JTI={number}",
+        requestReceivedTimestamp=(START + timedelta(minutes=number)).isoformat(),
+    )
+
+
+def certificate(letter: str) -> str:
+    """Return the id of a certificate."""
+    return f"X509SHA256={letter * 64}"
+
+
+def found(source: list[dict[str, Any]], detector: UnusualOrigin | None = None) -> list[Finding]:
+    """Return what the detector reports, also of what exclusions set aside elsewhere."""
+    return list(detect(source, detectors=[detector or UnusualOrigin()]))
+
+
+def after(count: int, *last: dict[str, Any], **usual: Any) -> list[Finding]:
+    """Return what is reported after so many usual mints."""
+    return found([*(mint(number, **usual) for number in range(count)), *last])
+
+
+@LABELLED
+def test_what_is_new_in_the_recording(path: Path) -> None:
+    """Twenty mints teach; then a client that was not among an actor's own, counted from the labelled events."""
+    clients: dict[str, set[str]] = {}
+    count: dict[str, int] = {}
+    expected = set()
+    mints = [item for item in labelled_token_requests(path).items() if item[1]["kind"] == "mint-ok"]
+    for request, label in sorted(mints, key=lambda item: item[0].received):
+        known = clients.setdefault(label["user"], set())
+        client = label["event"].get("userAgent", "").split("/")[0]
+        if client not in known and count.get(label["user"], 0) >= 20:
+            expected.add(request)
+        known.add(client)
+        count[label["user"]] = count.get(label["user"], 0) + 1
+    findings = found(records(path))
+
+    assert {Request.of(finding) for finding in findings} == expected
+    assert len(findings) == len(expected) == 4
+    labels = labelled_token_requests(path)
+    assert all(labels[request]["malicious"] for request in expected)
+    node = [finding for finding in findings if finding.event.user == KUBELET]
+    assert [labels[Request.of(finding)]["scenario"] for finding in node] == ["08-attack-node-misuse"]
+    assert [finding.severity for finding in node] == [Severity.MEDIUM]
+
+
+def test_the_excerpt_holds_nothing_new() -> None:
+    """Every actor acts from one place, with one client and one credential."""
+    assert found(records(REQUEST_RESPONSE)) == []
+
+
+@pytest.mark.parametrize(
+    ("last", "what"),
+    [
+        (mint(20, peer="192.0.3.7"), "a network not seen in 20 earlier mints"),
+        (mint(20, agent="curl/8.5.0"), "a client not seen in 20 earlier mints"),
+        (mint(20, agent=None), "a client not seen in 20 earlier mints"),
+        (mint(20, used=certificate("b")), "a certificate not seen in 20 earlier mints"),
+        (mint(20, used="JTI=1"), "a certificate not seen in 20 earlier mints"),
+        (mint(20, peer="2001:db8::1", agent="x"), "a client and a network not seen in 20 earlier mints"),
+    ],
+)
+def test_what_is_new(last: dict[str, Any], what: str) -> None:
+    """Said in the summary; the facts are in the evidence, and lead to where they stand."""
+    (finding,) = after(20, last, used=certificate("a"))
+    assert finding.summary.endswith(what)
+    assert finding.severity == Severity.LOW
+    for item in finding.evidence:
+        assert plain(item.value) == resolve(item.path, last)
+    assert len({item.path for item in finding.evidence}) == len(finding.evidence)
+
+
+@pytest.mark.parametrize(
+    ("usual", "last"),
+    [
+        ({}, mint(20)),
+        ({}, mint(20, peer="192.0.2.250")),
+        ({}, mint(20, peer="::ffff:192.0.2.250")),
+        ({"peer": "2001:db8::1"}, mint(20, peer="2001:db8::ffff:1")),
+        ({}, mint(20, agent="kubectl/v1.37.0 (darwin/arm64)")),
+        ({}, mint(20, used=certificate("a"))),
+        ({"used": "JTI=1"}, mint(20, used="JTI=2")),
+        ({"used": certificate("a")}, mint(20)),
+        ({}, mint(20) | {"sourceIPs": ["203.0.113.9", "192.0.2.7"]}),
+        ({}, mint(20) | {"sourceIPs": None}),
+        ({}, mint(20, peer="203.0.113.9") | {"responseStatus": {"code": 403}, "annotations": {}}),
+        ({}, mint(20, "bob", "203.0.113.9")),
+    ],
+)
+def test_what_is_not_new(usual: dict[str, Any], last: dict[str, Any]) -> None:
+    """A neighbour's address, another version, the next token, ids after an upgrade, a refused call, a new actor."""
+    assert after(20, last, **usual) == []
+
+
+def test_the_first_mints_teach_in_silence() -> None:
+    """Twenty of them by default; what they taught is known afterwards, and what was reported, too."""
+    log = [mint(number, peer=f"192.0.{number % 10}.7") for number in range(20)]
+    assert found([*log, mint(20, peer="192.0.9.1")]) == []
+    assert len(found([*log, mint(20, peer="192.0.10.1"), mint(21, peer="192.0.10.2")])) == 1
+    assert len(found([*log[:2], mint(20, peer="192.0.9.1")], UnusualOrigin(learn=2))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "severity"),
+    [
+        (MANAGER, Severity.MEDIUM),
+        (KUBELET, Severity.MEDIUM),
+        (ADDON, Severity.MEDIUM),
+        (WORKLOAD, Severity.LOW),
+        ("alice", Severity.LOW),
+        ("aksService", Severity.LOW),
+    ],
+)
+def test_system_identities_are_medium(name: str, severity: Severity) -> None:
+    """They hardly ever move."""
+    (finding,) = after(20, mint(20, name, peer="203.0.113.9"), name=name)
+    assert finding.severity == severity
+
+
+@pytest.mark.parametrize(
+    ("name", "severity"),
+    [(MANAGER, Severity.MEDIUM), (KUBELET, Severity.LOW), ("alice", None), (WORKLOAD, None)],
+)
+def test_a_second_certificate_of_a_system_identity_is_reported_at_once(name: str, severity: Severity | None) -> None:
+    """Also while it is being learned; a kubelet's alone is low, for it is renewed."""
+    findings = after(1, mint(1, name, used=certificate("b")), name=name, used=certificate("a"))
+    assert [finding.severity for finding in findings] == [severity] * (severity is not None)
+
+
+def test_a_kubelets_certificate_from_elsewhere_is_no_renewal() -> None:
+    """With another network or client it is medium."""
+    for changed in ({"peer": "203.0.113.9"}, {"agent": "curl/8"}):
+        last = mint(1, KUBELET, used=certificate("b"), **changed)
+        (finding,) = after(1, last, name=KUBELET, used=certificate("a"))
+        assert finding.severity == Severity.MEDIUM
+
+
+def test_a_certificate_of_a_system_service_account_is_reported_at_once() -> None:
+    """It has tokens; a certificate of that name is somebody's own."""
+    (finding,) = after(1, mint(1, ADDON, used=certificate("b")), name=ADDON, used="JTI=1")
+    assert finding.severity == Severity.MEDIUM
+    assert after(1, mint(1, ADDON, used="JTI=2"), name=ADDON, used="JTI=1") == []
+
+
+def test_the_baseline_can_be_saved_and_shared() -> None:
+    """As JSON; another instance goes on with it. It is kept for ninety days."""
+    first, second = UnusualOrigin(), UnusualOrigin()
+    found([mint(number) for number in range(20)], first)
+    second.restore(json.loads(json.dumps(first.state())))
+
+    assert found([mint(20)], second) == []
+    assert len(found([mint(21, peer="203.0.113.9")], second)) == 1
+    day = 24 * 60
+    assert len(found([mint(80 * day, peer="203.0.113.9")], first)) == 1
+    assert found([mint(171 * day, peer="198.51.100.9")], first) == []
+
+
+def test_memory_is_bounded_and_reports_go_on() -> None:
+    """Fifty of a kind; each further one is reported whenever it comes, and that is said."""
+    detector = UnusualOrigin()
+    found(
+        [mint(number, agent=f"{'x' * 1000}{number}" if number < 3 else f"c{number}") for number in range(70)], detector
+    )
+    ((_, state, _),) = detector.memory
+    assert len(state.seen["client"]) == 50
+    assert max(map(len, state.seen["client"])) == 100
+    for number in (100, 101):
+        (finding,) = found([mint(number, agent="curl/8")], detector)
+        assert finding.caveats == ("already 50 of client are known: this one is not remembered",)
+
+
+def test_an_address_that_is_none_is_taken_as_it_is() -> None:
+    """Some wrappers write a host's name there."""
+    (finding,) = after(20, mint(20, peer="gateway-2.example"), peer="gateway-1.example")
+    assert "from gateway-2.example" in finding.summary
+
+
+@pytest.mark.parametrize("learn", [0, -1, "20", 2.5, True, None], ids=repr)
+def test_nonsense_is_refused(learn: Any) -> None:
+    """When it is made."""
+    with pytest.raises(ConfigError):
+        UnusualOrigin(learn=learn)
+
+
+@given(st.lists(audit_events | damaged_events(), max_size=6))
+def test_no_events_raise(log: list[dict[str, Any]]) -> None:
+    """Whatever they hold, and the evidence of whatever it says resolves."""
+    errors: list[Any] = []
+    detector = UnusualOrigin(learn=1)
+    for record in [*log, *log]:
+        for finding in detect(record, detectors=[detector], on_error=errors.append):
+            for item in finding.evidence:
+                assert plain(item.value) == resolve(item.path, record)
+    assert not [error for error in errors if "failed" in str(error)]
+    UnusualOrigin().restore(json.loads(json.dumps(detector.state())))
