@@ -37,6 +37,7 @@ LAYERS = [  # a file imports only from those before it
     ["_scanner"],
     ["_records"],
     ["_streams"],
+    ["_merge"],
     ["reading"],
     ["_follow"],
     ["exclusions.base"],

@@ -10,6 +10,7 @@ import json
 import os
 import tracemalloc
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import token_request
-from k8stokendetect import AuditLog, ConfigError, Event, ReadError, parse_event, read
+from k8stokendetect import AuditLog, ConfigError, Event, ReadError, detect, parse_event, read
 from k8stokendetect.errors import K8sTokenDetectError
+from recordings import METADATA, records
 from strategies import JWT, audit_events, damaged_events
 
 RECORDS = [token_request(auditID=str(number)) for number in range(5)]
@@ -342,3 +344,40 @@ def test_samples_of_other_people_never_crash_the_reader() -> None:
     for path in sorted(samples.iterdir()):
         read_ids, errors = troubles(path)
         assert read_ids or errors, path.name
+
+
+def test_logs_of_several_servers_are_read_in_the_order_of_their_events(tmp_path: Path) -> None:
+    """A folder, or a list of files: the token is minted through one server and used through the other.
+
+    Hours lie between its first and last events, so that reading one file after the other would have forgotten.
+    """
+    log = [parse_event(record) for record in records(METADATA)]
+    lines = [json.dumps(record) for record in records(METADATA)]
+    servers: dict[str, list[str]] = {"a.log": [], "b.log": []}
+    for event, line in zip(log, lines, strict=True):
+        servers["b.log" if event.resource == "serviceaccounts/token" else "a.log"].append(line)
+    for number, name in enumerate(servers):
+        (tmp_path / name).write_text("\n".join([late(0), *servers[name], late(300 + number)]), encoding="utf-8")
+
+    def found(source: Any) -> set[str]:
+        return {finding.fingerprint for finding in detect(source, detectors=["minted-token-used"])}
+
+    whole = found(METADATA)
+    assert len(whole) > 40
+    assert found(str(tmp_path)) == whole
+    assert found([tmp_path / "b.log", tmp_path / "a.log"]) == whole
+    assert len(list(read(str(tmp_path)))) == len(log) + 4
+
+
+def late(minutes: int) -> str:
+    """Return a harmless event, so many minutes after the recording began."""
+    time = datetime(2026, 11, 23, 21, 40, tzinfo=UTC) + timedelta(minutes=minutes)
+    return json.dumps({"auditID": f"late-{minutes}", "verb": "get", "requestReceivedTimestamp": time.isoformat()})
+
+
+def test_an_error_stays_beside_the_event_before_it(tmp_path: Path) -> None:
+    """Also where files are read as one."""
+    (tmp_path / "a.log").write_bytes(late(1).encode() + b"\n{x\n" + late(3).encode())
+    (tmp_path / "b.log").write_text(late(2), encoding="utf-8")
+    items = list(read(str(tmp_path)).stream())
+    assert [getattr(item, "audit_id", "error") for item in items] == ["late-1", "error", "late-2", "late-3"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import os
@@ -14,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from k8stokendetect._limits import DEFAULT, Limits
+from k8stokendetect._merge import merged
 from k8stokendetect._records import split_records
 from k8stokendetect._streams import BinaryFile, ByteStream
 from k8stokendetect._structure import parse_event
@@ -47,7 +49,8 @@ def read(
 
     Arguments:
         source: told by its type, never guessed from content. A `str` is a path: a file, a gzip file, or a folder
-            whose files (but for dot files) are read in the order of their first events. `bytes` are content.
+            whose files (but for dot files) are read in the order of their events: several API servers write a file
+            each. So is a list of files. `bytes` are content.
         platform: where the records come from, where they do not say so themselves; it decides which provider's
             exclusions apply.
         on_error: called with a ReadError for every record that cannot be read; the default raises it.
@@ -134,6 +137,9 @@ class AuditLog:
             yield from self._from_items(source, number)
 
     def _from_items(self, items: Iterable[Any], number: Iterator[int]) -> Iterator[Event | ReadError]:
+        if isinstance(items, list | tuple) and items and all(_is_file(item) for item in items):
+            yield from self._from_files(map(Path, items))
+            return
         for item in items:
             if isinstance(item, str):
                 reason = "a str in an iterable: give bytes for content, a Path for a file"
@@ -155,14 +161,17 @@ class AuditLog:
         yield from errors
         if not files and not errors:
             yield ReadError("the folder holds no log files", str(path))
-        for file in sorted(files, key=self._first_time):
-            yield from self._from_file(file)
+        yield from self._from_files(files)
 
-    def _first_time(self, path: Path) -> tuple[datetime, str]:
-        """When the first dated event of a file came in: rotated files are read in this order, whatever their names."""
+    def _from_files(self, files: Iterable[Path]) -> Iterator[Event | ReadError]:
+        """Read several files in the order of their events, whatever their names."""
+        yield from merged((self._first_time(file), functools.partial(self._from_file, file)) for file in sorted(files))
+
+    def _first_time(self, path: Path) -> datetime:
+        """When the first dated event of a file came in."""
         peeked = itertools.islice(self._alone(path).stream(), _PEEK)
         times = (item.time for item in peeked if isinstance(item, Event))
-        return next((time for time in times if time), datetime.max.replace(tzinfo=UTC)), str(path)
+        return next((time for time in times if time), datetime.max.replace(tzinfo=UTC))
 
     def _alone(self, path: Path) -> AuditLog:
         limits = self._limits
@@ -235,6 +244,10 @@ def _check_source(source: Any) -> None:
         raise ConfigError("the path is empty")
     if not isinstance(source, str | os.PathLike | Event | AuditLog | Iterable) and not hasattr(source, "read"):
         raise ConfigError(f"cannot read audit events from {type(source).__name__}")
+
+
+def _is_file(item: Any) -> bool:
+    return isinstance(item, os.PathLike) and os.path.isfile(item)  # noqa: PTH113 - Path.is_file raises for long names
 
 
 def _name(source: Any) -> str:
