@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import token_request
-from k8stokendetect import ConfigError, Finding, Severity, detect
+from k8stokendetect import ConfigError, Finding, Severity, detect, parse_event
 from k8stokendetect._structure import plain
 from k8stokendetect.detectors.unusual_origin import UnusualOrigin
 from paths import resolve
@@ -231,3 +232,11 @@ def test_no_events_raise(log: list[dict[str, Any]]) -> None:
                 assert plain(item.value) == resolve(item.path, record)
     assert not [error for error in errors if "failed" in str(error)]
     UnusualOrigin().restore(json.loads(json.dumps(detector.state())))
+
+
+def test_an_address_that_the_client_may_have_chosen_is_no_network() -> None:
+    """Where a wrapper keeps one address of several, nobody knows whether it is the peer's."""
+    events = [parse_event(token_request(auditID=str(n), sourceIPs=[f"192.0.{n}.7"])) for n in range(3)]
+    assert len(list(detect(events, detectors=[UnusualOrigin(learn=1)]))) == 2
+    lossy = [attrs.evolve(event, lost=frozenset({"source IPs"})) for event in events]
+    assert list(detect(lossy, detectors=[UnusualOrigin(learn=1)])) == []

@@ -112,7 +112,7 @@ def _origin(event: Event) -> dict[str, tuple[str, Evidence | None]]:
     agent, used, peer = event.user_agent, event.used_credential, event.peer_ip
     fact = Evidence("userAgent", agent, "a kind of client new to this caller") if agent else None
     here: dict[str, tuple[str, Evidence | None]] = {"client": (agent.partition("/")[0][:100], fact)}
-    if peer:
+    if peer and "source IPs" not in event.lost:  # else it may be an address that the client chose
         path = f"sourceIPs[{len(event.source_ips) - 1}]"
         here["network"] = _network(peer), Evidence(path, peer, "in a network new to this caller")
     if used:
