@@ -36,6 +36,8 @@ LAYERS = [  # a file imports only from those before it
     ["envelopes"],
     ["_scanner"],
     ["_records"],
+    ["_interest"],
+    ["_sieve"],
     ["_streams"],
     ["_merge"],
     ["reading"],

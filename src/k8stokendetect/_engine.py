@@ -113,6 +113,8 @@ def _run(
 ) -> Iterator[Finding]:
     skipped = tally.skipped - log.skipped
     stages = Stages(detectors, silencing, on_error, tally)
+    log.interest, passed = stages.interest, tally.events - log.passed_over
+    read = 0
 
     for number, event in enumerate(_counting_skipped(log, tally, skipped)):
         if isinstance(event, ReadError):
@@ -120,8 +122,10 @@ def _run(
             yield from stages.unreadable(event)
             on_error(event)
         else:
-            tally.events += 1
+            read += 1
+            tally.events = passed + log.passed_over + read
             yield from (finding for finding in stages.take(event, number) if keep_excluded or not finding.excluded_by)
+    tally.events = passed + log.passed_over + read
     yield from (finding for finding in stages.rest() if keep_excluded or not finding.excluded_by)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import orjson
 
@@ -27,12 +27,24 @@ _BOM: Final = b"\xef\xbb\xbf"
 _BAD: Final = object()
 
 
+class LineStream(Protocol):
+    """What lines are read from."""
+
+    def readline(self, size: int, /) -> bytes:
+        """Return the next line, or so many bytes of it."""
+        ...
+
+
 def _no_format(_: bytes) -> None:
     return None
 
 
 def split_records(
-    stream: BinaryIO, limit: int = DEFAULT.record, other_format: Callable[[bytes], list[Any] | None] = _no_format
+    stream: LineStream,
+    limit: int = DEFAULT.record,
+    other_format: Callable[[bytes], list[Any] | None] = _no_format,
+    *,
+    first: int = 1,
 ) -> Iterator[Record]:
     """Yield every record of a stream with its place, and a ReadError for each that is no JSON.
 
@@ -40,9 +52,10 @@ def split_records(
         stream: an open binary stream.
         limit: longest record in bytes; a longer one is a ReadError and is skipped to its end.
         other_format: given a line that is no JSON, returns the records in it, or None when it knows no such form.
+        first: number of the stream's first line.
 
     """
-    lines = _Lines(stream)
+    lines = _Lines(stream, first)
     while line := lines.read(limit):
         text = _bare(line)
         whole = len(line) < limit or line.endswith(b"\n")
@@ -106,11 +119,11 @@ _EVENT: Final = re.compile(rb'(?=\{\s*"kind"\s*:\s*"Event)')
 class _Lines:
     """Reads lines, or pieces of long lines, and counts them."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: LineStream, first: int) -> None:
         self._stream = stream
         self._inside = False
         self._back = b""
-        self.number = 0
+        self.number = first - 1
 
     def read(self, limit: int = _PIECE) -> bytes:
         """Read to the end of the line, at most `limit` bytes and never half an escape sequence."""

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from k8stokendetect._interest import Interest
 from k8stokendetect._order import InOrder
 from k8stokendetect._tally import Tally
 from k8stokendetect.detectors import BUILTIN, Detector
@@ -55,6 +56,7 @@ class Stages:
         self._on_error = on_error
         self._tally = tally
         self._seen = _Window(WINDOW)
+        self.interest = interest_of((*stateless, *unasked, *self._keyed))
         self._order: InOrder[tuple[int, tuple[Finding, ...]]] = InOrder(LATENESS)
 
     def take(self, event: Event, number: int) -> Iterator[Finding]:
@@ -65,6 +67,8 @@ class Stages:
                 reported.append(finding)
             if finding.rule.id not in self._unasked:
                 yield from self._new(finding, number)
+        if self.interest and reported and event.mints_token:
+            self.interest.follow(event.minted_credential or _username(event))
         if self._keyed and self._concerns(event, reported):
             for earlier, (earlier_number, said) in self._order.put(event, (number, tuple(reported))):
                 yield from self._follow(earlier, earlier_number, said)
@@ -157,6 +161,27 @@ def _by_resource(detectors: Sequence[D]) -> Callable[[Event], Sequence[D]]:
         return watching.get(resource, everything)
 
     return of
+
+
+def _username(event: Event) -> str:
+    """Name the service account that a token was minted for, as its own requests do."""
+    target = event.service_account
+    return f"{SERVICE_ACCOUNT_PREFIX}{target.namespace}:{target.name}" if target else ""
+
+
+def interest_of(detectors: Sequence[Detector], /) -> Interest | None:
+    """Return what these detectors want to see; None where one of them wants to see everything."""
+    following = [d for d in detectors if isinstance(d, KeyedDetector) and d.follows_credentials]
+    if any(d.watches is None and not d.mentions for d in detectors) or not all(d.only_followed for d in following):
+        return None
+    resources = {resource.rpartition("/")[2].encode() for d in detectors for resource in d.watches or ()}
+    words = dict.fromkeys(word for d in detectors for word in d.mentions if d.watches is None)
+    interest = Interest(tuple(sorted(resources)), tuple(words), follows=bool(following))
+    for detector in following:
+        for key, _, _ in detector.memory:
+            namespace, _, name = key.partition("/")
+            interest.follow(key if key.startswith("JTI=") else f"{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}")
+    return interest
 
 
 def _checked(item: object, kind: type) -> object:

@@ -7,7 +7,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, Final, Protocol
 
 from k8stokendetect._limits import GZIP
 from k8stokendetect.errors import ReadError
@@ -118,7 +118,7 @@ class ByteStream:
             packed = gzip.GzipFile(fileobj=io.BufferedReader(last, _BUFFER))
             last = _Source(packed, self._give, refused=self._is_bomb)
             self._layers.append(last)
-        self.buffer: BinaryIO = io.BufferedReader(last, _BUFFER)
+        self.buffer: io.BufferedReader[Any] = io.BufferedReader(last, _BUFFER)
 
     def _take(self, size: int) -> None:
         self._packed += size

@@ -14,9 +14,11 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from k8stokendetect._interest import Interest
 from k8stokendetect._limits import DEFAULT, Limits
 from k8stokendetect._merge import merged
-from k8stokendetect._records import split_records
+from k8stokendetect._records import Record, split_records
+from k8stokendetect._sieve import Sieve
 from k8stokendetect._streams import BinaryFile, ByteStream
 from k8stokendetect._structure import parse_event
 from k8stokendetect.envelopes import Context, unwrap
@@ -80,6 +82,8 @@ class AuditLog:
         on_error: called with a ReadError for every record that cannot be read.
         bytes_read: how many bytes have been read from files and streams so far, before decompression.
         skipped: how many records of other logs a wrapper held, such as control messages; they are no audit events.
+        passed_over: how many events were not parsed, because their bytes hold nothing that `interest` asks for.
+        interest: what `detect` wants to see; None for everything.
 
     """
 
@@ -104,6 +108,8 @@ class AuditLog:
         self.on_error = on_error
         self.bytes_read = 0
         self.skipped = 0
+        self.passed_over = 0
+        self.interest: Interest | None = None
         self._source = source
         self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio)
 
@@ -197,13 +203,26 @@ class AuditLog:
             yield error.at(name)
             return
         place, lines = "", LineFormats(self._limits.record)
-        for place, value in split_records(stream.buffer, self._limits.record, lines):
+        for place, value in self._records(stream.buffer, lines):
             for record in lines.joined(value):
                 yield from self._parse(place, record, name)
         for unfinished in lines.rest():
             yield unfinished.at(f"{name}:{place}".rstrip(":"))
         if stream.failure:
             yield ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":"))
+
+    def _records(self, stream: io.BufferedReader[Any], lines: LineFormats) -> Iterator[Record]:
+        """Cut a stream into records; what concerns no detector is passed over where that is known."""
+        limit = self._limits.record
+        if self.interest is None:
+            yield from split_records(stream, limit, lines)
+            return
+        sieve = Sieve(stream, self.interest, self._pass, limit)
+        yield from sieve.records()
+        yield from split_records(sieve.rest, limit, lines, first=sieve.number)
+
+    def _pass(self, events: int) -> None:
+        self.passed_over += events
 
     def _count(self, size: int) -> None:
         self.bytes_read += size

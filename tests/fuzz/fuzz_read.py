@@ -57,7 +57,7 @@ def write_corpus(folder: Path) -> None:
 
 def main() -> None:
     """Fuzz until told to stop."""
-    import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415 - only here
+    import atheris  # noqa: PLC0415 - only here
 
     atheris.instrument_all()
     arguments = sys.argv

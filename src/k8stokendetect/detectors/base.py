@@ -21,6 +21,8 @@ class Detector(abc.ABC):
     Attributes:
         rule: what it looks for; checked when the class is defined.
         watches: the resources it wants to see, in RBAC notation such as `serviceaccounts/token`; None for every event.
+        mentions: where `watches` is None: texts of which one stands in every record that it could report, or several
+            that stand there together. Records without any are not even parsed. None given: every record is.
 
     Raises:
         ConfigError: when a concrete class has no `rule`, or `watches` could never match.
@@ -29,6 +31,7 @@ class Detector(abc.ABC):
 
     rule: ClassVar[Rule]
     watches: ClassVar[frozenset[str] | None] = None
+    mentions: ClassVar[tuple[bytes | tuple[bytes, ...], ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -107,6 +107,7 @@ class KeyedDetector(Detector, Generic[S]):
     Attributes:
         remember_for: how long a state is kept after the last event of its key, unless a step says otherwise.
         follows_credentials: it also wants every event that was made with a service account's token.
+        only_followed: of those, only what was made with a token whose mint was reported, or without an id.
         needs: rules whose findings it follows; where they were not asked for they run all the same, unseen.
         memory: what it remembers.
 
@@ -115,6 +116,7 @@ class KeyedDetector(Detector, Generic[S]):
     needs: ClassVar[frozenset[str]] = frozenset()
     remember_for: ClassVar[timedelta]
     follows_credentials: ClassVar[bool] = False
+    only_followed: ClassVar[bool] = False
     _state_type: ClassVar[Any] = None
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -72,6 +72,7 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
         ),
     )
     watches = None
+    mentions = (b"legacy-token", (b"secrets", b"create"), (b"secrets", b"update"), (b"secrets", b"patch"))
     remember_for = timedelta(days=30)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:

@@ -53,6 +53,7 @@ class MintedTokenUsed(KeyedDetector[Followed]):
     )
     watches = frozenset({TOKEN_SUBRESOURCE})
     follows_credentials = True
+    only_followed = True
     needs = frozenset({"token-request"})
     remember_for = timedelta(days=7)
 

@@ -70,6 +70,7 @@ class TokenInAuditLog(KeyedDetector[Told]):
         ),
     )
     watches = None
+    mentions = (b"eyJ", b"eyA", b"ewo", b"ewk", b"ew0", b"ZXl", b'"token":', b'"token\\":')  # as _redaction looks for
     remember_for = timedelta(days=1)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterable[str]:

@@ -13,7 +13,7 @@ from k8stokendetect.detectors.base import Detector
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, Miss, Verdict, verdict
-from k8stokendetect.exclusions.base import MASTERS
+from k8stokendetect.exclusions.base import MASTERS, matches
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, ServiceAccount, credential_kind
 
@@ -101,6 +101,8 @@ class TokenRequestLookalike(Detector):
     def _judge(self, event: Event) -> Iterator[Verdict]:
         """Judge by every exclusion of that name as if on its platform; those for logs without groups only there."""
         for exclusion in self.exclusions:
+            if not any(matches(name, event.actor.username) for name in exclusion.actor.username):
+                continue
             abroad = bool(exclusion.platforms) and event.platform not in exclusion.platforms
             if not (abroad and exclusion.actor.groups_not_logged):
                 there = attrs.evolve(event, platform=min(exclusion.platforms)) if abroad else event

@@ -67,6 +67,8 @@ class TokenRequestPrivilegedTarget(Detector):
         exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
     ) -> None:
         self.accounts = tuple(accounts)
+        self._exact = {(one.namespace, one.name): one for one in self.accounts if "*" not in one.namespace + one.name}
+        self._patterns = [one for one in self.accounts if "*" in one.namespace + one.name]
         self.exclusions = tuple(exclusions)
         if not all(isinstance(account, PowerfulAccount) for account in self.accounts):
             raise ConfigError(f"{self.rule.id}: accounts takes PowerfulAccounts")
@@ -94,7 +96,8 @@ class TokenRequestPrivilegedTarget(Detector):
         )
 
     def _powerful(self, target: ServiceAccount) -> PowerfulAccount | None:
-        return next((account for account in self.accounts if account.fits(target)), None)
+        exact = self._exact.get((target.namespace, target.name))
+        return exact or next((account for account in self._patterns if account.fits(target)), None)
 
     def _by_design(self, event: Event) -> bool:
         verdicts = (verdict(exclusion, event) for exclusion in self.exclusions)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any, Literal
@@ -221,14 +222,19 @@ def _has_proof(actor: Actor) -> bool:
     return actor.only_groups and (actor.credential is not None or actor.certificate)
 
 
+@functools.lru_cache(maxsize=1024)
+def _parts(glob: str) -> tuple[str, tuple[str, ...], str]:
+    first, *middle, last = glob.split("*")
+    return first, tuple(middle), last
+
+
 def matches(glob: str, text: str, /) -> bool:
     """Tell whether a text matches a pattern in which `*` stands for one or more characters; linear in the text."""
-    first, *rest = glob.split("*")
-    if not rest:
+    if "*" not in glob:
         return glob == text
+    first, middle, last = _parts(glob)
     if not text.startswith(first):
         return False
-    *middle, last = rest
     place = len(first)
     for part in middle:
         found = text.find(part, place + 1)

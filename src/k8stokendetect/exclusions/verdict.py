@@ -46,8 +46,22 @@ class Verdict:
         return not self.misses
 
 
+_LAST: list[tuple[Event | None, dict[int, tuple[Exclusion, Verdict | None]]]] = [(None, {})]
+"""The verdicts on the event that was judged last: several detectors ask about one event after the other."""
+
+
 def verdict(exclusion: Exclusion, event: Event, /) -> Verdict | None:
     """Judge one event by one exclusion; None when it does not concern this actor or this platform."""
+    last = _LAST[0]
+    if last[0] is not event:
+        last = _LAST[0] = (event, {})
+    held = last[1].get(id(exclusion))
+    if held is None:
+        held = last[1][id(exclusion)] = (exclusion, _judged(exclusion, event))
+    return held[1]
+
+
+def _judged(exclusion: Exclusion, event: Event) -> Verdict | None:
     actor, user = exclusion.actor, event.user
     if exclusion.platforms and event.platform not in exclusion.platforms:
         return None

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Passes over the lines of a log that concern no detector, without parsing them; every other form is left alone."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+import attrs
+import orjson
+
+from k8stokendetect._interest import Interest, Passed, count, line_at
+from k8stokendetect._records import Record, split_records
+
+BLOCK: Final = 1024 * 1024
+LONGEST: Final = 4 * BLOCK
+KEPT: Final = 16
+"""So many blocks that were passed over are kept: a token's use may be logged before its mint."""
+
+_NATIVE: Final = b'{"kind":"Event",'
+_EVENT_HUB: Final = b'{"records":['
+_INNER: Final = b'{\\"kind\\":\\"Event\\",'
+
+
+@attrs.define
+class _Block:
+    """A piece of a log in whole lines.
+
+    Arguments:
+        text: the lines.
+        number: of its first line.
+        events: how many it holds.
+        taken: where the lines begin that were read.
+
+    """
+
+    text: bytes
+    number: int
+    events: int
+    taken: set[int] = attrs.field(factory=set)
+
+    def line(self, start: int) -> int:
+        """Return the number of the line that begins there."""
+        return self.number + self.text.count(b"\n", 0, start)
+
+
+class Sieve:
+    """Reads a stream in blocks, as long as it holds one compact record a line.
+
+    Arguments:
+        stream: the log.
+        interest: what is wanted.
+        passed: told of events that were passed over.
+        limit: longest record, in bytes.
+
+    Attributes:
+        number: of the line at which `rest` begins.
+        rest: what is left when the log is of another form, to be read in full.
+
+    """
+
+    def __init__(self, stream: io.BufferedReader[Any], interest: Interest, passed: Passed, limit: int) -> None:
+        self.number = 1
+        self.rest: io.BufferedReader[Any] | Chained = stream
+        self._stream = stream
+        self._interest = interest
+        self._passed = passed
+        self._limit = limit
+        self._kept: deque[_Block] = deque(maxlen=KEPT)
+
+    def records(self) -> Iterator[Record]:
+        """Yield what is of interest, with its line, and what cannot be told from its bytes."""
+        held = b""
+        while True:
+            read = self._stream.read1(BLOCK)  # what there is: a followed file goes on later
+            held += read
+            end = held.rfind(b"\n") + 1
+            text = held[:end]
+            if read and not end and len(held) < LONGEST:
+                continue
+            if not read or not text.startswith(b'{"'):  # its end, a long line, an array, an indented document
+                self.rest = Chained(held, self._stream)
+                return
+            held = held[end:]
+            lines = count(text, b"\n")
+            events = _events(text, lines)
+            if events is None:  # a damaged line, or an unusual form: it is for the full reader to say
+                yield from split_records(io.BytesIO(text), self._limit, first=self.number)
+            else:
+                block = _Block(text, self.number, events)
+                yield from self._of_interest(block, self._interest.places(text))
+                self._kept.append(block)
+                yield from self._late()
+                self._passed(block.events)
+            self.number += lines
+
+    def _of_interest(self, block: _Block, places: list[int]) -> Iterator[Record]:
+        number, counted, end = block.number, 0, 0
+        for place in places:
+            if place < end:
+                continue
+            start, end = line_at(block.text, place)
+            if start in block.taken:
+                continue
+            number += block.text.count(b"\n", counted, start)
+            counted = start
+            block.taken.add(start)
+            line = block.text[start:end]
+            block.events -= max(1, count(line, _INNER))
+            try:
+                yield str(number), orjson.loads(line)
+            except orjson.JSONDecodeError:
+                yield from split_records(io.BytesIO(line), self._limit, first=number)
+
+    def _late(self) -> Iterator[Record]:
+        """Yield what was passed over and is wanted now: a use that was logged before its mint."""
+        while self._interest.news:
+            news, self._interest.news = self._interest.news, set()
+            for block in self._kept:
+                before = block.events
+                yield from self._of_interest(block, sorted(self._interest.uses(block.text, news)))
+                if block is not self._kept[-1]:
+                    self._passed(block.events - before)
+
+
+def _events(text: bytes, lines: int) -> int | None:
+    """Count the events in lines that are whole objects, plain or in wrappers; None where there is any doubt.
+
+    A record that was cut off in its wrapper does not end in a brace before its quote; a line that was cut off does not
+    before its end. Within a string a quote is escaped, so that no client can write either.
+    """
+    if not text.endswith(b"}\n") or count(text, b"}\n{") != lines - 1:
+        return None
+    if count(text, b"\n" + _NATIVE) + text.startswith(_NATIVE) == lines:
+        return lines
+    inner = count(text, _INNER)
+    one_a_line = inner == lines or (inner > lines and text.startswith(_EVENT_HUB))
+    return inner if one_a_line and inner == count(text, b'}"') + count(text, b'}\\n"') else None
+
+
+class Chained:
+    """What was read already, and then the stream."""
+
+    def __init__(self, held: bytes, stream: io.BufferedReader[Any]) -> None:
+        self._held = io.BytesIO(held)
+        self._stream = stream
+
+    def readline(self, size: int, /) -> bytes:
+        """Return the next line, or so many bytes of it."""
+        line = self._held.readline(size)
+        if line.endswith(b"\n") or size <= len(line):
+            return line
+        return line + self._stream.readline(size - len(line))

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is passed over unparsed changes nothing: same findings, same errors, same counts, in every wrapper."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import token_request
+from k8stokendetect import AuditLog, Detector, Event, Finding, Rule, Severity, Tally, detect
+from k8stokendetect import _interest as interest_module
+from k8stokendetect._interest import Interest
+from k8stokendetect._sieve import Sieve
+from k8stokendetect._stages import interest_of
+from k8stokendetect._structure import plain
+from k8stokendetect.detectors import BUILTIN, OPTIONAL, ForgedToken
+from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
+from test_damage import variants
+from test_detector_minted_token_used import pods, use
+from test_wrappers import WRAPPINGS
+
+
+class Everything(Detector):
+    """Watches every event and reports none: nothing is passed over beside it."""
+
+    rule = Rule("test.everything", "Everything", Severity.LOW)
+
+    def inspect(self, _: Event, /) -> Iterator[Finding]:
+        """Look at it."""
+        return iter(())
+
+
+def outcome(content: bytes, *extra: Detector) -> tuple[list[str], list[str], int, int, int]:
+    """Return findings and errors, and how many events, errors and skipped records were counted."""
+    errors: list[Any] = []
+    tally = Tally()
+    found = detect(content, detectors=[*(cls() for cls in BUILTIN), *extra], on_error=errors.append, tally=tally)
+    # A watch is logged at two stages under one time; which of the two lines is named is no difference.
+    staged = (attrs.evolve(one, event=attrs.evolve(one.event, stage="", origin=None)) for one in found)
+    findings = sorted(json.dumps(plain(finding), sort_keys=True, default=str) for finding in staged)
+    return findings, sorted(map(str, errors)), tally.events, tally.unreadable, tally.skipped
+
+
+def compact(log: list[dict[str, Any]]) -> bytes:
+    """Write a log as the API server does."""
+    return b"".join(json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for record in log)
+
+
+@pytest.mark.parametrize("path", [METADATA, METADATA_1_27, REQUEST_RESPONSE])
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_recordings_give_the_same(path: Any, *, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With stringzilla and without; and most events of a Metadata log are passed over."""
+    if not fast:
+        monkeypatch.setattr(interest_module, "_find", bytes.find)
+        monkeypatch.setattr(interest_module, "_count", bytes.count)
+    content = compact(records(path))
+    assert outcome(content) == outcome(content, Everything())
+    log = AuditLog(content)
+    list(detect(log))
+    if path == METADATA:
+        assert log.passed_over > len(records(path)) / 2
+
+
+PART = [record for record in records(METADATA)[3690:4100] if "/token" in record["requestURI"] or "JTI=" in str(record)]
+"""Mints and uses, the recorded chain among them."""
+
+
+def test_the_part_holds_what_it_is_for() -> None:
+    """Uses of followed tokens, chains, mints that are set aside."""
+    findings = list(detect(PART, keep_excluded=True))
+    assert {"minted-token-used", "token-request"} <= {finding.rule.id for finding in findings}
+    assert max(len(finding.related) for finding in findings) == 3
+    assert any(finding.excluded_by for finding in findings)
+
+
+@pytest.mark.parametrize("name", WRAPPINGS)
+def test_every_wrapper_gives_the_same(name: str) -> None:
+    """As each writes it, and without spaces, as others write the same."""
+    content = WRAPPINGS[name](PART)
+    for written in (content, content.replace(b'": ', b'":').replace(b'", "', b'","')):
+        assert outcome(written) == outcome(written, Everything())
+
+
+def test_damaged_lines_give_the_same() -> None:
+    """Each is an error all the same, with its line."""
+    lines = [*variants()[:500], *compact(records(METADATA)[3600:4100]).split(b"\n")]
+    random.Random(1).shuffle(lines)  # noqa: S311 - no secret
+    content = b"\n".join(lines)
+    assert outcome(content) == outcome(content, Everything())
+
+
+def test_a_cut_record_in_a_wrapper_is_an_error_all_the_same() -> None:
+    """Azure cuts at 16 KiB, CloudWatch with a mark: the line is whole JSON, what it holds is not."""
+    event = json.dumps(pods(), separators=(",", ":"))
+    whole = json.dumps({"message": event, "timestamp": 1}, separators=(",", ":"))
+    for cut in (event[:300], event[:300] + "[Truncated...]", event[:-1]):
+        line = json.dumps({"message": cut, "timestamp": 1}, separators=(",", ":"))
+        content = f"{whole}\n{whole}\n{line}\n{whole}\n".encode()
+        assert outcome(content) == outcome(content, Everything())
+        assert outcome(content)[2:4] == (3, 1)
+
+
+@pytest.mark.parametrize("apart", [0, 3000, 6000])
+def test_a_use_that_was_logged_before_its_mint_is_found(apart: int) -> None:
+    """In the same block, and in one that was passed over."""
+    between = [pods(auditID=f"n{number}", user={"username": "bob"}) for number in range(apart)]
+    content = compact([use(), *between, token_request()])
+    findings = {finding.rule.id for finding in detect(content)}
+    assert "minted-token-used" in findings
+    assert outcome(content) == outcome(content, Everything())
+
+
+def test_what_a_detector_of_ones_own_watches_is_read() -> None:
+    """By its resource; without `watches` every event is."""
+
+    class Exec(Everything):
+        rule = attrs.evolve(Everything.rule, id="test.exec")
+        watches = frozenset({"pods/exec"})
+
+        def inspect(self, event: Event, /) -> Iterator[Finding]:
+            yield self.finding(event, "exec")
+
+    ref = {"resource": "pods", "subresource": "exec", "namespace": "prod", "name": "w"}
+    content = compact([pods(), use(objectRef=ref, auditID="e"), pods()])
+    log = AuditLog(content)
+    assert [finding.event.audit_id for finding in detect(log, detectors=[Exec()])] == ["e"]
+    assert log.passed_over == 2
+    assert interest_of([Everything()]) is None
+    assert interest_of([ForgedToken()]) is None
+    assert interest_of([cls() for cls in BUILTIN]) is not None
+    assert all(cls.rule.id not in {"forged-token", "pod-token-moved"} for cls in BUILTIN)
+    assert len(OPTIONAL) == 2
+
+
+WORDS = st.sampled_from([b"token", b"secrets", b"%74", b'"data"', b"roles", b"eyJ", b"JTI=", b"x", b'"', b"\\", b"?"])
+
+
+@given(st.lists(WORDS, max_size=12).map(b"".join), st.integers(1, 5))
+def test_a_place_lies_in_the_line_that_holds_it(line: bytes, lines: int) -> None:
+    """Neighbours do not change what is found in a line, and a line alone is judged as among others."""
+    interest = Interest((b"token", b"roles"), (b"eyJ", (b"secrets", b"x")), follows=False)
+    alone = bool(interest.places(line + b"\n"))
+    block = (b"{}\n" * lines) + line + b"\n" + b"{}\n" * lines
+    assert bool(interest.places(block)) is alone
+    start = 3 * lines
+    assert all(start <= place < start + len(line) for place in interest.places(block))
+
+
+def test_other_forms_are_handed_on_whole() -> None:
+    """An array, an indented document, a line longer than a block: from there on everything is parsed."""
+    native = compact([pods(), token_request(), pods()])
+    for other in (b'[{"auditID":"a","verb":"get"}]\n', b'{\n "auditID": "a",\n "verb": "get"\n}\n'):
+        content = native * 400 + other + native * 3
+        assert outcome(content) == outcome(content, Everything())
+        assert outcome(content)[2] == 3 * 403 + 1
+    long = compact([pods(userAgent="x" * 6_000_000)])
+    content = native + long + native
+    assert outcome(content) == outcome(content, Everything())
+
+
+def test_a_stream_that_is_not_at_its_end_is_not_waited_for() -> None:
+    """A followed file gives what it has: whatever is there is examined."""
+
+    class Slow(io.RawIOBase):
+        parts = [compact([pods()]), compact([token_request()])[:100], compact([token_request()])[100:]]  # noqa: RUF012
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            data = self.parts.pop(0) if self.parts else b""
+            buffer[: len(data)] = data
+            return len(data)
+
+    passed: list[int] = []
+    interest = Interest((b"token",), (), follows=False)
+    sieve = Sieve(io.BufferedReader(Slow()), interest, passed.append, 1 << 20)
+    assert [value["auditID"] for _, value in sieve.records()] == [token_request()["auditID"]]
+    assert sum(passed) == 1
