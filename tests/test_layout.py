@@ -39,6 +39,8 @@ LAYERS = [  # a file imports only from those before it
     ["_interest"],
     ["_sieve"],
     ["_streams"],
+    ["_sources"],
+    ["_aside"],
     ["_merge"],
     ["reading"],
     ["_follow"],

@@ -56,7 +56,7 @@ class Interest:
 
     Attributes:
         followed: ids of the tokens that are followed at present, and user names where there are no ids.
-        news: those of them that were added since they were last looked for in what had been passed over.
+        added: the same in the order in which they came, for those who look for them in what was passed over.
 
     """
 
@@ -64,20 +64,35 @@ class Interest:
     words: tuple[Word, ...]
     follows: bool
     followed: set[bytes] = attrs.field(factory=set)
-    news: set[bytes] = attrs.field(factory=set)
+    added: list[bytes] = attrs.field(factory=list)
     _together: dict[bytes, list[tuple[bytes, ...]]] = attrs.field(factory=dict, init=False)
+    _alone: tuple[bytes, ...] = attrs.field(default=(), init=False)
+    _doubtful: tuple[bytes, ...] = attrs.field(default=(), init=False)
 
     def __attrs_post_init__(self) -> None:
         for word in self.words:
             if isinstance(word, tuple):
                 self._together.setdefault(word[0], []).append(word[1:])
+        self._alone = (*_ALWAYS, *(word for word in self.words if isinstance(word, bytes)))
+        self._doubtful = (*self.resources, *self._together)
 
     def follow(self, name: str, /) -> None:
         """Want to see the uses of a token, or the acts of a service account."""
         word = name.encode()
         if word not in self.followed:
             self.followed.add(word)
-            self.news.add(word)
+            self.added.append(word)
+
+    def concerns(self, text: bytes, /) -> bool:
+        """Tell whether one record may concern any detector."""
+        if any(_find(text, word) >= 0 for word in self._alone):
+            return True
+        if any(_find(text, word) >= 0 for word in self._doubtful) and self.places(text + b"\n"):
+            return True
+        if not self.follows or not any(_find(text, word) >= 0 for word in _USERS):
+            return False
+        ids = _ID.findall(text)
+        return not ids or not self.followed.isdisjoint(ids) or not self.followed.isdisjoint(_ACCOUNT.findall(text))
 
     def places(self, block: bytes, /) -> list[int]:
         """Return where in a block of lines something of interest stands, in order; several places may be in a line."""
@@ -85,7 +100,7 @@ class Interest:
         for resource in self.resources:
             length = len(resource)
             found += (place for place in _each(block, resource) if block[place + length] in _ENDS)
-        for word in (*_ALWAYS, *(word for word in self.words if isinstance(word, bytes))):
+        for word in self._alone:
             found += _each(block, word)
         for head, others in self._together.items():
             found += (place for place in _each(block, head) if _stands_with(block, place, others))

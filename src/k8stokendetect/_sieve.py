@@ -69,6 +69,7 @@ class Sieve:
         self._passed = passed
         self._limit = limit
         self._kept: deque[_Block] = deque(maxlen=KEPT)
+        self._known = len(interest.added)
 
     def records(self) -> Iterator[Record]:
         """Yield what is of interest, with its line, and what cannot be told from its bytes."""
@@ -116,8 +117,8 @@ class Sieve:
 
     def _late(self) -> Iterator[Record]:
         """Yield what was passed over and is wanted now: a use that was logged before its mint."""
-        while self._interest.news:
-            news, self._interest.news = self._interest.news, set()
+        while news := set(self._interest.added[self._known :]):
+            self._known += len(news)
             for block in self._kept:
                 before = block.events
                 yield from self._of_interest(block, sorted(self._interest.uses(block.text, news)))

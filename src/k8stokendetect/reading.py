@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
+import orjson
 
+from k8stokendetect._aside import Aside
 from k8stokendetect._interest import Interest
 from k8stokendetect._limits import DEFAULT, Limits
 from k8stokendetect._merge import merged
 from k8stokendetect._records import Record, split_records
 from k8stokendetect._sieve import Sieve
+from k8stokendetect._sources import check_source, files_in, is_file, name_of
 from k8stokendetect._streams import BinaryFile, ByteStream
 from k8stokendetect._structure import parse_event
-from k8stokendetect.envelopes import Context, unwrap
+from k8stokendetect.envelopes import PASSED_OVER, Context, Inner, unwrap
 from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
 from k8stokendetect.events import PLATFORMS, Event, JsonValue, Platform
@@ -82,7 +85,6 @@ class AuditLog:
         on_error: called with a ReadError for every record that cannot be read.
         bytes_read: how many bytes have been read from files and streams so far, before decompression.
         skipped: how many records of other logs a wrapper held, such as control messages; they are no audit events.
-        passed_over: how many events were not parsed, because their bytes hold nothing that `interest` asks for.
         interest: what `detect` wants to see; None for everything.
 
     """
@@ -99,7 +101,7 @@ class AuditLog:
         max_nesting: int = DEFAULT.nesting,
         max_ratio: float = DEFAULT.ratio,
     ) -> None:
-        _check_source(source)
+        check_source(source)
         if platform is not None and platform not in PLATFORMS:
             raise ConfigError(f"unknown platform {platform!r}; known: {', '.join(PLATFORMS)}")
         if not callable(on_error):
@@ -108,7 +110,8 @@ class AuditLog:
         self.on_error = on_error
         self.bytes_read = 0
         self.skipped = 0
-        self.passed_over = 0
+        self._aside = Aside()
+        self._passed = 0
         self.interest: Interest | None = None
         self._source = source
         self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio)
@@ -126,7 +129,7 @@ class AuditLog:
 
     def _from(self, source: Any, number: Iterator[int]) -> Iterator[Event | ReadError]:
         if isinstance(source, Mapping):
-            yield from self._parse("", source, f"record {next(number)}")
+            yield from self._parse("", self._as_text(source), f"record {next(number)}")
         elif isinstance(source, Event):
             yield source if source.platform or not self.platform else attrs.evolve(source, platform=self.platform)
         elif isinstance(source, AuditLog):
@@ -138,12 +141,22 @@ class AuditLog:
         elif isinstance(source, bytes | bytearray | memoryview):
             yield from self._from_stream(io.BytesIO(source), "<bytes>")
         elif hasattr(source, "read"):
-            yield from self._from_stream(source, _name(source))
+            yield from self._from_stream(source, name_of(source))
         else:
             yield from self._from_items(source, number)
 
+    def _as_text(self, record: Mapping[str, Any]) -> Any:
+        """Return a native event as text where that tells whether anybody wants it: a tenth of the cost of typing it."""
+        if self.interest is None or record.get("kind") != "Event":
+            return record
+        try:
+            text = orjson.dumps(record)
+        except (TypeError, ValueError, RecursionError):
+            return record
+        return record if self.interest.concerns(text) else Inner(text.decode(), skipped=PASSED_OVER)
+
     def _from_items(self, items: Iterable[Any], number: Iterator[int]) -> Iterator[Event | ReadError]:
-        if isinstance(items, list | tuple) and items and all(_is_file(item) for item in items):
+        if isinstance(items, list | tuple) and items and all(is_file(item) for item in items):
             yield from self._from_files(map(Path, items))
             return
         for item in items:
@@ -163,7 +176,7 @@ class AuditLog:
         if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
             yield from self._from_file(path)
             return
-        files, errors = _files(path)
+        files, errors = files_in(path)
         yield from errors
         if not files and not errors:
             yield ReadError("the folder holds no log files", str(path))
@@ -221,28 +234,46 @@ class AuditLog:
         yield from sieve.records()
         yield from split_records(sieve.rest, limit, lines, first=sieve.number)
 
+    @property
+    def passed_over(self) -> int:
+        """How many events were not parsed, because their bytes hold nothing that `interest` asks for."""
+        return self._passed + self._aside.count
+
     def _pass(self, events: int) -> None:
-        self.passed_over += events
+        self._passed += events
 
     def _count(self, size: int) -> None:
         self.bytes_read += size
 
     def _parse(self, place: str, value: Any, name: str) -> Iterator[Event | ReadError]:
         """Make Events of one record; a ReadError in the place of whatever is none."""
-        for inner in unwrap(value, self._limits):
+        for inner in unwrap(value, self._limits, self.interest.concerns if self.interest else None):
             origin = f"{name}:{place}{inner.place}" if place else f"{name}{inner.place}"
-            if inner.skipped:
+            if inner.skipped == PASSED_OVER:
+                self._aside.put(inner, origin)
+            elif inner.skipped:
                 self.skipped += 1
-                continue
-            if isinstance(inner.record, ReadError):
-                yield inner.record.at(origin)
-                continue
-            try:
-                event = parse_event(inner.record, platform=inner.context.platform or self.platform, origin=origin)
-            except ReadError as error:
-                yield error.with_traceback(None)  # its frames hold the record, and a token perhaps
             else:
-                yield _within(event, inner.context)
+                yield from self._event(inner, origin)
+                yield from self._late()
+
+    def _late(self) -> Iterator[Event | ReadError]:
+        """Yield what was passed over and is wanted now: a use that was logged before its mint."""
+        if self.interest is not None:
+            for inner, origin in self._aside.wanted(self.interest):
+                for again in unwrap(inner, self._limits):
+                    yield from self._event(again, origin)
+
+    def _event(self, inner: Inner, origin: str) -> Iterator[Event | ReadError]:
+        if isinstance(inner.record, ReadError):
+            yield inner.record.at(origin)
+            return
+        try:
+            event = parse_event(inner.record, platform=inner.context.platform or self.platform, origin=origin)
+        except ReadError as error:
+            yield error.with_traceback(None)  # its frames hold the record, and a token perhaps
+        else:
+            yield _within(event, inner.context)
 
 
 def _within(event: Event, context: Context) -> Event:
@@ -252,46 +283,3 @@ def _within(event: Event, context: Context) -> Event:
             event, cluster=context.cluster, account=context.account, region=context.region, lost=context.lost
         )
     return event
-
-
-def _check_source(source: Any) -> None:
-    if isinstance(source, io.TextIOBase):
-        raise ConfigError("the file is open in text mode: open it with 'rb'")
-    if isinstance(source, str) and source.lstrip()[:1] in {"{", "["}:
-        raise ConfigError("a str is a path, and this looks like content: encode it to bytes")
-    if isinstance(source, str | os.PathLike) and not os.fspath(source):
-        raise ConfigError("the path is empty")
-    if not isinstance(source, str | os.PathLike | Event | AuditLog | Iterable) and not hasattr(source, "read"):
-        raise ConfigError(f"cannot read audit events from {type(source).__name__}")
-
-
-def _is_file(item: Any) -> bool:
-    return isinstance(item, os.PathLike) and os.path.isfile(item)  # noqa: PTH113 - Path.is_file raises for long names
-
-
-def _name(source: Any) -> str:
-    name = getattr(source, "name", None)
-    return name if isinstance(name, str) else "<stream>"
-
-
-def _files(folder: Path) -> tuple[list[Path], list[ReadError]]:
-    """Return every file below a folder but dot files, and an error for everything that cannot be read.
-
-    Links to folders are followed, each folder once.
-    """
-    files, errors, seen = [], [], set()
-    for parent, folders, names in os.walk(folder, onerror=lambda e: errors.append(_cannot_list(e)), followlinks=True):
-        seen.add(os.path.realpath(parent))
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and os.path.realpath(Path(parent, name)) not in seen
-        )
-        for path in (Path(parent, name) for name in sorted(names) if not name.startswith(".")):
-            if path.is_file():
-                files.append(path)
-            else:
-                errors.append(ReadError("neither a file nor a folder, or a link to nothing", str(path)))
-    return files, errors
-
-
-def _cannot_list(error: OSError) -> ReadError:
-    return ReadError(f"cannot be listed: {error.strerror}", str(error.filename))

@@ -6,7 +6,7 @@ A wrapper is told record by record, from the record itself; one may stand inside
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -15,27 +15,39 @@ import orjson
 from k8stokendetect._limits import DEFAULT, GZIP, Limits, decompress
 from k8stokendetect._revealed import revealed
 from k8stokendetect.envelopes import azure, cloudwatch, elastic, gcp, native, ocsf, shippers
-from k8stokendetect.envelopes.base import Context, Envelope, Inner
+from k8stokendetect.envelopes.base import PASSED_OVER, Context, Envelope, Inner
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ReadError
+
+_NATIVE: Final = '{"kind":"Event",'
 
 ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, gcp, ocsf, elastic, shippers)
 """Every wrapper that `read` knows, asked in this order."""
 
 
-def unwrap(record: Any, /, limits: Limits = DEFAULT) -> Iterator[Inner]:
+Wanted = Callable[[bytes], bool]
+"""Told the text of a native event; false passes it over."""
+
+
+def unwrap(record: Any, /, limits: Limits = DEFAULT, wanted: Wanted | None = None) -> Iterator[Inner]:
     """Yield every audit event in a record (`is_event`), a ReadError in its stead, or what is rightly skipped.
 
     Arguments:
         record: what one line, one array element or one message held, as decoded JSON; or why it could not be; or an
             Inner that a line format made.
         limits: how deep wrappers may nest, how much may come out of compressed data.
+        wanted: asked about events that are still text; those that nobody wants are skipped, `PASSED_OVER`.
 
     """
-    yield from _unwrap(record if isinstance(record, Inner) else Inner(record), limits, 0)
+    yield from _unwrap(record if isinstance(record, Inner) else Inner(record), limits, 0, wanted)
 
 
-def _unwrap(outer: Inner, limits: Limits, depth: int) -> Iterator[Inner]:
+def _unwrap(outer: Inner, limits: Limits, depth: int, wanted: Wanted | None) -> Iterator[Inner]:
+    if wanted is not None and isinstance(outer.record, str) and outer.record.startswith(_NATIVE):
+        text = outer.record.encode("utf-8", "surrogatepass")
+        if text.rstrip().endswith(b"}") and not wanted(text):
+            yield attrs.evolve(outer, skipped=PASSED_OVER)
+            return
     record = _decoded(outer.record, limits) if depth else outer.record
     if outer.skipped or isinstance(record, ReadError):
         yield attrs.evolve(outer, record=record)
@@ -52,7 +64,7 @@ def _unwrap(outer: Inner, limits: Limits, depth: int) -> Iterator[Inner]:
                 placed = attrs.evolve(
                     inner, place=outer.place + inner.place, context=inner.context.inside(outer.context)
                 )
-                yield from _unwrap(placed, limits, depth + 1)
+                yield from _unwrap(placed, limits, depth + 1, wanted)
             return
     yield attrs.evolve(outer, record=ReadError(_what_it_is(record)))
 
@@ -93,4 +105,4 @@ def _what_it_is(record: Any) -> str:
     return "JSON, but no audit event: neither audit.k8s.io/v1 Event nor EventList, nor a known wrapper"
 
 
-__all__ = ["ENVELOPES", "Context", "Envelope", "Inner", "unwrap"]
+__all__ = ["ENVELOPES", "PASSED_OVER", "Context", "Envelope", "Inner", "unwrap"]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -60,6 +60,10 @@ class Inner:
     context: Context = Context()
     is_event: bool = False
     skipped: str | None = None
+
+
+PASSED_OVER: Final = "of no interest"
+"""Why an Inner is skipped that holds an event in which nothing concerns any detector: it keeps its text."""
 
 
 class Envelope(Protocol):

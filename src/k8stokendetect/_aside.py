@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events that were passed over lately, as text: a token's use may be logged before its mint."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from k8stokendetect._interest import Interest
+from k8stokendetect.envelopes import Inner
+
+MOST: Final = 16_000
+"""So many are kept: some 20 MB."""
+
+
+class Aside:
+    """Keeps the last events that nobody wanted.
+
+    Attributes:
+        count: how many were passed over and never wanted later.
+
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._kept: deque[tuple[Inner, str]] = deque(maxlen=MOST)
+        self._known = 0
+
+    def put(self, inner: Inner, origin: str, /) -> None:
+        """Keep an event, with where it stood."""
+        self.count += 1
+        self._kept.append((inner, origin))
+
+    def wanted(self, interest: Interest, /) -> Iterator[tuple[Inner, str]]:
+        """Yield those in which something stands that is followed only now."""
+        while news := [word.decode() for word in interest.added[self._known :]]:
+            self._known += len(news)
+            found = [kept for kept in self._kept if any(word in kept[0].record for word in news)]
+            for inner, origin in found:
+                self._kept.remove((inner, origin))
+                self.count -= 1
+                yield attrs.evolve(inner, skipped=None), origin
