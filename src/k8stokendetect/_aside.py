@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import attrs
+import orjson
 
 from k8stokendetect._interest import Interest
 from k8stokendetect.envelopes import Inner
@@ -42,4 +43,4 @@ class Aside:
             for inner, origin in found:
                 self._kept.remove((inner, origin))
                 self.count -= 1
-                yield attrs.evolve(inner, skipped=None), origin
+                yield attrs.evolve(inner, record=orjson.loads(inner.record), skipped=None), origin
