@@ -21,6 +21,7 @@ from typing import Any, Final
 
 START: Final = datetime(2026, 11, 23, 8, tzinfo=UTC)
 UNITS: Final = {"MiB": 1 << 20, "GiB": 1 << 30}
+RESOURCE_ID: Final = "/SUBSCRIPTIONS/S/RESOURCEGROUPS/R/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/C"
 NODES: Final = 60
 ACCOUNTS: Final = 400
 RESOURCES: Final = (
@@ -42,7 +43,7 @@ class Generator:
 
     Arguments:
         seed: the same seed gives the same log.
-        share: how many of a hundred... as a fraction, are token requests.
+        share: which part of all, from 0 to 1, are token requests.
         level: of the audit policy.
 
     """
@@ -98,7 +99,9 @@ class Generator:
             "apiVersion": "v1",
             "subresource": "token",
         }
-        event = self._event("create", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", user, agent, ref, 201)
+        event = self._event(
+            "create", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", user, agent, ref, 201
+        )
         event["annotations"]["authentication.kubernetes.io/issued-credential-id"] = f"JTI={self._uuid()}"
         if user["username"].startswith("system:node:"):
             event["annotations"]["authorization.k8s.io/reason"] = ""
@@ -144,14 +147,19 @@ class Generator:
             "objectRef": ref,
             "responseStatus": {"metadata": {}, "code": code},
             "requestReceivedTimestamp": time.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "stageTimestamp": (time + timedelta(milliseconds=4)).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "stageTimestamp": (time + timedelta(milliseconds=4))
+            .isoformat(timespec="microseconds")
+            .replace("+00:00", "Z"),
             "annotations": {
                 "authorization.k8s.io/decision": "allow",
-                "authorization.k8s.io/reason": 'RBAC: allowed by ClusterRoleBinding "app" of ClusterRole "app" to Group "x"',
+                "authorization.k8s.io/reason": 'RBAC: allowed by ClusterRoleBinding "app" of ClusterRole "app"',
             },
         }
         if self._level != "Metadata" and verb != "watch":
-            event["responseObject"] = {"kind": "Thing", "metadata": {"name": ref.get("name"), "labels": {"app": "x" * 900}}}
+            event["responseObject"] = {
+                "kind": "Thing",
+                "metadata": {"name": ref.get("name"), "labels": {"app": "x" * 900}},
+            }
         return event
 
 
@@ -169,7 +177,7 @@ def event_hub(events: Iterator[dict[str, Any]]) -> Iterator[bytes]:
                 "category": "kube-audit",
                 "operationName": "Microsoft.ContainerService/managedClusters/diagnosticLogs/Read",
                 "properties": {"log": _compact(event).decode() + "\n", "stream": "stdout", "pod": "kube-apiserver-7d"},
-                "resourceId": "/SUBSCRIPTIONS/S/RESOURCEGROUPS/R/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/C",
+                "resourceId": RESOURCE_ID,
                 "time": event["stageTimestamp"],
             }
             for event in batch
@@ -217,7 +225,9 @@ def events(seed: int, share: float, level: str) -> Iterator[dict[str, Any]]:
         yield generator.event()
 
 
-def write(path: Path, size: int, *, seed: int = 7, share: float = 0.02, level: str = "Metadata", wrapper: str = "native") -> int:
+def write(
+    path: Path, size: int, *, seed: int = 7, share: float = 0.02, level: str = "Metadata", wrapper: str = "native"
+) -> int:
     """Write a log of at least so many bytes; return how many."""
     written = 0
     with path.open("wb", buffering=1 << 20) as file:
