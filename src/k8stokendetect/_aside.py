@@ -16,6 +16,8 @@ from k8stokendetect.envelopes import Inner
 MOST: Final = 16_000
 """So many are kept: some 20 MB."""
 
+TAIL: Final = 500
+
 
 class Aside:
     """Keeps the last events that nobody wanted.
@@ -34,6 +36,14 @@ class Aside:
         """Keep an event, with where it stood."""
         self.count += 1
         self._kept.append((inner, origin))
+
+    def tail(self) -> Iterator[tuple[Inner, str]]:
+        """Yield the uses of tokens among the last: their mints may come in the next batch, within a minute."""
+        for inner, origin in list(self._kept)[-TAIL:]:
+            if "JTI=" in inner.record:
+                self.count -= 1
+                yield attrs.evolve(inner, record=orjson.loads(inner.record), skipped=None), origin
+        self._kept.clear()
 
     def wanted(self, interest: Interest, /) -> Iterator[tuple[Inner, str]]:
         """Yield those in which something stands that is followed only now."""

@@ -82,6 +82,7 @@ class Sieve:
             if read and not end and len(held) < LONGEST:
                 continue
             if not read or not text.startswith(b'{"'):  # its end, a long line, an array, an indented document
+                yield from self._tail()
                 self.rest = Chained(held, self._stream)
                 return
             held = held[end:]
@@ -114,6 +115,14 @@ class Sieve:
                 yield str(number), orjson.loads(line)
             except orjson.JSONDecodeError:
                 yield from split_records(io.BytesIO(line), self._limit, first=number)
+
+    def _tail(self) -> Iterator[Record]:
+        """Yield the uses of tokens in the last block: their mints may come in the next log, within a minute."""
+        if self._kept and self._interest.follows:
+            block = self._kept[-1]
+            before = block.events
+            yield from self._of_interest(block, list(self._interest.uses(block.text, {b"JTI="})))
+            self._passed(block.events - before)
 
     def _late(self) -> Iterator[Record]:
         """Yield what was passed over and is wanted now: a use that was logged before its mint."""

@@ -125,7 +125,11 @@ class AuditLog:
 
     def stream(self) -> Iterator[Event | ReadError]:
         """Iterate over Events, with a ReadError in the place of each record that cannot be read."""
-        return self._from(self._source, itertools.count(1))
+        yield from self._from(self._source, itertools.count(1))
+        if self.interest is not None and self.interest.follows:
+            for inner, origin in self._aside.tail():
+                for again in unwrap(inner, self._limits):
+                    yield from self._event(again, origin)
 
     def _from(self, source: Any, number: Iterator[int]) -> Iterator[Event | ReadError]:
         if isinstance(source, Mapping):

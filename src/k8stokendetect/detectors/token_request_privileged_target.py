@@ -67,13 +67,13 @@ class TokenRequestPrivilegedTarget(Detector):
         exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
     ) -> None:
         self.accounts = tuple(accounts)
-        self._exact = {(one.namespace, one.name): one for one in self.accounts if "*" not in one.namespace + one.name}
-        self._patterns = [one for one in self.accounts if "*" in one.namespace + one.name]
         self.exclusions = tuple(exclusions)
         if not all(isinstance(account, PowerfulAccount) for account in self.accounts):
             raise ConfigError(f"{self.rule.id}: accounts takes PowerfulAccounts")
         if not all(isinstance(exclusion, Exclusion) for exclusion in self.exclusions):
             raise ConfigError(f"{self.rule.id}: exclusions takes Exclusions")
+        self._exact = {(one.namespace, one.name): one for one in self.accounts if "*" not in one.namespace + one.name}
+        self._patterns = [one for one in self.accounts if "*" in one.namespace + one.name]
 
     def inspect(self, event: Event, /) -> Iterator[Finding]:
         """Report a mint for a powerful account unless the caller proves to be who mints for it by design."""
