@@ -54,6 +54,7 @@ def use(credential: str | None = MINTED, account: str = "prod:payments-sa", **fi
         "objectRef": {"resource": "secrets", "namespace": "prod", "apiVersion": "v1"},
         "responseStatus": {"metadata": {}, "code": 200},
         "requestReceivedTimestamp": "2026-11-23T21:44:45.581827Z",
+        "stageTimestamp": "2026-11-23T21:44:45.590000Z",
     } | fields
 
 
@@ -264,6 +265,14 @@ def test_no_events_raise(log: list[dict[str, Any]]) -> None:
     detector = MintedTokenUsed()
     list(detect(log, detectors=["token-request", detector], on_error=lambda _: None, exclusions=()))
     MintedTokenUsed().restore(json.loads(json.dumps(detector.state())))
+
+
+def test_a_mint_without_a_time_is_followed() -> None:
+    """A queue may have lost it; when the token ends is not known then."""
+    mint = token_request(requestReceivedTimestamp=None, stageTimestamp=None)
+    detector = MintedTokenUsed()
+    assert found([mint], detector) == []
+    assert len(found([use()], detector)) == 1
 
 
 def test_remembering_ends() -> None:

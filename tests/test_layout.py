@@ -42,6 +42,7 @@ LAYERS = [  # a file imports only from those before it
     ["_sources"],
     ["_aside"],
     ["_merge"],
+    ["_reading"],
     ["reading"],
     ["_follow"],
     ["exclusions.base"],

@@ -108,6 +108,66 @@ def test_a_cut_record_in_a_wrapper_is_an_error_all_the_same() -> None:
         assert outcome(content)[2:4] == (3, 1)
 
 
+def test_a_cut_that_the_client_chose_is_an_error_all_the_same() -> None:
+    """An Audit-ID so long that the record is cut in it, right after a brace that the client put there."""
+    record = pods(auditID="x}" * 40)
+    whole, text = json.dumps(pods(), separators=(",", ":")), json.dumps(record, separators=(",", ":"))
+    for cut in (text[: text.index("x}") + 40], text[: text.index("x}") + 40] + "\n"):
+        azure = [{"category": "kube-audit", "properties": {"log": event}} for event in (whole, cut, whole)]
+        forms = (
+            "".join(
+                json.dumps({"message": event, "timestamp": 1}, separators=(",", ":")) + "\n" for event in (whole, cut)
+            ),
+            json.dumps({"records": azure}, separators=(",", ":")) + "\n",
+            f"{whole}\n{cut.rstrip()}\n{whole}\n",
+        )
+        for form in forms:
+            content = form.encode()
+            assert outcome(content)[3] == 1
+            assert outcome(content) == outcome(content, Everything())
+
+
+def test_what_a_client_writes_does_not_change_the_counts() -> None:
+    """The beginning and the end of an event, as text in a user agent; two events in one line."""
+    forged = pods(userAgent='{"kind":"Event",,"stageTimestamp":}" x', auditID='"stageTimestamp":')
+    for log in (compact([forged, token_request(), forged]), compact([pods(), use()]).replace(b"}\n{", b"}{")):
+        assert outcome(log) == outcome(log, Everything())
+    wrapped = compact([{"message": json.dumps(event, separators=(",", ":"))} for event in (forged, token_request())])
+    assert outcome(wrapped) == outcome(wrapped, Everything())
+
+
+def test_a_log_can_be_read_again_in_full() -> None:
+    """What one `detect` did not want is not lost to another, nor to whoever reads the events themselves."""
+    log = AuditLog(compact(records(METADATA)[3600:4100]))
+    first = {finding.fingerprint for finding in detect(log)}
+    assert log.passed_over > 0
+    assert len(list(log)) == 500
+    assert {finding.fingerprint for finding in detect(log)} == first
+    assert len(list(detect(log, detectors=[Each()]))) == 500
+
+
+class Each(Everything):
+    """Reports every event."""
+
+    def inspect(self, event: Event, /) -> Iterator[Finding]:
+        """Report it."""
+        yield self.finding(event, "seen", key=event.origin or "")
+
+
+def test_a_line_longer_than_a_record_is_an_error_all_the_same() -> None:
+    """Also where nobody would have wanted it."""
+    content = compact([pods(userAgent="x" * 5000), pods()])
+    errors: list[Any] = []
+    list(detect(AuditLog(content, max_record=2000, on_error=errors.append)))
+    assert [error.reason for error in errors] == ["record longer than 2000 bytes, the limit max_record"]
+
+
+def test_an_id_of_any_form_is_followed() -> None:
+    """The API server writes UUIDs; nobody promises it."""
+    content = compact([token_request(issued="JTI=Any_Form.1"), use("JTI=Any_Form.1"), use("JTI=Any_Form.2")])
+    assert [f.event.used_credential for f in detect(content) if f.rule.id == "minted-token-used"] == ["JTI=Any_Form.1"]
+
+
 @pytest.mark.parametrize("apart", [0, 3000, 6000])
 def test_a_use_that_was_logged_before_its_mint_is_found(apart: int) -> None:
     """In the same block, and in one that was passed over."""

@@ -20,37 +20,31 @@ TAIL: Final = 500
 
 
 class Aside:
-    """Keeps the last events that nobody wanted.
-
-    Attributes:
-        count: how many were passed over and never wanted later.
-
-    """
+    """Keeps the last events that nobody wanted."""
 
     def __init__(self) -> None:
-        self.count = 0
         self._kept: deque[tuple[Inner, str]] = deque(maxlen=MOST)
         self._known = 0
 
     def put(self, inner: Inner, origin: str, /) -> None:
         """Keep an event, with where it stood."""
-        self.count += 1
         self._kept.append((inner, origin))
 
-    def tail(self) -> Iterator[tuple[Inner, str]]:
-        """Yield the uses of tokens among the last: their mints may come in the next batch, within a minute."""
-        for inner, origin in list(self._kept)[-TAIL:]:
-            if "JTI=" in inner.record:
-                self.count -= 1
-                yield attrs.evolve(inner, record=orjson.loads(inner.record), skipped=None), origin
-        self._kept.clear()
-
     def wanted(self, interest: Interest, /) -> Iterator[tuple[Inner, str]]:
-        """Yield those in which something stands that is followed only now."""
+        """Take out those in which something stands that is followed only now."""
         while news := [word.decode() for word in interest.added[self._known :]]:
             self._known += len(news)
-            found = [kept for kept in self._kept if any(word in kept[0].record for word in news)]
-            for inner, origin in found:
-                self._kept.remove((inner, origin))
-                self.count -= 1
-                yield attrs.evolve(inner, record=orjson.loads(inner.record), skipped=None), origin
+            for kept in [kept for kept in self._kept if any(word in kept[0].record for word in news)]:
+                self._kept.remove(kept)
+                yield _again(*kept)
+
+    def tail(self) -> Iterator[tuple[Inner, str]]:
+        """Take out the uses of tokens among the last: their mints may come in the next batch, within a minute."""
+        for kept in list(self._kept)[-TAIL:]:
+            if "JTI=" in kept[0].record:
+                yield _again(*kept)
+        self._kept.clear()
+
+
+def _again(inner: Inner, origin: str) -> tuple[Inner, str]:
+    return attrs.evolve(inner, record=orjson.loads(inner.record), skipped=None), origin

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from k8stokendetect._interest import Interest
 from k8stokendetect._stages import Stages
 from k8stokendetect._tally import Tally
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
@@ -113,25 +114,27 @@ def _run(
 ) -> Iterator[Finding]:
     skipped = tally.skipped - log.skipped
     stages = Stages(detectors, silencing, on_error, tally)
-    log.interest, passed = stages.interest, tally.events - log.passed_over
     read = 0
+    earlier = tally.events - log.passed_over
 
-    for number, event in enumerate(_counting_skipped(log, tally, skipped)):
+    for number, event in enumerate(_counting_skipped(log, stages.interest, tally, skipped)):
         if isinstance(event, ReadError):
             tally.unreadable += 1
             yield from stages.unreadable(event)
             on_error(event)
         else:
             read += 1
-            tally.events = passed + log.passed_over + read
+            tally.events = earlier + log.passed_over + read
             yield from (finding for finding in stages.take(event, number) if keep_excluded or not finding.excluded_by)
-    tally.events = passed + log.passed_over + read
+    tally.events = earlier + log.passed_over + read
     yield from (finding for finding in stages.rest() if keep_excluded or not finding.excluded_by)
 
 
-def _counting_skipped(log: AuditLog, tally: Tally, earlier: int) -> Iterator[Event | ReadError]:
+def _counting_skipped(
+    log: AuditLog, interest: Interest | None, tally: Tally, earlier: int
+) -> Iterator[Event | ReadError]:
     """Pass on what the log holds, and keep count of what it rightly skips, to its end."""
-    for item in log.stream():
+    for item in log.stream(interest):
         tally.skipped = earlier + log.skipped
         yield item
     tally.skipped = earlier + log.skipped

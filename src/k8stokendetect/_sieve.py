@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import attrs
 import orjson
 
-from k8stokendetect._interest import Interest, Passed, count, line_at
+from k8stokendetect._interest import Interest, count, line_at
 from k8stokendetect._records import Record, split_records
 
 BLOCK: Final = 1024 * 1024
@@ -19,9 +19,13 @@ LONGEST: Final = 4 * BLOCK
 KEPT: Final = 16
 """So many blocks that were passed over are kept: a token's use may be logged before its mint."""
 
+# How the API server's text of an event begins, and the one field after all that a client chooses (types.go): plain,
+# and in a string of a wrapper. Whatever a client writes has one more backslash before each quote.
 _NATIVE: Final = b'{"kind":"Event",'
-_EVENT_HUB: Final = b'{"records":['
+_NATIVE_END: Final = b',"stageTimestamp":'
 _INNER: Final = b'{\\"kind\\":\\"Event\\",'
+_INNER_END: Final = b',\\"stageTimestamp\\":'
+_EVENT_HUB: Final = b'{"records":['
 
 
 @attrs.define
@@ -31,7 +35,7 @@ class _Block:
     Arguments:
         text: the lines.
         number: of its first line.
-        events: how many it holds.
+        events: how many it holds that were not read.
         taken: where the lines begin that were read.
 
     """
@@ -41,10 +45,6 @@ class _Block:
     events: int
     taken: set[int] = attrs.field(factory=set)
 
-    def line(self, start: int) -> int:
-        """Return the number of the line that begins there."""
-        return self.number + self.text.count(b"\n", 0, start)
-
 
 class Sieve:
     """Reads a stream in blocks, as long as it holds one compact record a line.
@@ -52,7 +52,7 @@ class Sieve:
     Arguments:
         stream: the log.
         interest: what is wanted.
-        passed: told of events that were passed over.
+        passed: told how many events were passed over.
         limit: longest record, in bytes.
 
     Attributes:
@@ -61,7 +61,9 @@ class Sieve:
 
     """
 
-    def __init__(self, stream: io.BufferedReader[Any], interest: Interest, passed: Passed, limit: int) -> None:
+    def __init__(
+        self, stream: io.BufferedReader[Any], interest: Interest, passed: Callable[[int], object], limit: int
+    ) -> None:
         self.number = 1
         self.rest: io.BufferedReader[Any] | Chained = stream
         self._stream = stream
@@ -110,7 +112,7 @@ class Sieve:
             counted = start
             block.taken.add(start)
             line = block.text[start:end]
-            block.events -= max(1, count(line, _INNER))
+            block.events -= 1 if line.startswith(_NATIVE) else count(line, _INNER)
             try:
                 yield str(number), orjson.loads(line)
             except orjson.JSONDecodeError:
@@ -136,18 +138,19 @@ class Sieve:
 
 
 def _events(text: bytes, lines: int) -> int | None:
-    """Count the events in lines that are whole objects, plain or in wrappers; None where there is any doubt.
+    """Count the events in lines that are whole, plain or in wrappers; None where there is any doubt.
 
-    A record that was cut off in its wrapper does not end in a brace before its quote; a line that was cut off does not
-    before its end. Within a string a quote is escaped, so that no client can write either.
+    A client chooses how long an event is, and so where a shipper cuts it: one that was cut lacks its last field, and
+    then the line, or the wrapper around it, is for the full reader.
     """
     if not text.endswith(b"}\n") or count(text, b"}\n{") != lines - 1:
         return None
     if count(text, b"\n" + _NATIVE) + text.startswith(_NATIVE) == lines:
-        return lines
+        return lines if count(text, _NATIVE_END) == lines else None
     inner = count(text, _INNER)
     one_a_line = inner == lines or (inner > lines and text.startswith(_EVENT_HUB))
-    return inner if one_a_line and inner == count(text, b'}"') + count(text, b'}\\n"') else None
+    whole = inner == count(text, _INNER_END) == count(text, b'}"') + count(text, b'}\\n"')
+    return inner if one_a_line and whole else None
 
 
 class Chained:

@@ -13,7 +13,7 @@ class Tally:
     """What happened to everything that was read; `detect` adds to it as it goes.
 
     Attributes:
-        events: how many events were read.
+        events: how many events were read, those that were passed over unparsed among them.
         findings: how many findings were reported, by rule id.
         excluded: how many findings were set aside, by exclusion id.
         duplicates: how many findings repeated one about the same request.

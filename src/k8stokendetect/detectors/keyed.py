@@ -173,7 +173,7 @@ class KeyedDetector(Detector, Generic[S]):
             state = self.memory.get(key, now)
             step = self.step(key, event, reported, self.merge(state, handed[key]) if key in handed else state)
             handed |= step.hand_on
-            self.memory.put(key, step.state, step.expires or _later(now, self.remember_for))
+            self.memory.put(key, step.state, step.expires or _later(event.time, self.remember_for))
             yield from step.findings
 
     @final
@@ -208,8 +208,11 @@ class KeyedDetector(Detector, Generic[S]):
         self.memory = memory
 
 
-def _later(time: datetime, by: timedelta) -> datetime:
+def _later(time: datetime | None, by: timedelta) -> datetime:
+    """Return when a state expires; one of an event without a time only makes room for others."""
     try:
-        return time + by
+        if time is not None:
+            return time + by
     except OverflowError:
-        return datetime.max.replace(tzinfo=UTC)
+        pass
+    return datetime.max.replace(tzinfo=UTC)

@@ -20,6 +20,8 @@ from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ReadError
 
 _NATIVE: Final = '{"kind":"Event",'
+_END: Final = b',"stageTimestamp":'
+"""The one field after all that a client chooses (types.go): a text that was cut off on the way lacks it."""
 
 ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, gcp, ocsf, elastic, shippers)
 """Every wrapper that `read` knows, asked in this order."""
@@ -45,7 +47,7 @@ def unwrap(record: Any, /, limits: Limits = DEFAULT, wanted: Wanted | None = Non
 def _unwrap(outer: Inner, limits: Limits, depth: int, wanted: Wanted | None) -> Iterator[Inner]:
     if wanted is not None and isinstance(outer.record, str) and outer.record.startswith(_NATIVE):
         text = outer.record.encode("utf-8", "surrogatepass")
-        if text.rstrip().endswith(b"}") and not wanted(text):
+        if text.rstrip().endswith(b"}") and _END in text and not wanted(text):
             yield attrs.evolve(outer, skipped=PASSED_OVER)
             return
     record = _decoded(outer.record, limits) if depth else outer.record
