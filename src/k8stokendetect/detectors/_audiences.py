@@ -7,9 +7,10 @@ import re
 from collections.abc import Collection
 from typing import Final
 
+from k8stokendetect.detectors._by_design import by_design
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, verdict
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
 
 API_SERVER_AUDIENCES: Final = frozenset(
     "https://kubernetes.default.svc https://kubernetes.default.svc.cluster.local kubernetes api k3s rke2".split()
@@ -90,11 +91,9 @@ def cloud_of(audience: str, /) -> tuple[str, str] | None:
     return next(((what, source) for pattern, what, source in CLOUDS if pattern.fullmatch(plain)), None)
 
 
+_OF_KUBELETS: Final = tuple(one for one in DEFAULT_EXCLUSIONS if one.token and one.token.bound_kind == "Pod")
+
+
 def is_proven_kubelet(event: Event, /) -> bool:
     """Tell whether an exclusion that ships excuses the caller as one who mints for the pods of its own node."""
-    verdicts = (
-        verdict(exclusion, event)
-        for exclusion in DEFAULT_EXCLUSIONS
-        if exclusion.token and exclusion.token.bound_kind == "Pod"
-    )
-    return any(judged.excuses for judged in verdicts if judged)
+    return by_design(event, _OF_KUBELETS)

@@ -8,9 +8,9 @@ from typing import Final
 
 import attrs
 
+from k8stokendetect.detectors._by_design import checked
 from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.detectors.base import Detector
-from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, Miss, Verdict, verdict
 from k8stokendetect.exclusions.base import MASTERS, matches
@@ -67,9 +67,7 @@ class TokenRequestLookalike(Detector):
     watches = frozenset({TOKEN_SUBRESOURCE})
 
     def __init__(self, *, exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS) -> None:
-        self.exclusions = tuple(exclusions)
-        if not all(isinstance(exclusion, Exclusion) for exclusion in self.exclusions):
-            raise ConfigError(f"{self.rule.id}: exclusions takes Exclusions")
+        self.exclusions = checked(self.rule, exclusions)
 
     def inspect(self, event: Event, /) -> Iterator[Finding]:
         """Say what the nearest known minter has and this caller lacks; of a refused call only where groups tell."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from k8stokendetect.detectors._by_design import by_design, checked
 from k8stokendetect.detectors._powerful import POWERFUL, PowerfulAccount
 from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.detectors.base import Detector
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, verdict
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
@@ -67,11 +68,9 @@ class TokenRequestPrivilegedTarget(Detector):
         exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
     ) -> None:
         self.accounts = tuple(accounts)
-        self.exclusions = tuple(exclusions)
+        self.exclusions = checked(self.rule, exclusions)
         if not all(isinstance(account, PowerfulAccount) for account in self.accounts):
             raise ConfigError(f"{self.rule.id}: accounts takes PowerfulAccounts")
-        if not all(isinstance(exclusion, Exclusion) for exclusion in self.exclusions):
-            raise ConfigError(f"{self.rule.id}: exclusions takes Exclusions")
         self._exact = {(one.namespace, one.name): one for one in self.accounts if "*" not in one.namespace + one.name}
         self._patterns = [one for one in self.accounts if "*" in one.namespace + one.name]
 
@@ -81,7 +80,7 @@ class TokenRequestPrivilegedTarget(Detector):
         if target is None or not event.mints_token:
             return
         account = self._powerful(target)
-        if account is None or self._by_design(event):
+        if account is None or by_design(event, self.exclusions):
             return
         evidence = [item for item in caller_evidence(event) if item.path != "objectRef.name"]
         evidence.append(Evidence("objectRef.name", target.name, f"the service account; it {account.power}"))
@@ -98,10 +97,6 @@ class TokenRequestPrivilegedTarget(Detector):
     def _powerful(self, target: ServiceAccount) -> PowerfulAccount | None:
         exact = self._exact.get((target.namespace, target.name))
         return exact or next((account for account in self._patterns if account.fits(target)), None)
-
-    def _by_design(self, event: Event) -> bool:
-        verdicts = (verdict(exclusion, event) for exclusion in self.exclusions)
-        return any(found is not None and found.excuses for found in verdicts)
 
 
 def _is_itself(event: Event, target: ServiceAccount) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from k8stokendetect.detectors._by_design import by_design, checked
 from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.detectors.base import Detector
-from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, verdict
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
@@ -58,9 +58,7 @@ class TokenRequestUnbound(Detector):
     watches = frozenset({TOKEN_SUBRESOURCE})
 
     def __init__(self, *, exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS) -> None:
-        self.exclusions = tuple(exclusions)
-        if not all(isinstance(exclusion, Exclusion) for exclusion in self.exclusions):
-            raise ConfigError(f"{self.rule.id}: exclusions takes Exclusions")
+        self.exclusions = checked(self.rule, exclusions)
 
     def inspect(self, event: Event, /) -> Iterator[Finding]:
         """Compare the workload with the target, and where they are one, look for a binding."""
@@ -68,7 +66,7 @@ class TokenRequestUnbound(Detector):
         if workload is None or target is None or event.assumed is not None or not event.mints_token:
             return
         what = f"{target}, another service account than its own" if workload != target else _unbound(event)
-        if what is None or self._by_design(event):
+        if what is None or by_design(event, self.exclusions):
             return
         evidence = [*caller_evidence(event)]
         spec = event.token_request
@@ -84,10 +82,6 @@ class TokenRequestUnbound(Detector):
             *evidence,
             caveats=tuple(unseen_body(event)),
         )
-
-    def _by_design(self, event: Event) -> bool:
-        verdicts = (verdict(exclusion, event) for exclusion in self.exclusions)
-        return any(found is not None and found.excuses for found in verdicts)
 
 
 def _unbound(event: Event) -> str | None:

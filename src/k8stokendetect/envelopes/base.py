@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 import attrs
 
+from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Platform
 
 
@@ -83,3 +85,11 @@ def text_of(mapping: Any, *keys: str) -> str | None:
     for key in keys:
         mapping = mapping.get(key) if isinstance(mapping, dict) else None
     return mapping if isinstance(mapping, str) and mapping else None
+
+
+def from_base64(data: str, what: str, /) -> bytes | ReadError:
+    """Decode base64, of text or of gzip; a ReadError about `what` in the stead of what is none."""
+    try:
+        return base64.b64decode(data, validate=True)
+    except ValueError:
+        return ReadError(f"data of {what} that is not base64")

@@ -6,13 +6,12 @@ A message that was too long ends in `[Truncated...]` and is no JSON: it is yield
 
 from __future__ import annotations
 
-import base64
 import functools
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
-from k8stokendetect.envelopes.base import Context, Inner, text_of
+from k8stokendetect.envelopes.base import Context, Inner, from_base64, text_of
 from k8stokendetect.errors import ReadError
 
 _AUDIT_STREAM: Final = "kube-apiserver-audit-"
@@ -183,10 +182,7 @@ def _base64(data: Any, place: str) -> Inner:
     """Decode base64, of gzip or, where Firehose decompressed it already, of text."""
     if not isinstance(data, str):
         return Inner(ReadError("data of a subscription that is not text"), place)
-    try:
-        return Inner(base64.b64decode(data, validate=True), place)
-    except ValueError:
-        return Inner(ReadError("data of a subscription that is not base64"), place)
+    return Inner(from_base64(data, "a subscription"), place)
 
 
 def _is_subscription(record: _Object) -> bool:

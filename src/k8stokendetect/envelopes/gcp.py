@@ -6,14 +6,13 @@ An entry of a self-managed cluster may hold the audit event itself, in jsonPaylo
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 from k8stokendetect._revealed import shown
 from k8stokendetect.envelopes import native
-from k8stokendetect.envelopes.base import Context, Inner, text_of
+from k8stokendetect.envelopes.base import Context, Inner, from_base64, text_of
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Platform
 
@@ -88,10 +87,7 @@ def _data(message: dict[str, Any], place: str) -> Inner:
         return Inner(data, place)
     if not isinstance(data, str):
         return Inner(ReadError("a Pub/Sub message without data"), place)
-    try:
-        return Inner(base64.b64decode(data, validate=True), place)
-    except ValueError:
-        return Inner(ReadError("data of a Pub/Sub message that is not base64"), place)
+    return Inner(from_base64(data, "a Pub/Sub message"), place)
 
 
 def _entry(entry: dict[str, Any]) -> Inner:

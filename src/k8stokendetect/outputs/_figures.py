@@ -14,6 +14,7 @@ import attrs
 
 from k8stokendetect._story import Act, RequestKey, act_name, asked_for, caller, issued, moment, succeeded
 from k8stokendetect.findings import EventRef, Severity
+from k8stokendetect.outputs._folding import folded
 from k8stokendetect.outputs.text import neutral
 
 ROWS: Final = 40
@@ -132,12 +133,12 @@ def _forest(requests: Mapping[RequestKey, Act]) -> tuple[_Box, ...]:
     boxes: dict[RequestKey, _Box] = {}
     shapes: dict[tuple[object, ...], int] = {}
     for key in reversed(order):
-        boxes[key] = _box(requests[key], _folded(boxes[child] for child in below.get(key, ())), shapes)
+        boxes[key] = _box(requests[key], folded(boxes[child] for child in below.get(key, ())), shapes)
     callers: dict[str, list[RequestKey]] = {}
     for key in below.get(None, ()):
         callers.setdefault(caller(requests[key].ref), []).append(key)
     found = [
-        _identity(name, [requests[key].ref for key in keys], _folded(boxes[key] for key in keys))
+        _identity(name, [requests[key].ref for key in keys], folded(boxes[key] for key in keys))
         for name, keys in callers.items()
     ]
     return tuple(sorted(found, key=lambda box: -box.worst))
@@ -169,17 +170,6 @@ def _box(act: Act, children: tuple[_Box, ...], shapes: dict[tuple[object, ...], 
         (time,) if time else (),
         children=children,
     )
-
-
-def _folded(boxes: Iterable[_Box]) -> tuple[_Box, ...]:
-    """Fold equal boxes; the most urgent come first, for the rest may be cut off."""
-    found: dict[int, _Box] = {}
-    for box in boxes:
-        same = found.setdefault(box.shape, box)
-        if same is not box:
-            same.times += 1
-            same.seen += box.seen
-    return tuple(sorted(found.values(), key=lambda box: -box.worst))
 
 
 def timeline(requests: Mapping[RequestKey, Act], /) -> str:

@@ -14,6 +14,7 @@ from k8stokendetect.detectors._wording import brief
 from k8stokendetect.findings import EventRef, Severity
 from k8stokendetect.identity import ServiceAccount
 from k8stokendetect.incidents import Incident
+from k8stokendetect.outputs._folding import folded
 from k8stokendetect.outputs.text import neutral
 
 LONGEST: Final = 40
@@ -88,12 +89,12 @@ def _forest(requests: Mapping[RequestKey, Act]) -> tuple[_Node, ...]:
     nodes: dict[RequestKey, _Node] = {}
     shapes: dict[tuple[object, ...], int] = {}
     for key in reversed(order):
-        nodes[key] = _node(requests, key, _folded(nodes[child] for child in below.get(key, ())), shapes)
+        nodes[key] = _node(requests, key, folded(nodes[child] for child in below.get(key, ())), shapes)
     identities: dict[str, list[_Node]] = {}
     for key in below.get(None, ()):
         identities.setdefault(_identity(requests[key].ref), []).append(nodes[key])
     found = [
-        _Node(name, -1, worst=max(node.worst for node in group), children=_folded(group))
+        _Node(name, -1, worst=max(node.worst for node in group), children=folded(group))
         for name, group in identities.items()
     ]
     return tuple(sorted(found, key=lambda node: -node.worst))
@@ -121,17 +122,6 @@ def _node(
         (time,) if time else (),
         children=children,
     )
-
-
-def _folded(nodes: Iterable[_Node]) -> tuple[_Node, ...]:
-    """Fold equal nodes; the most urgent come first, for the rest may be cut off, then the earliest."""
-    found: dict[int, _Node] = {}
-    for node in nodes:
-        same = found.setdefault(node.shape, node)
-        if same is not node:
-            same.times += 1
-            same.seen += node.seen
-    return tuple(sorted(found.values(), key=lambda node: -node.worst))
 
 
 def _identity(ref: EventRef) -> str:
