@@ -113,7 +113,7 @@ def _run(
     tally: Tally,
 ) -> Iterator[Finding]:
     skipped = tally.skipped - log.skipped
-    stages = Stages(detectors, silencing, on_error, tally)
+    stages = Stages(detectors, silencing, on_error, tally, keep_excluded=keep_excluded)
     read = 0
     earlier = tally.events - log.passed_over
 

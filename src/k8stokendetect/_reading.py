@@ -23,7 +23,7 @@ from k8stokendetect._records import Record, split_records
 from k8stokendetect._sieve import LONGEST, Sieve
 from k8stokendetect._sources import files_in, is_file, name_of
 from k8stokendetect._streams import BinaryFile, ByteStream
-from k8stokendetect._structure import parse_event
+from k8stokendetect._structure import complete, parse_event
 from k8stokendetect.envelopes import PASSED_OVER, Context, Inner, unwrap
 from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ReadError
@@ -227,7 +227,7 @@ class Reading:
 def _within(event: Event, context: Context) -> Event:
     """Add what the wrapper told about an event."""
     if context.cluster or context.account or context.region or context.lost:
-        return attrs.evolve(
+        return complete(
             event, cluster=context.cluster, account=context.account, region=context.region, lost=context.lost
         )
     return event

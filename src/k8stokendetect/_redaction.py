@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import orjson
 
+from k8stokendetect._bytes import find
 from k8stokendetect.errors import ReadError
 
 REDACTED: Final = "<token removed>"
@@ -61,7 +62,7 @@ def _may_hold_token(record: Mapping[str, Any]) -> bool:
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
     else:
-        return any(sign in text for sign in _SUSPICIOUS)
+        return any(find(text, sign) >= 0 for sign in _SUSPICIOUS)
     raise ReadError(f"not a JSON value: {reason}")
 
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from k8stokendetect._interest import Interest, count, line_at
+from k8stokendetect._bytes import count
+from k8stokendetect._interest import Interest, line_at
 from k8stokendetect._records import Record, split_records
 
 BLOCK: Final = 1024 * 1024

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 
@@ -15,11 +16,15 @@ from k8stokendetect.detectors import BUILTIN, Detector
 from k8stokendetect.detectors.keyed import LATENESS, KeyedDetector
 from k8stokendetect.errors import DetectorError, OnError, ReadError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
-from k8stokendetect.exclusions import Exclusion, Miss, verdict
+from k8stokendetect.exclusions import Exclusion, Miss, Verdict, verdict
+from k8stokendetect.exclusions._named import Named
 from k8stokendetect.findings import Evidence, Finding
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 
 D = TypeVar("D", bound=Detector)
+
+Follower: TypeAlias = tuple[KeyedDetector[Any], list[str]]
+"""A keyed detector, and the keys that an event has for it."""
 
 WINDOW: Final = 100_000
 """How many fingerprints are remembered to drop duplicates; flooding it makes findings repeat, never vanish."""
@@ -33,6 +38,7 @@ class Stages:
         silencing: which exclusions may silence which rule.
         on_error: told of a detector that raises.
         tally: counted up.
+        keep_excluded: findings that are set aside are wanted, too.
 
     """
 
@@ -42,41 +48,51 @@ class Stages:
         silencing: dict[str, list[Exclusion]],
         on_error: OnError,
         tally: Tally,
+        *,
+        keep_excluded: bool = False,
     ) -> None:
-        self._keyed = [detector for detector in detectors if isinstance(detector, KeyedDetector)]
+        keyed = [detector for detector in detectors if isinstance(detector, KeyedDetector)]
         stateless = [detector for detector in detectors if not isinstance(detector, KeyedDetector)]
         rules = {detector.rule.id for detector in stateless}
-        needed = {rule for detector in self._keyed for rule in detector.needs} - rules
+        needed = {rule for detector in keyed for rule in detector.needs} - rules
         unasked = [cls() for cls in BUILTIN if cls.rule.id in needed]
         self._unasked = frozenset(needed)
         self._stateless = stateless
         self._watching = _by_resource([*stateless, *unasked])
-        self._watching_keyed = _by_resource(self._keyed)
-        self._silencing = silencing
+        self._watching_keyed = _by_resource(keyed)
+        self._with_credential = _by_resource(keyed, frozenset(d for d in keyed if d.follows_credentials))
+        self._silencing = {rule: Named(exclusions) for rule, exclusions in silencing.items()}
+        self._telling = frozenset(
+            detector.rule.id for detector in (*stateless, *unasked) if not keep_excluded and _tells(detector)
+        )
         self._on_error = on_error
         self._tally = tally
         self._seen = _Window(WINDOW)
-        self.interest = interest_of((*stateless, *unasked, *self._keyed))
-        self._order: InOrder[tuple[int, tuple[Finding, ...]]] = InOrder(LATENESS)
+        self.interest = interest_of((*stateless, *unasked, *keyed))
+        self._order: InOrder[tuple[int, tuple[Finding, ...], list[Follower]]] = InOrder(LATENESS)
 
     def take(self, event: Event, number: int) -> Iterator[Finding]:
         """Yield what is found in an event, and in earlier ones whose time has come."""
         reported = []
-        for finding in self._judged(event, self._found(event)):
-            if finding.excluded_by is None:
-                reported.append(finding)
-            if finding.rule.id not in self._unasked:
-                yield from self._new(finding, number)
+        for detector in self._watching(event):
+            if self._is_settled(detector, event, number):
+                continue
+            for finding in self._guarded(detector, detector.inspect, event, origin=event.origin):
+                judged = self._judged(finding, event)
+                if judged.excluded_by is None:
+                    reported.append(judged)
+                if judged.rule.id not in self._unasked:
+                    yield from self._new(judged, number)
         if self.interest and reported and event.mints_token:
             self.interest.follow(event.minted_credential or _username(event))
-        if self._keyed and self._concerns(event, reported):
-            for earlier, (earlier_number, said) in self._order.put(event, (number, tuple(reported))):
-                yield from self._follow(earlier, earlier_number, said)
+        if followers := self._followers(event, reported):
+            for earlier, (earlier_number, said, due) in self._order.put(event, (number, tuple(reported), followers)):
+                yield from self._follow(earlier, earlier_number, said, due)
 
     def rest(self) -> Iterator[Finding]:
         """Yield what is found in the events that still waited for earlier ones."""
-        for event, (number, said) in self._order.rest():
-            yield from self._follow(event, number, said)
+        for event, (number, said, followers) in self._order.rest():
+            yield from self._follow(event, number, said, followers)
 
     def unreadable(self, error: ReadError) -> Iterator[Finding]:
         """Yield what the detectors find in a record that could not be read."""
@@ -85,29 +101,56 @@ class Stages:
                 self._tally.findings[finding.rule.id] += 1
                 yield finding
 
-    def _found(self, event: Event) -> Iterator[Finding]:
-        for detector in self._watching(event):
-            yield from self._guarded(detector, detector.inspect, event, origin=event.origin)
+    def _nearest(self, rule: str, event: Event) -> Verdict | None:
+        """Return what the exclusion says whose proofs this event comes nearest to, of those that name its actor."""
+        exclusions = self._silencing.get(rule)
+        if exclusions is None:
+            return None
+        named = exclusions.of(event.user.username)
+        verdicts = [judged for judged in (verdict(exclusion, event) for exclusion in named) if judged]
+        return min(verdicts, key=lambda judged: len(judged.misses), default=None)
 
-    def _followers(self, event: Event) -> Iterator[KeyedDetector[Any]]:
+    def _judged(self, finding: Finding, event: Event) -> Finding:
+        """Mark a finding that an exclusion excuses."""
+        nearest = self._nearest(finding.rule.id, event)
+        return finding if nearest is None else _set_aside(finding, nearest)
+
+    def _is_settled(self, detector: Detector, event: Event, number: int) -> bool:
+        """Count what would only be set aside without making the finding, where the detector can tell."""
+        rule = detector.rule.id
+        if rule not in self._telling:
+            return False
+        nearest = self._nearest(rule, event)
+        if nearest is None or not nearest.excuses:
+            return False
+        try:
+            reports = detector.reports(event)
+        except Exception:  # noqa: BLE001 - then `inspect` is asked, and may raise and be told
+            reports = None
+        if reports and rule not in self._unasked:
+            aside = nearest.exclusion.id
+            if event.time is not None and self._seen.before(_repetition(rule, aside, event), number):
+                self._tally.duplicates += 1
+            else:
+                self._tally.excluded[aside] += 1
+        return reports is not None
+
+    def _followers(self, event: Event, reported: Sequence[Finding]) -> list[Follower]:
+        """Return the keyed detectors that an event concerns, and the keys that it has for each."""
         credential = event.used_credential is not None or event.user.username.startswith(SERVICE_ACCOUNT_PREFIX)
-        watching = self._watching_keyed(event)
-        for detector in self._keyed:
-            if detector in watching or (credential and detector.follows_credentials):
-                yield detector
+        found = []
+        for detector in (self._with_credential if credential else self._watching_keyed)(event):
+            keys = self._guarded(detector, detector.keys, event, reported, origin=event.origin, check=str)
+            if keys:
+                found.append((detector, keys))
+        return found
 
-    def _concerns(self, event: Event, reported: Sequence[Finding]) -> bool:
-        return any(
-            True
-            for detector in self._followers(event)
-            for _ in self._guarded(detector, detector.keys, event, reported, origin=event.origin, check=str)
-        )
-
-    def _follow(self, event: Event, number: int, reported: Sequence[Finding]) -> Iterator[Finding]:
-        for detector in self._followers(event):
-            found = self._guarded(detector, detector.observe, event, reported, origin=event.origin)
-            for finding in self._judged(event, found):
-                yield from self._new(finding, number)
+    def _follow(
+        self, event: Event, number: int, reported: Sequence[Finding], followers: Iterable[Follower]
+    ) -> Iterator[Finding]:
+        for detector, keys in followers:
+            for finding in self._guarded(detector, detector.observe, event, reported, keys, origin=event.origin):
+                yield from self._new(self._judged(finding, event), number)
 
     def _guarded(
         self,
@@ -119,16 +162,16 @@ class Stages:
     ) -> list[Any]:
         """Call somebody's code: where it raises, the other detectors must still see the event."""
         try:
-            return [_checked(item, check) for item in call(*arguments)]
+            found = list(call(*arguments))
+            for item in found:
+                _check(item, check)
         except Exception as error:  # noqa: BLE001 - as said
             reason = _explain(error)
+        else:
+            return found
         self._tally.failures += 1
         self._on_error(DetectorError(detector.rule.id, reason, origin))
         return []
-
-    def _judged(self, event: Event, findings: Iterable[Finding]) -> Iterator[Finding]:
-        """Mark each finding that an exclusion excuses."""
-        return (_set_aside(finding, event, self._silencing.get(finding.rule.id, ())) for finding in findings)
 
     def _new(self, finding: Finding, number: int) -> Iterator[Finding]:
         """Yield and count a finding unless it repeats one about the same request.
@@ -146,12 +189,19 @@ class Stages:
             yield finding
 
 
-def _by_resource(detectors: Sequence[D]) -> Callable[[Event], Sequence[D]]:
-    """Return which detectors want to see an event; a request that issued a credential is a TokenRequest in any case."""
-    everything = tuple(detector for detector in detectors if detector.watches is None)
+def _by_resource(detectors: Sequence[D], anyway: Collection[D] = ()) -> Callable[[Event], Sequence[D]]:
+    """Return which detectors want to see an event; a request that issued a credential is a TokenRequest in any case.
+
+    Arguments:
+        detectors: all of them.
+        anyway: those that want to see it whatever its resource is.
+
+    """
+    everything = tuple(d for d in detectors if d.watches is None or d in anyway)
     resources = {resource for detector in detectors for resource in detector.watches or ()}
     watching = {
-        resource: tuple(d for d in detectors if d.watches is None or resource in d.watches) for resource in resources
+        resource: tuple(d for d in detectors if d.watches is None or resource in d.watches or d in anyway)
+        for resource in resources
     }
 
     def of(event: Event) -> Sequence[D]:
@@ -184,10 +234,24 @@ def interest_of(detectors: Sequence[Detector], /) -> Interest | None:
     return interest
 
 
-def _checked(item: object, kind: type) -> object:
-    if isinstance(item, kind):
-        return item
-    raise TypeError(f"gave {type(item).__name__}, not {kind.__name__}")
+def _tells(detector: Detector) -> bool:
+    """Tell whether `reports` goes with `inspect`: a subclass may have overridden the latter only."""
+    defined = next(cls for cls in type(detector).__mro__ if "inspect" in vars(cls) or "reports" in vars(cls))
+    return "reports" in vars(defined) and defined is not Detector
+
+
+def _repetition(rule: str, excluded_by: str, event: Event) -> str:
+    """Name a finding that was not made, as the fingerprint does: by what a client cannot choose beside its auditID."""
+    assumed, ref, time = event.impersonated_user, event.object_ref, event.time
+    target = (ref.resource, ref.namespace, ref.name) if ref else None
+    parts = (rule, excluded_by, time and time.isoformat(), event.user.username, assumed and assumed.username, target)
+    text = repr((*parts, event.peer_ip, event.minted_credential, event.audit_id))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _check(item: object, kind: type) -> None:
+    if not isinstance(item, kind):
+        raise TypeError(f"gave {type(item).__name__}, not {kind.__name__}")
 
 
 def _explain(error: Exception) -> str:
@@ -197,12 +261,8 @@ def _explain(error: Exception) -> str:
         return type(error).__name__
 
 
-def _set_aside(finding: Finding, event: Event, exclusions: Iterable[Exclusion]) -> Finding:
+def _set_aside(finding: Finding, nearest: Verdict) -> Finding:
     """Mark a finding that an exclusion excuses; a near miss becomes evidence, for it is what a look-alike is."""
-    verdicts = [judged for judged in (verdict(exclusion, event) for exclusion in exclusions) if judged]
-    nearest = min(verdicts, key=lambda judged: len(judged.misses), default=None)
-    if nearest is None:
-        return finding
     if nearest.excuses:
         return attrs.evolve(finding, excluded_by=nearest.exclusion.id)
     for miss in nearest.misses:

@@ -12,9 +12,20 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from k8stokendetect._hooks import (
+    WrongTypeError,
+    as_mapping,
+    is_optional,
+    optional,
+    scalar,
+    string_lists,
+    string_mapping,
+    strings,
+    timestamp,
+)
 from k8stokendetect._redaction import clean_text, redact
 from k8stokendetect._revealed import shown
-from k8stokendetect._times import format_time, parse_time
+from k8stokendetect._times import format_time
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import (
     TOKEN_SUBRESOURCE,
@@ -44,69 +55,6 @@ def go_name(name: str, /) -> str:
     return _GO_NAMES.get(name) or re.sub(r"_(.)", lambda match: match[1].upper(), name)
 
 
-_KINDS: dict[type, str] = {str: "a string", int: "an integer", bool: "a boolean"}
-
-
-class WrongTypeError(Exception):
-    """A value has another JSON type than the field; says which types, never the value."""
-
-    def __init__(self, wanted: str, value: object) -> None:
-        names = {
-            str: "a string",
-            bool: "a boolean",
-            int: "a number",
-            float: "a number",
-            list: "a list",
-            tuple: "a list",
-        }
-        got = "an object" if isinstance(value, Mapping) else names.get(type(value), f"a {type(value).__name__}")
-        super().__init__(f"expected {wanted}, got {got}")
-
-
-def scalar(kind: type[T]) -> Callable[[Any, type[T]], T]:
-    """Return a hook that takes this type and no other."""
-
-    def structure(value: Any, _: type[T]) -> T:
-        if type(value) is kind or (kind is str and isinstance(value, kind)):
-            return value
-        raise WrongTypeError(_KINDS[kind], value)
-
-    return structure
-
-
-def strings(value: Any, _: Any) -> tuple[str, ...]:
-    """Take a list of strings; a lone string is none."""
-    if not isinstance(value, list | tuple):
-        raise WrongTypeError("a list of strings", value)
-    for item in value:
-        if not isinstance(item, str):
-            raise WrongTypeError("a list of strings", item)
-    return tuple(value)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise WrongTypeError("an object", value)
-    return value
-
-
-def _annotations(value: Any, _: Any) -> dict[str, str]:
-    for item in _mapping(value).values():
-        if not isinstance(item, str):
-            raise WrongTypeError("an object of strings", item)
-    return dict(value)
-
-
-def _extra(value: Any, kind: Any) -> dict[str, tuple[str, ...]]:
-    return {key: strings(item, kind) for key, item in _mapping(value).items() if item is not None}
-
-
-def _moment(value: Any, _: Any) -> datetime:
-    if not isinstance(value, str):
-        raise WrongTypeError("a timestamp", value)
-    return parse_time(value)
-
-
 def _structuring(converter: cattrs.Converter, kind: type[T]) -> None:
     """Register a class: Go names in, null treated as absent, and only an object will do."""
     names: Any = {
@@ -116,7 +64,10 @@ def _structuring(converter: cattrs.Converter, kind: type[T]) -> None:
     structure = make_dict_structure_fn(kind, converter, **names)
 
     def strict(value: Any, _: Any) -> T:
-        return structure({key: item for key, item in _mapping(value).items() if item is not None}, kind)
+        fields = as_mapping(value)
+        if None in fields.values():
+            fields = {key: item for key, item in fields.items() if item is not None}
+        return structure(fields, kind)
 
     converter.register_structure_hook(kind, strict)
     converter.register_unstructure_hook(
@@ -128,13 +79,14 @@ def _converter() -> cattrs.Converter:
     converter = cattrs.Converter()
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, scalar(kind))
-    converter.register_structure_hook(datetime, _moment)
+    converter.register_structure_hook(datetime, timestamp)
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], strings)
-    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, str], _annotations)
-    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, tuple[str, ...]], _extra)
+    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, str], string_mapping)
+    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, tuple[str, ...]], string_lists)
     converter.register_structure_hook_func(
-        lambda kind: kind == Mapping[str, JsonValue], lambda value, _: dict(_mapping(value))
+        lambda kind: kind == Mapping[str, JsonValue], lambda value, _: dict(as_mapping(value))
     )
+    converter.register_structure_hook_factory(is_optional, optional)
     converter.register_unstructure_hook(datetime, format_time)
     for inner in (
         User,
@@ -200,7 +152,7 @@ def parse_event(
     except ReadError as error:
         trouble = ReadError(error.reason, origin, error.path, _seen(record))
     else:
-        return attrs.evolve(
+        return complete(
             event,
             token_request=request,
             token_grant=grant,
@@ -210,6 +162,13 @@ def parse_event(
         )
     del record
     raise trouble
+
+
+def complete(event: Event, /, **fields: Any) -> Event:
+    """Fill in what no record carries, in an Event that nobody else has seen yet: a copy would cost half the typing."""
+    for name, value in fields.items():
+        object.__setattr__(event, name, value)
+    return event
 
 
 def _seen(record: Mapping[str, JsonValue]) -> dict[str, str]:

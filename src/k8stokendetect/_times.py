@@ -26,6 +26,8 @@ def parse_time(text: str, /) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = _parse_unusual_time(text)
+    if moment.tzinfo is UTC:
+        return moment
     try:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except OverflowError:

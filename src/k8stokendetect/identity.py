@@ -86,6 +86,7 @@ LONGEST_PLAIN_VALUE: Final = 128
 EMPTY_QUERY: Final = "empty query"
 """A lone `?`, or a `?&` before the first parameter: odd, though the Rust client kube-rs writes them, too."""
 
+_PLAIN_URI = re.compile(r"(?:/[A-Za-z0-9._-]+)+")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 _TOKEN_PATH = re.compile(r"(/.*?)/namespaces/([^/]*)/serviceaccounts/([^/]*)/token", re.DOTALL)
@@ -106,6 +107,8 @@ def token_uri_oddities(uri: str, namespace: str, name: str, /) -> tuple[str, ...
         Short phrases, one for each oddity; empty for a canonical URI.
 
     """
+    if uri == f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token" and _PLAIN_URI.fullmatch(uri):
+        return ()
     path, question_mark, query = uri.partition("?")
     return (*_path_oddities(path, namespace, name), *_query_oddities(query, asked=bool(question_mark)))
 

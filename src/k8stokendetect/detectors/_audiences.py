@@ -11,6 +11,7 @@ from k8stokendetect.detectors._by_design import by_design
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
+from k8stokendetect.exclusions._named import Named
 
 API_SERVER_AUDIENCES: Final = frozenset(
     "https://kubernetes.default.svc https://kubernetes.default.svc.cluster.local kubernetes api k3s rke2".split()
@@ -91,7 +92,7 @@ def cloud_of(audience: str, /) -> tuple[str, str] | None:
     return next(((what, source) for pattern, what, source in CLOUDS if pattern.fullmatch(plain)), None)
 
 
-_OF_KUBELETS: Final = tuple(one for one in DEFAULT_EXCLUSIONS if one.token and one.token.bound_kind == "Pod")
+_OF_KUBELETS: Final = Named(one for one in DEFAULT_EXCLUSIONS if one.token and one.token.bound_kind == "Pod")
 
 
 def is_proven_kubelet(event: Event, /) -> bool:

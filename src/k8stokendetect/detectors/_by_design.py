@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event
 from k8stokendetect.exclusions import Exclusion, verdict
+from k8stokendetect.exclusions._named import Named
 from k8stokendetect.findings import Rule
 
 
@@ -24,6 +25,7 @@ def checked(rule: Rule, exclusions: Iterable[Exclusion], /) -> tuple[Exclusion, 
     return given
 
 
-def by_design(event: Event, exclusions: Iterable[Exclusion], /) -> bool:
+def by_design(event: Event, exclusions: Named, /) -> bool:
     """Tell whether one of the exclusions excuses the caller of this event."""
-    return any((found := verdict(exclusion, event)) and found.excuses for exclusion in exclusions)
+    named = exclusions.of(event.user.username)
+    return any((found := verdict(exclusion, event)) and found.excuses for exclusion in named)

@@ -58,6 +58,14 @@ class Detector(abc.ABC):
     def inspect(self, event: Event, /) -> Iterable[Finding]:
         """Yield a finding for everything to report about this event."""
 
+    def reports(self, event: Event, /) -> bool | None:  # noqa: ARG002 - for subclasses
+        """Tell cheaply whether `inspect` reports this event; None, the default, where it has to be asked.
+
+        The engine asks about events that an exclusion excuses: most of a busy cluster's token requests, which are only
+        counted. Override it where `inspect` yields one finding at most, without `related` and `key`.
+        """
+        return None
+
     def inspect_unreadable(self, error: ReadError, /) -> Iterable[Finding]:  # noqa: ARG002 - for subclasses
         """Yield a finding for a record that could not be read, from what it still reveals; by default none."""
         return ()

@@ -164,12 +164,21 @@ class KeyedDetector(Detector, Generic[S]):
         return ()
 
     @final
-    def observe(self, event: Event, reported: Sequence[Finding], /) -> Iterator[Finding]:
-        """Take the steps of an event and remember what they say."""
+    def observe(
+        self, event: Event, reported: Sequence[Finding], keys: Iterable[str] | None = None, /
+    ) -> Iterator[Finding]:
+        """Take the steps of an event and remember what they say.
+
+        Arguments:
+            event: the event.
+            reported: as for `keys`.
+            keys: what `keys` gave for it, where that is known already.
+
+        """
         now = event.time or datetime.min.replace(tzinfo=UTC)
         self.memory.sweep(now)
         handed: dict[str, S] = {}
-        for key in self.keys(event, reported):
+        for key in self.keys(event, reported) if keys is None else keys:
             state = self.memory.get(key, now)
             step = self.step(key, event, reported, self.merge(state, handed[key]) if key in handed else state)
             handed |= step.hand_on

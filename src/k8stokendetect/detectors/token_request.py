@@ -50,6 +50,10 @@ class TokenRequest(Detector):
     )
     watches = frozenset({TOKEN_SUBRESOURCE})
 
+    def reports(self, event: Event, /) -> bool:
+        """Tell whether a token was issued."""
+        return event.mints_token
+
     def inspect(self, event: Event, /) -> Iterator[Finding]:
         """Report an issued token; whether anybody may be excused is the exclusions' business."""
         if not event.mints_token:

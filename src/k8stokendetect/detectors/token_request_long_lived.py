@@ -78,14 +78,14 @@ class TokenRequestLongLived(Detector):
 
     def inspect(self, event: Event, /) -> Iterator[Finding]:
         """Compare seconds: a request may ask for more of them than a timedelta can hold."""
-        if not event.mints_token or is_proven_kubelet(event):
+        if not event.mints_token:
             return
         asked = event.token_request.expiration_seconds if event.token_request else None
         granted = event.token_grant.spec.expiration_seconds if event.token_grant and event.token_grant.spec else None
         lifetime = asked if granted is None else granted  # the server may cap what was asked
         extended = self._is_extended(event, lifetime)
         seconds = EXTENDED_TO if extended else lifetime
-        if seconds is None or seconds <= self.threshold.total_seconds():
+        if seconds is None or seconds <= self.threshold.total_seconds() or is_proven_kubelet(event):
             return
         terms = f"{asked} s, which the API server extends to " * extended + f"{seconds} s, {seconds / 86400:.3g} days"
         yield self.finding(

@@ -13,7 +13,8 @@ from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen
 from k8stokendetect.detectors.base import Detector
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, Miss, Verdict, verdict
-from k8stokendetect.exclusions.base import MASTERS, matches
+from k8stokendetect.exclusions._named import Named
+from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, ServiceAccount, credential_kind
 
@@ -68,6 +69,7 @@ class TokenRequestLookalike(Detector):
 
     def __init__(self, *, exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS) -> None:
         self.exclusions = checked(self.rule, exclusions)
+        self._named = Named(self.exclusions)
 
     def inspect(self, event: Event, /) -> Iterator[Finding]:
         """Say what the nearest known minter has and this caller lacks; of a refused call only where groups tell."""
@@ -98,9 +100,7 @@ class TokenRequestLookalike(Detector):
 
     def _judge(self, event: Event) -> Iterator[Verdict]:
         """Judge by every exclusion of that name as if on its platform; those for logs without groups only there."""
-        for exclusion in self.exclusions:
-            if not any(matches(name, event.actor.username) for name in exclusion.actor.username):
-                continue
+        for exclusion in self._named.of(event.actor.username):
             abroad = bool(exclusion.platforms) and event.platform not in exclusion.platforms
             if not (abroad and exclusion.actor.groups_not_logged):
                 there = attrs.evolve(event, platform=min(exclusion.platforms)) if abroad else event

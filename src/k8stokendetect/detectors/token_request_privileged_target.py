@@ -12,6 +12,7 @@ from k8stokendetect.detectors.base import Detector
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
+from k8stokendetect.exclusions._named import Named
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
@@ -69,6 +70,7 @@ class TokenRequestPrivilegedTarget(Detector):
     ) -> None:
         self.accounts = tuple(accounts)
         self.exclusions = checked(self.rule, exclusions)
+        self._named = Named(self.exclusions)
         if not all(isinstance(account, PowerfulAccount) for account in self.accounts):
             raise ConfigError(f"{self.rule.id}: accounts takes PowerfulAccounts")
         self._exact = {(one.namespace, one.name): one for one in self.accounts if "*" not in one.namespace + one.name}
@@ -80,7 +82,7 @@ class TokenRequestPrivilegedTarget(Detector):
         if target is None or not event.mints_token:
             return
         account = self._powerful(target)
-        if account is None or by_design(event, self.exclusions):
+        if account is None or by_design(event, self._named):
             return
         evidence = [item for item in caller_evidence(event) if item.path != "objectRef.name"]
         evidence.append(Evidence("objectRef.name", target.name, f"the service account; it {account.power}"))

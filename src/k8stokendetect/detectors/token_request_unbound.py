@@ -10,6 +10,7 @@ from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen
 from k8stokendetect.detectors.base import Detector
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
+from k8stokendetect.exclusions._named import Named
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
@@ -59,6 +60,7 @@ class TokenRequestUnbound(Detector):
 
     def __init__(self, *, exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS) -> None:
         self.exclusions = checked(self.rule, exclusions)
+        self._named = Named(self.exclusions)
 
     def inspect(self, event: Event, /) -> Iterator[Finding]:
         """Compare the workload with the target, and where they are one, look for a binding."""
@@ -66,7 +68,7 @@ class TokenRequestUnbound(Detector):
         if workload is None or target is None or event.assumed is not None or not event.mints_token:
             return
         what = f"{target}, another service account than its own" if workload != target else _unbound(event)
-        if what is None or by_design(event, self.exclusions):
+        if what is None or by_design(event, self._named):
             return
         evidence = [*caller_evidence(event)]
         spec = event.token_request

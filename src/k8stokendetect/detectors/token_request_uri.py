@@ -82,14 +82,14 @@ class TokenRequestURI(Detector):
         self.standard_namespaces = frozenset(standard_namespaces)
         self.standard_service_accounts = frozenset(standard_service_accounts)
 
+    def reports(self, event: Event, /) -> bool:
+        """Tell whether the URI is odd or the target none of Kubernetes' own."""
+        return self._oddities(event) is not None
+
     def inspect(self, event: Event, /) -> Iterator[Finding]:
         """Decode the URI as the API server does and compare it with what the API server took it to mean."""
-        ref = event.object_ref
-        if ref is None or event.resource != TOKEN_SUBRESOURCE or not event.answered:
-            return
-        oddities = token_uri_oddities(event.request_uri, ref.namespace, ref.name) if event.request_uri else ()
-        target = event.service_account
-        if not oddities and target is not None and self._is_standard(target):
+        oddities, target = self._oddities(event), event.service_account
+        if oddities is None:
             return
         aim = f"the token subresource of {target or 'an unnamed service account'}"
         how = f" through an odd URI: {', '.join(oddities)}" if oddities else ""
@@ -105,6 +105,15 @@ class TokenRequestURI(Detector):
             severity=Severity.MEDIUM if oddities else None,
             caveats=() if event.request_uri else ("the URI was not logged",),
         )
+
+    def _oddities(self, event: Event) -> tuple[str, ...] | None:
+        """Say what is odd about the URI; None where there is nothing to report."""
+        ref = event.object_ref
+        if ref is None or event.resource != TOKEN_SUBRESOURCE or not event.answered:
+            return None
+        oddities = token_uri_oddities(event.request_uri, ref.namespace, ref.name) if event.request_uri else ()
+        target = event.service_account
+        return None if not oddities and target is not None and self._is_standard(target) else oddities
 
     def _is_standard(self, target: ServiceAccount) -> bool:
         return target.namespace in self.standard_namespaces and target.name in self.standard_service_accounts

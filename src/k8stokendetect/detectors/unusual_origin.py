@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -85,42 +86,52 @@ class UnusualOrigin(KeyedDetector[Origins]):
         """Compare where a mint comes from with what is known of its actor, and remember it."""
         known, here = state or Origins(), _origin(event)
         # a kind that was never logged before, such as certificates after an upgrade to 1.32, is no change
-        new = {kind: fact for kind, (value, fact) in here.items() if value not in known.seen.get(kind, (value,))}
+        new = [kind for kind, value in here.items() if value not in known.seen.get(kind, (value,))]
         full = [kind for kind in new if len(known.seen[kind]) >= MAX_VALUES]
-        seen = {kind: (value,) for kind, (value, _) in here.items()} | known.seen
-        seen |= {kind: (*seen[kind], here[kind][0]) for kind in new if kind not in full}
+        seen = {kind: (value,) for kind, value in here.items()} | known.seen
+        seen |= {kind: (*seen[kind], here[kind]) for kind in new if kind not in full}
         after, name = Origins(known.mints + 1, seen), event.actor.username
         own = name.removeprefix(SERVICE_ACCOUNT_PREFIX)
         system = name.startswith("system:") and (own == name or own.startswith("kube-system:"))
         if not new or (known.mints < self.learn and not (system and "certificate" in new)):
             return Step(after)
-        renewed = name.startswith("system:node:") and list(new) == ["certificate"]
+        facts = tuple(_facts(event, new))
+        renewed = name.startswith("system:node:") and new == ["certificate"]
         finding = self.finding(
             event,
             f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}"
             f"{origin_of(event)}: a {' and a '.join(new)} not seen in {known.mints} earlier mints",
-            *(fact for fact in new.values() if fact),
-            *(fact for fact in caller_evidence(event) if fact.path not in {item.path for item in new.values() if item}),
+            *facts,
+            *(fact for fact in caller_evidence(event) if fact.path not in {item.path for item in facts}),
             severity=Severity.MEDIUM if system and not renewed else None,
             caveats=tuple(f"already {MAX_VALUES} of {kind} are known: this one is not remembered" for kind in full),
         )
         return Step(after, (finding,))
 
 
-def _origin(event: Event) -> dict[str, tuple[str, Evidence | None]]:
-    """Return what is known of where a mint comes from, with the fact; a missing user agent is a client, too."""
-    agent, used, peer = event.user_agent, event.used_credential, event.peer_ip
-    fact = Evidence("userAgent", agent, "a kind of client new to this caller") if agent else None
-    here: dict[str, tuple[str, Evidence | None]] = {"client": (agent.partition("/")[0][:100], fact)}
-    if peer and "source IPs" not in event.lost:  # else it may be an address that the client chose
-        path = f"sourceIPs[{len(event.source_ips) - 1}]"
-        here["network"] = _network(peer), Evidence(path, peer, "in a network new to this caller")
-    if used:
-        fact = Evidence(f"user.extra['{CREDENTIAL_ID}'][0]", used, "a certificate, or kind of credential, that is new")
-        here["certificate"] = "a token" if used.startswith("JTI=") else used[:100], fact
+def _origin(event: Event) -> dict[str, str]:
+    """Return what is known of where a mint comes from; a missing user agent is a client, too."""
+    here = {"client": event.user_agent.partition("/")[0][:100]}
+    if event.peer_ip and "source IPs" not in event.lost:  # else it may be an address that the client chose
+        here["network"] = _network(event.peer_ip)
+    if used := event.used_credential:
+        here["certificate"] = "a token" if used.startswith("JTI=") else used[:100]
     return here
 
 
+def _facts(event: Event, kinds: Iterable[str]) -> Iterator[Evidence]:
+    """Yield what is new of a mint's origin, as far as it was logged."""
+    for kind in kinds:
+        if kind == "client" and event.user_agent:
+            yield Evidence("userAgent", event.user_agent, "a kind of client new to this caller")
+        elif kind == "network":
+            yield Evidence(f"sourceIPs[{len(event.source_ips) - 1}]", event.peer_ip, "in a network new to this caller")
+        elif kind == "certificate":
+            why = "a certificate, or kind of credential, that is new"
+            yield Evidence(f"user.extra['{CREDENTIAL_ID}'][0]", event.used_credential, why)
+
+
+@functools.lru_cache(maxsize=4096)
 def _network(peer: str) -> str:
     try:
         address = ip_address(peer.removeprefix("::ffff:").partition("%")[0])
