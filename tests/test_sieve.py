@@ -15,8 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import token_request
-from k8stokendetect import AuditLog, Detector, Event, Finding, Rule, Severity, Tally, detect
-from k8stokendetect import _interest as interest_module
+from k8stokendetect import (
+    AuditLog,
+    Detector,
+    Event,
+    Finding,
+    Rule,
+    Severity,
+    Tally,
+    _interest,
+    _redaction,
+    _sieve,
+    detect,
+)
 from k8stokendetect._interest import Interest
 from k8stokendetect._sieve import Sieve
 from k8stokendetect._stages import interest_of
@@ -59,8 +70,10 @@ def compact(log: list[dict[str, Any]]) -> bytes:
 def test_the_recordings_give_the_same(path: Any, *, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With stringzilla and without; and most events of a Metadata log are passed over."""
     if not fast:
-        monkeypatch.setattr(interest_module, "_find", bytes.find)
-        monkeypatch.setattr(interest_module, "_count", bytes.count)
+        for module in (_interest, _redaction):
+            monkeypatch.setattr(module, "find", bytes.find)
+        for module in (_interest, _sieve):
+            monkeypatch.setattr(module, "count", bytes.count)
     content = compact(records(path))
     assert outcome(content) == outcome(content, Everything())
     log = AuditLog(content)
@@ -258,3 +271,34 @@ def test_mappings_fed_one_by_one_give_the_same(path: Any) -> None:
     queue = AuditLog(iter(log))
     assert found(queue) == found(iter(log), Everything())
     assert queue.passed_over > 100
+
+
+def event_hub(log: list[dict[str, Any]], size: int, **more: Any) -> bytes:
+    """Write messages of so many records, as Azure does."""
+    written = [json.dumps(event, separators=(",", ":")) + "\n" for event in log]
+    records = [{"category": "kube-audit", "properties": {"log": text, "pod": "a"}, **more} for text in written]
+    batches = [records[start : start + size] for start in range(0, len(records), size)]
+    return compact([{"records": batch} for batch in batches])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"pod": "},{"}, {"tags": [{"a": 1}, {"b": 2}, {"c": 3}]}, {"note": '"},{"'}],
+    ids=["plain", "brackets", "a list", "quotes"],
+)
+def test_the_records_of_a_message_are_read_one_by_one(more: dict[str, Any]) -> None:
+    """Each has the place that it has in the whole message, and what else stands in it changes nothing."""
+    content = event_hub(records(METADATA)[3500:4100], 50, **more)
+    with_sieve = {finding.event.origin for finding in detect(content)}
+    assert with_sieve == {f.event.origin for f in detect(content, detectors=[Everything(), *(c() for c in BUILTIN)])}
+    assert outcome(content) == outcome(content, Everything())
+
+
+def test_a_mint_and_its_earlier_use_in_one_message_are_joined() -> None:
+    """The use is passed over first, and taken out of the same line when its token is followed."""
+    mint = token_request(annotations={"authentication.kubernetes.io/issued-credential-id": "JTI=a"})
+    early = use("JTI=a", requestReceivedTimestamp=mint["requestReceivedTimestamp"])
+    for log in ([early, mint], [mint, early], [pods(), early, pods(), mint, pods()]):
+        content = event_hub(log, 50)
+        assert outcome(content) == outcome(content, Everything())
+        assert "minted-token-used" in str(outcome(content))

@@ -20,11 +20,11 @@ from k8stokendetect._interest import Interest
 from k8stokendetect._limits import Limits
 from k8stokendetect._merge import merged
 from k8stokendetect._records import Record, split_records
-from k8stokendetect._sieve import LONGEST, Sieve
+from k8stokendetect._sieve import DEEPEST, LONGEST, Sieve
 from k8stokendetect._sources import files_in, is_file, name_of
 from k8stokendetect._streams import BinaryFile, ByteStream
 from k8stokendetect._structure import complete, parse_event
-from k8stokendetect.envelopes import PASSED_OVER, Context, Inner, unwrap
+from k8stokendetect.envelopes import PASSED_OVER, Context, Inner, native, unwrap
 from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event, Platform
@@ -85,7 +85,7 @@ class Reading:
 
     def _from(self, source: Any, number: Iterator[int]) -> Iterator[Event | ReadError]:
         if isinstance(source, Mapping):
-            yield from self._parse("", self._as_text(source), f"record {next(number)}")
+            yield from self._from_mapping(source, next(number))
         elif isinstance(source, Event):
             yield source if source.platform or not self._platform else attrs.evolve(source, platform=self._platform)
         elif isinstance(source, Streaming):
@@ -101,22 +101,32 @@ class Reading:
         else:
             yield from self._from_items(source, number)
 
-    def _as_text(self, record: Mapping[str, Any]) -> Any:
-        """Return a native event as text where that tells whether anybody wants it: a tenth of the cost of typing it."""
-        if self._interest is None or record.get("kind") != "Event":
-            return record
+    def _from_mapping(self, record: Mapping[str, Any], number: int) -> Iterator[Event | ReadError]:
+        text = self._unwanted(record)
+        if text is None:
+            return self._parse("", record, f"record {number}")
+        self._counts.passed_over += 1
+        self._aside.put_text(text, number)
+        return iter(())
+
+    def _unwanted(self, record: Mapping[str, Any]) -> bytes | None:
+        """Return the text of a native event that concerns nobody, a tenth of the cost of typing it; None for others."""
+        if self._interest is None or "stageTimestamp" not in record or not native.recognises(record):
+            return None
         try:
             text = orjson.dumps(record)
         except (TypeError, ValueError, RecursionError):
-            return record
-        return record if self._interest.concerns(text) else Inner(text.decode(), skipped=PASSED_OVER)
+            return None
+        return None if self._interest.concerns(text) else text
 
     def _from_items(self, items: Iterable[Any], number: Iterator[int]) -> Iterator[Event | ReadError]:
         if isinstance(items, list | tuple) and items and all(is_file(item) for item in items):
             yield from self._from_files(map(Path, items))
             return
         for item in items:
-            if isinstance(item, str):
+            if isinstance(item, dict):
+                yield from self._from_mapping(item, next(number))
+            elif isinstance(item, str):
                 reason = "a str in an iterable: give bytes for content, a Path for a file"
                 yield ReadError(reason, f"record {next(number)}")
             elif isinstance(item, list):
@@ -177,8 +187,8 @@ class Reading:
 
     def _records(self, stream: io.BufferedReader[Any], lines: LineFormats) -> Iterator[Record]:
         """Cut a stream into records; what concerns no detector is passed over where that is known."""
-        limit = self._limits.record
-        if self._interest is None or limit < LONGEST:  # a line that is too long must not be passed over
+        limit, nesting = self._limits.record, self._limits.nesting
+        if self._interest is None or limit < LONGEST or nesting < DEEPEST:  # what breaks a limit is not passed over
             yield from split_records(stream, limit, lines)
             return
         sieve = Sieve(stream, self._interest, self._pass, limit)

@@ -17,6 +17,9 @@ from k8stokendetect._records import Record, split_records
 
 BLOCK: Final = 1024 * 1024
 LONGEST: Final = 4 * BLOCK
+DEEPEST: Final = 3
+"""So many wrappers may stand around an event that is passed over."""
+
 KEPT: Final = 16
 """So many blocks that were passed over are kept: a token's use may be logged before its mint."""
 
@@ -27,6 +30,8 @@ _NATIVE_END: Final = b',"stageTimestamp":'
 _INNER: Final = b'{\\"kind\\":\\"Event\\",'
 _INNER_END: Final = b',\\"stageTimestamp\\":'
 _EVENT_HUB: Final = b'{"records":['
+_BETWEEN: Final = b'},{"'
+"""Stands between two records, and in no string of one: a quote would end it."""
 
 
 @attrs.define
@@ -37,13 +42,15 @@ class _Block:
         text: the lines.
         number: of its first line.
         events: how many it holds that were not read.
-        taken: where the lines begin that were read.
+        native: its lines are events, in no wrapper.
+        taken: where the records begin that were read.
 
     """
 
     text: bytes
     number: int
     events: int
+    native: bool
     taken: set[int] = attrs.field(factory=set)
 
 
@@ -94,30 +101,36 @@ class Sieve:
             if events is None:  # a damaged line, or an unusual form: it is for the full reader to say
                 yield from split_records(io.BytesIO(text), self._limit, first=self.number)
             else:
-                block = _Block(text, self.number, events)
-                yield from self._of_interest(block, self._interest.places(text))
+                block = _Block(text, self.number, events, text.startswith(_NATIVE))
+                between = _BETWEEN if events > lines else b"\n"
+                yield from self._of_interest(block, self._interest.places(text, between, native=block.native))
                 self._kept.append(block)
                 yield from self._late()
                 self._passed(block.events)
             self.number += lines
 
     def _of_interest(self, block: _Block, places: list[int]) -> Iterator[Record]:
-        number, counted, end = block.number, 0, 0
+        """Yield the records in which these places are, each once."""
+        number, counted, end, cut = block.number, 0, 0, _Cut()
         for place in places:
             if place < end:
                 continue
-            start, end = line_at(block.text, place)
+            if place >= cut.line_end:
+                start, end = line_at(block.text, place)
+                number += count(block.text[counted:start], b"\n")
+                counted, cut = start, _Cut.of(block, start, end)
+            where = ""
+            if cut.pieces:
+                start, end, where = cut.piece(block.text, place)
             if start in block.taken:
                 continue
-            number += block.text.count(b"\n", counted, start)
-            counted = start
             block.taken.add(start)
-            line = block.text[start:end]
-            block.events -= 1 if line.startswith(_NATIVE) else count(line, _INNER)
+            text = block.text[start:end]
+            block.events -= 1 if block.native or where else count(text, _INNER)
             try:
-                yield str(number), orjson.loads(line)
+                yield f"{number}{where}", orjson.loads(text)
             except orjson.JSONDecodeError:
-                yield from split_records(io.BytesIO(line), self._limit, first=number)
+                yield from split_records(io.BytesIO(text), self._limit, first=number)
 
     def _tail(self) -> Iterator[Record]:
         """Yield the uses of tokens in the last block: their mints may come in the next log, within a minute."""
@@ -138,6 +151,41 @@ class Sieve:
                     self._passed(block.events - before)
 
 
+def _is_event_hub(text: bytes, lines: int) -> bool:
+    return text.startswith(_EVENT_HUB) and count(text, b"\n" + _EVENT_HUB) + 1 == lines
+
+
+@attrs.frozen
+class _Cut:
+    """A line of Azure's with many records: only those of interest are read.
+
+    Arguments:
+        line_start: where the line begins.
+        line_end: where it ends.
+        pieces: it can be cut.
+
+    """
+
+    line_start: int = 0
+    line_end: int = 0
+    pieces: bool = False
+
+    @classmethod
+    def of(cls, block: _Block, start: int, end: int) -> _Cut:
+        """Tell whether each record of a line holds one event: then no string holds what stands between two."""
+        text = block.text[start:end]
+        return cls(start, end, text.startswith(_EVENT_HUB) and count(text, _BETWEEN) + 1 == count(text, _INNER))
+
+    def piece(self, text: bytes, place: int) -> tuple[int, int, str]:
+        """Return where the record begins and ends that a place is in, and which of the line's it is."""
+        first = self.line_start + len(_EVENT_HUB)
+        between = text.rfind(_BETWEEN, first, place)
+        after = text.find(_BETWEEN, place, self.line_end)
+        start = first if between < 0 else between + 2
+        end = text.rfind(b"]", 0, self.line_end) if after < 0 else after + 1
+        return start, end, f".records[{count(text[first : start + 2], _BETWEEN)}]"
+
+
 def _events(text: bytes, lines: int) -> int | None:
     """Count the events in lines that are whole, plain or in wrappers; None where there is any doubt.
 
@@ -149,7 +197,7 @@ def _events(text: bytes, lines: int) -> int | None:
     if count(text, b"\n" + _NATIVE) + text.startswith(_NATIVE) == lines:
         return lines if count(text, _NATIVE_END) == lines else None
     inner = count(text, _INNER)
-    one_a_line = inner == lines or (inner > lines and text.startswith(_EVENT_HUB))
+    one_a_line = inner == lines or (inner > lines and _is_event_hub(text, lines))
     whole = inner == count(text, _INNER_END) == count(text, b'}"') + count(text, b'}\\n"')
     return inner if one_a_line and whole else None
 

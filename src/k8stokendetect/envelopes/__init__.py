@@ -48,27 +48,24 @@ def _unwrap(outer: Inner, limits: Limits, depth: int, wanted: Wanted | None) -> 
     if wanted is not None and isinstance(outer.record, str) and outer.record.startswith(_NATIVE):
         text = outer.record.encode("utf-8", "surrogatepass")
         if text.rstrip().endswith(b"}") and _END in text and not wanted(text):
-            yield attrs.evolve(outer, skipped=PASSED_OVER)
+            yield Inner(outer.record, outer.place, outer.context, skipped=PASSED_OVER)
             return
     record = _decoded(outer.record, limits) if depth else outer.record
     if outer.skipped or isinstance(record, ReadError):
-        yield attrs.evolve(outer, record=record)
+        yield outer.holding(record)
         return
     if outer.is_event:
         yield _with_object_ref(outer)
         return
     if depth > limits.nesting:
-        yield attrs.evolve(outer, record=ReadError(f"wrapped more than {limits.nesting} times, the limit max_nesting"))
+        yield outer.holding(ReadError(f"wrapped more than {limits.nesting} times, the limit max_nesting"))
         return
     for envelope in ENVELOPES:
         if envelope.recognises(record):
             for inner in envelope.events(record):
-                placed = attrs.evolve(
-                    inner, place=outer.place + inner.place, context=inner.context.inside(outer.context)
-                )
-                yield from _unwrap(placed, limits, depth + 1, wanted)
+                yield from _unwrap(inner.inside(outer), limits, depth + 1, wanted)
             return
-    yield attrs.evolve(outer, record=ReadError(_what_it_is(record)))
+    yield outer.holding(ReadError(_what_it_is(record)))
 
 
 def _with_object_ref(event: Inner) -> Inner:

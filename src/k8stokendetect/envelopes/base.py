@@ -35,6 +35,10 @@ class Context:
 
     def inside(self, outer: Context, /) -> Context:
         """Return this context within another wrapper's: the inner one knows better, losses add up."""
+        if outer is _NOTHING:
+            return self
+        if self is _NOTHING:
+            return outer
         return Context(
             platform=self.platform or outer.platform,
             cluster=self.cluster or outer.cluster,
@@ -42,6 +46,9 @@ class Context:
             region=self.region or outer.region,
             lost=self.lost | outer.lost,
         )
+
+
+_NOTHING: Final = Context()
 
 
 @attrs.frozen
@@ -59,9 +66,18 @@ class Inner:
 
     record: Any
     place: str = ""
-    context: Context = Context()
+    context: Context = _NOTHING
     is_event: bool = False
     skipped: str | None = None
+
+    def inside(self, outer: Inner, /) -> Inner:
+        """Return it as it stands in what was taken out of another wrapper."""
+        place, context = outer.place + self.place, self.context.inside(outer.context)
+        return Inner(self.record, place, context, self.is_event, self.skipped)
+
+    def holding(self, record: Any, /) -> Inner:
+        """Return another record, or an error, in its place."""
+        return Inner(record, self.place, self.context, self.is_event, self.skipped)
 
 
 PASSED_OVER: Final = "of no interest"
