@@ -39,6 +39,8 @@ LAYERS = [  # a file imports only from those before it
     ["_scanner"],
     ["_records"],
     ["_interest"],
+    ["_search"],
+    ["_ahead"],
     ["_sieve"],
     ["_streams"],
     ["_sources"],

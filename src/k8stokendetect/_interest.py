@@ -99,7 +99,9 @@ class Interest:
         return not ids or not self.followed.isdisjoint(ids) or not self.followed.isdisjoint(_ACCOUNT.findall(text))
 
     def places(self, block: bytes, between: bytes = b"\n", /, *, native: bool = False) -> list[int]:
-        """Return where in a block of lines something of interest stands, in order; several places may be in a line.
+        """Return where in a block of lines something of interest stands, but for what is followed.
+
+        The places are in no order; several may be in a line.
 
         Arguments:
             block: whole lines, each with its end.
@@ -116,11 +118,10 @@ class Interest:
         for head, others in self._together.items():
             found += _standing_together(block, head, others, between)
         if self.follows:
-            found += self._of_followed(block)
             found += _without_id(block, forms=1 if native else 2)
-        return sorted(found)
+        return found
 
-    def _of_followed(self, block: bytes) -> Iterator[int]:
+    def of_followed(self, block: bytes, /) -> Iterator[int]:
         """Yield where tokens stand that are followed, and their service accounts where there are no ids."""
         if self._lengths:
             lengths, followed = tuple(self._lengths), self.followed

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import itertools
@@ -15,12 +16,14 @@ from typing import Any, Final, Protocol, runtime_checkable
 import attrs
 import orjson
 
+from k8stokendetect._ahead import Ahead, Workers
 from k8stokendetect._aside import Aside
 from k8stokendetect._interest import Interest
 from k8stokendetect._limits import Limits
 from k8stokendetect._merge import merged
 from k8stokendetect._records import Record, split_records
-from k8stokendetect._sieve import DEEPEST, LONGEST, Sieve
+from k8stokendetect._search import LONGEST
+from k8stokendetect._sieve import DEEPEST, Sieve
 from k8stokendetect._sources import files_in, is_file, name_of
 from k8stokendetect._streams import BinaryFile, ByteStream
 from k8stokendetect._structure import complete, parse_event
@@ -67,19 +70,24 @@ class Reading:
         limits: against hostile input.
         counts: counted up.
         interest: what is wanted; None for everything.
+        workers: so many processes look for it in large files, beside this one.
 
     """
 
-    def __init__(self, platform: Platform | None, limits: Limits, counts: Counts, interest: Interest | None) -> None:
+    def __init__(
+        self, platform: Platform | None, limits: Limits, counts: Counts, interest: Interest | None, workers: int = 0
+    ) -> None:
         self._platform = platform
         self._limits = limits
         self._counts = counts
         self._interest = interest
         self._aside = Aside()
+        self._workers = Workers(workers, interest) if interest else None
 
     def events(self, source: Any, /) -> Iterator[Event | ReadError]:
         """Yield Events, with a ReadError in the place of each record that cannot be read."""
-        yield from self._from(source, itertools.count(1))
+        with self._workers or contextlib.nullcontext():
+            yield from self._from(source, itertools.count(1))
         if self._interest is not None and self._interest.follows:
             yield from self._taken_back(self._aside.tail())
 
@@ -166,18 +174,19 @@ class Reading:
             reason = "cannot be opened: not a file name"
         else:
             with file:
-                yield from self._from_stream(file, str(path))
+                ahead = self._workers.ahead(path, file.fileno()) if self._workers else None
+                yield from self._from_stream(file, str(path), ahead)
             return
         yield ReadError(reason, str(path))
 
-    def _from_stream(self, source: BinaryFile, name: str) -> Iterator[Event | ReadError]:
+    def _from_stream(self, source: BinaryFile, name: str, ahead: Ahead | None = None) -> Iterator[Event | ReadError]:
         try:
             stream = ByteStream(source, self._count, self._limits.ratio)
         except ReadError as error:
             yield error.at(name)
             return
         place, lines = "", LineFormats(self._limits.record)
-        for place, value in self._records(stream.buffer, lines):
+        for place, value in self._records(stream.buffer, lines, ahead):
             for record in lines.joined(value):
                 yield from self._parse(place, record, name)
         for unfinished in lines.rest():
@@ -185,13 +194,13 @@ class Reading:
         if stream.failure:
             yield ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":"))
 
-    def _records(self, stream: io.BufferedReader[Any], lines: LineFormats) -> Iterator[Record]:
+    def _records(self, stream: io.BufferedReader[Any], lines: LineFormats, ahead: Ahead | None) -> Iterator[Record]:
         """Cut a stream into records; what concerns no detector is passed over where that is known."""
         limit, nesting = self._limits.record, self._limits.nesting
         if self._interest is None or limit < LONGEST or nesting < DEEPEST:  # what breaks a limit is not passed over
             yield from split_records(stream, limit, lines)
             return
-        sieve = Sieve(stream, self._interest, self._pass, limit)
+        sieve = Sieve(stream, self._interest, self._pass, limit, ahead)
         yield from sieve.records()
         yield from split_records(sieve.rest, limit, lines, first=sieve.number)
 

@@ -11,27 +11,17 @@ from typing import Any, Final
 import attrs
 import orjson
 
+from k8stokendetect._ahead import Ahead, range_end
 from k8stokendetect._bytes import count
 from k8stokendetect._interest import Interest, line_at
 from k8stokendetect._records import Record, split_records
+from k8stokendetect._search import BETWEEN, BLOCK, EVENT_HUB, INNER, LONGEST, search
 
-BLOCK: Final = 1024 * 1024
-LONGEST: Final = 4 * BLOCK
 DEEPEST: Final = 3
 """So many wrappers may stand around an event that is passed over."""
 
 KEPT: Final = 16
 """So many blocks that were passed over are kept: a token's use may be logged before its mint."""
-
-# How the API server's text of an event begins, and the one field after all that a client chooses (types.go): plain,
-# and in a string of a wrapper. Whatever a client writes has one more backslash before each quote.
-_NATIVE: Final = b'{"kind":"Event",'
-_NATIVE_END: Final = b',"stageTimestamp":'
-_INNER: Final = b'{\\"kind\\":\\"Event\\",'
-_INNER_END: Final = b',\\"stageTimestamp\\":'
-_EVENT_HUB: Final = b'{"records":['
-_BETWEEN: Final = b'},{"'
-"""Stands between two records, and in no string of one: a quote would end it."""
 
 
 @attrs.define
@@ -62,6 +52,7 @@ class Sieve:
         interest: what is wanted.
         passed: told how many events were passed over.
         limit: longest record, in bytes.
+        ahead: what worker processes found out already.
 
     Attributes:
         number: of the line at which `rest` begins.
@@ -70,7 +61,12 @@ class Sieve:
     """
 
     def __init__(
-        self, stream: io.BufferedReader[Any], interest: Interest, passed: Callable[[int], object], limit: int
+        self,
+        stream: io.BufferedReader[Any],
+        interest: Interest,
+        passed: Callable[[int], object],
+        limit: int,
+        ahead: Ahead | None = None,
     ) -> None:
         self.number = 1
         self.rest: io.BufferedReader[Any] | Chained = stream
@@ -78,6 +74,8 @@ class Sieve:
         self._interest = interest
         self._passed = passed
         self._limit = limit
+        self._ahead = ahead
+        self._offset = 0
         self._kept: deque[_Block] = deque(maxlen=KEPT)
         self._known = len(interest.added)
 
@@ -87,27 +85,38 @@ class Sieve:
         while True:
             read = self._stream.read1(BLOCK)  # what there is: a followed file goes on later
             held += read
-            end = held.rfind(b"\n") + 1
-            text = held[:end]
+            end = self._end(held, whole=not read or len(held) >= LONGEST)
             if read and not end and len(held) < LONGEST:
                 continue
-            if not read or not text.startswith(b'{"'):  # its end, a long line, an array, an indented document
+            text, held = held[:end], held[end:]
+            if not text.startswith(b'{"'):  # its end, a long line, an array, an indented document
                 yield from self._tail()
-                self.rest = Chained(held, self._stream)
+                self.rest = Chained(text + held, self._stream)
                 return
-            held = held[end:]
-            lines = count(text, b"\n")
-            events = _events(text, lines)
-            if events is None:  # a damaged line, or an unusual form: it is for the full reader to say
-                yield from split_records(io.BytesIO(text), self._limit, first=self.number)
-            else:
-                block = _Block(text, self.number, events, text.startswith(_NATIVE))
-                between = _BETWEEN if events > lines else b"\n"
-                yield from self._of_interest(block, self._interest.places(text, between, native=block.native))
-                self._kept.append(block)
-                yield from self._late()
-                self._passed(block.events)
-            self.number += lines
+            yield from self._block(text)
+
+    def _end(self, held: bytes, *, whole: bool) -> int:
+        """Return how much to look at: whole lines, of a range that others may have looked at already."""
+        if self._ahead is not None:
+            end = held.find(b"\n", range_end(self._offset) - self._offset - 1) + 1
+            if end or not whole:
+                return end
+        return held.rfind(b"\n") + 1
+
+    def _block(self, text: bytes) -> Iterator[Record]:
+        searched = self._ahead.searched(self._offset, text) if self._ahead is not None else None
+        if searched is None:
+            searched = search(text, self._interest)
+        if searched.events is None:  # a damaged line, or an unusual form: it is for the full reader to say
+            yield from split_records(io.BytesIO(text), self._limit, first=self.number)
+        else:
+            block = _Block(text, self.number, searched.events, searched.native)
+            yield from self._of_interest(block, sorted((*searched.places, *self._interest.of_followed(text))))
+            self._kept.append(block)
+            yield from self._late()
+            self._passed(block.events)
+        self.number += searched.lines
+        self._offset += len(text)
 
     def _of_interest(self, block: _Block, places: list[int]) -> Iterator[Record]:
         """Yield the records in which these places are, each once."""
@@ -126,7 +135,7 @@ class Sieve:
                 continue
             block.taken.add(start)
             text = block.text[start:end]
-            block.events -= 1 if block.native or where else count(text, _INNER)
+            block.events -= 1 if block.native or where else count(text, INNER)
             try:
                 yield f"{number}{where}", orjson.loads(text)
             except orjson.JSONDecodeError:
@@ -151,10 +160,6 @@ class Sieve:
                     self._passed(block.events - before)
 
 
-def _is_event_hub(text: bytes, lines: int) -> bool:
-    return text.startswith(_EVENT_HUB) and count(text, b"\n" + _EVENT_HUB) + 1 == lines
-
-
 @attrs.frozen
 class _Cut:
     """A line of Azure's with many records: only those of interest are read.
@@ -174,32 +179,16 @@ class _Cut:
     def of(cls, block: _Block, start: int, end: int) -> _Cut:
         """Tell whether each record of a line holds one event: then no string holds what stands between two."""
         text = block.text[start:end]
-        return cls(start, end, text.startswith(_EVENT_HUB) and count(text, _BETWEEN) + 1 == count(text, _INNER))
+        return cls(start, end, text.startswith(EVENT_HUB) and count(text, BETWEEN) + 1 == count(text, INNER))
 
     def piece(self, text: bytes, place: int) -> tuple[int, int, str]:
         """Return where the record begins and ends that a place is in, and which of the line's it is."""
-        first = self.line_start + len(_EVENT_HUB)
-        between = text.rfind(_BETWEEN, first, place)
-        after = text.find(_BETWEEN, place, self.line_end)
+        first = self.line_start + len(EVENT_HUB)
+        between = text.rfind(BETWEEN, first, place)
+        after = text.find(BETWEEN, place, self.line_end)
         start = first if between < 0 else between + 2
         end = text.rfind(b"]", 0, self.line_end) if after < 0 else after + 1
-        return start, end, f".records[{count(text[first : start + 2], _BETWEEN)}]"
-
-
-def _events(text: bytes, lines: int) -> int | None:
-    """Count the events in lines that are whole, plain or in wrappers; None where there is any doubt.
-
-    A client chooses how long an event is, and so where a shipper cuts it: one that was cut lacks its last field, and
-    then the line, or the wrapper around it, is for the full reader.
-    """
-    if not text.endswith(b"}\n") or count(text, b"}\n{") != lines - 1:
-        return None
-    if count(text, b"\n" + _NATIVE) + text.startswith(_NATIVE) == lines:
-        return lines if count(text, _NATIVE_END) == lines else None
-    inner = count(text, _INNER)
-    one_a_line = inner == lines or (inner > lines and _is_event_hub(text, lines))
-    whole = inner == count(text, _INNER_END) == count(text, b'}"') + count(text, b'}\\n"')
-    return inner if one_a_line and whole else None
+        return start, end, f".records[{count(text[first : start + 2], BETWEEN)}]"
 
 
 class Chained:

@@ -32,6 +32,7 @@ def read(
     max_record: int = DEFAULT.record,
     max_nesting: int = DEFAULT.nesting,
     max_ratio: float = DEFAULT.ratio,
+    workers: int = 0,
 ) -> AuditLog:
     """Turn a source into an AuditLog; nothing is read until it is iterated.
 
@@ -45,9 +46,12 @@ def read(
         max_record: longest record, in bytes, decompressed; a few times this much is held in memory.
         max_nesting: how many wrappers may stand around one event.
         max_ratio: so many times its size may come out of compressed data.
+        workers: so many processes beside this one look through large files for what `detect` wants, ahead of it; what
+            it finds, and in which order, stays the same. Files that are not compressed, of 16 MiB and more.
 
     Raises:
-        ConfigError: when the source is of no such type, the platform is unknown, or a limit is below 1.
+        ConfigError: when the source is of no such type, the platform is unknown, a limit is below 1, or workers is no
+            number from 0.
 
     """
     return AuditLog(
@@ -57,6 +61,7 @@ def read(
         max_record=max_record,
         max_nesting=max_nesting,
         max_ratio=max_ratio,
+        workers=workers,
     )
 
 
@@ -83,16 +88,21 @@ class AuditLog:
         max_record: int = DEFAULT.record,
         max_nesting: int = DEFAULT.nesting,
         max_ratio: float = DEFAULT.ratio,
+        workers: int = 0,
     ) -> None:
         check_source(source)
+        given: object = workers
         if platform is not None and platform not in PLATFORMS:
             raise ConfigError(f"unknown platform {platform!r}; known: {', '.join(PLATFORMS)}")
         if not callable(on_error):
             raise ConfigError("on_error is not callable")
+        if type(given) is not int or workers < 0:
+            raise ConfigError(f"workers is no number from 0: {workers!r}")
         self.platform = platform
         self.on_error = on_error
         self._counts = Counts()
         self._source = source
+        self._workers = workers
         self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio)
 
     def __iter__(self) -> Iterator[Event]:
@@ -109,7 +119,7 @@ class AuditLog:
             interest: what is wanted; what holds nothing of it is passed over and counted. None: everything is read.
 
         """
-        return Reading(self.platform, self._limits, self._counts, interest).events(self._source)
+        return Reading(self.platform, self._limits, self._counts, interest, self._workers).events(self._source)
 
     @property
     def bytes_read(self) -> int:
