@@ -123,11 +123,12 @@ class Interest:
 
     def of_followed(self, block: bytes, /) -> Iterator[int]:
         """Yield where tokens stand that are followed, and their service accounts where there are no ids."""
-        if self._lengths:
-            lengths, followed = tuple(self._lengths), self.followed
-            for place in _each(block, _ID_HEAD):
-                if any(block[place : place + length] in followed for length in lengths):
+        for length in self._lengths:
+            place = find(block, _ID_HEAD)
+            while place >= 0:
+                if block[place : place + length] in self.followed:
                     yield place
+                place = find(block, _ID_HEAD, place + 1)
         if self._accounts:
             yield from self.uses(block, self.followed.intersection(_ACCOUNT.findall(block)))
 

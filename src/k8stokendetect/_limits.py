@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import gzip
 import io
-import zlib
 from typing import Final
 
 import attrs
 
+from k8stokendetect._gzip import Gunzip
 from k8stokendetect.errors import ConfigError, ReadError
 
 GZIP: Final = b"\x1f\x8b"
@@ -54,12 +54,14 @@ def decompress(data: bytes, limits: Limits) -> bytes:
 
     """
     longest = int(min(limits.record, max(_SMALL, limits.ratio * len(data))))
+    file, parts, size = Gunzip(io.BytesIO(data).read), [], 0
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:  # reads many members in linear time
-            payload = file.read(longest + 1)
-    except (OSError, EOFError, zlib.error):
+        while size <= longest and (part := file.read(longest + 1 - size)):
+            parts.append(part)
+            size += len(part)
+    except (gzip.BadGzipFile, EOFError):
         raise ReadError("compressed data in a wrapper, whose gzip is damaged") from None
-    if len(payload) > longest:
+    if size > longest:
         name = "max_record" if longest == limits.record else "max_ratio"
         raise ReadError(f"compressed data in a wrapper, larger than {longest} bytes when decompressed (limit {name})")
-    return payload
+    return b"".join(parts)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import gzip
 import io
-import zlib
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from k8stokendetect._gzip import Gunzip
 from k8stokendetect._limits import GZIP
 from k8stokendetect.errors import ReadError
 
@@ -40,51 +40,65 @@ class _Source(io.RawIOBase):
         self,
         source: BinaryFile,
         count: Callable[[int], object],
-        head: bytes = b"",
         refused: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._read: Callable[[int], Any] = getattr(source, "read1", source.read)
+        self._file = source if type(source) is io.FileIO else None  # a subclass may read in its own way
         self._count = count
-        self._head = head
+        self._head = b""
         self._refused = refused
         self.failure: str | None = None
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any, /) -> int:
-        if self._head:
-            data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
-        else:
-            data = self._next(len(buffer))
-            self._count(len(data))
-            if len(data) > len(buffer):
-                self.failure = "read() gave more than it was asked for"
-                return 0
-        buffer[: len(data)] = data
-        return len(data)
+    def head(self, size: int) -> bytes:
+        """Return the first bytes, which are still to be read."""
+        head = bytearray()
+        while len(head) < size and (more := self._next(part := bytearray(size - len(head)))):
+            head += part[:more]
+        self._head = bytes(head)
+        return self._head
 
-    def _next(self, size: int) -> bytes:
+    def readinto(self, buffer: Any, /) -> int:
+        if not self._head:
+            return self._next(buffer)
+        size = min(len(self._head), len(buffer))
+        buffer[:size], self._head = self._head[:size], self._head[size:]
+        return size
+
+    def _next(self, buffer: Any) -> int:
         self.failure = self.failure or self._refused()
         if self.failure:
-            return b""
+            return 0
         try:
-            data = self._read(size)
+            size = self._fill(buffer)
         except EOFError:
             self.failure = "the gzip data is cut off"
-        except (gzip.BadGzipFile, zlib.error):
+        except gzip.BadGzipFile:
             self.failure = "the gzip data is damaged"
+        except ReadError as error:
+            self.failure = error.reason
         except Exception as error:  # noqa: BLE001 - any object may stand behind read()
             self.failure = f"cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}"
         else:
-            if isinstance(data, bytes):
-                return data
-            self.failure = f"read() gave {type(data).__name__}, not bytes"
-        return b""
+            self._count(size)
+            return size
+        return 0
 
-
-def _ignore(_: int) -> None:
-    """Count nothing: only the first layer reads the source."""
+    def _fill(self, buffer: Any) -> int:
+        if self._file is not None:
+            data: Any = self._file.readinto(buffer)  # 15 times faster than bytes that are copied
+            if data is not None:
+                return int(data)
+        else:
+            data = self._read(len(buffer))
+        if not isinstance(data, bytes):
+            raise ReadError(f"read() gave {type(data).__name__}, not bytes")
+        if len(data) > len(buffer):
+            raise ReadError("read() gave more than it was asked for")
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class ByteStream:
@@ -105,18 +119,15 @@ class ByteStream:
         self._count = count
         self._max_ratio = max_ratio
         self._packed = self._unpacked = 0
-        first = _Source(source, self._take)
-        head = b""
-        while len(head) < _LONGEST_MAGIC and (more := first.read(_LONGEST_MAGIC - len(head))):
-            head += more
+        last = _Source(source, self._take)
+        head = last.head(_LONGEST_MAGIC)
         for magic, name in _OTHER_COMPRESSION.items():
             if head.startswith(magic):
                 raise ReadError(f"compressed with {name}: decompress it first, only gzip is read")
-        last = _Source(first, _ignore, head)
-        self._layers = [first, last]
+        self._layers = [last]
         if head.startswith(GZIP):
-            packed = gzip.GzipFile(fileobj=io.BufferedReader(last, _BUFFER))
-            last = _Source(packed, self._give, refused=self._is_bomb)
+            packed = io.BufferedReader(last, _BUFFER)
+            last = _Source(Gunzip(packed.read1), self._give, self._is_bomb)
             self._layers.append(last)
         self.buffer: io.BufferedReader[Any] = io.BufferedReader(last, _BUFFER)
 

@@ -9,28 +9,19 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from k8stokendetect import (
-    DEFAULT_EXCLUSIONS,
-    AuditLog,
-    ConfigError,
-    Exclusion,
-    ReadError,
-    Severity,
-    Tally,
-    detect,
-    load_exclusions,
-)
+import k8stokendetect
 from k8stokendetect._follow import FollowedFile
-from k8stokendetect._listing import describe_exclusions, describe_rules
-from k8stokendetect._memory import chosen, load_state, save_state
-from k8stokendetect._printer import Printer
-from k8stokendetect.errors import K8sTokenDetectError
-from k8stokendetect.events import Platform
-from k8stokendetect.outputs.text import neutral
+from k8stokendetect.errors import ConfigError, K8sTokenDetectError, ReadError
+
+if TYPE_CHECKING:
+    from k8stokendetect import AuditLog, Exclusion, Tally
+    from k8stokendetect.events import Platform
+
+# What else a command needs is imported when it runs: `--help` takes less than a third of the time.
 
 SHOWN_ERRORS = 20
 """So many errors are printed; the others are counted."""
@@ -38,7 +29,8 @@ SHOWN_ERRORS = 20
 LONG_READ = 32 * 1024 * 1024
 """From so many bytes on, a terminal gets a progress bar."""
 
-SEVERITIES = [str(severity) for severity in Severity]
+PLATFORMS: tuple[Platform, ...] = ("kubernetes", "eks", "aks", "gke", "openshift")
+SEVERITIES = ("informational", "low", "medium", "high", "critical")
 
 
 class _Errors:
@@ -50,9 +42,15 @@ class _Errors:
     def __call__(self, error: K8sTokenDetectError) -> None:
         self.count += 1
         if self.count <= SHOWN_ERRORS:
-            click.echo(f"error: {neutral(str(error))}", err=True)
+            _say(error)
         elif self.count == SHOWN_ERRORS + 1:
             click.echo("error: more of them; only counted from here on", err=True)
+
+
+def _say(error: K8sTokenDetectError) -> None:
+    from k8stokendetect.outputs.text import neutral  # noqa: PLC0415 - not for --help
+
+    click.echo(f"error: {neutral(str(error))}", err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,7 +61,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILES…")
-@click.option("--platform", type=click.Choice(get_args(Platform)), help="Where the log comes from.")
+@click.option("--platform", type=click.Choice(PLATFORMS), help="Where the log comes from.")
 @click.option(
     "--format",
     "form",
@@ -110,19 +108,23 @@ def scan(
     Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
     read or an option is wrong; everything that can be read is examined in any case.
     """
-    errors, tally = _Errors(), Tally()
+    from k8stokendetect._memory import chosen, load_state, save_state  # noqa: PLC0415 - not for --help
+    from k8stokendetect._printer import Printer  # noqa: PLC0415 - not for --help
+
+    errors, tally = _Errors(), k8stokendetect.Tally()
     _lose_no_character()
     try:
         if follow:
             _refuse_at_no_end(report, as_incidents=as_incidents)
-        log = AuditLog([_source(name, files, follow=follow) for name in files], platform=platform, on_error=errors)
+        sources = [_source(name, files, follow=follow) for name in files]
+        log = k8stokendetect.AuditLog(sources, platform=platform, on_error=errors)
         detectors = chosen(rules)
         if state is not None:
             load_state(Path(state), detectors)
-        silencing: tuple[Exclusion | str, ...] = (*DEFAULT_EXCLUSIONS, *enable)
+        silencing: tuple[Exclusion | str, ...] = (*k8stokendetect.DEFAULT_EXCLUSIONS, *enable)
         if exclusion_file is not None:
-            silencing += load_exclusions(exclusion_file)
-        findings = detect(
+            silencing += k8stokendetect.load_exclusions(exclusion_file)
+        findings = k8stokendetect.detect(
             log,
             detectors=detectors,
             exclusions=silencing,
@@ -131,7 +133,7 @@ def scan(
             tally=tally,
         )
     except ConfigError as error:
-        click.echo(f"error: {neutral(str(error))}", err=True)
+        _say(error)
         sys.exit(2)
     printer = Printer("findings" if follow and form == "text" else form, as_incidents=as_incidents, report=report)
     try:
@@ -146,7 +148,7 @@ def scan(
     except OSError as error:
         errors(ReadError(f"cannot be written: {error.strerror}", str(error.filename)))
     click.echo(summary(tally), err=True)
-    found = printer.worst is not None and printer.worst >= Severity.of(fail_on)
+    found = printer.worst is not None and printer.worst >= k8stokendetect.Severity.of(fail_on)
     sys.exit(2 if errors.count else int(found))
 
 
@@ -230,10 +232,14 @@ def _progress(files: tuple[str, ...], log: AuditLog) -> Iterator[None]:
 @main.command()
 def rules() -> None:
     """List the rules: what each finds, who triggers it without bad intent, what it cannot see."""
+    from k8stokendetect._listing import describe_rules  # noqa: PLC0415 - not for --help
+
     click.echo("\n".join(describe_rules()))
 
 
 @main.command()
 def exclusions() -> None:
     """List the exclusions: whom each excuses, on which proofs, why, at what price, and how we know."""
+    from k8stokendetect._listing import describe_exclusions  # noqa: PLC0415 - not for --help
+
     click.echo("\n".join(describe_exclusions()))
