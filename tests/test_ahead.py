@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from k8stokendetect import ConfigError, Tally, _ahead, detect, read
-from k8stokendetect._ahead import SMALLEST, Ahead, Task, Workers, look_over
+from k8stokendetect import ConfigError, Tally, detect, read
+from k8stokendetect._ahead import SMALLEST, Task, Worker, Workers, look_over
 from k8stokendetect._interest import Interest
 from k8stokendetect._search import BLOCK, search
 from k8stokendetect._stages import interest_of
@@ -59,19 +59,16 @@ def test_findings_order_errors_and_counts_are_the_same(
     assert outcome(log, workers) == alone
 
 
-def test_the_workers_are_really_asked(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nearly every range of the file is taken from them; the reader searches the rest itself."""
-    found: list[bool] = []
-    asked = Ahead.searched
-
-    def watched(self: Ahead, offset: int, text: bytes, /) -> Any:
-        answer = asked(self, offset, text)
-        found.append(answer is not None)
-        return answer
-
-    monkeypatch.setattr(Ahead, "searched", watched)
-    list(detect(read(log, workers=2, on_error=lambda _: None)))
-    assert found.count(True) >= len(found) - 3 > SMALLEST // BLOCK
+def test_the_workers_are_really_asked(log: Path) -> None:
+    """Each range but the first is answered, in time for whoever waits for it."""
+    with log.open("rb") as file, Workers(2, Interest((b"token",), (), follows=False)) as workers:
+        ahead = workers.ahead(log, file.fileno())
+        assert ahead is not None
+        ahead.searched(0, b"")
+        for index in range(1, workers.window):
+            running = workers._running[index % 2]  # noqa: SLF001 - to wait for it
+            assert running.connection.poll(30)
+            assert running.connection.recv()[0].index == index
 
 
 def test_what_a_worker_answers_is_what_the_reader_would_find(log: Path) -> None:
@@ -94,46 +91,48 @@ def test_workers_that_die_cost_time_and_nothing_else(
     log: Path, alone: tuple[list[str], list[str], Tally], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader searches what they do not answer."""
-    started = _ahead._started  # noqa: SLF001 - the processes are its own
+    started = Worker.started
 
-    def short_lived(given: Any) -> Any:
-        process = started(given)
-        process.kill()
-        return process
+    def short_lived(interest: Interest) -> Worker:
+        worker = started(interest)
+        worker.process.kill()
+        worker.process.wait()
+        return worker
 
-    monkeypatch.setattr(_ahead, "_started", short_lived)
+    monkeypatch.setattr(Worker, "started", short_lived)
     assert outcome(log, 2) == alone
 
 
 def test_no_worker_is_left_behind(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the reader stops early."""
-    processes: list[Any] = []
-    started = _ahead._started  # noqa: SLF001 - the processes are its own
+    workers: list[Worker] = []
+    started = Worker.started
 
-    def noted(given: Any) -> Any:
-        processes.append(started(given))
-        return processes[-1]
+    def noted(interest: Interest) -> Worker:
+        workers.append(started(interest))
+        return workers[-1]
 
-    monkeypatch.setattr(_ahead, "_started", noted)
+    monkeypatch.setattr(Worker, "started", noted)
     reading: Iterator[Any] = detect(read(log, workers=2, on_error=lambda _: None))
     next(reading)
-    assert [process.poll() for process in processes] == [None, None]
+    assert [worker.process.poll() for worker in workers] == [None, None]
     reading.close()  # type: ignore[attr-defined]  # detect promises an Iterator, and gives a generator
-    assert all(process.poll() is not None for process in processes)
+    assert all(worker.process.poll() is not None for worker in workers)
 
 
 def test_an_answer_about_another_text_is_not_taken(log: Path) -> None:
     """A file that was replaced, or written over, since it was opened."""
     interest = Interest((b"token",), (), follows=False)
     with log.open("rb") as file, Workers(1, interest) as workers:
-        ahead = workers.ahead(log, file.fileno())
-        assert ahead is not None
         text = file.read(BLOCK) + file.readline()
-        assert ahead.searched(0, text) == search(text, interest)
-    with log.open("rb") as file, Workers(1, interest) as workers:
-        ahead = workers.ahead(log, file.fileno())
-        assert ahead is not None
-        assert ahead.searched(0, text.replace(b"a", b"b", 1)) is None
+        following = file.read(2 * BLOCK - len(text)) + file.readline()
+        for changed in (following, following.replace(b"a", b"b", 1)):
+            ahead = workers.ahead(log, file.fileno())
+            assert ahead is not None
+            assert ahead.searched(0, text) is None
+            assert workers._running[0].connection.poll(30)  # noqa: SLF001 - to wait for it
+            found = ahead.searched(len(text), changed)
+            assert found == (search(following, interest) if changed == following else None)
     assert look_over(Task(str(log), (0, 0)), interest) is None
     assert look_over(Task(str(log.with_name("gone")), (0, 0)), interest) is None
 
@@ -148,7 +147,7 @@ def test_small_and_compressed_files_need_none(tmp_path: Path) -> None:
         for path in (small, packed):
             with path.open("rb") as file:
                 assert workers.ahead(path, file.fileno()) is None
-        assert not workers._processes  # noqa: SLF001 - the claim
+        assert not workers._running  # noqa: SLF001 - the claim
 
 
 def test_messages_of_azure_give_the_same(tmp_path: Path) -> None:

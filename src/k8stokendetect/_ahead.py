@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Final, Self, cast
+from typing import Any, Final, Self
 
 import attrs
 
-from k8stokendetect._interest import Interest, Word
+from k8stokendetect._interest import Interest
 from k8stokendetect._limits import GZIP
 from k8stokendetect._search import BLOCK, Searched, search
 
@@ -83,6 +85,47 @@ def look_over(task: Task, interest: Interest, /) -> Result | None:
     return Result(task, start, len(text), zlib.crc32(text), search(text, interest))
 
 
+@attrs.frozen
+class Worker:
+    """A process, and the connection to it."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection[Any, Any]
+
+    @classmethod
+    def started(cls, interest: Interest, /) -> Self:
+        """Start a process that imports what this one would, and nothing from the working directory beside."""
+        ours, theirs = Pipe()
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603 - ourselves
+                [sys.executable, "-P", "-c", f"from k8stokendetect._ahead import serve; serve({theirs.fileno()})"],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                pass_fds=[theirs.fileno()],
+            )
+        worker = cls(process, ours)
+        worker.send((interest.resources, interest.words, interest.follows))
+        return worker
+
+    def send(self, what: object, /) -> None:
+        """Hand something over; a process that has died takes nothing."""
+        with contextlib.suppress(OSError):
+            self.connection.send(what)
+
+    def answers(self) -> Iterator[tuple[Task, Result | None]]:
+        """Yield what there is, without waiting for more."""
+        with contextlib.suppress(OSError, EOFError):
+            while self.connection.poll():
+                yield self.connection.recv()
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        self.connection.close()
+
+
 class Workers:
     """Some processes, started when there is something for them to do, ended with the `with` block.
 
@@ -95,19 +138,18 @@ class Workers:
     def __init__(self, number: int, interest: Interest) -> None:
         self._number = number
         self._interest = interest
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._running: list[Worker] = []
         self._results: dict[Task, Result | None] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.kill()
-            process.communicate()
+        for worker in self._running:
+            worker.end()
 
     def ahead(self, path: Path, file: int, /) -> Ahead | None:
-        """Begin to look over a file; None where that is not worth it.
+        """Begin to look over a file; None where that is not worth it, or not possible (Windows).
 
         Arguments:
             path: of the file.
@@ -115,37 +157,28 @@ class Workers:
 
         """
         status = os.fstat(file)
-        if not self._number or status.st_size < SMALLEST or os.pread(file, len(GZIP), 0) == GZIP:
+        if not self._number or os.name != "posix" or status.st_size < SMALLEST or os.pread(file, 2, 0) == GZIP:
             return None
-        if not self._processes:
-            given = self._interest.resources, self._interest.words, self._interest.follows
-            self._processes = [_started(given) for _ in range(self._number)]
+        if not self._running:
+            self._running = [Worker.started(self._interest) for _ in range(self._number)]
         return Ahead(self, Task(str(path.absolute()), (status.st_dev, status.st_ino)), status.st_size)
 
     @property
     def window(self) -> int:
         """How many ranges are handed out ahead."""
-        return WINDOW * len(self._processes)
+        return WINDOW * len(self._running)
 
     def hand_out(self, task: Task, /) -> None:
         """Hand a range to the process whose turn it is."""
-        process = self._processes[task.index % len(self._processes)]
-        try:
-            pickle.dump(task, _pipe(process.stdin))
-            _pipe(process.stdin).flush()
-        except OSError:  # it has died
-            self._results[task] = None
+        self._running[task.index % len(self._running)].send(task)
 
     def result(self, task: Task, /) -> Result | None:
-        """Wait for a range that was handed out; None where there is none, as when the process has died."""
-        process = self._processes[task.index % len(self._processes)]
-        while task not in self._results:
-            try:
-                done, result = pickle.load(_pipe(process.stdout))  # noqa: S301 - our own process
-            except (EOFError, OSError, pickle.UnpicklingError):
-                return None
-            self._results[done] = result
-        return self._results.pop(task)
+        """Return what is known of a range; None where nothing is yet: the reader is as quick as a worker."""
+        self._results |= self._running[task.index % len(self._running)].answers()
+        stale = [one for one in self._results if one.path == task.path and one.index < task.index]
+        for one in stale:
+            del self._results[one]
+        return self._results.pop(task, None)
 
 
 class Ahead:
@@ -161,52 +194,26 @@ class Ahead:
     def __init__(self, workers: Workers, file: Task, size: int) -> None:
         self._workers = workers
         self._file = file
-        self._handed = 0
+        self._handed = 1  # the reader begins itself
         self._ranges = size // BLOCK
 
     def searched(self, offset: int, text: bytes, /) -> Searched | None:
         """Return what was found out about these lines; None where it was about others, or nothing is known."""
         index = offset // BLOCK
-        self._handed = max(self._handed, index)
+        self._handed = max(self._handed, index + 1)
         while self._handed < min(index + self._workers.window, self._ranges):
             self._workers.hand_out(attrs.evolve(self._file, index=self._handed))
             self._handed += 1
-        if index >= self._ranges:
-            return None
         result = self._workers.result(attrs.evolve(self._file, index=index))
         if result is None or (result.start, result.length, result.checksum) != (offset, len(text), zlib.crc32(text)):
             return None
         return result.searched
 
 
-def serve() -> None:
-    """Be a worker process: read what is wanted, then ranges, and answer each."""
-    given, answers = sys.stdin.buffer, sys.stdout.buffer
-    interest = Interest(*pickle.load(given))  # noqa: S301 - our own parent
-    while True:
-        try:
-            task = pickle.load(given)  # noqa: S301 - our own parent
-        except EOFError:
-            return
-        pickle.dump((task, look_over(task, interest)), answers)
-        answers.flush()
-
-
-def _started(given: tuple[tuple[bytes, ...], tuple[Word, ...], bool]) -> subprocess.Popen[bytes]:
-    """Start a process that imports what this one would, and nothing from the working directory beside."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", "from k8stokendetect._ahead import serve; serve()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    )
-    with contextlib.suppress(OSError):
-        pickle.dump(given, _pipe(process.stdin))
-        _pipe(process.stdin).flush()
-    return process
-
-
-def _pipe(end: IO[bytes] | None) -> IO[bytes]:
-    """Return an end of a pipe that is there."""
-    return cast("IO[bytes]", end)
+def serve(descriptor: int, /) -> None:
+    """Be a worker process: take what is wanted, then ranges, and answer each, until the other end is closed."""
+    with Connection(descriptor) as connection, contextlib.suppress(EOFError, OSError):
+        interest = Interest(*connection.recv())
+        while True:
+            task = connection.recv()
+            connection.send((task, look_over(task, interest)))
