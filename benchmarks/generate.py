@@ -3,8 +3,8 @@
 
     python benchmarks/generate.py --size 1GiB --share 0.02 --level Metadata --wrapper native --out audit.log
 
-Token requests are minted by kubelets, the controller manager and, one in fifty, by people; the rest is what a cluster
-does all day: leases, watches, lists, status updates, by nodes, controllers and service accounts with token ids.
+The first `BLOCK` events are made one by one (`mix.py`). They are written again and again with fresh audit ids, times
+and token ids, which makes files of gigabytes in seconds.
 """
 
 from __future__ import annotations
@@ -15,227 +15,190 @@ import gzip
 import json
 import random
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-START: Final = datetime(2026, 11, 23, 8, tzinfo=UTC)
-UNITS: Final = {"MiB": 1 << 20, "GiB": 1 << 30}
+import orjson
+
+from mix import CREDENTIAL, ISSUED, KUBECTL, START, STEP, Generator, events
+
+__all__ = ["WRAPPERS", "Generator", "events", "lines", "size_of", "write"]
+
+UNITS: Final = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 RESOURCE_ID: Final = "/SUBSCRIPTIONS/S/RESOURCEGROUPS/R/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/C"
-NODES: Final = 60
-ACCOUNTS: Final = 400
-RESOURCES: Final = (
-    ("get", "configmaps", "", "v1"),
-    ("list", "pods", "", "v1"),
-    ("watch", "pods", "", "v1"),
-    ("patch", "pods", "", "v1"),
-    ("update", "leases", "coordination.k8s.io", "v1"),
-    ("get", "leases", "coordination.k8s.io", "v1"),
-    ("watch", "endpointslices", "discovery.k8s.io", "v1"),
-    ("patch", "events", "events.k8s.io", "v1"),
-    ("list", "deployments", "apps", "v1"),
-    ("get", "secrets", "", "v1"),
-)
+BLOCK: Final = 20_000
+"""So many different events, about 23 MB at level Metadata."""
 
 
-class Generator:
-    """Makes audit events one after the other.
+class Template(NamedTuple):
+    """An event with `%(…)b` for all that differs when it is written again.
+
+    Attributes:
+        text: of the event, JSON.
+        issues: a token is issued.
+        followed: the token is one that a person minted: later uses carry its id.
+
+    """
+
+    text: bytes
+    issues: bool
+    followed: bool
+
+
+def _template(event: dict[str, Any], minted: str) -> Template:
+    issues = ISSUED in event["annotations"]
+    followed = issues and event["userAgent"] == KUBECTL
+    extra = event["user"].get("extra", {})
+    if not issues and extra.get(CREDENTIAL) == [minted]:
+        extra[CREDENTIAL] = ["\0used\0"]
+    if issues:
+        event["annotations"][ISSUED] = "JTI=\0issued\0"
+    event["auditID"] = "\0audit\0"
+    event["requestReceivedTimestamp"] = "\0second\0.\0received\0" + "000Z"
+    event["stageTimestamp"] = "\0second\0.\0answered\0" + "000Z"
+    pieces = orjson.dumps(event).replace(b"%", b"%%").split(rb"\u0000")
+    return Template(
+        b"".join(b"%%(%b)b" % piece if at % 2 else piece for at, piece in enumerate(pieces)), issues, followed
+    )
+
+
+def _templates(seed: int, share: float, level: str) -> Iterator[Template]:
+    """Make `BLOCK` templates as they are asked for, then yield them again and again."""
+    generator = Generator(seed, share, level)
+    made: list[Template] = []
+    while len(made) < BLOCK:
+        event = generator.event()
+        made.append(_template(event, generator.minted[1] if generator.minted else ""))
+        yield made[-1]
+    while True:
+        yield from made
+
+
+def lines(seed: int, share: float, level: str, change: Callable[[bytes], bytes] = lambda text: text) -> Iterator[bytes]:
+    """Yield events without end, each as the API server writes it, without the line end.
 
     Arguments:
         seed: the same seed gives the same log.
         share: which part of all, from 0 to 1, are token requests.
         level: of the audit policy.
+        change: applied to an event's text before ids and times are filled in; they hold nothing that JSON escapes.
 
     """
-
-    def __init__(self, seed: int, share: float, level: str) -> None:
-        self._chance = random.Random(seed)  # noqa: S311 - no secret
-        self._share = share
-        self._level = level
-        self._number = 0
-        self._ids = [f"JTI={self._uuid()}" for _ in range(ACCOUNTS)]
-
-    def _uuid(self) -> str:
-        bits = f"{self._chance.getrandbits(128):032x}"
-        return f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}"
-
-    def event(self) -> dict[str, Any]:
-        """Return the next event."""
-        self._number += 1
-        if self._chance.random() < self._share:
-            return self._token_request()
-        verb, resource, group, version = self._chance.choice(RESOURCES)
-        number = self._chance.randrange(ACCOUNTS)
-        namespace, name = f"team-{number % 40}", f"app-{number}"
-        prefix = f"/apis/{group}/{version}" if group else f"/api/{version}"
-        query = "?allowWatch=true&timeoutSeconds=412&resourceVersion=81723" if verb in ("watch", "list") else ""
-        path = f"{prefix}/namespaces/{namespace}/{resource}/{name}{query}"
-        if self._chance.random() < 0.4:  # noqa: PLR2004 - a node's share
-            user = self._node()
-            agent = "kubelet/v1.36.2 (linux/amd64) kubernetes/98b3519"
-        else:
-            user = self._account(number)
-            agent = f"app-{number}/v0.0.0 (linux/amd64) kubernetes/$Format"
-        ref = {"resource": resource, "namespace": namespace, "name": name, "apiGroup": group, "apiVersion": version}
-        return self._event(verb, path, user, agent, {key: value for key, value in ref.items() if value}, 200)
-
-    def _token_request(self) -> dict[str, Any]:
-        number = self._chance.randrange(ACCOUNTS)
-        namespace, name = f"team-{number % 40}", f"app-{number}"
-        kind = self._chance.random()
-        if kind < 0.9:  # noqa: PLR2004 - most are the kubelets'
-            user, agent = self._node(), "kubelet/v1.36.2 (linux/amd64) kubernetes/98b3519"
-        elif kind < 0.98:  # noqa: PLR2004
-            user = {"username": "system:kube-controller-manager", "groups": ["system:authenticated"]}
-            agent = "kube-controller-manager/v1.36.2 (linux/amd64) kubernetes/98b3519/kube-controller-manager"
-            namespace, name = "kube-system", "generic-garbage-collector"
-        else:
-            user = {"username": f"user-{number}@example.com", "groups": ["devs", "system:authenticated"]}
-            agent = "kubectl/v1.36.2 (linux/amd64) kubernetes/98b3519"
-        ref = {
-            "resource": "serviceaccounts",
-            "namespace": namespace,
-            "name": name,
-            "apiVersion": "v1",
-            "subresource": "token",
-        }
-        event = self._event(
-            "create", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", user, agent, ref, 201
-        )
-        event["annotations"]["authentication.kubernetes.io/issued-credential-id"] = f"JTI={self._uuid()}"
-        if user["username"].startswith("system:node:"):
-            event["annotations"]["authorization.k8s.io/reason"] = ""
-        return event
-
-    def _node(self) -> dict[str, Any]:
-        return {
-            "username": f"system:node:worker-{self._chance.randrange(NODES)}",
-            "groups": ["system:nodes", "system:authenticated"],
-            "extra": {"authentication.kubernetes.io/credential-id": ["X509SHA256=" + "8a15dffca5c202d4" * 4]},
-        }
-
-    def _account(self, number: int) -> dict[str, Any]:
-        namespace = f"team-{number % 40}"
-        return {
-            "username": f"system:serviceaccount:{namespace}:app-{number}",
-            "uid": "4f0d1f0e-7c6b-4b53-a3c3-0d3a1b6a7c11",
-            "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
-            "extra": {
-                "authentication.kubernetes.io/credential-id": [self._ids[number]],
-                "authentication.kubernetes.io/node-name": [f"worker-{number % NODES}"],
-                "authentication.kubernetes.io/node-uid": ["c1f0a2de-55aa-4f6c-9c62-5b1f8f7f3a10"],
-                "authentication.kubernetes.io/pod-name": [f"app-{number}-7c9d8b6f5-x2x4z"],
-                "authentication.kubernetes.io/pod-uid": ["aa0f2b6e-11bb-4f0c-8c62-1b1f8f7f3a10"],
-            },
-        }
-
-    def _event(
-        self, verb: str, uri: str, user: dict[str, Any], agent: str, ref: dict[str, Any], code: int
-    ) -> dict[str, Any]:
-        time = START + timedelta(milliseconds=5 * self._number)
-        event = {
-            "kind": "Event",
-            "apiVersion": "audit.k8s.io/v1",
-            "level": self._level,
-            "auditID": self._uuid(),
-            "stage": "ResponseComplete",
-            "requestURI": uri,
-            "verb": verb,
-            "user": user,
-            "sourceIPs": [f"10.0.{self._chance.randrange(4)}.{self._chance.randrange(200)}"],
-            "userAgent": agent,
-            "objectRef": ref,
-            "responseStatus": {"metadata": {}, "code": code},
-            "requestReceivedTimestamp": time.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "stageTimestamp": (time + timedelta(milliseconds=4))
-            .isoformat(timespec="microseconds")
-            .replace("+00:00", "Z"),
-            "annotations": {
-                "authorization.k8s.io/decision": "allow",
-                "authorization.k8s.io/reason": 'RBAC: allowed by ClusterRoleBinding "app" of ClusterRole "app"',
-            },
-        }
-        if self._level != "Metadata" and verb != "watch":
-            event["responseObject"] = {
-                "kind": "Thing",
-                "metadata": {"name": ref.get("name"), "labels": {"app": "x" * 900}},
-            }
-        return event
+    chance = random.Random(seed + 1)  # noqa: S311 - no secret
+    changed: dict[bytes, bytes] = {}
+    fields = {b"used": b"", b"issued": b""}
+    step, second = STEP // timedelta(milliseconds=1), -1
+    for number, template in enumerate(_templates(seed, share, level), 1):
+        now, milliseconds = divmod(number * step, 1000)
+        if now != second:
+            second = now
+            fields[b"second"] = (START + timedelta(seconds=now)).isoformat()[:19].encode()
+        fields[b"received"], fields[b"answered"] = b"%03d" % milliseconds, b"%03d" % (milliseconds + 4)
+        fields[b"audit"] = _uuid(chance)
+        if template.issues:
+            fields[b"issued"] = _uuid(chance)
+            if template.followed:
+                fields[b"used"] = b"JTI=" + fields[b"issued"]
+        text = changed.get(template.text)
+        if text is None:
+            text = changed[template.text] = change(template.text)
+        yield text % fields
 
 
-def native(events: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+def _uuid(chance: random.Random) -> bytes:
+    bits = chance.randbytes(16).hex()
+    return f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}".encode()
+
+
+def _in_string(before: bytes, after: bytes) -> Callable[[bytes], bytes]:
+    """Return what puts an event, as text, into a string between two texts."""
+    return lambda text: before + orjson.dumps(text.decode())[1:-1] + after
+
+
+def native(seed: int, share: float, level: str) -> Iterator[tuple[bytes, int]]:
     """Write what the API server writes."""
-    for event in events:
-        yield _compact(event) + b"\n"
+    return ((line, 1) for line in lines(seed, share, level, lambda text: text + b"\n"))
 
 
-def event_hub(events: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+def event_hub(seed: int, share: float, level: str) -> Iterator[tuple[bytes, int]]:
     """Write Azure's messages, fifty records each."""
-    while batch := [event for event, _ in zip(events, range(50), strict=False)]:
-        records = [
-            {
-                "category": "kube-audit",
-                "operationName": "Microsoft.ContainerService/managedClusters/diagnosticLogs/Read",
-                "properties": {"log": _compact(event).decode() + "\n", "stream": "stdout", "pod": "kube-apiserver-7d"},
-                "resourceId": RESOURCE_ID,
-                "time": event["stageTimestamp"],
-            }
-            for event in batch
-        ]
-        yield _compact({"records": records}) + b"\n"
+    change = _in_string(
+        b'{"category":"kube-audit","operationName":"Microsoft.ContainerService/managedClusters/diagnosticLogs/Read",'
+        b'"properties":{"log":"',
+        b'\\n","stream":"stdout","pod":"kube-apiserver-7d"},"resourceId":"%b","time":"%%(second)b.%%(answered)b000Z"}'
+        % RESOURCE_ID.encode(),
+    )
+    records = lines(seed, share, level, change)
+    while True:
+        yield b'{"records":[' + b",".join(islice(records, 50)) + b"]}\n", 50
 
 
-def cloudwatch(events: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+def cloudwatch(seed: int, share: float, level: str) -> Iterator[tuple[bytes, int]]:
     """Write CloudWatch log events, one a line."""
-    for event in events:
-        log = {"timestamp": 1, "message": _compact(event).decode(), "logStreamName": "kube-apiserver-audit-0a1b"}
-        yield _compact(log) + b"\n"
+    change = _in_string(b'{"timestamp":1,"message":"', b'","logStreamName":"kube-apiserver-audit-0a1b"}\n')
+    return ((line, 1) for line in lines(seed, share, level, change))
 
 
-def subscription(events: Iterator[dict[str, Any]]) -> Iterator[bytes]:
-    """Write what a CloudWatch subscription hands to a Lambda function."""
-    while batch := [event for event, _ in zip(events, range(100), strict=False)]:
-        payload = {
-            "messageType": "DATA_MESSAGE",
-            "owner": "123456789012",
-            "logGroup": "/aws/eks/prod/cluster",
-            "logStream": "kube-apiserver-audit-0a1b",
-            "logEvents": [{"id": "1", "timestamp": 1, "message": _compact(event).decode()} for event in batch],
-        }
-        data = base64.b64encode(gzip.compress(_compact(payload))).decode()
-        yield _compact({"awslogs": {"data": data}}) + b"\n"
+def subscription(seed: int, share: float, level: str) -> Iterator[tuple[bytes, int]]:
+    """Write what a CloudWatch subscription hands to a Lambda function, a hundred events a message."""
+    records = lines(seed, share, level, _in_string(b'{"id":"1","timestamp":1,"message":"', b'"}'))
+    head = b'{"messageType":"DATA_MESSAGE","owner":"123456789012","logGroup":"/aws/eks/prod/cluster",'
+    head += b'"logStream":"kube-apiserver-audit-0a1b","logEvents":['
+    while True:
+        payload = head + b",".join(islice(records, 100)) + b"]}"
+        data = base64.b64encode(gzip.compress(payload, 6, mtime=0)).decode()
+        yield json.dumps({"awslogs": {"data": data}}, separators=(",", ":")).encode() + b"\n", 100
 
 
-WRAPPERS: Final[dict[str, Callable[[Iterator[dict[str, Any]]], Iterator[bytes]]]] = {
+WRAPPERS: Final[dict[str, Callable[[int, float, str], Iterator[tuple[bytes, int]]]]] = {
     "native": native,
     "event-hub": event_hub,
     "cloudwatch": cloudwatch,
     "subscription": subscription,
 }
+"""What writes each form: pieces of a file, and how many events each holds."""
 
 
-def _compact(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+class Written(NamedTuple):
+    """How much was written."""
 
-
-def events(seed: int, share: float, level: str) -> Iterator[dict[str, Any]]:
-    """Yield events without end."""
-    generator = Generator(seed, share, level)
-    while True:
-        yield generator.event()
+    size: int
+    events: int
 
 
 def write(
-    path: Path, size: int, *, seed: int = 7, share: float = 0.02, level: str = "Metadata", wrapper: str = "native"
-) -> int:
-    """Write a log of at least so many bytes; return how many."""
-    written = 0
-    with path.open("wb", buffering=1 << 20) as file:
-        for line in WRAPPERS[wrapper](events(seed, share, level)):
-            written += file.write(line)
-            if written >= size:
+    path: Path,
+    size: int,
+    *,
+    seed: int = 7,
+    share: float = 0.02,
+    level: str = "Metadata",
+    wrapper: str = "native",
+    most: int | None = None,
+) -> Written:
+    """Write a log of at least so many bytes.
+
+    Arguments:
+        path: where to; `.gz` is compressed as the API server's log rotation does it.
+        size: in bytes, before the compression of `.gz`.
+        seed: the same seed gives the same log.
+        share: which part of all, from 0 to 1, are token requests.
+        level: of the audit policy.
+        wrapper: a key of `WRAPPERS`.
+        most: stop after so many events.
+
+    """
+    written = count = 0
+    with gzip.GzipFile(path, "wb", 6, mtime=0) if path.suffix == ".gz" else path.open("wb", buffering=1 << 20) as file:
+        for piece, held in WRAPPERS[wrapper](seed, share, level):
+            file.write(piece)
+            written += len(piece)
+            count += held
+            if written >= size or (most is not None and count >= most):
                 break
-    return written
+    return Written(written, count)
 
 
 def size_of(text: str) -> int:

@@ -14,7 +14,9 @@ from k8stokendetect._bytes import count, find
 Word = bytes | tuple[bytes, ...]
 """A text, or several that stand in one line together."""
 
-_ID: Final = re.compile(rb'JTI=[^"\\]+')
+ID: Final = re.compile(rb'JTI=[^"\\]+')
+"""The id of a token, in whatever it stands."""
+
 _ID_HEAD: Final = b"JTI="
 _ACCOUNT: Final = re.compile(rb"system:serviceaccount:[a-z0-9.-]+:[a-z0-9.-]+")
 _ENDS: Final = frozenset(b'"\\?/&# ')
@@ -95,7 +97,7 @@ class Interest:
                 return True
         if not self.follows or (find(text, _USERS[0]) < 0 and find(text, _USERS[1]) < 0):
             return False
-        ids = _ID.findall(text)
+        ids = ID.findall(text)
         return not ids or not self.followed.isdisjoint(ids) or not self.followed.isdisjoint(_ACCOUNT.findall(text))
 
     def places(self, block: bytes, between: bytes = b"\n", /, *, native: bool = False) -> list[int]:

@@ -107,7 +107,8 @@ class _Cleaner:
 
 def clean_text(text: str, /) -> str:
     """Replace every JWT in a text, also in base64 or percent-encoding."""
-    text = _BASE64_RUN.sub(_cut_at_base64, _RUN.sub(_cut_at_token, text))
+    if _SIGN.search(text):
+        text = _BASE64_RUN.sub(_cut_at_base64, _RUN.sub(_cut_at_token, text))
     if "%" in text:
         path, mark, query = text.partition("?")
         text = f"{_unless_hidden(path)}{mark}{_unless_hidden(query)}"
