@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -168,9 +169,9 @@ class Workers:
         """How many ranges are handed out ahead."""
         return WINDOW * len(self._running)
 
-    def hand_out(self, task: Task, /) -> None:
-        """Hand a range to the process whose turn it is."""
-        self._running[task.index % len(self._running)].send(task)
+    def hand_out(self, task: Task, reader: int, /) -> None:
+        """Hand a range to the process whose turn it is, and tell where the reader is."""
+        self._running[task.index % len(self._running)].send((task, reader))
 
     def result(self, task: Task, /) -> Result | None:
         """Return what is known of a range; None where nothing is yet: the reader is as quick as a worker."""
@@ -202,7 +203,7 @@ class Ahead:
         index = offset // BLOCK
         self._handed = max(self._handed, index + 1)
         while self._handed < min(index + self._workers.window, self._ranges):
-            self._workers.hand_out(attrs.evolve(self._file, index=self._handed))
+            self._workers.hand_out(attrs.evolve(self._file, index=self._handed), index)
             self._handed += 1
         result = self._workers.result(attrs.evolve(self._file, index=index))
         if result is None or (result.start, result.length, result.checksum) != (offset, len(text), zlib.crc32(text)):
@@ -211,9 +212,16 @@ class Ahead:
 
 
 def serve(descriptor: int, /) -> None:
-    """Be a worker process: take what is wanted, then ranges, and answer each, until the other end is closed."""
+    """Be a worker process: take what is wanted, then ranges, and answer each, until the other end is closed.
+
+    What the reader has come to meanwhile is left out: it has searched that itself.
+    """
+    waiting: deque[tuple[Task, int]] = deque()
     with Connection(descriptor) as connection, contextlib.suppress(EOFError, OSError):
         interest = Interest(*connection.recv())
         while True:
-            task = connection.recv()
-            connection.send((task, look_over(task, interest)))
+            while not waiting or connection.poll():
+                waiting.append(connection.recv())
+            task, _ = waiting.popleft()
+            if task.index > max((reader for other, reader in waiting if other.path == task.path), default=-1):
+                connection.send((task, look_over(task, interest)))

@@ -232,6 +232,8 @@ def matches(glob: str, text: str, /) -> bool:
     """Tell whether a text matches a pattern in which `*` stands for one or more characters; linear in the text."""
     if "*" not in glob:
         return glob == text
+    if glob == "*":
+        return text != ""
     first, middle, last = _parts(glob)
     if not text.startswith(first):
         return False
