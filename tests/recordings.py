@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import orjson
 
 from k8stokendetect import Event, Finding, parse_event
 
@@ -39,9 +40,8 @@ class Request:
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """Return the recorded events, split at the byte 0x0A only."""
-    with gzip.open(path) as file:
-        return [json.loads(line) for line in file.read().split(b"\n") if line]
+    """Return the recorded events, split at the byte 0x0A only; they are shared: copy one before changing it."""
+    return list(_decoded(path))
 
 
 @functools.cache
@@ -51,9 +51,32 @@ def events(path: Path) -> tuple[Event, ...]:
 
 
 def labels(path: Path) -> list[dict[str, Any]]:
-    """Return the labels of a recording."""
-    with gzip.open(str(path).replace(".log.gz", ".labels.jsonl.gz"), "rt") as file:
-        return [json.loads(line) for line in file]
+    """Return the labels of a recording; they are shared: copy one before changing it."""
+    return list(_decoded(_labels_of(path)))
+
+
+def changed() -> list[str]:
+    """Name the files of which a test changed what is shared."""
+    return [path.name for path in _READ if _decoded(path) != tuple(map(orjson.loads, _lines(path)))]
+
+
+_READ: list[Path] = []
+"""What has been decoded."""
+
+
+@functools.cache
+def _decoded(path: Path) -> tuple[Any, ...]:
+    _READ.append(path)
+    return tuple(map(json.loads, _lines(path)))
+
+
+def _lines(path: Path) -> list[bytes]:
+    with gzip.open(path) as file:
+        return [line for line in file.read().split(b"\n") if line]
+
+
+def _labels_of(path: Path) -> Path:
+    return path.with_name(path.name.replace(".log.gz", ".labels.jsonl.gz"))
 
 
 def requests(findings: Iterable[Finding]) -> Counter[Request]:
@@ -68,11 +91,9 @@ def labelled_token_requests(path: Path) -> dict[Request, dict[str, Any]]:
     An auditID is not unique (a client may choose it): labels of one auditID and resource are taken in their order.
     """
     waiting: dict[str, deque[dict[str, Any]]] = defaultdict(deque)
-    with gzip.open(str(path).replace(".log.gz", ".labels.jsonl.gz"), "rt") as file:
-        for line in file:
-            label = json.loads(line)
-            if label["resource"] == "serviceaccounts/token":
-                waiting[label["auditID"]].append(label)
+    for label in labels(path):
+        if label["resource"] == "serviceaccounts/token":
+            waiting[label["auditID"]].append(label)
     joined: dict[Request, dict[str, Any]] = {}
     for record in records(path):
         ref = record.get("objectRef", {})

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections.abc import Callable
@@ -76,10 +77,11 @@ def _swap(line: bytes, chance: random.Random) -> bytes:
 DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (_cut, _flip, _drop, _double, _recode, _swap, _swap)
 
 
-def variants() -> list[bytes]:
+@functools.cache
+def variants() -> tuple[bytes, ...]:
     """Return the same damaged lines in every run."""
     chance = random.Random(20261123)  # noqa: S311 - no secret
-    return [chance.choice(DAMAGES)(chance.choice(LINES), chance) for _ in range(VARIANTS)]
+    return tuple(chance.choice(DAMAGES)(chance.choice(LINES), chance) for _ in range(VARIANTS))
 
 
 def test_ten_thousand_damaged_lines_give_an_event_or_an_error_each() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import signal
@@ -19,7 +20,9 @@ from builders import token_request
 from k8stokendetect import Event, read
 from k8stokendetect._follow import FollowedFile
 
-EVENTS = 3000
+EVENTS = 1200
+ROTATED = 200
+"""So many events a file."""
 
 
 def by_rename(path: Path, number: int) -> None:
@@ -36,24 +39,36 @@ def by_copy(path: Path, number: int) -> None:
 
 @pytest.mark.parametrize("rotate", [by_rename, by_copy])
 def test_rotation_under_load(tmp_path: Path, rotate: Callable[[Path, int], None]) -> None:
-    """Every event once and in order, with six rotations while they are written."""
-    path, done = tmp_path / "audit.log", threading.Event()
+    """Every event once and in order, with six rotations while they are written and a look between any two."""
+    path, done, looks = tmp_path / "audit.log", threading.Event(), itertools.count()
+    ids: list[str] = []
+
+    def wait_for_a_look(number: int) -> None:
+        """Wait until an event of the present file was read, ten seconds at most."""
+        for _ in range(1000):
+            if len(ids) > number - ROTATED + 1:
+                return
+            time.sleep(0.01)
 
     def write() -> None:
         """Write; a rotation falls between two writes, as in the API server."""
         for number in range(EVENTS):
             with path.open("ab") as out:
                 out.write(json.dumps(token_request(auditID=str(number))).encode() + b"\n")
-            if number % 500 == 499:
+            if number % ROTATED == ROTATED - 1:
+                wait_for_a_look(number)
                 rotate(path, number)
             time.sleep(0.001)
-        time.sleep(1)
         done.set()
+
+    def stop() -> bool:
+        """Look a few times more once all is written: the last look may have been before the last line."""
+        return done.is_set() and next(looks) >= 3
 
     writer = threading.Thread(target=write)
     writer.start()
-    followed = FollowedFile(path, done.is_set)
-    ids = [event.audit_id for event in read(followed)]
+    followed = FollowedFile(path, stop)
+    ids.extend(event.audit_id for event in read(followed))
     writer.join()
     followed.close()
 

@@ -138,7 +138,7 @@ def test_what_is_malformed_fails_when_the_class_is_defined() -> None:
 
     with pytest.raises(ConfigError, match="name the class of its state"):
 
-        class NoState(KeyedDetector):  # type: ignore[type-arg]
+        class NoState(KeyedDetector):  # type: ignore[type-arg]  # that Python refuses it too is the claim
             rule = ManyMints.rule
             remember_for = timedelta(hours=1)
 

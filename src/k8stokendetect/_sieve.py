@@ -20,8 +20,8 @@ from k8stokendetect._search import BETWEEN, BLOCK, EVENT_HUB, INNER, LONGEST, se
 DEEPEST: Final = 3
 """So many wrappers may stand around an event that is passed over."""
 
-KEPT: Final = 16
-"""So many blocks that were passed over are kept: a token's use may be logged before its mint."""
+KEPT: Final = 16 * BLOCK
+"""So many bytes that were passed over are kept: a token's use may be logged before its mint."""
 
 
 @attrs.define
@@ -76,7 +76,8 @@ class Sieve:
         self._limit = limit
         self._ahead = ahead
         self._offset = 0
-        self._kept: deque[_Block] = deque(maxlen=KEPT)
+        self._kept: deque[_Block] = deque()
+        self._size = 0
         self._known = len(interest.added)
 
     def records(self) -> Iterator[Record]:
@@ -112,7 +113,7 @@ class Sieve:
         else:
             block = _Block(text, self.number, searched.events, searched.native)
             yield from self._of_interest(block, sorted((*searched.places, *self._interest.of_followed(text))))
-            self._kept.append(block)
+            self._keep(block)
             yield from self._late()
             self._passed(block.events)
         self.number += searched.lines
@@ -141,10 +142,19 @@ class Sieve:
             except orjson.JSONDecodeError:
                 yield from split_records(io.BytesIO(text), self._limit, first=number)
 
+    def _keep(self, block: _Block) -> None:
+        """Keep a block, and of those before it as many bytes as are kept."""
+        self._kept.append(block)
+        self._size += len(block.text)
+        while self._size - len(self._kept[0].text) >= KEPT:
+            self._size -= len(self._kept.popleft().text)
+
     def _tail(self) -> Iterator[Record]:
-        """Yield the uses of tokens in the last block: their mints may come in the next log, within a minute."""
-        if self._kept and self._interest.follows:
-            block = self._kept[-1]
+        """Yield the uses of tokens in the last blocks: their mints may come in the next log, within a minute."""
+        last: list[_Block] = []
+        while self._interest.follows and self._kept and sum(len(block.text) for block in last) < BLOCK:
+            last.insert(0, self._kept.pop())
+        for block in last:
             before = block.events
             yield from self._of_interest(block, list(self._interest.uses(block.text, {b"JTI="})))
             self._passed(block.events - before)
