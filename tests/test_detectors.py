@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conformance of every detector that ships, and what each of the two rules says."""
+"""Every detector that ships on the recordings, and what each of the two rules says; see also test_conformance."""
 
 from __future__ import annotations
 
 import functools
-import pickle
 from collections.abc import Iterator
 from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
 
 from builders import body, token_request
 from k8stokendetect import (
@@ -20,7 +18,6 @@ from k8stokendetect import (
     Evidence,
     Finding,
     KeyedDetector,
-    ReadError,
     Rule,
     Severity,
     detect,
@@ -31,7 +28,6 @@ from k8stokendetect._structure import plain
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, TokenRequest, TokenRequestURI
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, events, records
-from strategies import audit_events
 
 SHIPPED = (*BUILTIN, *OPTIONAL)
 EVERY = pytest.mark.parametrize("cls", SHIPPED, ids=lambda cls: cls.rule.id)
@@ -55,7 +51,7 @@ def recorded_findings(cls: type[Detector]) -> list[tuple[dict[str, Any], Finding
 
 @EVERY
 def test_it_says_what_it_is(cls: type[Detector]) -> None:
-    """Rule and class are documented; the advisory's technique is named where a token is minted."""
+    """Beside its prose: the advisory's technique is named where a token is minted, and where to read on."""
     rule = cls.rule
 
     assert rule.techniques
@@ -63,10 +59,7 @@ def test_it_says_what_it_is(cls: type[Detector]) -> None:
     if rule.id.startswith("token-request"):
         assert "T1552.007" in rule.techniques
         assert "credential-access" in rule.tactics
-    assert all(text.strip() for text in (rule.description, rule.response, cls.__doc__ or ""))
     assert rule.references
-    assert rule.false_positives
-    assert rule.blind_spots
     assert all(reference.startswith("https://") for reference in rule.references)
 
 
@@ -89,48 +82,6 @@ def test_its_evidence_resolves(cls: type[Detector]) -> None:
             there = resolve(item.path, redact(record)[0])
             assert plain(item.value) == there, item.path
             assert item.why
-
-
-@EVERY
-def test_its_findings_are_values(cls: type[Detector]) -> None:
-    """They compare by value, and survive pickling."""
-    for _, finding in recorded_findings(cls):
-        assert finding.rule is cls.rule
-        assert finding == pickle.loads(pickle.dumps(finding))  # noqa: S301 - our own bytes
-
-
-@EVERY
-def test_it_survives_pickling(cls: type[Detector]) -> None:
-    """Executors elsewhere get detectors by pickling."""
-    copy = pickle.loads(pickle.dumps(cls()))  # noqa: S301 - our own bytes
-    log = list(events(METADATA)[3700:3800])
-    assert list(detect(log, detectors=[cls()])) == list(detect(log, detectors=[copy]))
-
-
-@EVERY
-def test_it_survives_missing_parts(cls: type[Detector]) -> None:
-    """Take any field away from what it fired on: no error, and what is left is still evidence."""
-    for whole in [record for record, _ in recorded_findings(cls)][:5]:
-        for field in whole:
-            if field in {"auditID", "verb"}:
-                continue
-            event = parse_event({key: value for key, value in whole.items() if key != field})
-            for finding in detect([event], detectors=[cls()], exclusions=()):
-                for item in finding.evidence:
-                    assert not item.path.startswith(field)
-
-
-@EVERY
-@given(record=audit_events)
-def test_it_never_raises(cls: type[Detector], record: dict[str, Any]) -> None:
-    """Whatever an event holds, and the evidence of whatever it says resolves."""
-    try:
-        event = parse_event(record)
-    except ReadError:  # a drawn body may be a malformed TokenRequest
-        return
-    for finding in detect([event], detectors=[cls()], exclusions=()):
-        for item in finding.evidence:
-            assert plain(item.value) == resolve(item.path, record)
 
 
 def test_rule_ids_are_unique() -> None:
@@ -322,4 +273,4 @@ def test_a_base_class_for_detectors_needs_no_rule() -> None:
 
     assert [finding.summary for finding in detect(token_request(), detectors=[Heir()])] == ["seen"]
     with pytest.raises(TypeError, match="abstract"):
-        Base()  # type: ignore[abstract]  # that is the point
+        Base()  # type: ignore[abstract]  # mypy refuses it too: that Python does is the claim

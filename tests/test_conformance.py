@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The detectors and envelopes that ship pass the suites that others' have to pass."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hypothesis import given, settings
+
+from k8stokendetect import testing
+from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.envelopes import ENVELOPES, Envelope
+from k8stokendetect.envelopes import azure as azure_envelope
+from k8stokendetect.envelopes import cloudwatch as cloudwatch_envelope
+from k8stokendetect.envelopes import elastic as elastic_envelope
+from k8stokendetect.envelopes import gcp as gcp_envelope
+from k8stokendetect.envelopes import native as native_envelope
+from k8stokendetect.envelopes import ocsf as ocsf_envelope
+from k8stokendetect.envelopes import shippers as shippers_envelope
+from k8stokendetect.testing import (
+    DetectorConformance,
+    EnvelopeConformance,
+    attack,
+    log,
+    request,
+    service_account_user,
+    token_request,
+    use_of,
+)
+from k8stokendetect.testing._bench import Bench
+from k8stokendetect.testing._laws import check_event
+from strategies import audit_events, damaged_events
+from wrappings import azure, cloudwatch, elastic, gcp, ocsf, shippers
+
+SHIPPED = (*BUILTIN, *OPTIONAL)
+RBAC = "rbac.authorization.k8s.io"
+MINT = token_request()
+REFUSED = token_request(code=403)
+KUBELET = token_request(
+    "system:node:n1",
+    groups=["system:nodes", "system:authenticated"],
+    bound={"kind": "Pod", "apiVersion": "v1", "name": "web-1", "uid": "0f6c"},
+    credential=f"X509SHA256={64 * 'a'}",
+    user_agent="kubelet/v1.36.2 (linux/amd64) kubernetes/98b3519",
+    annotations={"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""},
+)
+BOB = {"username": "bob", "groups": ["system:authenticated"]}
+OPAQUE = {"kind": "Secret", "apiVersion": "v1", "type": "Opaque"}
+SECRET = OPAQUE | {"type": "kubernetes.io/service-account-token"}
+MAY_MINT = {
+    "kind": "ClusterRole",
+    "rules": [{"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["*"]}],
+}
+MAY_READ = {"kind": "ClusterRole", "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}
+CUT = log([MINT]).partition(b'"objectRef"')[0]
+
+
+def minute(number: int) -> str:
+    """Return a time so many minutes after eight."""
+    return f"2026-11-23T20:{number:02}:00Z"
+
+
+def role(body: Any) -> dict[str, Any]:
+    """Return the event of a created role."""
+    options: dict[str, Any] = {"namespace": None, "name": "r", "api_group": RBAC, "level": "Request"}
+    return request("create", "clusterroles", requestObject=body, **options)
+
+
+def of_pod(number: int, ip: str) -> dict[str, Any]:
+    """Return a request with the token of a pod."""
+    return request(user=service_account_user("prod/web", "JTI=1", pod="web-1"), ip=ip, time=minute(number))
+
+
+def usual(agent: str) -> list[dict[str, Any]]:
+    """Return thirty mints by alice from one place, and one with this client."""
+    mints = [token_request(time=minute(number)) for number in range(30)]
+    return [*mints, token_request(time=minute(31), user_agent=agent)]
+
+
+WITH_ID = request(user=service_account_user("kube-system/coredns", "JTI=1"), time=minute(0))
+WITHOUT_ID = request(user=service_account_user("prod/web"), time=minute(1))
+
+EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
+    "token-request": ([MINT, KUBELET], [REFUSED, request(), request("create", "serviceaccounts", name="x")]),
+    "token-request-uri": ([MINT, REFUSED], [token_request(target="kube-system/generic-garbage-collector"), request()]),
+    "token-request-impersonated": ([token_request(impersonatedUser=BOB)], [MINT, request(impersonatedUser=BOB)]),
+    "token-request-lookalike": ([token_request("system:node:worker-9")], [KUBELET, MINT]),
+    "token-request-privileged-target": ([token_request(target="kube-system/job-controller")], [MINT]),
+    "token-request-cloud-audience": (
+        [token_request(audiences=["sts.amazonaws.com"])],
+        [MINT, token_request(level="Request")],
+    ),
+    "token-request-long-lived": ([token_request(expiration_seconds=90_000)], [token_request(expiration_seconds=3600)]),
+    "token-request-unbound": ([token_request(service_account_user("web/a", "JTI=1"), "web/b")], [MINT]),
+    "token-request-denied": ([REFUSED], [MINT, request(code=403)]),
+    "minted-token-used": ([attack(), [MINT, use_of(MINT)]], [MINT, use_of(MINT), [MINT, use_of(REFUSED)]]),
+    "unusual-origin": ([usual("curl/8")], [usual(MINT["userAgent"]), MINT]),
+    "token-in-audit-log": ([token_request(level="RequestResponse")], [MINT, token_request(level="Request")]),
+    "legacy-token-secret": (
+        [request("create", "secrets", name="s", level="Request", requestObject=SECRET)],
+        [request("create", "secrets", name="s", level="Request", requestObject=OPAQUE), request("list", "secrets")],
+    ),
+    "token-right-granted": ([role(MAY_MINT)], [role(MAY_READ), MINT]),
+    "unreadable-token-request": ([CUT], [MINT, log([request()])[:200]]),
+    "forged-token": ([[WITH_ID, WITHOUT_ID]], [WITH_ID, WITHOUT_ID]),
+    "pod-token-moved": (
+        [[of_pod(0, "10.0.1.5"), of_pod(1, "203.0.113.9"), of_pod(2, "10.0.1.5")]],
+        [[of_pod(0, "10.0.1.5"), of_pod(1, "10.0.1.5")]],
+    ),
+}
+"""What each rule's table in docs/detectors.md says that it finds, and a near miss."""
+
+
+def test_every_detector_that_ships_has_examples() -> None:
+    """And none is left over."""
+    assert set(EXAMPLES) == {cls.rule.id for cls in SHIPPED}
+
+
+@settings(max_examples=100)
+@given(audit_events | damaged_events() | testing.strategies.token_requests())
+def test_no_event_makes_a_detector_break_a_law(record: dict[str, Any]) -> None:
+    """One draw for all of them: none raises, and what it says is true, its own, and the same again."""
+    for cls in SHIPPED:
+        check_event(Bench(cls), record)
+
+
+class _Detector(DetectorConformance):
+    max_examples = 4
+
+
+for _cls in SHIPPED:
+    _name = f"Test{_cls.__name__}"
+    _reports, _ignores = EXAMPLES[_cls.rule.id]
+    _members = {"detector": _cls, "reports": _reports, "ignores": _ignores, "__module__": __name__}
+    globals()[_name] = type(_name, (_Detector,), _members)
+
+
+IN_MILLISECONDS = frozenset({"requestReceivedTimestamp", "stageTimestamp"})
+NOT_IN_CLOUD_LOGGING = frozenset(
+    "apiVersion level stage requestURI user.uid user.groups user.extra impersonatedUser stageTimestamp "
+    "responseStatus".split()
+)
+ENVELOPE_OF: dict[Any, Envelope] = {
+    azure: azure_envelope,
+    cloudwatch: cloudwatch_envelope,
+    elastic: elastic_envelope,
+    gcp: gcp_envelope,
+    ocsf: ocsf_envelope,
+    shippers: shippers_envelope,
+}
+"""The reader of each module of wrappings."""
+
+
+def lost_by(module: Any, name: str) -> frozenset[str]:
+    """Return what a wrapping does not carry, or changes, by its own documentation; empty fields aside."""
+    bodies = {"requestObject", "responseObject"} if name == "ocsf v1.1" else {"annotations"}
+    losses: dict[Any, Iterable[str]] = {
+        azure: {"apiVersion", "impersonatedUser"} if name in azure.IN_COLUMNS else (),
+        cloudwatch: IN_MILLISECONDS if "panther" in name else (),
+        elastic: {"responseObject.metadata"},
+        gcp: () if name in gcp.AS_LOGGED else NOT_IN_CLOUD_LOGGING,
+        ocsf: {"apiVersion"} if "bloblang" in name else {"apiVersion", *bodies, *IN_MILLISECONDS},
+    }
+    return frozenset(losses.get(module, ()))
+
+
+class _Envelope(EnvelopeConformance):
+    max_examples = 6
+
+
+for _module, _envelope in ENVELOPE_OF.items():
+    for _wrapping, _wrap in _module.WRAPPINGS.items():
+        _name = "Test" + "".join(word.capitalize() for word in re.findall(r"\w+", _wrapping))
+        _members = {"envelope": _envelope, "wrap": staticmethod(_wrap), "loses": lost_by(_module, _wrapping)}
+        globals()[_name] = type(_name, (_Envelope,), _members | {"__module__": __name__})
+
+
+def test_every_envelope_is_tested() -> None:
+    """But the native one: nothing is wrapped there."""
+    assert {*ENVELOPE_OF.values(), native_envelope} == set(ENVELOPES)
