@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands beside `scan | rules | exclusions`: one file each."""
