@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Self
+from typing import Protocol, Self
 
 import attrs
 
@@ -137,6 +137,14 @@ class Evidence:
     why: str
 
 
+class Referable(Protocol):
+    """What findings can be about beside an Event, such as an ExecEvent."""
+
+    def ref(self) -> EventRef:
+        """Refer to this event."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class EventRef:
     """Enough of an audit event to find it again and to join on."""
@@ -156,8 +164,10 @@ class EventRef:
     origin: str | None = None
 
     @classmethod
-    def of(cls, event: Event, /) -> Self:
+    def of(cls, event: Event | Referable, /) -> EventRef:
         """Refer to this event."""
+        if not isinstance(event, Event):
+            return event.ref()
         return cls(
             audit_id=event.audit_id,
             stage=event.stage,

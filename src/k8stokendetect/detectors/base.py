@@ -9,7 +9,7 @@ from typing import Any, ClassVar, final
 
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event
-from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
+from k8stokendetect.findings import EventRef, Evidence, Finding, Referable, Rule, Severity
 
 
 class Detector(abc.ABC):
@@ -73,7 +73,7 @@ class Detector(abc.ABC):
     @final
     def finding(
         self,
-        event: Event,
+        event: Event | Referable,
         summary: str,
         /,
         *evidence: Evidence,
