@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sphinx extension: a page for each detector, from its rule, its docstring and a finding of the recorded attack."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from sphinx.util import logging
+
+from k8stokendetect import Detector, Finding, detect, sigma
+from k8stokendetect.audit_policy._needs import NEEDS
+from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.outputs.text import to_text
+from k8stokendetect.testing import builders
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parents[2]
+ATTACK = ROOT / "examples/attack.log"
+"""What the examples are taken from, where a detector finds something there."""
+
+ROLE = {
+    "kind": "ClusterRole",
+    "metadata": {"name": "helper"},
+    "rules": [{"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]}],
+}
+
+BUILT: dict[str, list[Any] | bytes] = {
+    "token-request-impersonated": [
+        builders.token_request("mallory", impersonatedUser={"username": "alice", "groups": ["system:authenticated"]})
+    ],
+    "token-request-lookalike": [builders.token_request("system:node:worker-9")],
+    "token-request-cloud-audience": [builders.token_request("mallory", audiences=["sts.amazonaws.com"])],
+    "token-request-long-lived": [builders.token_request("mallory", expiration_seconds=90 * 24 * 3600)],
+    "token-request-denied": [builders.token_request("mallory", code=403)],
+    "token-in-audit-log": [builders.token_request("alice", level="RequestResponse")],
+    "token-right-granted": [
+        builders.request(
+            "create",
+            "clusterroles",
+            user="mallory",
+            name="helper",
+            code=201,
+            level="Request",
+            requestObject=ROLE,
+            objectRef={"resource": "clusterroles", "name": "helper", "apiGroup": "rbac.authorization.k8s.io"},
+        )
+    ],
+    "unreadable-token-request": json.dumps(builders.token_request("mallory")).encode()[:300],
+    "forged-token": [
+        builders.request(user=builders.service_account_user("dev/web", "JTI=1"), time=builders.START),
+        builders.request(
+            "get", "secrets", user=builders.service_account_user("prod/ci"), time=builders.START + timedelta(minutes=1)
+        ),
+    ],
+}
+"""Events for those of which nothing stands in the recorded attack; each is what an API server would have written."""
+
+
+def examples() -> dict[str, Finding]:
+    """Return a finding for each detector that has one: of the recorded attack, or else of an event built for it."""
+    found: dict[str, Finding] = {}
+    instances = [cls() for cls in (*BUILTIN, *OPTIONAL)]
+    for finding in detect(ATTACK, detectors=instances):
+        best = found.get(finding.rule.id)
+        if best is None or finding.severity > best.severity:
+            found[finding.rule.id] = finding
+    for rule_id, events in BUILT.items():
+        if rule_id not in found:
+            detectors = [cls for cls in instances if cls.rule.id == rule_id]
+            for finding in detect(events, detectors=detectors, on_error=lambda _: None):
+                found[rule_id] = finding
+    for path in sorted((ROOT / "tests/data").glob("*.log.gz")):
+        missing = [cls for cls in (*BUILTIN, *OPTIONAL) if cls.rule.id not in found]
+        if missing:
+            ids = {cls.rule.id for cls in missing}
+            for finding in detect(path, detectors=["token-request", *(cls() for cls in missing)]):
+                if finding.rule.id in ids:
+                    found.setdefault(finding.rule.id, finding)
+    return {rule_id: _at_home(finding) for rule_id, finding in found.items()}
+
+
+def _at_home(finding: Finding) -> Finding:
+    """Name the file as seen from the repository."""
+    origin = (finding.event.origin or "").removeprefix(f"{ROOT}/")
+    return attrs.evolve(finding, event=attrs.evolve(finding.event, origin=origin))
+
+
+def _sigma(rule_id: str) -> str:
+    """Return the rule as Sigma, or nothing where Sigma cannot say it."""
+    return sigma.rule_for(rule_id) if rule_id in sigma.RULES else ""
+
+
+def page(cls: type[Detector], example: Finding | None, *, on: bool) -> str:
+    """Return the page of a detector, in MyST Markdown."""
+    return "\n".join(_lines(cls, example, on=on)) + "\n"
+
+
+def _lines(cls: type[Detector], example: Finding | None, *, on: bool) -> Iterator[str]:
+    rule = cls.rule
+    prose, settings = _docstring(cls)
+    techniques = [
+        f"[{name}](https://attack.mitre.org/techniques/{name.replace('.', '/')}/)" for name in rule.techniques
+    ]
+    yield from (f"# {rule.id}", "", f"**{rule.title}.** {rule.description}", "", "| | |", "|---|---|")
+    yield f"| severity | {rule.severity} |"
+    yield f"| runs | {'by default' if on else 'when asked for: `--rule ' + rule.id + '`, or by class'} |"
+    yield f"| ATT&CK | {', '.join([*techniques, *rule.tactics])} |"
+    yield f"| class | {{py:class}}`~k8stokendetect.detectors.{cls.__name__}` |"
+    yield from ("", "## When it fires", "", prose)
+    if example:
+        yield from ("", "## An example", "", "```text", to_text(example), "```")
+    yield from ("", "## What the log must hold", "")
+    yield from _needs(rule.id)
+    for title, items in (
+        ("Who triggers it without bad intent", rule.false_positives),
+        ("Blind spots", rule.blind_spots),
+    ):
+        yield from ("", f"## {title}", "", *(f"- {item}" for item in items))
+    yield from ("", "## What to do", "", rule.response)
+    if settings:
+        yield from ("", "## Settings", "", *settings)
+    if sigma := _sigma(rule.id):
+        yield from ("", "## As Sigma", "", "```yaml", sigma.rstrip(), "```")
+    yield from ("", "## Read on", "", *(f"- <{url}>" for url in rule.references))
+
+
+def _docstring(cls: type[Detector]) -> tuple[str, list[str]]:
+    """Return the prose of the class, and its arguments as a list."""
+    text = inspect.getdoc(cls) or ""
+    prose, _, rest = text.partition("\nArguments:\n")
+    arguments = inspect.cleandoc(rest.partition("\nRaises:")[0])
+    items: list[str] = []
+    for line in arguments.splitlines():
+        if line.startswith(" ") and items:
+            items[-1] += f" {line.strip()}"
+        elif line.strip():
+            name, _, what = line.strip().partition(": ")
+            items.append(f"- `{name}`: {what}")
+    return prose.partition("\nRaises:")[0].strip(), items
+
+
+def _needs(rule_id: str) -> Iterable[str]:
+    needs = NEEDS.get(rule_id)
+    if needs is None:
+        return ["See its class."]
+    if not needs:
+        return ["It works with whatever is logged."]
+    return [
+        f"- {need.act.name} at level **{need.level}**{'' if need.essential else ', to work in full'}: {need.why}"
+        for need in needs
+    ]
+
+
+def write(app: Sphinx) -> None:
+    """Write the pages that changed into `docs/detectors/`, and remove those of detectors that are gone."""
+    folder = Path(app.srcdir) / "detectors"
+    folder.mkdir(exist_ok=True)
+    found = examples()
+    for rule_id in {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)} - set(found):
+        logging.getLogger(__name__).warning("no example for %s: build an event for it in BUILT", rule_id)
+    pages = {f"{cls.rule.id}.md": page(cls, found.get(cls.rule.id), on=cls in BUILTIN) for cls in (*BUILTIN, *OPTIONAL)}
+    for path in folder.glob("*.md"):
+        if path.name not in pages:
+            path.unlink()
+    for name, content in pages.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            path.write_text(content, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect to Sphinx."""
+    app.connect("builder-inited", write)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells from a Kubernetes audit policy which detectors can work, who stays unseen, and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+import attrs
+
+from k8stokendetect.audit_policy._callers import Caller, callers_of, names_of, namespaces_of
+from k8stokendetect.audit_policy._changes import Change, changed, changes_for, merged
+from k8stokendetect.audit_policy._hints import hints
+from k8stokendetect.audit_policy._needs import NEEDS, Act, Need
+from k8stokendetect.audit_policy._policy import GroupResources, Level, Logged, PolicyRule, Request
+from k8stokendetect.audit_policy._yaml import AuditPolicy
+
+Verdict = Literal["works", "works in part", "blind"]
+
+CLUSTER_WIDE: Final = frozenset({"clusterroles", "clusterrolebindings", "selfsubjectrulesreviews"})
+MOST: Final = 4
+"""So many names are listed in a sentence."""
+
+
+@attrs.frozen
+class Unseen:
+    """Requests that are logged too low, or not at all.
+
+    Arguments:
+        who: whose, in words.
+        what: such as `create serviceaccounts/token`.
+        where: the namespaces and names, in words.
+        level: the level that they are logged at, with the stage that is needed.
+        rule: the index of the rule that decides so; None where none matches.
+
+    """
+
+    who: str
+    what: tuple[str, ...]
+    where: str
+    level: Level
+    rule: int | None
+
+    def __str__(self) -> str:
+        more = f" and {len(self.what) - MOST} more" if len(self.what) > MOST else ""
+        by = "no rule matches" if self.rule is None else f"rules[{self.rule}]"
+        return f"{self.who}: {', '.join(self.what[:MOST])}{more} {self.where}: level {self.level} ({by})"
+
+
+@attrs.frozen
+class Review:
+    """What a policy means for one detector.
+
+    Arguments:
+        rule_id: the detector's rule.
+        verdict: `works`, `works in part` or `blind`: blind where an ordinary caller's requests are not seen anywhere.
+        why: what it needs and does not get; empty where it works.
+        unseen: whose requests it does not see.
+        changes: what to change; empty where it works.
+
+    """
+
+    rule_id: str
+    verdict: Verdict
+    why: tuple[str, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+
+@attrs.frozen
+class _Tried:
+    caller: Caller
+    request: Request
+    logged: Logged
+
+
+@attrs.frozen
+class _Shortfall:
+    """A need that a policy does not meet."""
+
+    need: Need
+    unseen: tuple[Unseen, ...]
+    blind: bool
+    changes: tuple[Change, ...]
+
+
+def review(policy: AuditPolicy, /) -> tuple[Review, ...]:
+    """Tell for each detector that ships whether it can work with the log that this policy gives.
+
+    Every user, group, namespace and name that the policy speaks of is tried, beside the system's own and others. Names
+    and groups can be had: a rule that hides a user hides whoever is called so, by a certificate or an OIDC claim.
+
+    Arguments:
+        policy: the policy of the API server; what a provider or a wrapper drops later is not in it.
+
+    """
+    return tuple(_reviewed(policy, rule_id, needs) for rule_id, needs in NEEDS.items())
+
+
+def _reviewed(policy: AuditPolicy, rule_id: str, needs: Sequence[Need]) -> Review:
+    short = [found for need in needs if (found := _shortfall(policy, need))]
+    if not short:
+        return Review(rule_id, "works")
+    blind = any(found.blind and found.need.essential for found in short)
+    return Review(
+        rule_id,
+        "blind" if blind else "works in part",
+        tuple(found.need.why for found in short),
+        tuple(dict.fromkeys(item for found in short for item in found.unseen)),
+        merged(change for found in short for change in found.changes),
+    )
+
+
+def _shortfall(policy: AuditPolicy, need: Need) -> _Shortfall | None:
+    act = need.act
+    callers = callers_of(policy, act.callers)
+    tried = [
+        _Tried(caller, request, policy.decide(request))
+        for caller in callers
+        for request in _requests(policy, act, caller)
+    ]
+    missed = [one for one in tried if one.logged.at(act.stage) < need.level]
+    if not missed:
+        return None
+    ordinary = [one for one in tried if one.caller is callers[0]]
+    blind = all(one in missed for one in ordinary)
+    highest = max(one.logged.level for one in tried)
+    changes = tuple(changes_for(policy, need, [one.logged for one in missed], highest))
+    return _Shortfall(need, tuple(_unseen(policy, act, missed, callers)), blind, changes)
+
+
+def _requests(policy: AuditPolicy, act: Act, caller: Caller) -> Iterator[Request]:
+    for verb, group, resource in act.requests:
+        for namespace in ("",) if resource in CLUSTER_WIDE else namespaces_of(policy):
+            for name in names_of(policy):
+                yield Request(
+                    user=caller.user,
+                    groups=caller.groups,
+                    verb=verb,
+                    resource=resource,
+                    group=group,
+                    namespace=namespace,
+                    name=name,
+                )
+
+
+def _unseen(policy: AuditPolicy, act: Act, missed: Sequence[_Tried], callers: Sequence[Caller]) -> Iterator[Unseen]:
+    """Fold what is missed: a caller that fares as an ordinary one is not named again."""
+    alike: dict[tuple[object, ...], list[Caller]] = {}
+    parts: dict[tuple[object, ...], tuple[Level, int | None, list[Request]]] = {}
+    for caller in callers:
+        mine: dict[tuple[Level, int | None], list[Request]] = {}
+        for one in missed:
+            if one.caller is caller:
+                mine.setdefault((one.logged.at(act.stage), one.logged.rule), []).append(one.request)
+        for (level, rule), requests in mine.items():
+            key: tuple[object, ...] = (level, rule, *((r.verb, r.resource, r.namespace, r.name) for r in requests))
+            alike.setdefault(key, []).append(caller)
+            parts[key] = (level, rule, requests)
+    for key, who in alike.items():
+        level, rule, requests = parts[key]
+        what = tuple(dict.fromkeys(f"{request.verb} {request.resource}" for request in requests))
+        yield Unseen(_who(act, who, callers), what, _where(policy, requests), level, rule)
+
+
+def _who(act: Act, who: Sequence[Caller], callers: Sequence[Caller]) -> str:
+    """Name callers; where the ordinary one is among them, rather those that are not."""
+    if callers[0] not in who or len(callers) == 1:
+        return ", ".join(caller.label for caller in who)
+    everybody = "every service account" if act.callers == "service accounts" else "everybody"
+    others = ", ".join(caller.label for caller in callers if caller not in who)
+    return f"{everybody} but {others}" if others else everybody
+
+
+def _where(policy: AuditPolicy, requests: Sequence[Request]) -> str:
+    namespaces = [name for name in dict.fromkeys(request.namespace for request in requests) if name]
+    names = list(dict.fromkeys(request.name for request in requests))
+    all_namespaces, all_names = namespaces_of(policy), names_of(policy)
+    if set(namespaces) in ({*all_namespaces}, set()):
+        place = "in every namespace" if namespaces else "cluster-wide"
+    elif all_namespaces[0] in namespaces:
+        seen = [name for name in all_namespaces if name not in namespaces]
+        place = f"in every namespace but {', '.join(seen)}"
+    else:
+        place = f"in {', '.join(namespaces)}"
+    if set(names) == {*all_names}:
+        return place
+    if all_names[0] in names:
+        return f"{place} but for {', '.join(name for name in all_names if name not in names)}"
+    return f"{place} for {', '.join(names)}"
+
+
+__all__ = [
+    "AuditPolicy",
+    "Change",
+    "GroupResources",
+    "Level",
+    "Logged",
+    "PolicyRule",
+    "Request",
+    "Review",
+    "Unseen",
+    "changed",
+    "hints",
+    "merged",
+    "review",
+]
