@@ -7,9 +7,12 @@ import gzip
 import json
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders import token_request
-from k8stokendetect import DEFAULT_EXCLUSIONS, Tally, detect
+from k8stokendetect import DEFAULT_EXCLUSIONS, Finding, Tally, detect
+from k8stokendetect._ahead import SMALLEST
 from k8stokendetect.cli import SHOWN_ERRORS, main, summary
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS
 from k8stokendetect.incidents import incidents
+from k8stokendetect.outputs.ecs import to_ecs_line
+from k8stokendetect.outputs.ocsf import to_ocsf_line
 from k8stokendetect.outputs.text import neutral
 from recordings import METADATA, REQUEST_RESPONSE
 from strategies import JWT
@@ -112,6 +118,55 @@ def test_json_is_a_line_a_finding() -> None:
     ]
 
 
+@pytest.mark.parametrize(("form", "to_line"), [("ecs", to_ecs_line), ("ocsf", to_ocsf_line)])
+def test_the_forms_of_a_siem_are_a_line_a_finding(form: str, to_line: Callable[[Finding], str]) -> None:
+    """The same documents as the library's; a record without a time gets that of now."""
+    options = ["--format", form, "--rule", "token-request", "--keep-excluded"]
+    findings = list(detect(METADATA, detectors=["token-request"], keep_excluded=True))
+    assert [to_line(finding) for finding in findings] == run("scan", METADATA, *options).stdout.splitlines()
+
+
+def test_a_finding_without_a_time_is_not_of_1970(tmp_path: Path) -> None:
+    """A SIEM would take it for long past, and alert nobody."""
+    path = log(tmp_path, token_request(requestReceivedTimestamp=None, stageTimestamp=None))
+    now = datetime.now(UTC)
+    (ecs,) = run("scan", path, "--format", "ecs", "--rule", "token-request").stdout.splitlines()
+    (ocsf,) = run("scan", path, "--format", "ocsf", "--rule", "token-request").stdout.splitlines()
+    assert datetime.fromisoformat(json.loads(ecs)["@timestamp"]) >= now
+    assert json.loads(ocsf)["time"] >= now.timestamp() * 1000 - 1
+
+
+def test_jobs_look_through_large_files_together(tmp_path: Path) -> None:
+    """The same findings, in the same order, with processes beside this one only where more than one is asked for."""
+    other = json.dumps(token_request() | {"verb": "get", "requestObject": "x" * 60_000}).encode()
+    path = log(tmp_path, *[other] * 250, token_request(), *[other] * 50, token_request(auditID="b"))
+    assert path.stat().st_size > SMALLEST
+    options = ["--rule", "token-request", "--format", "json"]
+    before = children()
+    alone = run("scan", path, "--jobs", 1, *options)
+    assert children() == before
+    together = run("scan", tmp_path, "--jobs", 2, *options)
+
+    assert children() > before
+    assert len(alone.stdout.splitlines()) == 2
+    assert (alone.stdout, alone.stderr) == (together.stdout, together.stderr)
+
+
+def children() -> int:
+    """Return how many pages the processes that this one started, and that have ended, took: more after each of them."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+
+
+@pytest.mark.parametrize("arguments", [("-",), ("a.log", "-"), ("a.log", "--follow")])
+def test_jobs_are_for_files_and_folders(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """A stream has no ranges that others could look at: it is said rather than ignored."""
+    log(tmp_path, token_request(), name="a.log")
+    given = [tmp_path / name if name == "a.log" else name for name in arguments]
+    result = run("scan", *given, "--jobs", 2)
+    assert (result.exit_code, "--jobs is for files and folders" in result.stderr) == (2, True)
+    assert run("scan", tmp_path / "a.log", "--jobs", 0).exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("fail_on", "status"), [("informational", 1), ("low", 1), ("Medium", 1), ("high", 0), ("critical", 0)]
 )
@@ -178,6 +233,7 @@ def test_bad_sources_are_2_and_named(tmp_path: Path) -> None:
         (["--exclusions", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
         (["--platform", "ekz"], "'ekz' is not one of"),
         (["--fail-on", "urgent"], "'urgent' is not one of"),
+        (["--format", "ocfs"], "unknown format 'ocfs'; did you mean 'ocsf'"),
         (["--nonsense"], "No such option"),
     ],
 )

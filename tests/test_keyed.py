@@ -17,6 +17,7 @@ from builders import token_request
 from k8stokendetect import ConfigError, Event, Finding, KeyedDetector, Rule, Severity, Step, Tally, detect, parse_event
 from k8stokendetect import _order as order
 from k8stokendetect.detectors.keyed import LATENESS, Memory
+from recordings import METADATA, events
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -185,3 +186,14 @@ def test_memory_forgets_what_has_expired() -> None:
     memory.put("b", 2, START)
     memory.put("b", None, START)
     assert list(memory) == []
+
+
+def test_an_event_that_is_delivered_twice_is_folded_once() -> None:
+    """A webhook and a queue deliver at least once: twice the recording gives what once gives, and counts the rest."""
+    once, twice = Tally(), Tally()
+    recorded = events(METADATA)
+    expected = list(detect(recorded, tally=once))
+    halves = [*recorded[:2000], *recorded[1000:3000], *recorded[2500:]]
+    assert sorted(map(repr, detect(halves, tally=twice))) == sorted(map(repr, expected))
+    assert twice.findings == once.findings
+    assert twice.duplicates > once.duplicates

@@ -55,7 +55,10 @@ _HOMES = {
 }
 """Where each public name is defined: its file is imported when the name is first used (PEP 562)."""
 
-_MODULES = ("detectors", "envelopes", "errors", "events", "exclusions", "findings", "identity", "incidents", "reading")
+_MODULES = (
+    *("audit_policy", "cluster", "commands", "detectors", "envelopes", "errors", "events", "exclusions"),
+    *("exec_events", "findings", "identity", "incidents", "plugins", "reading", "sigma"),
+)
 """What is found as an attribute without an import of its own."""
 
 if not TYPE_CHECKING:  # hidden from type checkers: they would take every unknown name for known

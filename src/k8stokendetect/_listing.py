@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Exclusion
 
 
-def describe_rules() -> Iterator[str]:
-    """Yield lines about the rules: what each finds, who triggers it without bad intent, what it cannot see."""
-    for state, classes in (("on", BUILTIN), ("off", OPTIONAL)):
-        for cls in classes:
-            rule = cls.rule
+def describe_rules(plugins: Iterable[Detector] = ()) -> Iterator[str]:
+    """Yield lines about the rules: what each finds, who triggers it without bad intent, what it cannot see.
+
+    Arguments:
+        plugins: detectors of other distributions, listed behind the built-in ones.
+
+    """
+    for state, detectors in (("on", BUILTIN), ("off", OPTIONAL), ("plug-in", plugins)):
+        for detector in detectors:
+            rule = detector.rule
             yield f"{rule.id}  {rule.severity}  {state}  {', '.join(rule.techniques)}"
             yield f"  {rule.title}"
             yield f"  {rule.description}"

@@ -3,35 +3,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, raise_error
+from k8stokendetect.exclusions.catalogue import did_you_mean
 from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.incidents import incidents
+from k8stokendetect.outputs.ecs import to_ecs_line
 from k8stokendetect.outputs.incident import to_incident_line
 from k8stokendetect.outputs.native import to_line
+from k8stokendetect.outputs.ocsf import to_ocsf_line
 from k8stokendetect.outputs.report import to_report
 from k8stokendetect.outputs.text import to_text
 from k8stokendetect.outputs.tree import to_tree
+
+Output = Callable[[Finding], str]
 
 
 class Printer:
     """Prints each finding as it comes, or incidents at the end.
 
     Arguments:
-        form: `text` for trees of incidents, `findings` for each with its evidence, `json` for lines.
+        form: `text` for trees of incidents, `findings` for each with its evidence; `json`, `ecs`, `ocsf` or the name of
+            one of `more` for a line each.
         as_incidents: with `json`, incidents instead of findings.
         report: where to write an HTML page about the incidents.
+        more: outputs of plug-ins, by their names.
+        on_error: told when one of those fails on a finding; names the rule, the fingerprint and the place in the log.
 
     Attributes:
         worst: the highest severity of what no exclusion set aside.
 
+    Raises:
+        ConfigError: when there is no such form.
+
     """
 
-    def __init__(self, form: str, *, as_incidents: bool, report: str | None) -> None:
+    def __init__(
+        self,
+        form: str,
+        *,
+        as_incidents: bool,
+        report: str | None,
+        more: Mapping[str, Output] | None = None,
+        on_error: OnError = raise_error,
+    ) -> None:
+        lines: dict[str, Output] = {"json": to_line, "ecs": _ecs, "ocsf": _ocsf, **(more or {})}
+        known = {"text", "findings", *lines}
+        if form not in known:
+            raise ConfigError(f"unknown format {form!r}{did_you_mean(form, known)}; plug-ins need --plugins")
         self.worst: Severity | None = None
         self._form = "incidents" if form == "json" and as_incidents else form
+        self._line = lines.get(self._form)
+        self._on_error = on_error
         self._report = report
         self._keeps = self._form in {"text", "incidents"} or report is not None
         self._kept: list[Finding] = []
@@ -45,11 +73,24 @@ class Printer:
             self._fired[finding.rule.id] = finding.rule.response
             if self._keeps:
                 self._kept.append(finding)
-        if self._form == "json":
-            click.echo(to_line(finding))
+        if self._line is not None:
+            self._print_line(self._line, finding)
         elif self._form == "findings" or finding.excluded_by is not None:
             click.echo(to_text(finding, self._previous))
             self._previous = finding
+
+    def _print_line(self, output: Output, finding: Finding) -> None:
+        """Print a finding in a form that may be a plug-in's: what that loses is reported, and the rest goes on."""
+        try:
+            text: object = output(finding)
+            trouble = None if isinstance(text, str) else f"returned {type(text).__name__}, not str"
+        except Exception as error:  # noqa: BLE001 - somebody else's code
+            trouble = f"failed: {type(error).__name__}: {error}"
+        if trouble is None:
+            click.echo(text)
+            return
+        which = f"{finding.rule.id} {finding.fingerprint}, {finding.event.origin or 'of unknown origin'}"
+        self._on_error(K8sTokenDetectError(f"output {self._form!r} {trouble}; not printed: finding {which}"))
 
     def finish(self) -> None:
         """Print what comes at the end.
@@ -69,3 +110,11 @@ class Printer:
                 click.echo(f"\nWhat to do about {rule}: {response}" if response else "", nl=bool(response))
         if self._report is not None:
             Path(self._report).write_text(to_report(found), encoding="utf-8")
+
+
+def _ecs(finding: Finding) -> str:
+    return to_ecs_line(finding, observed=datetime.now(UTC))
+
+
+def _ocsf(finding: Finding) -> str:
+    return to_ocsf_line(finding, observed=datetime.now(UTC))

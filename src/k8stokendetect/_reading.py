@@ -8,7 +8,7 @@ import functools
 import io
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
@@ -27,7 +27,7 @@ from k8stokendetect._sieve import DEEPEST, Sieve
 from k8stokendetect._sources import files_in, is_file, name_of
 from k8stokendetect._streams import BinaryFile, ByteStream
 from k8stokendetect._structure import complete, parse_event
-from k8stokendetect.envelopes import PASSED_OVER, Context, Inner, native, unwrap
+from k8stokendetect.envelopes import PASSED_OVER, Context, Envelope, Inner, native, unwrap
 from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event, Platform
@@ -71,18 +71,27 @@ class Reading:
         counts: counted up.
         interest: what is wanted; None for everything.
         workers: so many processes look for it in large files, beside this one.
+        envelopes: wrappers beside the known ones. In what the bytes of these hold nothing can be looked for, so with
+            them every line is decoded.
 
     """
 
     def __init__(
-        self, platform: Platform | None, limits: Limits, counts: Counts, interest: Interest | None, workers: int = 0
+        self,
+        platform: Platform | None,
+        limits: Limits,
+        counts: Counts,
+        interest: Interest | None,
+        workers: int = 0,
+        envelopes: Sequence[Envelope] = (),
     ) -> None:
         self._platform = platform
         self._limits = limits
         self._counts = counts
         self._interest = interest
         self._aside = Aside()
-        self._workers = Workers(workers, interest) if interest else None
+        self._envelopes = envelopes
+        self._workers = Workers(workers, interest) if interest and not envelopes else None
 
     def events(self, source: Any, /) -> Iterator[Event | ReadError]:
         """Yield Events, with a ReadError in the place of each record that cannot be read."""
@@ -160,7 +169,7 @@ class Reading:
 
     def _first_time(self, path: Path) -> datetime:
         """When the first dated event of a file came in."""
-        alone = Reading(self._platform, self._limits, Counts(), None)
+        alone = Reading(self._platform, self._limits, Counts(), None, envelopes=self._envelopes)
         peeked = itertools.islice(alone.events(path), _PEEK)
         times = (item.time for item in peeked if isinstance(item, Event))
         return next((time for time in times if time), datetime.max.replace(tzinfo=UTC))
@@ -197,7 +206,7 @@ class Reading:
     def _records(self, stream: io.BufferedReader[Any], lines: LineFormats, ahead: Ahead | None) -> Iterator[Record]:
         """Cut a stream into records; what concerns no detector is passed over where that is known."""
         limit, nesting = self._limits.record, self._limits.nesting
-        if self._interest is None or limit < LONGEST or nesting < DEEPEST:  # what breaks a limit is not passed over
+        if self._interest is None or self._envelopes or limit < LONGEST or nesting < DEEPEST:  # nothing passed over
             yield from split_records(stream, limit, lines)
             return
         sieve = Sieve(stream, self._interest, self._pass, limit, ahead)
@@ -212,7 +221,8 @@ class Reading:
 
     def _parse(self, place: str, value: Any, name: str) -> Iterator[Event | ReadError]:
         """Make Events of one record; a ReadError in the place of whatever is none."""
-        for inner in unwrap(value, self._limits, self._interest.concerns if self._interest else None):
+        wanted = self._interest.concerns if self._interest else None
+        for inner in unwrap(value, self._limits, wanted, self._envelopes):
             origin = f"{name}:{place}{inner.place}" if place else f"{name}{inner.place}"
             if inner.skipped == PASSED_OVER:
                 self._aside.put(inner, origin)
@@ -228,7 +238,7 @@ class Reading:
         """Read what was passed over and is wanted after all: a use that was logged before its mint."""
         for inner, origin in events:
             self._pass(-1)
-            for again in unwrap(inner, self._limits):
+            for again in unwrap(inner, self._limits, more=self._envelopes):
                 yield from self._event(again, origin)
 
     def _event(self, inner: Inner, origin: str) -> Iterator[Event | ReadError]:

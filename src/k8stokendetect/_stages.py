@@ -68,6 +68,7 @@ class Stages:
         self._on_error = on_error
         self._tally = tally
         self._seen = _Window(WINDOW)
+        self._observed = _Window(WINDOW)
         self.interest = interest_of((*stateless, *unasked, *keyed))
         self._order: InOrder[tuple[int, tuple[Finding, ...], list[Follower]]] = InOrder(LATENESS)
 
@@ -85,7 +86,8 @@ class Stages:
                     yield from self._new(judged, number)
         if self.interest and reported and event.mints_token:
             self.interest.follow(event.minted_credential or _username(event))
-        if followers := self._followers(event, reported):
+        followers = self._followers(event, reported)
+        if followers and not self._is_repeated(event, number):
             for earlier, (earlier_number, said, due) in self._order.put(event, (number, tuple(reported), followers)):
                 yield from self._follow(earlier, earlier_number, said, due)
 
@@ -134,6 +136,10 @@ class Stages:
             else:
                 self._tally.excluded[aside] += 1
         return reports is not None
+
+    def _is_repeated(self, event: Event, number: int) -> bool:
+        """Tell whether an event was delivered twice, as queues and webhooks do: what is remembered counts it once."""
+        return event.time is not None and self._observed.before(_repetition("", event.stage, event), number)
 
     def _followers(self, event: Event, reported: Sequence[Finding]) -> list[Follower]:
         """Return the keyed detectors that an event concerns, and the keys that it has for each."""

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import k8stokendetect
+from k8stokendetect._commands.audit_policy import audit_policy
+from k8stokendetect._commands.scan_host import scan_host
+from k8stokendetect._commands.sigma import sigma
 from k8stokendetect._follow import FollowedFile
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, ReadError
 
 if TYPE_CHECKING:
-    from k8stokendetect import AuditLog, Exclusion, Tally
+    from k8stokendetect import AuditLog, Detector, Exclusion, Tally
     from k8stokendetect.events import Platform
 
 # What else a command needs is imported when it runs: `--help` takes less than a third of the time.
@@ -65,10 +68,11 @@ def main() -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "findings", "json"]),
+    metavar="[text|findings|json|ecs|ocsf|NAME]",
     default="text",
     show_default=True,
-    help="Incidents as trees, each finding with its evidence, or JSON lines.",
+    help="Incidents as trees, each finding with its evidence, or lines of JSON: our own, for Elastic, of OCSF. "
+    "NAME: of a plug-in, with --plugins.",
 )
 @click.option("--incidents", "as_incidents", is_flag=True, help="With --format json: incidents, not findings.")
 @click.option("--report", metavar="FILE", help="Also write an HTML page about the incidents.")
@@ -76,6 +80,14 @@ def main() -> None:
 @click.option("--exclusions", "exclusion_file", metavar="FILE", help="Exclusions of your own, in TOML.")
 @click.option("--enable", multiple=True, metavar="NAME", help="Switch on an optional exclusion; may be repeated.")
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
+@click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Look through large files with so many processes.",
+)
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
 @click.option("--keep-excluded", is_flag=True, help="Also print what an exclusion set aside.")
 @click.option(
@@ -96,6 +108,8 @@ def scan(
     exclusion_file: str | None,
     enable: tuple[str, ...],
     rules: tuple[str, ...],
+    plugins: bool,
+    jobs: int,
     follow: bool,
     keep_excluded: bool,
     fail_on: str,
@@ -108,7 +122,8 @@ def scan(
     Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
     read or an option is wrong; everything that can be read is examined in any case.
     """
-    from k8stokendetect._memory import chosen, load_state, save_state  # noqa: PLC0415 - not for --help
+    from k8stokendetect._chosen import Chosen  # noqa: PLC0415 - not for --help
+    from k8stokendetect._memory import load_state, save_state  # noqa: PLC0415 - not for --help
     from k8stokendetect._printer import Printer  # noqa: PLC0415 - not for --help
 
     errors, tally = _Errors(), k8stokendetect.Tally()
@@ -116,9 +131,14 @@ def scan(
     try:
         if follow:
             _refuse_at_no_end(report, as_incidents=as_incidents)
+        if jobs > 1:
+            _refuse_streams(files, follow=follow)
         sources = [_source(name, files, follow=follow) for name in files]
-        log = k8stokendetect.AuditLog(sources, platform=platform, on_error=errors)
-        detectors = chosen(rules)
+        chosen = Chosen.of(rules, plugins=plugins)
+        detectors = chosen.detectors
+        log = k8stokendetect.read(
+            sources, platform=platform, on_error=errors, workers=jobs - 1, envelopes=chosen.envelopes
+        )
         if state is not None:
             load_state(Path(state), detectors)
         silencing: tuple[Exclusion | str, ...] = (*k8stokendetect.DEFAULT_EXCLUSIONS, *enable)
@@ -132,10 +152,16 @@ def scan(
             on_error=errors,
             tally=tally,
         )
+        printer = Printer(
+            "findings" if follow and form == "text" else form,
+            as_incidents=as_incidents,
+            report=report,
+            more=chosen.outputs,
+            on_error=errors,
+        )
     except ConfigError as error:
         _say(error)
         sys.exit(2)
-    printer = Printer("findings" if follow and form == "text" else form, as_incidents=as_incidents, report=report)
     try:
         with _progress(() if follow else files, log), contextlib.suppress(KeyboardInterrupt):
             for finding in findings:
@@ -162,6 +188,11 @@ def _lose_no_character() -> None:
 def _refuse_at_no_end(report: str | None, *, as_incidents: bool) -> None:
     if report or as_incidents:
         raise ConfigError("--follow has no end: no incidents, no report")
+
+
+def _refuse_streams(files: tuple[str, ...], *, follow: bool) -> None:
+    if follow or "-" in files:
+        raise ConfigError("--jobs is for files and folders: not with --follow, nor for standard input")
 
 
 def _source(name: str, files: tuple[str, ...], *, follow: bool) -> Any:
@@ -230,11 +261,21 @@ def _progress(files: tuple[str, ...], log: AuditLog) -> Iterator[None]:
 
 
 @main.command()
-def rules() -> None:
+@click.option("--plugins", is_flag=True, help="Also those of installed plug-ins.")
+def rules(*, plugins: bool) -> None:
     """List the rules: what each finds, who triggers it without bad intent, what it cannot see."""
     from k8stokendetect._listing import describe_rules  # noqa: PLC0415 - not for --help
 
-    click.echo("\n".join(describe_rules()))
+    more: tuple[Detector, ...] = ()
+    if plugins:
+        from k8stokendetect.plugins import load_detectors  # noqa: PLC0415 - only on request
+
+        try:
+            more = load_detectors()
+        except ConfigError as error:
+            _say(error)
+            sys.exit(2)
+    click.echo("\n".join(describe_rules(more)))
 
 
 @main.command()
@@ -243,3 +284,7 @@ def exclusions() -> None:
     from k8stokendetect._listing import describe_exclusions  # noqa: PLC0415 - not for --help
 
     click.echo("\n".join(describe_exclusions()))
+
+
+for command in (scan_host, sigma, audit_policy):
+    main.add_command(command)

@@ -12,6 +12,7 @@ from k8stokendetect._limits import DEFAULT, Limits
 from k8stokendetect._reading import Counts, Reading
 from k8stokendetect._sources import check_source
 from k8stokendetect._streams import BinaryFile
+from k8stokendetect.envelopes import Envelope
 from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
 from k8stokendetect.events import PLATFORMS, Event, JsonValue, Platform
 
@@ -33,6 +34,7 @@ def read(
     max_nesting: int = DEFAULT.nesting,
     max_ratio: float = DEFAULT.ratio,
     workers: int = 0,
+    envelopes: Iterable[Envelope] = (),
 ) -> AuditLog:
     """Turn a source into an AuditLog; nothing is read until it is iterated.
 
@@ -48,10 +50,12 @@ def read(
         max_ratio: so many times its size may come out of compressed data.
         workers: so many processes beside this one look through large files for what `detect` wants, ahead of it; what
             it finds, and in which order, stays the same. Files that are not compressed, of 16 MiB and more.
+        envelopes: wrappers beside `envelopes.ENVELOPES`, for JSON records: asked about what none of those recognises.
+            With any, every line is decoded, and no worker is started.
 
     Raises:
-        ConfigError: when the source is of no such type, the platform is unknown, a limit is below 1, or workers is no
-            number from 0.
+        ConfigError: when the source is of no such type, the platform is unknown, a limit is below 1, workers is no
+            number from 0, or an envelope lacks `recognises` or `events`.
 
     """
     return AuditLog(
@@ -62,6 +66,7 @@ def read(
         max_nesting=max_nesting,
         max_ratio=max_ratio,
         workers=workers,
+        envelopes=envelopes,
     )
 
 
@@ -89,6 +94,7 @@ class AuditLog:
         max_nesting: int = DEFAULT.nesting,
         max_ratio: float = DEFAULT.ratio,
         workers: int = 0,
+        envelopes: Iterable[Envelope] = (),
     ) -> None:
         check_source(source)
         given: object = workers
@@ -98,6 +104,10 @@ class AuditLog:
             raise ConfigError("on_error is not callable")
         if type(given) is not int or workers < 0:
             raise ConfigError(f"workers is no number from 0: {workers!r}")
+        self._envelopes = tuple(envelopes)
+        for envelope in self._envelopes:
+            if not all(callable(getattr(envelope, name, None)) for name in ("recognises", "events")):
+                raise ConfigError(f"not an envelope, without `recognises` or `events`: {envelope!r}")
         self.platform = platform
         self.on_error = on_error
         self._counts = Counts()
@@ -119,7 +129,8 @@ class AuditLog:
             interest: what is wanted; what holds nothing of it is passed over and counted. None: everything is read.
 
         """
-        return Reading(self.platform, self._limits, self._counts, interest, self._workers).events(self._source)
+        reading = Reading(self.platform, self._limits, self._counts, interest, self._workers, self._envelopes)
+        return reading.events(self._source)
 
     @property
     def bytes_read(self) -> int:

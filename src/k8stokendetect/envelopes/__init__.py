@@ -6,7 +6,7 @@ A wrapper is told record by record, from the record itself; one may stand inside
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -31,7 +31,9 @@ Wanted = Callable[[bytes], bool]
 """Told the text of a native event; false passes it over."""
 
 
-def unwrap(record: Any, /, limits: Limits = DEFAULT, wanted: Wanted | None = None) -> Iterator[Inner]:
+def unwrap(
+    record: Any, /, limits: Limits = DEFAULT, wanted: Wanted | None = None, more: Sequence[Envelope] = ()
+) -> Iterator[Inner]:
     """Yield every audit event in a record (`is_event`), a ReadError in its stead, or what is rightly skipped.
 
     Arguments:
@@ -39,12 +41,16 @@ def unwrap(record: Any, /, limits: Limits = DEFAULT, wanted: Wanted | None = Non
             Inner that a line format made.
         limits: how deep wrappers may nest, how much may come out of compressed data.
         wanted: asked about events that are still text; those that nobody wants are skipped, `PASSED_OVER`.
+        more: wrappers of others, asked about what none of `ENVELOPES` recognises, and about nothing else: no plug-in
+            can take an event away from those.
 
     """
-    yield from _unwrap(record if isinstance(record, Inner) else Inner(record), limits, 0, wanted)
+    yield from _unwrap(record if isinstance(record, Inner) else Inner(record), limits, 0, wanted, more)
 
 
-def _unwrap(outer: Inner, limits: Limits, depth: int, wanted: Wanted | None) -> Iterator[Inner]:
+def _unwrap(
+    outer: Inner, limits: Limits, depth: int, wanted: Wanted | None, more: Sequence[Envelope]
+) -> Iterator[Inner]:
     if wanted is not None and isinstance(outer.record, str) and outer.record.startswith(_NATIVE):
         text = outer.record.encode("utf-8", "surrogatepass")
         if text.rstrip().endswith(b"}") and _END in text and not wanted(text):
@@ -60,12 +66,34 @@ def _unwrap(outer: Inner, limits: Limits, depth: int, wanted: Wanted | None) -> 
     if depth > limits.nesting:
         yield outer.holding(ReadError(f"wrapped more than {limits.nesting} times, the limit max_nesting"))
         return
+    for inner in _inside(record, more):
+        yield from _unwrap(inner.inside(outer), limits, depth + 1, wanted, more)
+
+
+def _inside(record: Any, more: Sequence[Envelope]) -> Iterable[Inner]:
+    """Take out what is in a record, by the first wrapper that recognises it; an error where none does."""
     for envelope in ENVELOPES:
         if envelope.recognises(record):
-            for inner in envelope.events(record):
-                yield from _unwrap(inner.inside(outer), limits, depth + 1, wanted)
-            return
-    yield outer.holding(ReadError(_what_it_is(record)))
+            return envelope.events(record)
+    for envelope in more:
+        found = _taken_out(envelope, record)
+        if found is not None:
+            return found
+    return [Inner(ReadError(_what_it_is(record)))]
+
+
+def _taken_out(envelope: Envelope, record: Any) -> list[Inner] | None:
+    """Return what somebody else's wrapper holds, an error where it fails; None where it is not recognised."""
+    name = getattr(envelope, "__name__", type(envelope).__name__)
+    try:
+        found: list[Any] | None = list(envelope.events(record)) if envelope.recognises(record) else None
+    except Exception as error:  # noqa: BLE001 - of its message nothing: it may hold the record
+        return [Inner(ReadError(f"envelope {name} failed: {type(error).__name__}"))]
+    if found == []:
+        return [Inner(ReadError(f"envelope {name} took nothing out of a record that it recognised"))]
+    if found is not None and not all(isinstance(inner, Inner) for inner in found):
+        return [Inner(ReadError(f"envelope {name} yielded something else than an Inner"))]
+    return found
 
 
 def _with_object_ref(event: Inner) -> Inner:

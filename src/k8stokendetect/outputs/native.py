@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own JSON: one finding a line, ASCII only, so that no terminal and no line splitter can be fooled."""
+"""Our own JSON: one finding a line, ASCII only, so that no terminal and no line splitter can be fooled; and back."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-from k8stokendetect._structure import finding_to_mapping
-from k8stokendetect.findings import Finding
+from k8stokendetect._structure import finding_to_mapping, structure
+from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.errors import ConfigError, ReadError
+from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
+
+_RULES: Final = {cls.rule.id: cls.rule for cls in (*BUILTIN, *OPTIONAL)}
 
 
 def to_line(finding: Finding, /) -> str:
@@ -15,4 +21,71 @@ def to_line(finding: Finding, /) -> str:
     Everything but printable ASCII is escaped: U+2028 in a user agent would break the line elsewhere, and U+009B would
     steer a terminal.
     """
-    return json.dumps(finding_to_mapping(finding), separators=(",", ":")).replace("\x7f", "\\u007f")
+    mapping = finding_to_mapping(finding)
+    if finding.key:
+        mapping["key"] = finding.key
+    return json.dumps(mapping, separators=(",", ":")).replace("\x7f", "\\u007f")
+
+
+def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule] = ()) -> Finding:
+    """Return the finding that `to_line` wrote.
+
+    It equals the one that was written, but for values in its evidence that JSON has no type for (a time is text, a
+    tuple a list), and for the prose of a rule that is neither built in nor among `rules`: of that only id, title and
+    techniques are in the line, and the finding's severity stands for the rule's.
+
+    Arguments:
+        line: as it was written, or already decoded.
+        rules: of detectors of your own.
+
+    Raises:
+        ReadError: when it is no such line, says where; or when its fingerprint is another than that of what it says.
+
+    """
+    document = _decoded(line)
+    event = structure(document.get("event"), EventRef, "$.event")
+    related = structure(document.get("related", []), tuple[EventRef, ...], "$.related")
+    severity = _severity(structure(document.get("severity"), str, "$.severity"))
+    try:
+        finding = Finding(
+            rule=_rule(document, severity, {**_RULES, **{rule.id: rule for rule in rules}}),
+            severity=severity,
+            summary=structure(document.get("summary"), str, "$.summary"),
+            event=event,
+            evidence=tuple(structure(document.get("evidence", []), list[Evidence], "$.evidence")),
+            related=related,
+            caveats=structure(document.get("caveats", []), tuple[str, ...], "$.caveats"),
+            excluded_by=structure(document.get("excluded_by"), str | None, "$.excluded_by"),  # type: ignore[arg-type]
+            key=structure(document.get("key", ""), str, "$.key"),
+        )
+    except ConfigError as error:
+        raise ReadError(f"not a finding: {error}") from None
+    if finding.fingerprint != document.get("fingerprint"):
+        raise ReadError("another fingerprint than that of what it says: changed, or of another release", None, "$")
+    return finding
+
+
+def _decoded(line: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        document: Any = line if isinstance(line, Mapping) else json.loads(line)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, Mapping):
+        raise ReadError("not a finding: no JSON object")
+    return document
+
+
+def _severity(name: str) -> Severity:
+    try:
+        return Severity.of(name)
+    except ConfigError:
+        raise ReadError("no known severity", path="$.severity") from None
+
+
+def _rule(document: Mapping[str, Any], severity: Severity, known: Mapping[str, Rule]) -> Rule:
+    id_ = structure(document.get("rule_id"), str, "$.rule_id")
+    if id_ in known:
+        return known[id_]
+    title = structure(document.get("title"), str, "$.title")
+    techniques = structure(document.get("techniques", []), tuple[str, ...], "$.techniques")
+    return Rule(id_, title, severity, techniques=techniques)

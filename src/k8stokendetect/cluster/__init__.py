@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cluster's own objects: who may do what as the RBAC authorizer decides, the ways to a token, what a target is worth.
+
+    kubectl get serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,pods -A -o json > cluster.json
+
+The evaluator agrees with a running API server's own answers: tests/data/rbac/README.md.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Self
+
+import attrs
+
+from k8stokendetect.cluster._cloud_identity import CloudIdentity, CloudKind, gke_principals, identities_of
+from k8stokendetect.cluster._grants import Bindings, checked_groups
+from k8stokendetect.cluster._load import load_objects
+from k8stokendetect.cluster._objects import Account, Pod, PodIdentity
+from k8stokendetect.cluster._rbac import Binding, Grant, PolicyRule, Request, Role, RoleRef, Subject
+from k8stokendetect.cluster._read import Source
+from k8stokendetect.cluster._way_finder import AUTHENTICATED, WayFinder
+from k8stokendetect.cluster._ways import NEEDS_POD, Way, WayKind
+from k8stokendetect.cluster._worth import Right, RightKind, Worth, rights_of
+from k8stokendetect.errors import ConfigError, OnError, raise_error
+from k8stokendetect.exclusions.base import MASTERS
+from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount
+
+__all__ = [
+    "Account",
+    "Binding",
+    "CloudIdentity",
+    "CloudKind",
+    "Cluster",
+    "Grant",
+    "Pod",
+    "PodIdentity",
+    "PolicyRule",
+    "Right",
+    "RightKind",
+    "Role",
+    "RoleRef",
+    "Subject",
+    "Way",
+    "WayKind",
+    "Worth",
+    "gke_principals",
+]
+
+
+@attrs.frozen(slots=False)
+class Cluster:
+    """A snapshot of a cluster's service accounts, roles, bindings and pods.
+
+    Arguments:
+        accounts: every ServiceAccount.
+        roles: every Role and ClusterRole, aggregated ones with their rules.
+        bindings: every RoleBinding and ClusterRoleBinding.
+        pods: every Pod; empty when none were given.
+        pod_identities: EKS Pod Identity associations, where given.
+
+    """
+
+    accounts: tuple[Account, ...] = ()
+    roles: tuple[Role, ...] = ()
+    bindings: tuple[Binding, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    pod_identities: tuple[PodIdentity, ...] = ()
+
+    @classmethod
+    def load(cls, *sources: Source, on_error: OnError = raise_error) -> Self:
+        """Read what `kubectl get … -A -o json` (or `-o yaml`) printed, and what `aws eks` says about Pod Identity.
+
+        Kinds: ServiceAccount, Pod (v1), Role, RoleBinding, ClusterRole, ClusterRoleBinding
+        (rbac.authorization.k8s.io/v1 and v1beta1), `List`s of them; the JSON of
+        `aws eks list-pod-identity-associations` and `describe-pod-identity-association`.
+
+        The rules of an aggregated ClusterRole are read as recorded. Where the file leaves them to the controller
+        (null; in a manifest without uid also `[]`) they are computed from the label selectors.
+
+        Arguments:
+            sources: paths, content as bytes, mappings, files open in binary mode (`sys.stdin.buffer`); gzip is told
+                from the content, JSON and YAML too.
+            on_error: called with a ReadError (origin and JSON path) for everything that cannot be read, of a kind or
+                version that is not known, given twice and different, and for what the API server passes over without
+                a word: a binding to a role that does not exist, a subject that is nobody, a circle of aggregation.
+                What else there is, is answered.
+
+        Raises:
+            ReadError: with the default `on_error`.
+            ConfigError: when an argument is no source, or YAML is given and PyYAML not installed.
+
+        """
+        found = load_objects(sources, on_error)
+        return cls(found.accounts, found.roles, found.bindings, found.pods, found.identities)
+
+    def allows(
+        self,
+        user: str,
+        groups: Iterable[str],
+        verb: str,
+        resource: str,
+        *,
+        namespace: str | None = None,
+        name: str | None = None,
+        api_group: str = "",
+    ) -> bool:
+        """Answer as the API server's RBAC authorizer would; members of system:masters may do everything.
+
+        Nothing is added to the groups: the API server gives a service account `system:serviceaccounts`,
+        `system:serviceaccounts:NAMESPACE` and `system:authenticated`. What the Node authorizer allows on top is not in
+        RBAC: its answers have an empty reason.
+
+        Arguments:
+            user: the user name, such as `system:serviceaccount:prod:api`.
+            groups: all groups of the user.
+            verb: such as `create`.
+            resource: in RBAC notation, such as `serviceaccounts/token`.
+            namespace: None or empty for all namespaces, or for what is in none.
+            name: of the object; None or empty for a request that names none.
+            api_group: of the resource; empty for the core group.
+
+        Raises:
+            ConfigError: when groups is no list of strings.
+
+        """
+        groups = checked_groups(groups)
+        if MASTERS in groups:  # k8s.io/apiserver pkg/authorization/authorizerfactory, NewPrivilegedGroups: asked first
+            return True
+        request = Request(verb, resource, namespace or "", name or "", api_group)
+        return next(self._bindings.granting(user, groups, request), None) is not None
+
+    def allows_url(self, user: str, groups: Iterable[str], verb: str, url: str) -> bool:
+        """Answer for a URL that is no resource, such as `/metrics`; the rest is as in `allows`."""
+        groups = checked_groups(groups)
+        return MASTERS in groups or self._bindings.allows_url(user, groups, verb, url)
+
+    def grants(
+        self,
+        user: str,
+        groups: Iterable[str],
+        verb: str,
+        resource: str,
+        *,
+        namespace: str | None = None,
+        name: str | None = None,
+        api_group: str = "",
+    ) -> tuple[Grant, ...]:
+        """Return every binding, role and rule that allows a request, cluster-wide first; arguments as in `allows`."""
+        request = Request(verb, resource, namespace or "", name or "", api_group)
+        return tuple(self._bindings.granting(user, checked_groups(groups), request))
+
+    @cached_property
+    def subjects(self) -> tuple[Subject, ...]:
+        """Everybody that a binding names, each once."""
+        return tuple(dict.fromkeys(subject for binding in self.bindings for subject in binding.subjects))
+
+    def ways(self, user: str, groups: Iterable[str], account: ServiceAccount | str | None = None) -> tuple[Way, ...]:
+        """Return the ways on which somebody comes to service accounts' tokens, the direct ones first.
+
+        Each way says which accounts it reaches, so that one call for a subject answers for all of them.
+
+        Arguments:
+            user: the user name; empty to ask about groups alone.
+            groups: all groups of the user.
+            account: only the ways to this one, as `namespace/name`. Where pods were loaded, a way through a pod must
+                then have one that runs as the account and mounts a token.
+
+        Raises:
+            ConfigError: when groups is no list of strings, or the account is not named as it should be.
+
+        """
+        found = tuple(self._ways.of(user, checked_groups(groups)))
+        if account is None:
+            return found
+        target = _ref(account)
+        has_pod = not self.pods or any(pod.audiences for pod in self.pods_of(target))
+        return tuple(way for way in found if way.reaches(target) and (has_pod or way.kind not in NEEDS_POD))
+
+    def ways_of(self, subject: Subject) -> tuple[Way, ...]:
+        """Return the ways that the bindings of one subject open; what it has through a group is the group's."""
+        groups = (subject.name,) if subject.kind == "Group" else ()
+        return self.ways(subject.username(), groups)
+
+    def service_account(self, account: ServiceAccount | str) -> Worth | None:
+        """Return what an account may do, which cloud identities hang on it and which pods run as it.
+
+        Arguments:
+            account: as `namespace/name`.
+
+        Returns:
+            None when it does not exist.
+
+        Raises:
+            ConfigError: when it is not named as it should be.
+
+        """
+        ref = _ref(account)
+        found = self._accounts.get(ref)
+        if found is None:
+            return None
+        user = f"{SERVICE_ACCOUNT_PREFIX}{ref.namespace}:{ref.name}"
+        held = self._ways.powers.held(self._bindings.of(user, (*ref.groups, AUTHENTICATED)))
+        associations = [one for one in self.pod_identities if one.ref == ref]
+        return Worth(found, tuple(rights_of(held)), tuple(identities_of(found, associations)), self.pods_of(ref))
+
+    def pods_of(self, account: ServiceAccount | str) -> tuple[Pod, ...]:
+        """Return the pods that run as an account; raises ConfigError when it is not named as it should be."""
+        return tuple(self._pods.get(_ref(account), ()))
+
+    @cached_property
+    def _bindings(self) -> Bindings:
+        return Bindings(self.roles, self.bindings)
+
+    @cached_property
+    def _ways(self) -> WayFinder:
+        return WayFinder(self._bindings, self.accounts, self.pods)
+
+    @cached_property
+    def _accounts(self) -> dict[ServiceAccount, Account]:
+        return {account.ref: account for account in self.accounts}
+
+    @cached_property
+    def _pods(self) -> dict[ServiceAccount, list[Pod]]:
+        found: dict[ServiceAccount, list[Pod]] = defaultdict(list)
+        for pod in self.pods:
+            found[pod.ref].append(pod)
+        return found
+
+
+def _ref(account: ServiceAccount | str) -> ServiceAccount:
+    if isinstance(account, ServiceAccount):
+        return account
+    value: object = account
+    namespace, _, name = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if not namespace or not name or "/" in name:
+        raise ConfigError("a service account is named as namespace/name")
+    return ServiceAccount(namespace, name)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cluster's files hold beside RBAC: service accounts, pods, EKS Pod Identity associations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from k8stokendetect.identity import ServiceAccount
+
+
+@attrs.frozen
+class Account:
+    """A ServiceAccount object.
+
+    Arguments:
+        namespace: where it lives.
+        name: what it is called.
+        annotations: among them those that tie it to a cloud identity.
+        secrets: the names of the Secrets that it lists, legacy tokens among them.
+        automount: `automountServiceAccountToken`; None when not set.
+
+    """
+
+    namespace: str
+    name: str
+    annotations: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    secrets: tuple[str, ...] = ()
+    automount: bool | None = None
+
+    @property
+    def ref(self) -> ServiceAccount:
+        """Its namespace and name as a key."""
+        return ServiceAccount(self.namespace, self.name)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@attrs.frozen
+class Pod:
+    """A Pod.
+
+    Arguments:
+        namespace: where it lives.
+        name: what it is called.
+        service_account: the name of the account that it runs as; empty for a mirror pod, which has none.
+        node: where it was scheduled; empty when nowhere.
+        labels: as they stand.
+        audiences: of the service account tokens that it mounts; an empty one is the API server's own.
+
+    """
+
+    namespace: str
+    name: str
+    service_account: str = "default"
+    node: str = ""
+    labels: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    audiences: tuple[str, ...] = ()
+
+    @property
+    def ref(self) -> ServiceAccount:
+        """The service account that it runs as."""
+        return ServiceAccount(self.namespace, self.service_account)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@attrs.frozen
+class PodIdentity:
+    """An EKS Pod Identity association; `list-pod-identity-associations` leaves the role out, `describe` has it.
+
+    Source: docs.aws.amazon.com/eks/latest/APIReference/API_PodIdentityAssociation.html and
+    API_PodIdentityAssociationSummary.html.
+    """
+
+    namespace: str
+    service_account: str
+    association_id: str = ""
+    role_arn: str = ""
+    target_role_arn: str = ""
+    cluster_name: str = ""
+
+    @property
+    def ref(self) -> ServiceAccount:
+        """The service account that receives the role."""
+        return ServiceAccount(self.namespace, self.service_account)

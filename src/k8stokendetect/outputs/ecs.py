@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Findings as alerts in the Elastic Common Schema: for Elasticsearch, Elastic Security and OpenSearch.
+
+Source of the fields: the ECS field reference, 8.17; they are the same in 9.x. What ECS has no field for is under
+`k8stokendetect`, in texts and numbers of one type each, so that no two documents can conflict in an index.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from k8stokendetect._story import asked_for, issued, moment, succeeded
+from k8stokendetect._times import format_time
+from k8stokendetect.findings import EventRef, Finding, Rule
+from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.outputs import _attack
+from k8stokendetect.outputs._values import address, as_text, given, one_line, resource_of, time_of, unique
+
+ECS_VERSION: Final = "8.17.0"
+
+PRODUCT: Final = "k8stokendetect"
+
+_SCORES: Final = (0, 1, 21, 47, 73, 99)
+"""By severity; Elastic Security uses these for low, medium, high and critical."""
+
+
+def to_ecs(finding: Finding, /, *, observed: datetime | None = None) -> dict[str, Any]:
+    """Return a finding as an ECS document; nothing in it is null, and no key holds a dot.
+
+    A finding that an exclusion set aside is no alert: its `event.kind` is `event`.
+
+    Arguments:
+        finding: what to say.
+        observed: stands for the time where the record holds none, such as when it was read; without it the beginning
+            of 1970 does. `k8stokendetect.event.time` is only there where a time was logged.
+
+    """
+    ref, rule = finding.event, finding.rule
+    account = asked_for(ref)
+    resource = resource_of(ref, account)
+    target = f"{SERVICE_ACCOUNT_PREFIX}{account.namespace}:{account.name}" if account else None
+    return {
+        "@timestamp": format_time(time_of(finding, observed)),
+        "ecs": {"version": ECS_VERSION},
+        "message": finding.summary,
+        "event": _event(finding),
+        "rule": _rule(rule),
+        **given(
+            tags=["set-aside"] if finding.excluded_by else [],
+            threat=_threat(rule),
+            user=given(
+                name=ref.user,
+                effective=given(name=ref.impersonating),
+                target=given(name=target),
+            ),
+            source=_source(ref),
+            user_agent=given(original=ref.user_agent),
+            http=given(request=given(id=ref.audit_id), response=given(status_code=ref.code)),
+            orchestrator={
+                "type": "kubernetes",
+                **given(
+                    namespace=resource.get("namespace"),
+                    resource=given(type=resource.get("type"), name=resource.get("name")),
+                ),
+            },
+            related=_related(finding, target),
+        ),
+        PRODUCT: _own(finding),
+    }
+
+
+def to_ecs_line(finding: Finding, /, *, observed: datetime | None = None) -> str:
+    """Return a finding as one line of an ECS document in printable ASCII, without the line end."""
+    return one_line(to_ecs(finding, observed=observed))
+
+
+def _event(finding: Finding) -> dict[str, Any]:
+    ref = finding.event
+    worked = issued(ref) or succeeded(ref)
+    outcome = "success" if worked else "unknown" if ref.code is None else "failure"
+    return {
+        "kind": "event" if finding.excluded_by else "alert",
+        "category": ["intrusion_detection"],
+        "type": ["allowed" if worked else "info" if ref.code is None else "denied"],
+        "action": finding.rule.id,
+        "outcome": outcome,
+        "severity": _SCORES[finding.severity],
+        "risk_score": float(_SCORES[finding.severity]),
+        "id": finding.fingerprint,
+        "provider": PRODUCT,
+        "module": PRODUCT,
+        "dataset": f"{PRODUCT}.finding",
+    }
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    reference = next((text for text in rule.references if text), None)
+    return given(id=rule.id, name=rule.title, ruleset=PRODUCT, description=rule.description, reference=reference)
+
+
+def _threat(rule: Rule) -> dict[str, Any]:
+    whole, parts = _attack.techniques(rule.techniques), _attack.subtechniques(rule.techniques)
+    tactics = _attack.tactics(rule.tactics)
+    if not whole and not tactics:
+        return {}
+    technique = {**_columns(whole), **given(subtechnique=_columns(parts))}
+    return {"framework": "MITRE ATT&CK", **given(technique=technique, tactic=_columns(tactics))}
+
+
+def _columns(entries: list[_attack.Named]) -> dict[str, list[str]]:
+    """Return the entries as ECS has them: a list of ids, a list of names, a list of pages."""
+    return given(
+        id=unique(entry.id for entry in entries),
+        name=unique(entry.name for entry in entries),
+        reference=unique(entry.reference for entry in entries),
+    )
+
+
+def _source(ref: EventRef) -> dict[str, str]:
+    """Name the peer, the only address that a client cannot choose."""
+    peer = ref.source_ips[-1] if ref.source_ips else ""
+    return given(address=peer, ip=address(peer))
+
+
+def _related(finding: Finding, target: str | None) -> dict[str, Any]:
+    refs = (finding.event, *finding.related)
+    return given(
+        user=unique([*(name for ref in refs for name in (ref.user, ref.impersonating)), target]),
+        ip=unique(address(text) for ref in refs for text in ref.source_ips),
+    )
+
+
+def _own(finding: Finding) -> dict[str, Any]:
+    """Return what ECS has no field for."""
+    return given(
+        severity=str(finding.severity),
+        excluded_by=finding.excluded_by,
+        caveats=list(finding.caveats),
+        response=finding.rule.response,
+        event=_ref(finding.event),
+        related=[_ref(ref) for ref in finding.related],
+        evidence=[given(path=item.path, value=as_text(item.value), why=item.why) for item in finding.evidence],
+    )
+
+
+def _ref(ref: EventRef) -> dict[str, Any]:
+    time = moment(ref)
+    return given(
+        audit_id=ref.audit_id,
+        stage=ref.stage,
+        time=format_time(time) if time else None,
+        verb=ref.verb,
+        code=ref.code,
+        user=ref.user,
+        impersonating=ref.impersonating,
+        source_ips=list(ref.source_ips),
+        user_agent=ref.user_agent,
+        target=ref.target,
+        minted_credential=ref.minted_credential,
+        used_credential=ref.used_credential,
+        origin=ref.origin,
+    )

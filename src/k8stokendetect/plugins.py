@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detectors, envelopes and outputs of other distributions, found by their entry points; loaded only when asked.
+
+A plug-in is code that runs with all rights of this process: it is loaded on request, never at import, and one that is
+broken or clashes stops the start rather than being left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final, TypeAlias
+
+from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
+from k8stokendetect.envelopes import ENVELOPES
+from k8stokendetect.envelopes.base import Envelope
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.findings import Finding
+
+DETECTORS: Final = "k8stokendetect.detectors"
+"""The group of entry points that name a Detector class, made without arguments, or an instance."""
+
+ENVELOPES_GROUP: Final = "k8stokendetect.envelopes"
+"""The group of entry points that name a module, or another object, with `recognises` and `events`."""
+
+OUTPUTS: Final = "k8stokendetect.outputs"
+"""The group of entry points that name a function from a finding to text; their name is that of the format."""
+
+FORMATS: Final = ("text", "findings", "json", "ecs", "ocsf")
+"""The formats that are built in."""
+
+Output: TypeAlias = Callable[[Finding], str]
+"""Returns a finding as text, a line as a rule, without the last line end."""
+
+
+def load_detectors() -> tuple[Detector, ...]:
+    """Return the detectors of all plug-ins, in the order of their rule ids.
+
+    Raises:
+        ConfigError: when one cannot be imported or made, is no Detector, or has the rule id of another or of a built-in
+            one; names the distribution and the entry point.
+
+    """
+    found: dict[str, tuple[Detector, EntryPoint]] = {}
+    ours = {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)}
+    for point, loaded in _loaded(DETECTORS):
+        detector = _made(point, loaded)
+        rule = detector.rule.id
+        if rule in ours:
+            raise _error(point, f"rule {rule!r} is a built-in one")
+        if rule in found:
+            raise _error(point, f"rule {rule!r} is also that of {_named(found[rule][1])}")
+        found[rule] = detector, point
+    return tuple(found[rule][0] for rule in sorted(found))
+
+
+def load_envelopes() -> tuple[Envelope, ...]:
+    """Return the envelopes of all plug-ins for `read(..., envelopes=)`, in the order of their names.
+
+    Raises:
+        ConfigError: when one cannot be imported, lacks `recognises` or `events`, or has the name of another or of a
+            built-in one; names the distribution and the entry point.
+
+    """
+    ours = {getattr(envelope, "__name__", "").rpartition(".")[2] for envelope in ENVELOPES}
+    found: list[Envelope] = []
+    for point, loaded in _apart(ENVELOPES_GROUP, ours):
+        if not all(callable(getattr(loaded, name, None)) for name in ("recognises", "events")):
+            raise _error(point, "no envelope: it lacks `recognises` or `events`")
+        found.append(loaded)
+    return tuple(found)
+
+
+def load_outputs() -> dict[str, Output]:
+    """Return the outputs of all plug-ins by their names.
+
+    Raises:
+        ConfigError: when one cannot be imported or called, or has the name of another or of a built-in format; names
+            the distribution and the entry point.
+
+    """
+    found: dict[str, Output] = {}
+    for point, loaded in _apart(OUTPUTS, set(FORMATS)):
+        if not callable(loaded):
+            raise _error(point, "no function from a finding to text")
+        found[point.name] = loaded
+    return found
+
+
+def _apart(group: str, ours: set[str]) -> Iterator[tuple[EntryPoint, Any]]:
+    """Yield what is found by name; two of one name clash."""
+    taken: dict[str, EntryPoint] = {}
+    for point in _points(group):
+        if point.name in ours:
+            raise _error(point, f"{point.name!r} is a built-in one")
+        if point.name in taken:
+            raise _error(point, f"{point.name!r} is also the name of {_named(taken[point.name])}")
+        taken[point.name] = point
+    for point in taken.values():
+        yield point, _load(point)
+
+
+def _loaded(group: str) -> Iterator[tuple[EntryPoint, Any]]:
+    for point in _points(group):
+        yield point, _load(point)
+
+
+def _points(group: str) -> list[EntryPoint]:
+    """Return the entry points of a group in an order that does not depend on where they are installed."""
+    return sorted(entry_points(group=group), key=lambda point: (point.name, _distribution(point)))
+
+
+def _load(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except (Exception, SystemExit) as error:
+        raise _error(point, f"cannot be imported: {_said(error)}") from error
+
+
+def _made(point: EntryPoint, loaded: Any) -> Detector:
+    if isinstance(loaded, Detector):
+        return loaded
+    if not (isinstance(loaded, type) and issubclass(loaded, Detector)):
+        raise _error(point, "no Detector, neither a class nor an instance")
+    try:
+        return loaded()
+    except (Exception, SystemExit) as error:
+        raise _error(point, f"cannot be made: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _error(point: EntryPoint, reason: str) -> ConfigError:
+    return ConfigError(f"plug-in {_named(point)}: {reason}")
+
+
+def _named(point: EntryPoint) -> str:
+    """Name an entry point and whose it is: `acme-rules 1.0 ("vault" = acme.rules:VaultToken)`."""
+    return f'{_distribution(point)} ("{point.name}" = {point.value})'
+
+
+def _distribution(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "of an unknown distribution"

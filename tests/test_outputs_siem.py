@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ECS and OCSF documents: valid by the published schemas, whatever a finding holds; and our own form, read back."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builders import token_request
+from k8stokendetect import Evidence, Finding, ReadError, Rule, Severity, User, detect
+from k8stokendetect._structure import plain
+from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.findings import EventRef
+from k8stokendetect.outputs._attack import TACTICS, TECHNIQUES
+from k8stokendetect.outputs.ecs import to_ecs, to_ecs_line
+from k8stokendetect.outputs.native import finding_of, to_line
+from k8stokendetect.outputs.ocsf import to_ocsf, to_ocsf_line
+from recordings import DATA, METADATA, METADATA_1_27, REQUEST_RESPONSE
+from siem_schemas import ecs_errors, ecs_fields, leaves, ocsf_errors
+
+RECORDINGS = [METADATA, METADATA_1_27, REQUEST_RESPONSE]
+FORMS = {"ecs": (to_ecs, ecs_errors), "ocsf": (to_ocsf, ocsf_errors)}
+YEAR_2 = datetime(2, 1, 1)  # noqa: DTZ001 - without a zone, as Hypothesis wants it
+SEEN = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+@functools.cache
+def recorded(path: Path) -> tuple[Finding, ...]:
+    """Return every finding of a recording, of all detectors, also what is set aside."""
+    detectors = [cls() for cls in (*BUILTIN, *OPTIONAL)]
+    return tuple(detect(path, detectors=detectors, exclusions=_every(), keep_excluded=True))
+
+
+def _every() -> Any:
+    from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS  # noqa: PLC0415 - long names
+
+    return (*DEFAULT_EXCLUSIONS, *OPTIONAL_EXCLUSIONS)
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_recorded_finding_is_valid(path: Path, form: str) -> None:
+    """In both forms, by the published schemas, and no two of them the same."""
+    to_document, errors = FORMS[form]
+    documents = [to_document(finding) for finding in recorded(path)]
+    texts = {json.dumps(document) for document in documents}
+
+    assert len(texts) == len({finding.fingerprint for finding in recorded(path)}) > 100
+    assert [error for document in documents for error in errors(document)] == []
+    assert all(value is not None for document in documents for _, value in _all_leaves(document))
+
+
+def _all_leaves(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every value, also those in lists."""
+    for path, item in leaves(value):
+        if isinstance(item, list):
+            for one in item:
+                yield from _all_leaves(one)
+        else:
+            yield path, item
+
+
+def test_a_document_of_each_rule_was_validated() -> None:
+    """The recordings make most rules fire; those that they leave out are named here."""
+    fired = {finding.rule.id for path in RECORDINGS for finding in recorded(path)}
+    assert {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)} - fired == {
+        "forged-token",
+        "token-request-long-lived",
+        "token-right-granted",
+        "unreadable-token-request",
+    }
+
+
+BREAKS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
+    ("ecs", lambda d: d["event"].update(kind="alarm")),
+    ("ecs", lambda d: d["event"].update(type=["creation"])),
+    ("ecs", lambda d: d["event"].update(severity="high")),
+    ("ecs", lambda d: d["source"].update(ip="kube-master")),
+    ("ecs", lambda d: d["related"].update(user="alice")),
+    ("ecs", lambda d: d.update(level="high")),
+    ("ecs", lambda d: d.pop("@timestamp")),
+    ("ecs", lambda d: d["rule"].update(name=None)),
+    ("ocsf", lambda d: d.update(severity_id=7)),
+    ("ocsf", lambda d: d.update(class_uid=2001)),
+    ("ocsf", lambda d: d.update(time="2026-11-23")),
+    ("ocsf", lambda d: d.pop("finding_info")),
+    ("ocsf", lambda d: d["finding_info"].pop("uid")),
+    ("ocsf", lambda d: d["evidences"][0]["src_endpoint"].update(ip="kube-master")),
+    ("ocsf", lambda d: d["evidences"][0].update(peer="10.0.0.1")),
+    ("ocsf", lambda d: d["observables"][0].update(type_id=777)),
+    ("ocsf", lambda d: d.update(status=None)),
+]
+
+
+@pytest.mark.parametrize(("form", "damage"), BREAKS, ids=[f"{form}-{n}" for n, (form, _) in enumerate(BREAKS)])
+def test_the_validators_can_fail(form: str, damage: Callable[[dict[str, Any]], Any]) -> None:
+    """One value broken is one that they name."""
+    to_document, errors = FORMS[form]
+    document = copy.deepcopy(to_document(recorded(METADATA)[0]))
+    assert errors(document) == []
+    damage(document)
+    assert errors(document)
+
+
+def finding_about(**fields: Any) -> Finding:
+    """Make the finding of a token request."""
+    (finding, *_) = detect(token_request(**fields), exclusions=(), detectors=["token-request"])
+    return finding
+
+
+def test_an_ecs_alert_says_who_did_what_to_whom() -> None:
+    """In the fields that Elastic's own views and rules join on."""
+    document = to_ecs(finding_about(issued="JTI=1", impersonatedUser={"username": "root"}))
+
+    assert (document["user"]["name"], document["user"]["effective"]["name"]) == ("alice", "root")
+    assert document["user"]["target"]["name"] == "system:serviceaccount:prod:payments-sa"
+    assert document["source"] == {"address": "192.0.2.7", "ip": "192.0.2.7"}
+    assert document["event"]["kind"] == "alert"
+    assert (document["event"]["outcome"], document["event"]["type"]) == ("success", ["allowed"])
+    assert (document["event"]["severity"], document["event"]["risk_score"]) == (47, 47.0)
+    assert document["threat"]["technique"]["subtechnique"]["id"] == ["T1552.007"]
+    assert document["threat"]["tactic"]["id"] == ["TA0006"]
+    assert document["orchestrator"]["namespace"] == "prod"
+    assert document["orchestrator"]["resource"] == {"type": "serviceaccounts", "name": "payments-sa"}
+    assert set(document["related"]["user"]) == {"alice", "root", "system:serviceaccount:prod:payments-sa"}
+    assert document["k8stokendetect"]["event"]["minted_credential"] == "JTI=1"
+    assert document["http"]["request"]["id"] == token_request()["auditID"]
+
+
+def test_an_ocsf_finding_says_who_did_what_to_whom() -> None:
+    """As evidence, observables and resources, with what to do."""
+    finding = finding_about(issued="JTI=1")
+    document = to_ocsf(finding)
+    values = {item["value"]: item["type"] for item in document["observables"]}
+
+    assert (document["type_uid"], document["activity_id"], document["is_alert"]) == (200401, 1, True)
+    assert document["time"] == 1795470225581
+    assert document["finding_info"]["uid"] == finding.fingerprint
+    assert document["evidences"][0]["actor"]["user"]["name"] == "alice"
+    assert document["evidences"][0]["api"]["operation"] == "create"
+    assert document["resources"][0] | {"namespace": "prod", "name": "payments-sa"} == document["resources"][0]
+    assert document["remediation"]["desc"] == finding.rule.response
+    assert (values["alice"], values["192.0.2.7"], values["JTI=1"]) == ("User Name", "IP Address", "User Credential ID")
+    assert document["finding_info"]["attacks"][0]["sub_technique"]["uid"] == "T1552.007"
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome", "kind"), [(201, "success", "allowed"), (403, "failure", "denied"), (None, "unknown", "info")]
+)
+def test_the_outcome_is_the_answer(code: int | None, outcome: str, kind: str) -> None:
+    """Where none was logged it is not known."""
+    event = attrs.evolve(finding_about().event, code=code, minted_credential=None)
+    told = to_ecs(attrs.evolve(finding_about(), event=event))["event"]
+    assert (told["outcome"], told["type"]) == (outcome, [kind])
+
+
+def test_what_an_exclusion_set_aside_is_no_alert() -> None:
+    """It is carried, with the exclusion's name."""
+    aside = attrs.evolve(finding_about(), excluded_by="kubelet")
+    ecs, ocsf = to_ecs(aside), to_ocsf(aside)
+
+    assert (ecs["event"]["kind"], ecs["tags"]) == ("event", ["set-aside"])
+    assert ecs["k8stokendetect"]["excluded_by"] == ocsf["unmapped"]["excluded_by"] == "kubelet"
+    assert (ocsf["status_id"], ocsf["is_alert"]) == (3, False)
+    assert ecs_errors(ecs) + ocsf_errors(ocsf) == []
+
+
+def test_related_requests_are_carried() -> None:
+    """The mint of a token whose use is reported."""
+    use = next(finding for finding in recorded(METADATA) if finding.rule.id == "minted-token-used")
+    mint = use.related[0]
+
+    assert to_ecs(use)["k8stokendetect"]["related"][0]["minted_credential"] == mint.minted_credential
+    assert to_ocsf(use)["evidences"][1]["api"]["request"]["uid"] == mint.audit_id
+    assert ["data" in evidence for evidence in to_ocsf(use)["evidences"]][:2] == [True, False]
+    assert to_ocsf(use)["finding_info"]["related_events"][0]["uid"] == mint.audit_id
+    assert {use.event.user, mint.user} <= set(to_ecs(use)["related"]["user"])
+
+
+def test_a_time_is_in_utc_and_never_invented() -> None:
+    """Where none was logged, `observed` stands where the schema must have one, and nowhere else."""
+    finding = finding_about()
+    east = attrs.evolve(finding.event, time=datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))))
+    none = attrs.evolve(finding, event=attrs.evolve(finding.event, time=None))
+
+    assert to_ecs(attrs.evolve(finding, event=east))["@timestamp"] == "2026-01-01T00:00:00Z"
+    assert to_ocsf(attrs.evolve(finding, event=east))["time"] == 1767225600000
+    assert to_ecs(none, observed=SEEN)["@timestamp"] == "2026-11-25T12:00:00Z"
+    assert to_ocsf(none, observed=SEEN)["time"] == 1795608000000
+    assert (to_ecs(none)["@timestamp"], to_ocsf(none)["time"]) == ("1970-01-01T00:00:00Z", 0)
+    assert "time" not in to_ecs(none, observed=SEEN)["k8stokendetect"]["event"]
+    assert "first_seen_time" not in to_ocsf(none, observed=SEEN)["finding_info"]
+    assert to_ecs(finding, observed=SEEN)["@timestamp"] == "2026-11-23T21:43:45.581827Z"
+
+
+def test_techniques_have_their_names() -> None:
+    """Every one of ours, and its whole; the parent of a part is another technique."""
+    for cls in (*BUILTIN, *OPTIONAL):
+        for technique in cls.rule.techniques:
+            assert {technique, technique.partition(".")[0]} <= TECHNIQUES.keys()
+        assert set(cls.rule.tactics) <= TACTICS.keys()
+
+
+texts = st.text() | st.sampled_from(["", "\0", "\ud800", "\x7f", "fe80::1%eth0", "::ffff:10.0.0.1", "x" * 3000, " a/b"])
+odd_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts | st.datetimes() | st.builds(User, texts),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.dictionaries(texts | st.integers() | st.none() | st.datetimes(), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+refs = st.builds(
+    EventRef,
+    audit_id=texts,
+    stage=texts,
+    time=st.none() | st.datetimes(YEAR_2) | st.datetimes(YEAR_2).map(lambda time: time.replace(tzinfo=UTC)),
+    verb=texts | st.just("create"),
+    code=st.none() | st.integers(-1, 600),
+    user=texts,
+    impersonating=st.none() | texts,
+    source_ips=st.lists(texts | st.ip_addresses().map(str), max_size=2).map(tuple),
+    user_agent=texts,
+    target=st.none() | texts | st.sampled_from(["prod/sa", "secrets prod", "pods/exec prod/web", "nodes"]),
+    minted_credential=st.none() | texts,
+    used_credential=st.none() | texts,
+    origin=st.none() | texts,
+)
+rules = st.builds(
+    Rule,
+    st.sampled_from(["acme.x", "token-request"]),
+    texts.filter(str.strip),
+    st.sampled_from(Severity),
+    texts,
+    st.lists(st.sampled_from(["T1552.007", "T1552", "T9999.001"]), max_size=3).map(tuple),
+    st.lists(texts | st.sampled_from(["impact", "command-and-control"]), max_size=2).map(tuple),
+    st.lists(texts, max_size=2).map(tuple),
+    response=texts,
+)
+any_finding = st.builds(
+    Finding,
+    rule=rules,
+    severity=st.sampled_from(Severity),
+    summary=texts,
+    event=refs,
+    evidence=st.lists(st.builds(Evidence, texts, odd_values, texts), max_size=2).map(tuple),
+    related=st.lists(refs, max_size=2).map(tuple),
+    caveats=st.lists(texts, max_size=2).map(tuple),
+    excluded_by=st.none() | texts,
+    key=texts,
+)
+
+
+@settings(max_examples=60)
+@given(any_finding)
+def test_whatever_a_finding_holds_the_documents_are_valid(finding: Finding) -> None:
+    """Odd types, lone surrogates, NUL: valid, one line of printable ASCII, and nothing is null.
+
+    Evidence is text: an index refuses a document in which a field has another type than before.
+    """
+    evidence = to_ecs(finding)["k8stokendetect"].get("evidence", [])
+    assert all(isinstance(value, str) for item in evidence for value in item.values())
+    for to_document, to_document_line, errors in (
+        (to_ecs, to_ecs_line, ecs_errors),
+        (to_ocsf, to_ocsf_line, ocsf_errors),
+    ):
+        document, line = to_document(finding), to_document_line(finding)
+        assert errors(document) == []
+        assert all(value is not None for _, value in _all_leaves(document))
+        assert all(" " <= char <= "~" for char in line)
+        assert json.loads(line) == document
+
+
+def json_form(finding: Finding) -> Finding:
+    """Return a finding with its evidence as JSON has it."""
+    evidence = tuple(attrs.evolve(item, value=plain(item.value)) for item in finding.evidence)
+    return attrs.evolve(finding, evidence=evidence)
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.name)
+def test_our_own_lines_are_read_back(path: Path) -> None:
+    """Every recorded finding, equal to what was written but for JSON's types in the evidence."""
+    for finding in recorded(path):
+        assert finding_of(to_line(finding)) == json_form(finding)
+
+
+@settings(max_examples=60)
+@given(any_finding)
+def test_any_finding_is_read_back(finding: Finding) -> None:
+    """Its own rule given, whatever it holds; written again it is the same line."""
+    finding = attrs.evolve(finding, event=_utc(finding.event), related=tuple(map(_utc, finding.related)), evidence=())
+    assert finding_of(to_line(finding), rules=[finding.rule]) == finding
+    assert to_line(finding_of(to_line(finding), rules=[finding.rule])) == to_line(finding)
+    assert finding_of(json.loads(to_line(finding)), rules=[finding.rule]) == finding
+
+
+def _utc(ref: EventRef) -> EventRef:
+    return attrs.evolve(ref, time=ref.time.replace(tzinfo=UTC)) if ref.time else ref
+
+
+def test_of_an_unknown_rule_only_its_head_is_read_back() -> None:
+    """The prose is not in the line, and the finding's severity stands for the rule's."""
+    rule = Rule("acme.x", "X", Severity.LOW, "Prose.", ("T1552.007",), response="Do.")
+    finding = attrs.evolve(finding_about(), rule=rule, severity=Severity.HIGH, evidence=())
+
+    assert finding_of(to_line(finding)).rule == Rule("acme.x", "X", Severity.HIGH, techniques=("T1552.007",))
+    assert finding_of(to_line(finding), rules=[rule]) == finding
+
+
+def test_the_key_is_written_where_there_is_one() -> None:
+    """Two findings of one rule about one request differ by it, and so do their fingerprints."""
+    finding = attrs.evolve(finding_about(), key="a", evidence=())
+    assert finding_of(to_line(finding)) == finding
+    assert "key" not in json.loads(to_line(finding_about()))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("", "no JSON object"),
+        ("[" * 100_000, "no JSON object"),
+        ("[]", "no JSON object"),
+        (b"\xff", "no JSON object"),
+        ({"severity": "urgent"}, "no known severity"),
+        ({"summary": 7}, r"expected a string, got a number @ \$\.summary"),
+        (
+            {"event": {"audit_id": "x", "source_ips": "10.0.0.1"}},
+            r"expected a list of strings, got a string @ \$\.event",
+        ),
+        ({"rule_id": "A B"}, "rule id 'A B' is not"),
+        ({"evidence": [{"path": "x", "why": "y"}]}, r"required field missing @ \$\.evidence\[0\]\.value"),
+        ({"summary": "changed", "actor": "x", "fingerprint": "0"}, "another fingerprint"),
+        ({"event": {"audit_id": "other"}}, "another fingerprint"),
+    ],
+)
+def test_what_is_no_finding_is_an_error(line: Any, reason: str) -> None:
+    """That names the place."""
+    if isinstance(line, dict):
+        line = json.loads(to_line(finding_about())) | line
+    with pytest.raises(ReadError, match=reason):
+        finding_of(line)
+
+
+def test_filebeat_takes_the_lines_as_they_are() -> None:
+    """The document at the root, our time, and our fingerprint as its id."""
+    config = yaml.safe_load((DATA.parents[1] / "examples/filebeat.yml").read_text(encoding="utf-8"))
+    ndjson = config["filebeat.inputs"][0]["parsers"][0]["ndjson"]
+
+    assert ndjson == {"target": "", "overwrite_keys": True, "add_error_key": True}
+    copied = config["processors"][0]["copy_fields"]["fields"][0]
+    assert to_ecs(finding_about())["event"]["id"] == finding_about().fingerprint
+    assert (copied["from"], copied["to"]) == ("event.id", "@metadata._id")
+
+
+def test_every_field_of_the_list_is_one_that_we_write() -> None:
+    """No field is validated that never occurs."""
+    documents = [to_ecs(finding) for finding in recorded(METADATA)]
+    written = {name for document in documents for name, _ in leaves(document)}
+    assert set(ecs_fields()) <= written
