@@ -18,9 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import token_request
-from k8stokendetect import Evidence, Finding, ReadError, Rule, Severity, User, detect
+from k8stokendetect import Evidence, Finding, ReadError, Rule, Severity, User, detect, parse_event
 from k8stokendetect._structure import plain
+from k8stokendetect.commands import detect_commands
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.events import PLATFORMS
 from k8stokendetect.findings import EventRef
 from k8stokendetect.outputs._attack import TACTICS, TECHNIQUES
 from k8stokendetect.outputs.ecs import to_ecs, to_ecs_line
@@ -29,6 +31,7 @@ from k8stokendetect.outputs.ocsf import to_ocsf, to_ocsf_line
 from recordings import DATA, METADATA, METADATA_1_27, REQUEST_RESPONSE
 from siem_schemas import ecs_errors, ecs_fields, leaves, ocsf_errors
 
+EXAMPLES = DATA.parents[1] / "examples"
 RECORDINGS = [METADATA, METADATA_1_27, REQUEST_RESPONSE]
 FORMS = {"ecs": (to_ecs, ecs_errors), "ocsf": (to_ocsf, ocsf_errors)}
 YEAR_2 = datetime(2, 1, 1)  # noqa: DTZ001 - without a zone, as Hypothesis wants it
@@ -237,6 +240,10 @@ refs = st.builds(
     minted_credential=st.none() | texts,
     used_credential=st.none() | texts,
     origin=st.none() | texts,
+    platform=st.none() | st.sampled_from(PLATFORMS),
+    cluster=st.none() | texts,
+    account=st.none() | texts,
+    region=st.none() | texts,
 )
 rules = st.builds(
     Rule,
@@ -364,8 +371,40 @@ def test_filebeat_takes_the_lines_as_they_are() -> None:
     assert (copied["from"], copied["to"]) == ("event.id", "@metadata._id")
 
 
+def in_the_cloud() -> Finding:
+    """Return a finding about a request whose wrapper told where it was."""
+    event = attrs.evolve(
+        parse_event(token_request(), platform="eks"), cluster="prod-1", account="123456789012", region="eu-west-1"
+    )
+    return next(iter(detect(event, detectors=["token-request"])))
+
+
+def test_where_it_happened_is_told() -> None:
+    """Cluster, account and region, as far as the wrapper told them."""
+    document = to_ecs(in_the_cloud())
+    assert document["cloud"] == {"provider": "aws", "account": {"id": "123456789012"}, "region": "eu-west-1"}
+    assert document["orchestrator"]["cluster"] == {"name": "prod-1"}
+    assert not ecs_errors(document)
+    told = to_ocsf(in_the_cloud())["unmapped"]["event"]
+    assert (told["platform"], told["cluster"], told["account"]) == ("eks", "prod-1", "123456789012")
+    assert not ocsf_errors(to_ocsf(in_the_cloud()))
+    assert finding_of(to_line(in_the_cloud())).event == in_the_cloud().event
+
+
+def test_a_command_on_a_host_is_no_request() -> None:
+    """The documents are valid, and speak of no API server."""
+    found = list(detect_commands(EXAMPLES / "host-audit.log"))
+    assert found
+    for finding in found:
+        ecs, ocsf = to_ecs(finding), to_ocsf(finding)
+        assert ecs_errors(ecs) == ocsf_errors(ocsf) == []
+        assert "orchestrator" not in ecs
+        assert ocsf["metadata"]["log_name"] == "Linux audit log"
+        assert "kube-apiserver" not in str(ocsf["evidences"])
+
+
 def test_every_field_of_the_list_is_one_that_we_write() -> None:
     """No field is validated that never occurs."""
-    documents = [to_ecs(finding) for finding in recorded(METADATA)]
+    documents = [to_ecs(finding) for finding in (*recorded(METADATA), in_the_cloud())]
     written = {name for document in documents for name, _ in leaves(document)}
     assert set(ecs_fields()) <= written

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import attrs
 
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, JsonValue
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, JsonValue, Platform
 
 
 class Severity(enum.IntEnum):
@@ -162,6 +162,10 @@ class EventRef:
     minted_credential: str | None = None
     used_credential: str | None = None
     origin: str | None = None
+    platform: Platform | None = None
+    cluster: str | None = None
+    account: str | None = None
+    region: str | None = None
 
     @classmethod
     def of(cls, event: Event | Referable, /) -> EventRef:
@@ -182,6 +186,10 @@ class EventRef:
             minted_credential=event.minted_credential,
             used_credential=event.used_credential,
             origin=event.origin,
+            platform=event.platform,
+            cluster=event.cluster,
+            account=event.account,
+            region=event.region,
         )
 
 

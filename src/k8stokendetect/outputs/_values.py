@@ -58,6 +58,11 @@ def time_of(finding: Finding, observed: datetime | None, /) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
+def is_command(ref: EventRef, /) -> bool:
+    """Tell a command on a host from a request; a client may call its HTTP method so, but a request has a stage."""
+    return ref.verb == "execve" and not ref.stage
+
+
 def resource_of(ref: EventRef, account: ServiceAccount | None, /) -> dict[str, str]:
     """Return what a request was about, as far as it says so.
 

@@ -15,7 +15,7 @@ from k8stokendetect._times import format_time
 from k8stokendetect.findings import EventRef, Finding, Rule
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.outputs import _attack
-from k8stokendetect.outputs._values import address, as_text, given, one_line, resource_of, time_of, unique
+from k8stokendetect.outputs._values import address, as_text, given, is_command, one_line, resource_of, time_of, unique
 
 ECS_VERSION: Final = "8.17.0"
 
@@ -23,6 +23,9 @@ PRODUCT: Final = "k8stokendetect"
 
 _SCORES: Final = (0, 1, 21, 47, 73, 99)
 """By severity; Elastic Security uses these for low, medium, high and critical."""
+
+
+_PROVIDERS: Final[dict[str | None, str]] = {"eks": "aws", "aks": "azure", "gke": "gcp"}
 
 
 def to_ecs(finding: Finding, /, *, observed: datetime | None = None) -> dict[str, Any]:
@@ -57,13 +60,8 @@ def to_ecs(finding: Finding, /, *, observed: datetime | None = None) -> dict[str
             source=_source(ref),
             user_agent=given(original=ref.user_agent),
             http=given(request=given(id=ref.audit_id), response=given(status_code=ref.code)),
-            orchestrator={
-                "type": "kubernetes",
-                **given(
-                    namespace=resource.get("namespace"),
-                    resource=given(type=resource.get("type"), name=resource.get("name")),
-                ),
-            },
+            orchestrator={} if is_command(ref) else _orchestrator(ref, resource),
+            cloud=given(provider=_PROVIDERS.get(ref.platform), account=given(id=ref.account), region=ref.region),
             related=_related(finding, target),
         ),
         PRODUCT: _own(finding),
@@ -115,6 +113,17 @@ def _columns(entries: list[_attack.Named]) -> dict[str, list[str]]:
         name=unique(entry.name for entry in entries),
         reference=unique(entry.reference for entry in entries),
     )
+
+
+def _orchestrator(ref: EventRef, resource: dict[str, str]) -> dict[str, Any]:
+    return {
+        "type": "kubernetes",
+        **given(
+            cluster=given(name=ref.cluster),
+            namespace=resource.get("namespace"),
+            resource=given(type=resource.get("type"), name=resource.get("name")),
+        ),
+    }
 
 
 def _source(ref: EventRef) -> dict[str, str]:

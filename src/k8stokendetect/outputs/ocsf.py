@@ -15,7 +15,7 @@ from typing import Any, Final
 from k8stokendetect._story import asked_for, moment
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule
 from k8stokendetect.outputs import _attack
-from k8stokendetect.outputs._values import address, as_text, given, one_line, resource_of, time_of, unique
+from k8stokendetect.outputs._values import address, as_text, given, is_command, one_line, resource_of, time_of, unique
 
 OCSF_VERSION: Final = "1.5.0"
 
@@ -73,7 +73,7 @@ def to_ocsf(finding: Finding, /, *, observed: datetime | None = None) -> dict[st
             "profiles": [],
             "uid": finding.fingerprint,
             "event_code": finding.rule.id,
-            "log_name": "Kubernetes audit log",
+            "log_name": _log_name(finding.event),
         },
         "finding_info": _finding_info(finding),
         "evidences": evidences,
@@ -95,6 +95,10 @@ def to_ocsf_line(finding: Finding, /, *, observed: datetime | None = None) -> st
 @cache
 def _our_version() -> str:
     return importlib.metadata.version(_PRODUCT)
+
+
+def _log_name(ref: EventRef) -> str:
+    return "Linux audit log" if is_command(ref) else "Kubernetes audit log"
 
 
 def _milliseconds(time: datetime) -> int:
@@ -119,7 +123,7 @@ def _finding_info(finding: Finding) -> dict[str, Any]:
         types=[rule.id],
         first_seen_time=_milliseconds(time) if time else None,
         src_url=next((text for text in rule.references if text.startswith("https://")), None),
-        data_sources=["Kubernetes audit log"],
+        data_sources=[_log_name(finding.event)],
         analytic={"type_id": _RULE, "type": "Rule", **given(uid=rule.id, name=rule.title, desc=rule.description)},
         attacks=list(_attacks(rule)),
         related_events=related,
@@ -157,7 +161,7 @@ def _evidence(ref: EventRef, facts: tuple[Evidence, ...]) -> dict[str, Any]:
         http_request=given(user_agent=ref.user_agent),
         api={
             "operation": ref.verb or "unknown",
-            "service": {"name": "kube-apiserver"},
+            "service": {"name": "auditd" if is_command(ref) else "kube-apiserver"},
             **given(request=given(uid=ref.audit_id), response=given(code=ref.code)),
         },
         data=[given(path=item.path, value=as_text(item.value), why=item.why) for item in facts],
@@ -212,4 +216,8 @@ def _left_over(ref: EventRef) -> dict[str, Any]:
         minted_credential=ref.minted_credential,
         used_credential=ref.used_credential,
         origin=ref.origin,
+        platform=ref.platform,
+        cluster=ref.cluster,
+        account=ref.account,
+        region=ref.region,
     )
