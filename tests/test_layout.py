@@ -115,7 +115,7 @@ LAYERS = [  # a file imports only from those before it
     ["plugins"],
     ["_tally"],
     ["commands"],
-    ["_order"],
+    ["_order", "_repeated"],
     ["_stages"],
     ["_engine"],
     ["testing._lessons", "testing._paths", "testing._drawing", "testing.builders"],

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
 from k8stokendetect._interest import Interest
 from k8stokendetect._order import InOrder
+from k8stokendetect._repeated import Window, identity
 from k8stokendetect._tally import Tally
 from k8stokendetect.detectors import BUILTIN, Detector
 from k8stokendetect.detectors.keyed import LATENESS, KeyedDetector
@@ -25,9 +25,6 @@ D = TypeVar("D", bound=Detector)
 
 Follower: TypeAlias = tuple[KeyedDetector[Any], list[str]]
 """A keyed detector, and the keys that an event has for it."""
-
-WINDOW: Final = 100_000
-"""How many fingerprints are remembered to drop duplicates; flooding it makes findings repeat, never vanish."""
 
 
 class Stages:
@@ -67,8 +64,9 @@ class Stages:
         )
         self._on_error = on_error
         self._tally = tally
-        self._seen = _Window(WINDOW)
-        self._observed = _Window(WINDOW)
+        self._seen = Window()
+        self._observed = Window()
+        self._named: tuple[Event | None, str] = (None, "")
         self.interest = interest_of((*stateless, *unasked, *keyed))
         self._order: InOrder[tuple[int, tuple[Finding, ...], list[Follower]]] = InOrder(LATENESS)
 
@@ -131,7 +129,7 @@ class Stages:
             reports = None
         if reports and rule not in self._unasked:
             aside = nearest.exclusion.id
-            if event.time is not None and self._seen.before(_repetition(rule, aside, event), number):
+            if event.time is not None and self._seen.before(f"{self._name(event)} {rule} {aside}", number):
                 self._tally.duplicates += 1
             else:
                 self._tally.excluded[aside] += 1
@@ -139,7 +137,13 @@ class Stages:
 
     def _is_repeated(self, event: Event, number: int) -> bool:
         """Tell whether an event was delivered twice, as queues and webhooks do: what is remembered counts it once."""
-        return event.time is not None and self._observed.before(_repetition("", event.stage, event), number)
+        return event.time is not None and self._observed.before(f"{self._name(event)} {event.stage}", number)
+
+    def _name(self, event: Event) -> str:
+        """Name a request as fingerprints do; asked several times of one event after the other."""
+        if self._named[0] is not event:
+            self._named = (event, identity(event))
+        return self._named[1]
 
     def _followers(self, event: Event, reported: Sequence[Finding]) -> list[Follower]:
         """Return the keyed detectors that an event concerns, and the keys that it has for each."""
@@ -246,15 +250,6 @@ def _tells(detector: Detector) -> bool:
     return "reports" in vars(defined) and defined is not Detector
 
 
-def _repetition(rule: str, excluded_by: str, event: Event) -> str:
-    """Name a finding that was not made, as the fingerprint does: by what a client cannot choose beside its auditID."""
-    assumed, ref, time = event.impersonated_user, event.object_ref, event.time
-    target = (ref.resource, ref.namespace, ref.name) if ref else None
-    parts = (rule, excluded_by, time and time.isoformat(), event.user.username, assumed and assumed.username, target)
-    text = repr((*parts, event.peer_ip, event.minted_credential, event.audit_id))
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
 def _check(item: object, kind: type) -> None:
     if not isinstance(item, kind):
         raise TypeError(f"gave {type(item).__name__}, not {kind.__name__}")
@@ -282,18 +277,3 @@ def _with_near_miss(finding: Finding, exclusion: Exclusion, miss: Miss) -> Findi
     if miss.value:
         return attrs.evolve(finding, evidence=(*finding.evidence, Evidence(miss.path, miss.value, why)))
     return attrs.evolve(finding, caveats=(*finding.caveats, why))
-
-
-class _Window:
-    """Remembers the last fingerprints, to drop what was delivered twice or logged at two stages."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._seen: dict[str, int] = {}
-
-    def before(self, key: str, number: int) -> bool:
-        """Tell whether an event before this one (by its number) had the key, and remember it."""
-        first = self._seen.setdefault(key, number)
-        if len(self._seen) > self._size:
-            del self._seen[next(iter(self._seen))]
-        return first != number
