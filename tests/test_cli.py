@@ -23,6 +23,7 @@ from builders import token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, Finding, Tally, detect
 from k8stokendetect._ahead import SMALLEST
 from k8stokendetect.cli import SHOWN_ERRORS, main, summary
+from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS
 from k8stokendetect.incidents import incidents
@@ -312,8 +313,8 @@ def test_rules_and_exclusions_explain_themselves() -> None:
     """Each rule with its blind spots, each exclusion with its price and source."""
     rules, exclusions = run("rules").stdout, run("exclusions").stdout
 
-    for cls in (*BUILTIN, *OPTIONAL):
-        state = "on" if cls in BUILTIN else "off"
+    for cls in (*BUILTIN, *OPTIONAL, *BUILTIN_COMMANDS):
+        state = "on" if cls in BUILTIN else "off" if cls in OPTIONAL else "scan-host"
         assert f"{cls.rule.id}  {cls.rule.severity}  {state}  {', '.join(cls.rule.techniques)}" in rules
         assert all(text in rules for text in (cls.rule.description, *cls.rule.blind_spots, cls.rule.response))
     for state, entries in (("on", DEFAULT_EXCLUSIONS), ("off", OPTIONAL_EXCLUSIONS)):

@@ -24,6 +24,7 @@ import wrappings.gcp
 from k8stokendetect import detect, load_exclusions
 from k8stokendetect.audit_policy import AuditPolicy, hints, review
 from k8stokendetect.cli import main
+from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from recordings import METADATA, REQUEST_RESPONSE, labelled_token_requests, records
 from recordings import labels as recorded_labels
@@ -242,7 +243,7 @@ def test_the_numbers_of_the_comparison() -> None:
 
 def test_pages_link_to_what_exists() -> None:
     """No dead link inside the repository."""
-    written = {f"detectors/{cls.rule.id}.md" for cls in (*BUILTIN, *OPTIONAL)}
+    written = {f"detectors/{cls.rule.id}.md" for cls in (*BUILTIN, *OPTIONAL, *BUILTIN_COMMANDS)}
     for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert target in written or (page.parent / target).exists(), f"{page.name}: {target}"
@@ -252,7 +253,9 @@ def test_the_page_of_rules_names_them_all() -> None:
     """Each with a link to its own page, and no other."""
     page = (ROOT / "docs/detectors.md").read_text(encoding="utf-8")
 
-    assert set(re.findall(r"\(detectors/([a-z-]+)\.md\)", page)) == {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)}
+    assert set(re.findall(r"\(detectors/([a-z-]+)\.md\)", page)) == {
+        cls.rule.id for cls in (*BUILTIN, *OPTIONAL, *BUILTIN_COMMANDS)
+    }
 
 
 def test_the_custom_detector_of_the_examples(

@@ -15,6 +15,7 @@ from sphinx.util import logging
 
 from k8stokendetect import Detector, Finding, detect, sigma
 from k8stokendetect.audit_policy._needs import NEEDS
+from k8stokendetect.commands import BUILTIN_COMMANDS, detect_commands
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.outputs.text import to_text
 from k8stokendetect.testing import builders
@@ -66,25 +67,29 @@ BUILT: dict[str, list[Any] | bytes] = {
 
 def examples() -> dict[str, Finding]:
     """Return a finding for each detector that has one: of the recorded attack, or else of an event built for it."""
-    found: dict[str, Finding] = {}
     instances = [cls() for cls in (*BUILTIN, *OPTIONAL)]
+    found: dict[str, Finding] = {}
     for finding in detect(ATTACK, detectors=instances):
         best = found.get(finding.rule.id)
         if best is None or finding.severity > best.severity:
             found[finding.rule.id] = finding
-    for rule_id, events in BUILT.items():
-        if rule_id not in found:
-            detectors = [cls for cls in instances if cls.rule.id == rule_id]
-            for finding in detect(events, detectors=detectors, on_error=lambda _: None):
-                found[rule_id] = finding
-    for path in sorted((ROOT / "tests/data").glob("*.log.gz")):
-        missing = [cls for cls in (*BUILTIN, *OPTIONAL) if cls.rule.id not in found]
-        if missing:
-            ids = {cls.rule.id for cls in missing}
-            for finding in detect(path, detectors=["token-request", *(cls() for cls in missing)]):
-                if finding.rule.id in ids:
-                    found.setdefault(finding.rule.id, finding)
+    for finding in (*_of_built(instances), *detect_commands(ROOT / "examples/host-audit.log")):
+        found.setdefault(finding.rule.id, finding)
+    for finding in _of_recordings({cls.rule.id for cls in instances} - set(found)):
+        found.setdefault(finding.rule.id, finding)
     return {rule_id: _at_home(finding) for rule_id, finding in found.items()}
+
+
+def _of_built(instances: list[Detector]) -> Iterator[Finding]:
+    for rule_id, events in BUILT.items():
+        detectors = [detector for detector in instances if detector.rule.id == rule_id]
+        yield from detect(events, detectors=detectors, on_error=lambda _: None)
+
+
+def _of_recordings(missing: set[str]) -> Iterator[Finding]:
+    for path in sorted((ROOT / "tests/data").glob("*.log.gz")) if missing else ():
+        detectors = ["token-request", *missing]
+        yield from (finding for finding in detect(path, detectors=detectors) if finding.rule.id in missing)
 
 
 def _at_home(finding: Finding) -> Finding:
@@ -98,12 +103,18 @@ def _sigma(rule_id: str) -> str:
     return sigma.rule_for(rule_id) if rule_id in sigma.RULES else ""
 
 
-def page(cls: type[Detector], example: Finding | None, *, on: bool) -> str:
+def page(cls: type[Detector], example: Finding | None) -> str:
     """Return the page of a detector, in MyST Markdown."""
-    return "\n".join(_lines(cls, example, on=on)) + "\n"
+    return "\n".join(_lines(cls, example)) + "\n"
 
 
-def _lines(cls: type[Detector], example: Finding | None, *, on: bool) -> Iterator[str]:
+def _runs(cls: type[Detector]) -> str:
+    if cls in BUILTIN_COMMANDS:
+        return "by `k8stokendetect scan-host` and `detect_commands`"
+    return "by default" if cls in BUILTIN else f"when asked for: `--rule {cls.rule.id}`, or by class"
+
+
+def _lines(cls: type[Detector], example: Finding | None) -> Iterator[str]:
     rule = cls.rule
     prose, settings = _docstring(cls)
     techniques = [
@@ -111,9 +122,10 @@ def _lines(cls: type[Detector], example: Finding | None, *, on: bool) -> Iterato
     ]
     yield from (f"# {rule.id}", "", f"**{rule.title}.** {rule.description}", "", "| | |", "|---|---|")
     yield f"| severity | {rule.severity} |"
-    yield f"| runs | {'by default' if on else 'when asked for: `--rule ' + rule.id + '`, or by class'} |"
+    yield f"| runs | {_runs(cls)} |"
     yield f"| ATT&CK | {', '.join([*techniques, *rule.tactics])} |"
-    yield f"| class | {{py:class}}`~k8stokendetect.detectors.{cls.__name__}` |"
+    home = "commands" if cls in BUILTIN_COMMANDS else "detectors"
+    yield f"| class | {{py:class}}`~k8stokendetect.{home}.{cls.__name__}` |"
     yield from ("", "## When it fires", "", prose)
     if example:
         yield from ("", "## An example", "", "```text", to_text(example), "```")
@@ -148,6 +160,8 @@ def _docstring(cls: type[Detector]) -> tuple[str, list[str]]:
 
 
 def _needs(rule_id: str) -> Iterable[str]:
+    if rule_id in {cls.rule.id for cls in BUILTIN_COMMANDS}:
+        return ["The commands of the host, as auditd logs them: see [the host side](../host.md)."]
     needs = NEEDS.get(rule_id)
     if needs is None:
         return ["See its class."]
@@ -164,9 +178,10 @@ def write(app: Sphinx) -> None:
     folder = Path(app.srcdir) / "detectors"
     folder.mkdir(exist_ok=True)
     found = examples()
-    for rule_id in {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)} - set(found):
+    every: tuple[type[Detector], ...] = (*BUILTIN, *OPTIONAL, *BUILTIN_COMMANDS)
+    for rule_id in {cls.rule.id for cls in every} - set(found):
         logging.getLogger(__name__).warning("no example for %s: build an event for it in BUILT", rule_id)
-    pages = {f"{cls.rule.id}.md": page(cls, found.get(cls.rule.id), on=cls in BUILTIN) for cls in (*BUILTIN, *OPTIONAL)}
+    pages = {f"{cls.rule.id}.md": page(cls, found.get(cls.rule.id)) for cls in every}
     for path in folder.glob("*.md"):
         if path.name not in pages:
             path.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Exclusion
 
@@ -16,7 +17,7 @@ def describe_rules(plugins: Iterable[Detector] = ()) -> Iterator[str]:
         plugins: detectors of other distributions, listed behind the built-in ones.
 
     """
-    for state, detectors in (("on", BUILTIN), ("off", OPTIONAL), ("plug-in", plugins)):
+    for state, detectors in (("on", BUILTIN), ("off", OPTIONAL), ("scan-host", BUILTIN_COMMANDS), ("plug-in", plugins)):
         for detector in detectors:
             rule = detector.rule
             yield f"{rule.id}  {rule.severity}  {state}  {', '.join(rule.techniques)}"

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from k8stokendetect._structure import finding_to_mapping, structure
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.detectors.token_request_command import TokenRequestCommand
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 
-_RULES: Final = {cls.rule.id: cls.rule for cls in (*BUILTIN, *OPTIONAL)}
+_RULES: Final = {rule.id: rule for rule in (*(cls.rule for cls in (*BUILTIN, *OPTIONAL)), TokenRequestCommand.rule)}
 
 
 def to_line(finding: Finding, /) -> str:
