@@ -90,13 +90,14 @@ class Interest:
             if find(text, word) >= 0:
                 return True
         for word, ends in self._ended:
-            if find(text, word) >= 0 and any(_ending(text + b"\n", word, ends)):
+            if find(text, word) >= 0 and next(_ending(text + b"\n", word, ends), None) is not None:
                 return True
         for head, others in self._together.items():
             if find(text, head) >= 0 and any(all(find(text, other) >= 0 for other in more) for more in others):
                 return True
-        if not self.follows or (find(text, _USERS[0]) < 0 and find(text, _USERS[1]) < 0):
-            return False
+        return self.follows and (find(text, _USERS[0]) >= 0 or find(text, _USERS[1]) >= 0) and self._is_use(text)
+
+    def _is_use(self, text: bytes) -> bool:
         ids = ID.findall(text)
         return not ids or not self.followed.isdisjoint(ids) or not self.followed.isdisjoint(_ACCOUNT.findall(text))
 

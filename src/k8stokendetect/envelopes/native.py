@@ -18,10 +18,11 @@ def recognises(record: Any, /) -> bool:
 
     Items of a webhook's EventList carry neither kind nor apiVersion: those are told by their auditID.
     """
-    if isinstance(record, list):
-        return True
-    if not isinstance(record, Mapping):
-        return False
+    if type(record) is not dict:  # as nearly all are
+        if isinstance(record, list):
+            return True
+        if not isinstance(record, Mapping):
+            return False
     kind, version = record.get("kind"), record.get("apiVersion")
     if version is None:  # tuples below, not sets: in a damaged record kind may be a list
         return "auditID" in record and kind in (None, "Event")
