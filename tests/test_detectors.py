@@ -162,7 +162,9 @@ def test_a_body_that_was_cut_away_is_said_to_be() -> None:
         assert any("the request body was cut away" in caveat for caveat in finding.caveats)
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", [object()], {"a": b"x"}], ids=repr)
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, b"x", [object()], {"a": b"x"}], ids=["object", "set", "bytes", "list", "dict"]
+)
 def test_evidence_is_what_json_can_hold(value: Any) -> None:
     """Refused where it is made, not where it is written."""
     with pytest.raises(ConfigError, match=r"evidence user\.username: \w+ is no JSON value"):

@@ -137,7 +137,8 @@ class Stages:
 
     def _is_repeated(self, event: Event, number: int) -> bool:
         """Tell whether an event was delivered twice, as queues and webhooks do: what is remembered counts it once."""
-        return event.time is not None and self._observed.before(f"{self._name(event)} {event.stage}", number)
+        name = f"{self._name(event)} {event.stage} {event.verb} {event.code} {event.used_credential}"
+        return event.time is not None and self._observed.before(name, number)
 
     def _name(self, event: Event) -> str:
         """Name a request as fingerprints do; asked several times of one event after the other."""
