@@ -56,8 +56,8 @@ _HOMES = {
 """Where each public name is defined: its file is imported when the name is first used (PEP 562)."""
 
 _MODULES = (
-    *("audit_policy", "cluster", "commands", "detectors", "envelopes", "errors", "events", "exclusions"),
-    *("exec_events", "findings", "identity", "incidents", "plugins", "reading", "sigma"),
+    *("audit_policy", "cluster", "commands", "detectors", "enrichment", "envelopes", "errors", "events", "exclusions"),
+    *("exec_events", "findings", "identity", "incidents", "plugins", "reading", "review", "sigma"),
 )
 """What is found as an attribute without an import of its own."""
 

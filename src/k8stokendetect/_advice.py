@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, Self
+
+import attrs
 
 from k8stokendetect._story import Act, RequestKey, act_name, asked_for, caller, issued, request_key, succeeded
 from k8stokendetect._structure import plain
@@ -26,14 +28,58 @@ _LONGEST: Final = 5
 _Bound = dict[RequestKey, tuple[str, str]]
 
 
-def advice(requests: Mapping[RequestKey, Act], findings: Sequence[Finding], /) -> tuple[str, ...]:
+@attrs.frozen
+class ReasonedBinding:
+    """The binding that the API server's own reason names."""
+
+    kind: str
+    name: str
+    namespace: str
+    role: str
+    subject: str
+    quoted: str
+    """Name and namespace as the API server wrote them."""
+
+    @classmethod
+    def of(cls, reason: str, /) -> Self | None:
+        """Read a reason; None when it names none."""
+        match = _REASON.fullmatch(reason)
+        if match is None:
+            return None
+        try:
+            name, _, namespace = json.loads(match[2]).partition("/")
+        except ValueError:
+            return None
+        return cls(match[1], name, namespace, match[3], match[4], match[2])
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@attrs.frozen
+class Known:
+    """What a snapshot of the cluster adds to the advice.
+
+    Arguments:
+        rights: what to do about the callers' rights, in sentences.
+        bindings: those that the sentences are about.
+        clouds: what to do in clouds.
+
+    """
+
+    rights: tuple[str, ...] = ()
+    bindings: frozenset[str] = frozenset()
+    clouds: tuple[str, ...] = ()
+
+
+def advice(requests: Mapping[RequestKey, Act], findings: Sequence[Finding], known: Known, /) -> tuple[str, ...]:
     """Return what to do; every command is to be read before it is run.
 
     The right to mint comes first: whoever keeps it has a new token as soon as the old one is ended.
     """
     refs = [act.ref for act in requests.values()]
     mints = {key: act.ref for key, act in requests.items() if issued(act.ref)}
-    said = [*_rights(findings), *_end_tokens(mints, _bound(findings))]
+    said = [*known.rights, *_rights(findings, known.bindings), *_end_tokens(mints, _bound(findings)), *known.clouds]
     said += _aftermath([act.ref for act in requests.values() if act.parent is not None])
     said += [*_impersonations(refs), *_certificates(refs)]
     if not mints:
@@ -90,7 +136,7 @@ def _kubectl(*words: str, name: str, namespace: str = "") -> str:
     return shlex.join(("kubectl", *place, *words, *(("--",) if name.startswith("-") else ()), name))
 
 
-def _rights(findings: Iterable[Finding]) -> Iterator[str]:
+def _rights(findings: Iterable[Finding], known: Collection[str]) -> Iterator[str]:
     """Name the bindings that gave the right, from the API server's own reason.
 
     The reason of an impersonated request names the binding of whoever was impersonated: that is the victim's.
@@ -100,25 +146,18 @@ def _rights(findings: Iterable[Finding]) -> Iterator[str]:
             continue
         for item in finding.evidence:
             if item.path == f"annotations['{REASON}']" and isinstance(item.value, str):
-                yield from _right(item.value)
+                binding = ReasonedBinding.of(item.value)
+                if binding is not None and str(binding) not in known:
+                    yield _right(binding)
 
 
-def _right(reason: str) -> Iterator[str]:
-    match = _REASON.fullmatch(reason)
-    if match is None:
-        return
-    kind, _, role, subject = match.groups()
-    try:
-        binding = json.loads(match[2])
-    except ValueError:
-        return
-    name, _, namespace = binding.partition("/")
-    told = f"{kind} {brief(match[2])} gave {brief(subject)} the role {brief(role)}"
+def _right(binding: ReasonedBinding) -> str:
+    name = binding.name
+    told = f"{binding.kind} {brief(binding.quoted)} gave {brief(binding.subject)} the role {brief(binding.role)}"
     if name == "cluster-admin" or name.startswith("system:"):
-        yield f"{told}: it is Kubernetes' own, so take away the membership or the credential, not the binding."
-    else:
-        delete = _kubectl("delete", kind.lower(), name=name, namespace=namespace)
-        yield f"Review who needs it: {told}; if nobody: {delete}"
+        return f"{told}: it is Kubernetes' own, so take away the membership or the credential, not the binding."
+    delete = _kubectl("delete", binding.kind.lower(), name=name, namespace=binding.namespace)
+    return f"Review who needs it: {told}; if nobody: {delete}"
 
 
 def _impersonations(refs: Iterable[EventRef]) -> Iterator[str]:

@@ -5,17 +5,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from k8stokendetect._interest import Interest
 from k8stokendetect._stages import Stages
 from k8stokendetect._tally import Tally
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
+from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
 from k8stokendetect.events import Event, Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion
 from k8stokendetect.exclusions.catalogue import did_you_mean
 from k8stokendetect.findings import Finding
 from k8stokendetect.reading import AuditLog, Source, read
+
+if TYPE_CHECKING:
+    from k8stokendetect.cluster import Cluster
 
 
 def detect(
@@ -27,6 +32,7 @@ def detect(
     platform: Platform | None = None,
     on_error: OnError = raise_error,
     tally: Tally | None = None,
+    cluster: Cluster | None = None,
 ) -> Iterator[Finding]:
     """Find minted service account tokens in a Kubernetes audit log.
 
@@ -43,6 +49,9 @@ def detect(
         on_error: called with a ReadError for each unreadable record and a DetectorError for each detector that
             raised; the default raises.
         tally: counted up while iterating.
+        cluster: a snapshot of the cluster. Detectors that are made here know what a target may do (instances keep what
+            they were given), and findings about accounts with an identity in a cloud are high and say which, see
+            `enrichment.enriched`.
 
     Raises:
         ConfigError: when an argument is wrong: an unknown rule, exclusion or platform, a source of no known type.
@@ -51,7 +60,7 @@ def detect(
     checked: tuple[object, object] = (on_error, tally)
     if not callable(checked[0]) or not isinstance(checked[1], Tally | None):
         raise ConfigError("on_error must be callable, tally a Tally")
-    chosen = _choose_detectors(detectors)
+    chosen = _choose_detectors(detectors, checked_cluster(cluster))
     silencing = _choose_exclusions(exclusions, chosen)
     if isinstance(source, AuditLog):
         if platform is not None and source.platform != platform:
@@ -59,10 +68,18 @@ def detect(
         log, on_error = source, source.on_error if on_error is raise_error else on_error
     else:
         log = read(source, platform=platform, on_error=on_error)
-    return _run(log, chosen, silencing, keep_excluded, on_error, Tally() if tally is None else tally)
+    found = _run(log, chosen, silencing, keep_excluded, on_error, Tally() if tally is None else tally)
+    return found if cluster is None else _enriched(found, cluster)
 
 
-def _choose_detectors(detectors: Iterable[Detector | str] | None) -> tuple[Detector, ...]:
+def _enriched(findings: Iterator[Finding], cluster: Cluster) -> Iterator[Finding]:
+    from k8stokendetect.enrichment import enriched  # noqa: PLC0415 - only where a cluster is known
+
+    for finding in findings:
+        yield enriched(finding, cluster)
+
+
+def _choose_detectors(detectors: Iterable[Detector | str] | None, cluster: Cluster | None) -> tuple[Detector, ...]:
     if detectors is not None and (isinstance(detectors, str) or not isinstance(detectors, Iterable)):
         raise ConfigError("detectors takes a list of them")
     known = {cls.rule.id: cls for cls in (*BUILTIN, *OPTIONAL)}
@@ -71,7 +88,7 @@ def _choose_detectors(detectors: Iterable[Detector | str] | None) -> tuple[Detec
         if isinstance(item, str):
             if item not in known:
                 raise ConfigError(f"unknown rule {item!r}{did_you_mean(item, known)}")
-            chosen.append(known[item]())
+            chosen.append(known[item].made_for(cluster))
         elif isinstance(item, Detector):
             chosen.append(item)
         else:

@@ -6,14 +6,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector, KeyedDetector
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.exclusions.catalogue import did_you_mean
 
+if TYPE_CHECKING:
+    from k8stokendetect.cluster import Cluster
 
-def chosen(rules: Sequence[str], /) -> list[Detector]:
+
+def chosen(rules: Sequence[str], /, cluster: Cluster | None = None) -> list[Detector]:
     """Return the detectors of these rules, the optional ones too; the built-in ones without any.
+
+    Arguments:
+        rules: their ids.
+        cluster: a snapshot of the cluster, for those that know what to do with it.
 
     Raises:
         ConfigError: when there is no such rule.
@@ -23,7 +31,7 @@ def chosen(rules: Sequence[str], /) -> list[Detector]:
     for rule in rules:
         if rule not in known:
             raise ConfigError(f"unknown rule {rule!r}{did_you_mean(rule, known)}")
-    return [known[rule]() for rule in dict.fromkeys(rules or [cls.rule.id for cls in BUILTIN])]
+    return [known[rule].made_for(cluster) for rule in dict.fromkeys(rules or [cls.rule.id for cls in BUILTIN])]
 
 
 def load_state(path: Path, detectors: Iterable[Detector], /) -> None:

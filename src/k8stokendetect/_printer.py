@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +22,9 @@ from k8stokendetect.outputs.report import to_report
 from k8stokendetect.outputs.text import to_text
 from k8stokendetect.outputs.tree import to_tree
 
+if TYPE_CHECKING:
+    from k8stokendetect.cluster import Cluster
+
 Output = Callable[[Finding], str]
 
 
@@ -34,6 +38,7 @@ class Printer:
         report: where to write an HTML page about the incidents.
         more: outputs of plug-ins, by their names.
         on_error: told when one of those fails on a finding; names the rule, the fingerprint and the place in the log.
+        cluster: a snapshot, for the incidents.
 
     Attributes:
         worst: the highest severity of what no exclusion set aside.
@@ -51,6 +56,7 @@ class Printer:
         report: str | None,
         more: Mapping[str, Output] | None = None,
         on_error: OnError = raise_error,
+        cluster: Cluster | None = None,
     ) -> None:
         lines: dict[str, Output] = {"json": to_line, "ecs": _ecs, "ocsf": _ocsf, **(more or {})}
         known = {"text", "findings", *lines}
@@ -61,6 +67,7 @@ class Printer:
         self._line = lines.get(self._form)
         self._on_error = on_error
         self._report = report
+        self._cluster = cluster
         self._keeps = self._form in {"text", "incidents"} or report is not None
         self._kept: list[Finding] = []
         self._fired: dict[str, str] = {}
@@ -99,7 +106,7 @@ class Printer:
             OSError: when the report cannot be written.
 
         """
-        found = incidents(self._kept) if self._keeps else []
+        found = incidents(self._kept, cluster=self._cluster) if self._keeps else []
         if self._form == "incidents":
             for incident in found:
                 click.echo(to_incident_line(incident))

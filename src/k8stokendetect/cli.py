@@ -7,7 +7,7 @@ import contextlib
 import io
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +17,19 @@ import k8stokendetect
 from k8stokendetect._commands.audit_policy import audit_policy
 from k8stokendetect._commands.scan_host import scan_host
 from k8stokendetect._commands.sigma import sigma
+from k8stokendetect._commands.who_can_mint import who_can_mint
 from k8stokendetect._follow import FollowedFile
+from k8stokendetect._progress import progress
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, ReadError
 
 if TYPE_CHECKING:
-    from k8stokendetect import AuditLog, Detector, Exclusion, Tally
+    from k8stokendetect import Detector, Exclusion, Tally
     from k8stokendetect.events import Platform
 
 # What else a command needs is imported when it runs: `--help` takes less than a third of the time.
 
 SHOWN_ERRORS = 20
 """So many errors are printed; the others are counted."""
-
-LONG_READ = 32 * 1024 * 1024
-"""From so many bytes on, a terminal gets a progress bar."""
 
 PLATFORMS: tuple[Platform, ...] = ("kubernetes", "eks", "aks", "gke", "openshift")
 SEVERITIES = ("informational", "low", "medium", "high", "critical")
@@ -39,21 +38,27 @@ SEVERITIES = ("informational", "low", "medium", "high", "critical")
 class _Errors:
     """Prints errors as they come, the first few of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "error") -> None:
         self.count = 0
+        self._label = label
 
     def __call__(self, error: K8sTokenDetectError) -> None:
         self.count += 1
         if self.count <= SHOWN_ERRORS:
-            _say(error)
+            _say(error, self._label)
         elif self.count == SHOWN_ERRORS + 1:
-            click.echo("error: more of them; only counted from here on", err=True)
+            click.echo(f"{self._label}: more of them; only counted from here on", err=True)
+
+    def end(self, about: str) -> None:
+        """Print how many there were, where not all were printed."""
+        if self.count > SHOWN_ERRORS:
+            click.echo(f"{self._label}: {self.count:,} {about} in all", err=True)
 
 
-def _say(error: K8sTokenDetectError) -> None:
+def _say(error: K8sTokenDetectError, label: str = "error") -> None:
     from k8stokendetect.outputs.text import neutral  # noqa: PLC0415 - not for --help
 
-    click.echo(f"error: {neutral(str(error))}", err=True)
+    click.echo(f"{label}: {neutral(str(error))}", err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,6 +83,14 @@ def main() -> None:
 @click.option("--report", metavar="FILE", help="Also write an HTML page about the incidents.")
 @click.option("--state", metavar="FILE", help="What detectors remember: read at the start if it exists, then written.")
 @click.option("--exclusions", "exclusion_file", metavar="FILE", help="Exclusions of your own, in TOML.")
+@click.option(
+    "--cluster",
+    "cluster_files",
+    multiple=True,
+    metavar="FILE",
+    help="The cluster's objects, as `kubectl get serviceaccounts,roles,rolebindings,clusterroles,"
+    "clusterrolebindings,pods -A -o json` prints them; may be repeated.",
+)
 @click.option("--enable", multiple=True, metavar="NAME", help="Switch on an optional exclusion; may be repeated.")
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
@@ -106,6 +119,7 @@ def scan(
     report: str | None,
     state: str | None,
     exclusion_file: str | None,
+    cluster_files: tuple[str, ...],
     enable: tuple[str, ...],
     rules: tuple[str, ...],
     plugins: bool,
@@ -117,16 +131,17 @@ def scan(
     """Scan audit logs: files, gzip files, folders of rotated files, or - for standard input.
 
     Prints incidents: findings that belong to one attack, as a tree, the worst first, and what to do. With --follow each
-    finding is printed as it comes.
+    finding is printed as it comes. With --cluster, targets are judged by what they may do, and incidents say through
+    which bindings their callers could mint, how to take those away, and where to look in the cloud.
 
     Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
     read or an option is wrong; everything that can be read is examined in any case.
     """
-    from k8stokendetect._chosen import Chosen  # noqa: PLC0415 - not for --help
+    from k8stokendetect._chosen import Chosen, load_cluster  # noqa: PLC0415 - not for --help
     from k8stokendetect._memory import load_state, save_state  # noqa: PLC0415 - not for --help
     from k8stokendetect._printer import Printer  # noqa: PLC0415 - not for --help
 
-    errors, tally = _Errors(), k8stokendetect.Tally()
+    errors, warnings, tally = _Errors(), _Errors("warning"), k8stokendetect.Tally()
     _lose_no_character()
     try:
         if follow:
@@ -134,7 +149,8 @@ def scan(
         if jobs > 1:
             _refuse_streams(files, follow=follow)
         sources = [_source(name, files, follow=follow) for name in files]
-        chosen = Chosen.of(rules, plugins=plugins)
+        cluster = load_cluster(cluster_files, files, on_error=errors, warn=warnings)
+        chosen = Chosen.of(rules, plugins=plugins, cluster=cluster)
         detectors = chosen.detectors
         log = k8stokendetect.read(
             sources, platform=platform, on_error=errors, workers=jobs - 1, envelopes=chosen.envelopes
@@ -151,6 +167,7 @@ def scan(
             keep_excluded=keep_excluded,
             on_error=errors,
             tally=tally,
+            cluster=cluster,
         )
         printer = Printer(
             "findings" if follow and form == "text" else form,
@@ -158,12 +175,13 @@ def scan(
             report=report,
             more=chosen.outputs,
             on_error=errors,
+            cluster=cluster,
         )
     except ConfigError as error:
         _say(error)
         sys.exit(2)
     try:
-        with _progress(() if follow else files, log), contextlib.suppress(KeyboardInterrupt):
+        with progress(() if follow else files, log), contextlib.suppress(KeyboardInterrupt):
             for finding in findings:
                 printer.take(finding)
         printer.finish()
@@ -173,6 +191,7 @@ def scan(
         raise
     except OSError as error:
         errors(ReadError(f"cannot be written: {error.strerror}", str(error.filename)))
+    warnings.end("about the objects of the cluster")
     click.echo(summary(tally), err=True)
     found = printer.worst is not None and printer.worst >= k8stokendetect.Severity.of(fail_on)
     sys.exit(2 if errors.count else int(found))
@@ -212,15 +231,6 @@ def _stopped() -> Callable[[], bool]:
     return lambda: bool(interrupts)
 
 
-def _size(name: str) -> int:
-    """Return how many bytes there are to read, as far as that can be told; what cannot be read is reported later."""
-    try:
-        path = Path(name)
-        return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-    except (OSError, ValueError):
-        return 0
-
-
 def summary(tally: Tally, /) -> str:
     """Return one line that accounts for everything that was read."""
 
@@ -237,27 +247,6 @@ def summary(tally: Tally, /) -> str:
         f"detector failures: {tally.failures:,}" if tally.failures else "",
     ]
     return "; ".join(part for part in parts if part)
-
-
-@contextlib.contextmanager
-def _progress(files: tuple[str, ...], log: AuditLog) -> Iterator[None]:
-    """Show a progress bar for a long read, when standard error is a terminal."""
-    total = sum(map(_size, files)) if sys.stderr.isatty() else 0
-    if total < LONG_READ:
-        yield
-        return
-    from rich import console, progress  # noqa: PLC0415 - only a long read at a terminal needs it
-
-    class Bar(progress.Progress):
-        def get_renderables(self) -> Iterable[Any]:
-            for task in self.task_ids:
-                self.update(task, completed=log.bytes_read)
-            return super().get_renderables()
-
-    # Findings must never leave standard output, unless it is the same terminal: then they go above the bar.
-    with Bar(console=console.Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        bar.add_task("reading", total=total)
-        yield
 
 
 @main.command()
@@ -286,5 +275,5 @@ def exclusions() -> None:
     click.echo("\n".join(describe_exclusions()))
 
 
-for command in (scan_host, sigma, audit_policy):
+for command in (scan_host, who_can_mint, sigma, audit_policy):
     main.add_command(command)

@@ -7,10 +7,11 @@ import bisect
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import attrs
 
-from k8stokendetect._advice import advice
+from k8stokendetect._advice import Known, advice
 from k8stokendetect._story import (
     BEGINNING,
     RequestKey,
@@ -23,8 +24,13 @@ from k8stokendetect._story import (
     request_key,
     title,
 )
+from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import EventRef, Finding, Severity
+
+if TYPE_CHECKING:
+    from k8stokendetect._access import Access, Snapshot
+    from k8stokendetect.cluster import Cluster
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +49,8 @@ class Incident:
         depth: so many tokens were minted, each with the one before; 0 when none was issued.
         findings: ordered by time, then rule.
         advice: what to do, in sentences with commands to review.
+        access: the bindings through which the callers could mint, and what takes them away, where a snapshot of the
+            cluster was given.
 
     """
 
@@ -57,6 +65,7 @@ class Incident:
     depth: int
     findings: tuple[Finding, ...]
     advice: tuple[str, ...]
+    access: tuple[Access, ...] = ()
 
 
 class Incidents:
@@ -75,17 +84,19 @@ class Incidents:
 
     Arguments:
         window: calls of one user belong together when no gap between them is longer.
+        cluster: a snapshot of the cluster, for `access` and the advice.
 
     Raises:
-        ConfigError: when the window is no timedelta, or negative.
+        ConfigError: when the window is no timedelta, or negative, or the cluster is none.
 
     """
 
-    def __init__(self, *, window: timedelta = timedelta(hours=1)) -> None:
+    def __init__(self, *, window: timedelta = timedelta(hours=1), cluster: Cluster | None = None) -> None:
         given: object = window
         if not isinstance(given, timedelta) or given < timedelta():
             raise ConfigError(f"window {window!r} is not a timedelta of zero or more")
         self._window = window
+        self._snapshot = _snapshot(cluster)
         self._expected: frozenset[str] = frozenset()
         self._taken = 0
         self._findings: dict[int, Finding] = {}
@@ -198,6 +209,7 @@ class Incidents:
         times = [time for ref in refs if (time := moment(ref))]
         accounts = (account for ref in refs if (account := asked_for(ref)))
         credentials = (id_ for ref in refs for id_ in (ref.used_credential, ref.minted_credential) if id_)
+        access, known = self._snapshot.about(findings) if self._snapshot else ((), Known())
         return Incident(
             id=hashlib.sha256(findings[0].fingerprint.encode()).hexdigest()[:16],
             severity=max(finding.severity for finding in findings),
@@ -209,23 +221,28 @@ class Incidents:
             last_seen=max(times, default=None),
             depth=max(depths(requests).values()),
             findings=tuple(findings),
-            advice=advice(requests, findings),
+            advice=advice(requests, findings, known),
+            access=access,
         )
 
 
-def incidents(findings: Iterable[Finding], /, *, window: timedelta = timedelta(hours=1)) -> list[Incident]:
+def incidents(
+    findings: Iterable[Finding], /, *, window: timedelta = timedelta(hours=1), cluster: Cluster | None = None
+) -> list[Incident]:
     """Fold findings into incidents, the worst first, then the earliest; their order does not matter.
 
     Arguments:
         findings: of one log or several; those that an exclusion set aside are ignored.
         window: calls of one user belong together when no gap between them is longer.
+        cluster: a snapshot of the cluster: each incident then says through which bindings its callers could mint, what
+            takes those away, and in which cloud's log to look.
 
     Raises:
-        ConfigError: when the window is no timedelta, or negative.
+        ConfigError: when the window is no timedelta, or negative, or the cluster is none.
 
     """
     kept = [finding for finding in findings if not finding.excluded_by]
-    story = Incidents(window=window)
+    story = Incidents(window=window, cluster=cluster)
     story.expect(ref.minted_credential for finding in kept for ref in (finding.event, *finding.related))
     for finding in kept:
         story.add(finding)
@@ -239,3 +256,12 @@ def _decides(mint: EventRef, use: EventRef) -> bool:
 
 def _in_order(found: Iterable[Incident]) -> list[Incident]:
     return sorted(found, key=lambda incident: (-incident.severity, incident.first_seen or BEGINNING, incident.id))
+
+
+def _snapshot(cluster: Cluster | None) -> Snapshot | None:
+    known = checked_cluster(cluster)
+    if known is None:
+        return None
+    from k8stokendetect._access import Snapshot  # noqa: PLC0415 - only where a cluster is known
+
+    return Snapshot(known)

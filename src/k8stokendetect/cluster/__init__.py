@@ -15,12 +15,16 @@ from typing import Self
 
 import attrs
 
+from k8stokendetect.cluster._changes import Changes, patch_for
 from k8stokendetect.cluster._cloud_identity import CloudIdentity, CloudKind, gke_principals, identities_of
 from k8stokendetect.cluster._grants import Bindings, checked_groups
 from k8stokendetect.cluster._load import load_objects
+from k8stokendetect.cluster._minters import Minter, Status, who_can_mint
 from k8stokendetect.cluster._objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster._rbac import Binding, Grant, PolicyRule, Request, Role, RoleRef, Subject
+from k8stokendetect.cluster._reach import Level, Reach
 from k8stokendetect.cluster._read import Source
+from k8stokendetect.cluster._steps import Change, ChangeKind, Step
 from k8stokendetect.cluster._way_finder import AUTHENTICATED, WayFinder
 from k8stokendetect.cluster._ways import NEEDS_POD, Way, WayKind
 from k8stokendetect.cluster._worth import Right, RightKind, Worth, rights_of
@@ -31,22 +35,32 @@ from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount
 __all__ = [
     "Account",
     "Binding",
+    "Change",
+    "ChangeKind",
+    "Changes",
     "CloudIdentity",
     "CloudKind",
     "Cluster",
     "Grant",
+    "Level",
+    "Minter",
     "Pod",
     "PodIdentity",
     "PolicyRule",
+    "Reach",
     "Right",
     "RightKind",
     "Role",
     "RoleRef",
+    "Status",
+    "Step",
     "Subject",
     "Way",
     "WayKind",
     "Worth",
     "gke_principals",
+    "patch_for",
+    "who_can_mint",
 ]
 
 

@@ -4,10 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
 from k8stokendetect.identity import ServiceAccount
+
+MOUNT_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where the API server mounts a pod's token.
+
+plugin/pkg/admission/serviceaccount/admission.go, DefaultAPITokenMountPath.
+"""
+
+AUTO_UPDATE: Final = "rbac.authorization.kubernetes.io/autoupdate"
+"""Annotation of Kubernetes' own roles and bindings; `"false"` keeps the API server from restoring them when it starts.
+
+kubernetes.io/docs/reference/access-authn-authz/rbac/#auto-reconciliation
+"""
 
 
 @attrs.frozen

@@ -116,6 +116,8 @@ class Role:
     labels: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     selectors: tuple[Selector, ...] = ()
     """Of an aggregated ClusterRole: the controller fills `rules` from the ClusterRoles that fit one of them."""
+    is_default: bool = False
+    """One of Kubernetes' own, to which the API server gives back what it lacks when it starts."""
 
     @property
     def kind(self) -> str:
@@ -160,6 +162,10 @@ class Binding:
     namespace: str
     role_ref: RoleRef
     subjects: tuple[Subject, ...] = ()
+    is_default: bool = False
+    """One of Kubernetes' own, to which the API server gives back what it lacks when it starts."""
+    implied: tuple[int, ...] = ()
+    """Which of the subjects are written without the namespace, which is then the binding's."""
 
     @property
     def kind(self) -> str:

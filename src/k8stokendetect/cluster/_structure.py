@@ -13,17 +13,11 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from k8stokendetect._hooks import WrongTypeError, as_mapping, is_optional, optional, scalar, string_mapping, strings
 from k8stokendetect._structure import explain, go_name
-from k8stokendetect.cluster._objects import Account, Pod, PodIdentity
+from k8stokendetect.cluster._objects import AUTO_UPDATE, MOUNT_PATH, Account, Pod, PodIdentity
 from k8stokendetect.cluster._rbac import RBAC_GROUP, Binding, Expression, PolicyRule, Role, RoleRef, Selector, Subject
 from k8stokendetect.errors import ReadError
 
 T = TypeVar("T")
-
-MOUNT_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
-"""Where the API server mounts a pod's token.
-
-plugin/pkg/admission/serviceaccount/admission.go, DefaultAPITokenMountPath.
-"""
 
 _MIRROR: Final = "kubernetes.io/config.mirror"
 _OPERATORS: Final = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
@@ -38,6 +32,12 @@ class _Metadata:
     uid: str = ""
     labels: Mapping[str, str] = attrs.field(factory=dict)
     annotations: Mapping[str, str] = attrs.field(factory=dict)
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether the API server gives it back what it lacks; see AUTO_UPDATE."""
+        is_own = self.labels.get("kubernetes.io/bootstrapping") == "rbac-defaults"
+        return is_own and self.annotations.get(AUTO_UPDATE) != "false"
 
 
 @attrs.frozen
@@ -151,14 +151,14 @@ def _named(metadata: _Metadata, *, namespaced: bool) -> _Metadata:
         raise _RefusedError("it has no name", ".metadata.name")
     if namespaced and not metadata.namespace:
         raise _RefusedError("it has no namespace, and none is guessed", ".metadata.namespace")
-    return metadata
+    return metadata if namespaced else attrs.evolve(metadata, namespace="")
 
 
 def _role(item: Mapping[str, Any], *, namespaced: bool = False) -> Role | Unfilled:
     raw = _CONVERTER.structure(item, _Role)
     meta = _named(raw.metadata, namespaced=namespaced)
     selectors = raw.aggregation_rule.cluster_role_selectors if raw.aggregation_rule and not namespaced else ()
-    role = Role(meta.name, meta.namespace if namespaced else "", raw.rules or (), meta.labels, selectors)
+    role = Role(meta.name, meta.namespace, raw.rules or (), meta.labels, selectors, meta.is_restored)
     is_manifest = not raw.rules and not meta.uid  # `rules: []`, as such a role is written by hand
     return Unfilled(role) if selectors and (raw.rules is None or is_manifest) else role
 
@@ -166,13 +166,13 @@ def _role(item: Mapping[str, Any], *, namespaced: bool = False) -> Role | Unfill
 def _binding(item: Mapping[str, Any], *, namespaced: bool = False) -> Binding:
     raw = _CONVERTER.structure(item, _Binding)
     meta = _named(raw.metadata, namespaced=namespaced)
-    namespace = meta.namespace if namespaced else ""
     subjects = tuple(
         # rule.go, appliesToUser: a service account without a namespace is one of the binding's
-        attrs.evolve(one, namespace=(one.namespace or namespace) if one.kind == "ServiceAccount" else "")
+        attrs.evolve(one, namespace=(one.namespace or meta.namespace) if one.kind == "ServiceAccount" else "")
         for one in raw.subjects
     )
-    return Binding(meta.name, namespace, raw.role_ref, subjects)
+    implied = tuple(at for at, one in enumerate(raw.subjects) if one.kind == "ServiceAccount" and not one.namespace)
+    return Binding(meta.name, meta.namespace, raw.role_ref, subjects, meta.is_restored, implied)
 
 
 def _account(item: Mapping[str, Any]) -> Account:

@@ -70,11 +70,11 @@ _CONTROLLERS: Final[Mapping[str, str]] = {
         "cronjob-controller deployment-controller"
     ),
     "may approve and sign the certificates of nodes and clients": "certificate-controller",
-    "may read any Secret whose name is known": "expand-controller",
     "is a controller of Kubernetes' own, for which only a controller manager mints": """
         attachdetach-controller bootstrap-signer device-taint-eviction-controller disruption-controller
         endpoint-controller endpointslice-controller endpointslicemirroring-controller ephemeral-volume-controller
-        horizontal-pod-autoscaler legacy-service-account-token-cleaner node-controller pod-garbage-collector
+        expand-controller horizontal-pod-autoscaler legacy-service-account-token-cleaner node-controller
+        pod-garbage-collector
         pv-protection-controller pvc-protection-controller resource-claim-controller root-ca-cert-publisher
         route-controller selinux-warning-controller service-account-controller service-ca-cert-publisher
         service-cidrs-controller service-controller storage-version-garbage-collector token-cleaner

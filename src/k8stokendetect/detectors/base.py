@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Referable, Rule, Severity
+
+if TYPE_CHECKING:
+    from k8stokendetect.cluster import Cluster
 
 
 class Detector(abc.ABC):
@@ -53,6 +56,15 @@ class Detector(abc.ABC):
                 f"detector {cls.__name__}: watches is not a frozenset of resources such as 'pods/exec'; "
                 "None watches everything"
             )
+
+    @classmethod
+    def made_for(cls, cluster: Cluster | None, /) -> Self:  # noqa: ARG003 - for subclasses
+        """Make an instance without further arguments, for a cluster of which a snapshot may be known.
+
+        Override it where the constructor takes the cluster: `detect(…, cluster=…)` makes what it is asked for by rule
+        id in this way.
+        """
+        return cls()
 
     @abc.abstractmethod
     def inspect(self, event: Event, /) -> Iterable[Finding]:
@@ -104,3 +116,14 @@ class Detector(abc.ABC):
             caveats=tuple(caveats),
             key=key,
         )
+
+
+def checked_cluster(cluster: Cluster | None, /) -> Cluster | None:
+    """Return what a caller gave as a snapshot of the cluster; raises ConfigError when it is none."""
+    if cluster is not None:
+        from k8stokendetect.cluster import Cluster as Known  # noqa: PLC0415 - only where one is given
+
+        given: object = cluster
+        if not isinstance(given, Known):
+            raise ConfigError("cluster takes a Cluster: Cluster.load(…)")
+    return cluster

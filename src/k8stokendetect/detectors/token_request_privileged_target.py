@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Self
 
 from k8stokendetect.detectors._by_design import by_design, checked
 from k8stokendetect.detectors._powerful import POWERFUL, PowerfulAccount
 from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen_body, who
-from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.base import Detector, checked_cluster
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
@@ -16,13 +17,22 @@ from k8stokendetect.exclusions._named import Named
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
+if TYPE_CHECKING:
+    from k8stokendetect.cluster import Cluster
+    from k8stokendetect.detectors._takeover import Takeover, Takeovers
+
+_BY_NAME = "what the account may do is known from its default installation"
+_NOT_THERE = "the snapshot of the cluster does not have this account, or no bindings"
+_SNAPSHOT = "what the account may do is as in the snapshot of the cluster; its rights may have been others at the time"
+
 
 class TokenRequestPrivilegedTarget(Detector):
-    """A mint for a controller of kube-system or a known powerful addon, by anybody but who mints for it by design.
+    """A mint for an account that is worth a cluster, by anybody but who mints for it by design.
 
     Arguments:
-        accounts: the powerful service accounts.
+        accounts: the powerful service accounts by name: controllers of kube-system and known addons.
         exclusions: who mints for them by design; checked on every proof, not by name.
+        cluster: a snapshot of the cluster. Of the accounts that it has it knows what they may do, and no name counts.
 
     Raises:
         ConfigError: when one of them is something else.
@@ -48,10 +58,11 @@ class TokenRequestPrivilegedTarget(Detector):
         false_positives=(
             "a provider's controller manager whose platform was not given: pass platform=",
             "Flux and cert-manager, which may mint for their own service accounts: medium, no new right is gained",
-            "an account of that name that was given lesser rights",
+            "an account of that name that was given lesser rights: pass cluster=",
         ),
         blind_spots=(
-            "accounts that are powerful on this site only: pass them as accounts=",
+            "accounts that are powerful on this site only: pass cluster=, or name them as accounts=",
+            "with cluster=: what was granted after the snapshot, rights that matter in one namespace only",
             "whoever holds the credential of a component that mints for them by design",
         ),
         response=(
@@ -67,6 +78,7 @@ class TokenRequestPrivilegedTarget(Detector):
         *,
         accounts: Iterable[PowerfulAccount] = POWERFUL,
         exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
+        cluster: Cluster | None = None,
     ) -> None:
         self.accounts = tuple(accounts)
         self.exclusions = checked(self.rule, exclusions)
@@ -75,26 +87,47 @@ class TokenRequestPrivilegedTarget(Detector):
             raise ConfigError(f"{self.rule.id}: accounts takes PowerfulAccounts")
         self._exact = {(one.namespace, one.name): one for one in self.accounts if "*" not in one.namespace + one.name}
         self._patterns = [one for one in self.accounts if "*" in one.namespace + one.name]
+        self.cluster = checked_cluster(cluster)
+        self._takeovers: Takeovers | None = None
+
+    @classmethod
+    def made_for(cls, cluster: Cluster | None, /) -> Self:
+        """Make one that knows the cluster."""
+        return cls(cluster=cluster)
 
     def inspect(self, event: Event, /) -> Iterator[Finding]:
         """Report a mint for a powerful account unless the caller proves to be who mints for it by design."""
         target = event.service_account
         if target is None or not event.mints_token:
             return
-        account = self._powerful(target)
-        if account is None or by_design(event, self._named):
+        found = self._takeover(target)
+        account = self._powerful(target) if found is None else None
+        power = found.power if found else account.power if account else ""
+        if not power or by_design(event, self._named):
             return
         evidence = [item for item in caller_evidence(event) if item.path != "objectRef.name"]
-        evidence.append(Evidence("objectRef.name", target.name, f"the service account; it {account.power}"))
+        evidence.append(Evidence("objectRef.name", target.name, f"the service account; it {power}"))
         if event.code is not None:
             evidence.append(Evidence("responseStatus.code", event.code, "the API server answered with a token"))
+        source = _SNAPSHOT if found else _BY_NAME if self.cluster is None else f"{_NOT_THERE}: {_BY_NAME}"
         yield self.finding(
             event,
-            f"{who(event)} minted a token for {target}{origin_of(event)}; it {account.power}",
+            f"{who(event)} minted a token for {target}{origin_of(event)}; it {power}",
             *evidence,
+            *(found.evidence if found else ()),
             severity=Severity.MEDIUM if _is_itself(event, target) else None,
-            caveats=(*unseen_body(event), "what the account may do is known from its default installation"),
+            caveats=(*unseen_body(event), source),
         )
+
+    def _takeover(self, target: ServiceAccount) -> Takeover | None:
+        """Return what the snapshot knows; None where it does not, or there is none."""
+        if self.cluster is None:
+            return None
+        if self._takeovers is None:
+            from k8stokendetect.detectors._takeover import Takeovers  # noqa: PLC0415 - only where a cluster is known
+
+            self._takeovers = Takeovers(self.cluster)
+        return self._takeovers.of(target)
 
     def _powerful(self, target: ServiceAccount) -> PowerfulAccount | None:
         exact = self._exact.get((target.namespace, target.name))

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joins the rights to mint that a snapshot of the cluster shows with the mints that a log shows."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+import attrs
+
+from k8stokendetect._mints import Cause, Mint, explain, observed
+from k8stokendetect.cluster import Change, Changes, Cluster, Subject, Way, WayKind
+from k8stokendetect.detectors.base import checked_cluster
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.events import Event
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
+from k8stokendetect.exclusions.base import AUTHENTICATED
+from k8stokendetect.findings import Finding
+from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP
+
+__all__ = ["Cause", "Review", "Status", "Unexplained", "UsedRight", "review"]
+
+EVERYBODY: Final = frozenset({AUTHENTICATED, "system:unauthenticated", SERVICE_ACCOUNTS_GROUP})
+"""Groups that the API server itself puts callers into; that of a namespace's accounts is such a one, too."""
+
+
+class Status(enum.StrEnum):
+    """What the log says about a right."""
+
+    NEVER_USED = "never-used"
+    UNEXPECTED = "used-by-someone-unexpected"
+    USED = "used"
+
+
+@attrs.frozen
+class UsedRight:
+    """A right to create tokens: who has it, through which binding, and who used it.
+
+    Arguments:
+        subject: whom the binding is for.
+        way: the binding, the role, the rule and which accounts it reaches.
+        mints: how many observed mints it allows; one mint can be allowed by several rights.
+        users: who minted, and how often; only those who are the subject.
+        accounts: for whom, as `namespace/name`, and how often.
+        unexpected: who of them came to it only as a member of a group that the API server puts everybody into, and
+            whom no exclusion expects.
+        first: the earliest of those mints, in UTC; None for none, or without times.
+        last: the latest.
+        change: the smallest change that takes the right away; None for one that is used as it should be.
+
+    """
+
+    subject: Subject
+    way: Way
+    mints: int = 0
+    users: tuple[tuple[str, int], ...] = ()
+    accounts: tuple[tuple[str, int], ...] = ()
+    unexpected: tuple[str, ...] = ()
+    first: datetime | None = None
+    last: datetime | None = None
+    change: Change | None = None
+
+    @property
+    def status(self) -> Status:
+        """Never used: remove it. Used by someone unexpected: name who needs it instead of a group of everybody."""
+        if not self.mints:
+            return Status.NEVER_USED
+        return Status.UNEXPECTED if self.unexpected else Status.USED
+
+
+@attrs.frozen
+class Unexplained:
+    """Mints to which the snapshot shows no right.
+
+    Arguments:
+        user: who minted.
+        account: for whom, as `namespace/name`.
+        cause: why the snapshot shows none.
+        why: the same in words, as the end of a sentence about the user.
+        mints: how many.
+        first: the earliest, in UTC; None without a time.
+        last: the latest.
+
+    """
+
+    user: str
+    account: str
+    cause: Cause
+    why: str
+    mints: int
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+@attrs.frozen
+class Review:
+    """What was granted beside what was seen.
+
+    Arguments:
+        rights: every direct right to create tokens, the never used ones first, the widest of them first.
+        unexplained: mints without a right in the snapshot, the most frequent first.
+        mints: how many were observed for an account that was logged.
+        nameless: how many for one that was not.
+        first: when the first was, in UTC; None without times.
+        last: when the last was.
+
+    """
+
+    rights: tuple[UsedRight, ...]
+    unexplained: tuple[Unexplained, ...]
+    mints: int
+    nameless: int
+    first: datetime | None
+    last: datetime | None
+
+    def of(self, status: Status, /) -> tuple[UsedRight, ...]:
+        """Return the rights of a status."""
+        return tuple(right for right in self.rights if right.status is status)
+
+
+def review(
+    cluster: Cluster,
+    seen: Iterable[Finding | Event],
+    /,
+    *,
+    exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
+) -> Review:
+    """Join the rights to mint with the mints.
+
+    What is never used is so in this log only: give it a log that is long enough, and all of it. Findings are but what
+    detectors reported: take Events, or `detect(…, keep_excluded=True)`, or those whom an exclusion excuses seem to
+    have never minted.
+
+    Arguments:
+        cluster: the snapshot.
+        seen: events, findings, or both; each request counts once.
+        exclusions: who mints by design, for events; findings bring their verdict.
+
+    Raises:
+        ConfigError: when something else was given.
+
+    """
+    if checked_cluster(cluster) is None:
+        raise ConfigError("review takes a Cluster: Cluster.load(…)")
+    given: object = seen
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        raise ConfigError("review takes findings or events")
+    judging = tuple(exclusions)
+    if not all(isinstance(exclusion, Exclusion) for exclusion in judging):
+        raise ConfigError("exclusions takes Exclusions")
+    mints, nameless = observed(seen, judging)
+    used: dict[tuple[Subject, int], list[Mint]] = {}
+    unexplained: dict[tuple[str, str, Cause, str], list[Mint]] = {}
+    for mint in mints:
+        found = explain(cluster, mint)
+        for grant in found.grants:
+            used.setdefault((grant.subject, id(grant.binding)), []).append(mint)
+        if found.cause is not None:
+            unexplained.setdefault((mint.user, str(mint.account), found.cause, found.why), []).append(mint)
+    times = [mint.time for mint in mints if mint.time]
+    return Review(
+        _rights(cluster, used),
+        tuple(
+            Unexplained(*key, len(group), *_span(group))
+            for key, group in sorted(unexplained.items(), key=lambda item: (-len(item[1]), item[0]))
+        ),
+        len(mints),
+        nameless,
+        min(times, default=None),
+        max(times, default=None),
+    )
+
+
+def _rights(cluster: Cluster, used: dict[tuple[Subject, int], list[Mint]]) -> tuple[UsedRight, ...]:
+    changes = Changes(cluster)
+    found = [
+        _with_change(changes, _right(subject, way, used.get((subject, id(way.binding)), ())))
+        for subject in cluster.subjects
+        for way in cluster.ways_of(subject)
+        if way.kind is WayKind.TOKEN_REQUEST
+    ]
+    return tuple(sorted(found, key=_worst_first))
+
+
+def _worst_first(one: UsedRight) -> tuple[int, bool, bool, str, str]:
+    way = one.way
+    return list(Status).index(one.status), bool(way.namespace), bool(way.accounts), str(one.subject), str(way.binding)
+
+
+def _right(subject: Subject, way: Way, mints: Iterable[Mint]) -> UsedRight:
+    mine = [mint for mint in mints if mint.ref.impersonating is None and way.reaches(mint.account)]
+    users = Counter(mint.user for mint in mine)
+    accounts = Counter(str(mint.account) for mint in mine)
+    return UsedRight(
+        subject,
+        way,
+        len(mine),
+        tuple(users.most_common()),
+        tuple(accounts.most_common()),
+        tuple(dict.fromkeys(mint.user for mint in mine if not mint.expected_by and _is_everybody(subject))),
+        *_span(mine),
+    )
+
+
+def _with_change(changes: Changes, right: UsedRight) -> UsedRight:
+    return right if right.status is Status.USED else attrs.evolve(right, change=changes.for_grant(right.way.grants[0]))
+
+
+def _is_everybody(subject: Subject) -> bool:
+    own = subject.name.startswith(f"{SERVICE_ACCOUNTS_GROUP}:")
+    return subject.kind == "Group" and (subject.name in EVERYBODY or own)
+
+
+def _span(mints: Iterable[Mint]) -> tuple[datetime | None, datetime | None]:
+    times = [mint.time for mint in mints if mint.time]
+    return min(times, default=None), max(times, default=None)
