@@ -60,8 +60,8 @@ def detect(
     checked: tuple[object, object] = (on_error, tally)
     if not callable(checked[0]) or not isinstance(checked[1], Tally | None):
         raise ConfigError("on_error must be callable, tally a Tally")
-    chosen = _choose_detectors(detectors, checked_cluster(cluster))
-    silencing = _choose_exclusions(exclusions, chosen)
+    chosen = choose_detectors(detectors, checked_cluster(cluster))
+    silencing = choose_exclusions(exclusions, chosen)
     if isinstance(source, AuditLog):
         if platform is not None and source.platform != platform:
             raise ConfigError("an AuditLog was given: give the platform to read()")
@@ -79,7 +79,7 @@ def _enriched(findings: Iterator[Finding], cluster: Cluster) -> Iterator[Finding
         yield enriched(finding, cluster)
 
 
-def _choose_detectors(detectors: Iterable[Detector | str] | None, cluster: Cluster | None) -> tuple[Detector, ...]:
+def choose_detectors(detectors: Iterable[Detector | str] | None, cluster: Cluster | None) -> tuple[Detector, ...]:
     if detectors is not None and (isinstance(detectors, str) or not isinstance(detectors, Iterable)):
         raise ConfigError("detectors takes a list of them")
     known = {cls.rule.id: cls for cls in (*BUILTIN, *OPTIONAL)}
@@ -99,7 +99,7 @@ def _choose_detectors(detectors: Iterable[Detector | str] | None, cluster: Clust
     return tuple(chosen)
 
 
-def _choose_exclusions(
+def choose_exclusions(
     exclusions: Iterable[Exclusion | str], detectors: Sequence[Detector]
 ) -> dict[str, list[Exclusion]]:
     """Return which exclusions may silence which rule."""

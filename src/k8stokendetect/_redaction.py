@@ -22,7 +22,7 @@ from k8stokendetect.errors import ReadError
 REDACTED: Final = "<token removed>"
 """Stands where a token stood."""
 
-_SUSPICIOUS: Final = (
+SUSPICIOUS: Final = (
     *(b"eyJ", b"eyA", b"ewo", b"ewk", b"ew0", b"ZXl", b"%"),
     *(b'"token":', b'"Secret', b'"data":', b'"stringData":'),
 )
@@ -62,7 +62,7 @@ def _may_hold_token(record: Mapping[str, Any]) -> bool:
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
     else:
-        return any(find(text, sign) >= 0 for sign in _SUSPICIOUS)
+        return any(find(text, sign) >= 0 for sign in SUSPICIOUS)
     raise ReadError(f"not a JSON value: {reason}")
 
 

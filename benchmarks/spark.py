@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spark beside plain `detect` on one log of several files: throughput, its growth with the cores, equal findings.
+
+    python benchmarks/spark.py FOLDER [1GiB]
+
+Each measurement is a process of its own; the time is that of `detect`, the start of Java not in it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from generate import size_of, write
+from k8stokendetect import detect
+from k8stokendetect.outputs.native import finding_of
+
+FILES: Final = 4
+WAYS: Final = ("detect", "batch 1", "batch 2", "batch 2 pushdown", "stream 1", "stream 2")
+
+
+def split(folder: Path, size: int) -> Path:
+    """Write a log and cut it into files of whole lines."""
+    whole, logs = folder / "whole.log", folder / "logs"
+    if logs.exists():
+        return logs
+    logs.mkdir(parents=True)
+    wanted = write(whole, size).size // FILES
+    with whole.open("rb") as source:
+        for number in range(FILES):
+            with (logs / f"{number}.log").open("wb") as part:
+                part.writelines(source.readlines(wanted if number < FILES - 1 else -1))
+    whole.unlink()
+    return logs
+
+
+def measure(way: str, logs: Path) -> dict[str, Any]:
+    """Run one way; return seconds and a name for all that was found."""
+    name, *options = way.split()
+    if name == "detect":
+        start = time.perf_counter()
+        found = [(finding.fingerprint, finding.summary) for finding in detect(str(logs))]
+        return {"seconds": time.perf_counter() - start, "found": sorted(found)}
+    from k8stokendetect import spark  # noqa: PLC0415 - Java need not be there
+
+    session = spark.session(cores=int(options[0]))
+    session.sparkContext.setLogLevel("OFF")
+    spark.detect(session.createDataFrame([("{}",)], "value string")).collect()  # starts the Python workers
+    start = time.perf_counter()
+    if name == "batch":
+        rows: Sequence[Any] = spark.detect(session.read.text(str(logs)), pushdown="pushdown" in options).collect()
+    else:
+        rows = _stream(spark, session, logs)
+    seconds = time.perf_counter() - start
+    session.stop()
+    findings = [finding_of(row.line) for row in rows if row.line]
+    return {"seconds": seconds, "found": sorted((finding.fingerprint, finding.summary) for finding in findings)}
+
+
+def _stream(spark: Any, session: Any, logs: Path) -> Sequence[Any]:
+    """Run a stream, a file a batch, until nothing waits; state and checkpoint are told on standard error."""
+    from datetime import timedelta  # noqa: PLC0415 - as above
+
+    checkpoint = logs.with_name(f"checkpoint-{time.time_ns()}")
+    log = session.readStream.format("text").option("maxFilesPerTrigger", 1).load(str(logs))
+    found = spark.detect(log, patience=timedelta(milliseconds=1), buckets=16).select("line", "error")
+    query = found.writeStream.format("memory").queryName("found").option("checkpointLocation", str(checkpoint))
+    running = query.trigger(processingTime="0 seconds").start()
+    quiet = 0
+    while quiet < 2:  # noqa: PLR2004 - the batch of the timeouts, and one after it
+        time.sleep(0.2)
+        progress = [p for p in running.recentProgress if p["batchId"] >= FILES]
+        quiet = len({p["batchId"] for p in progress})
+    for batch in running.recentProgress:
+        state = batch["stateOperators"][0] if batch["stateOperators"] else {}
+        told = {"batch": batch["batchId"], "rows": batch["numInputRows"], "ms": dict(batch["durationMs"])}
+        told |= {"state_rows": state.get("numRowsTotal"), "state_bytes": state.get("memoryUsedBytes")}
+        told["commit_ms"] = state.get("commitTimeMs")
+        print(json.dumps(told), file=sys.stderr)
+    running.stop()
+    size = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
+    print(json.dumps({"checkpoint_bytes": size}), file=sys.stderr)
+    rows: list[Any] = session.sql("select * from found").collect()
+    return rows
+
+
+def main() -> None:
+    """Measure all ways and print a table."""
+    if sys.argv[1] == "--way":
+        print(json.dumps(measure(sys.argv[2], Path(sys.argv[3]))))
+        return
+    folder = Path(sys.argv[1])
+    logs = split(folder, size_of(sys.argv[2] if len(sys.argv) > 2 else "1GiB"))  # noqa: PLR2004 - given
+    size = sum(path.stat().st_size for path in logs.iterdir())
+    expected = None
+    print("| way | s | MiB/s | findings | the same |\n|---|---|---|---|---|")
+    for way in WAYS:
+        command = [sys.executable, "-W", "ignore", __file__, "--way", way, str(logs)]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ourselves
+        (folder / f"{way.replace(' ', '-')}.err").write_text(answer.stderr, encoding="utf-8")
+        told = json.loads(answer.stdout.splitlines()[-1])
+        expected = expected or told["found"]
+        same = "yes" if told["found"] == expected else "NO"
+        rate = size / told["seconds"] / (1 << 20)
+        print(f"| {way} | {told['seconds']:.1f} | {rate:.0f} | {len(told['found'])} | {same} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

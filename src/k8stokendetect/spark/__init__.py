@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same detectors, exclusions and findings on Apache Spark, for batches and streams."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from k8stokendetect._engine import choose_detectors, choose_exclusions
+from k8stokendetect._interest import Interest
+from k8stokendetect.detectors import Detector
+from k8stokendetect.detectors.keyed import LATENESS
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.events import PLATFORMS, Platform
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
+from k8stokendetect.spark._back import in_order
+from k8stokendetect.spark._front import Front, minted
+from k8stokendetect.spark._plan import INDEPENDENT, Plan
+from k8stokendetect.spark._predicate import condition
+from k8stokendetect.spark._schema import ERROR, FINDING, ROUTED, SAID, tables
+from k8stokendetect.spark._stream import STATE, folding
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+BUCKETS: Final = 64
+"""Over so many buckets is spread what must be joined; a cluster of 64 cores works on all of them at once."""
+
+
+_PAGE: Final = 1000
+
+
+def detect(
+    df: DataFrame,
+    column: str = "value",
+    *,
+    detectors: Iterable[Detector | str] | None = None,
+    exclusions: Iterable[Exclusion | str] = DEFAULT_EXCLUSIONS,
+    keep_excluded: bool = False,
+    platform: Platform | None = None,
+    origin: Column | str | None = None,
+    partition: Column | str | None = None,
+    buckets: int = BUCKETS,
+    independent: Iterable[str] = INDEPENDENT,
+    patience: timedelta = LATENESS,
+    pushdown: bool = False,
+) -> DataFrame:
+    """Find minted service account tokens in a table of audit records, a batch or a stream.
+
+    Every row holds one record in any form that `read` knows: a line of a file, a message, a JSON column. The result has
+    the columns `FINDING`, `line` (the finding as `outputs.native` writes it) and `error`: in a row with an error all
+    else is null. `findings` and `errors` take the two apart.
+
+    A batch is looked through twice where a detector follows tokens: at the call for the mints that are reported, then
+    for all else. A stream is looked through once.
+
+    Arguments:
+        df: the table.
+        column: what holds the records: text, binary (gzip, too), or a struct, map or variant as JSON was parsed into.
+        detectors: as for `k8stokendetect.detect`; each task has its own, by pickling.
+        exclusions: as for `k8stokendetect.detect`.
+        keep_excluded: also give what was set aside, with `excluded_by`.
+        platform: where the records come from, where they do not say so.
+        origin: where a row comes from, for findings and errors, such as `_metadata.file_path`.
+        partition: what shares nothing with any other: the cluster, as a rule. Detectors that remember then remember
+            each one's by itself, and several are looked at at once.
+        buckets: over so many is spread what must be joined. It cannot be changed for a checkpoint.
+        independent: rules whose `step` hands nothing on: their keys are spread, too. All keys of any other rule go to
+            one bucket of each partition.
+        patience: how long a stream's bucket waits, by the clock, for earlier events when no later ones come.
+        pushdown: let Spark itself drop the rows that hold nothing of interest, by `contains` of the same texts. Python
+            finds them faster where Spark runs on the JVM (docs/spark.md); a native engine may be quicker.
+
+    Raises:
+        ConfigError: when an argument is wrong, or pyspark, pandas or pyarrow is missing.
+
+    """
+    _check_installed()
+    if platform is not None and platform not in PLATFORMS:
+        raise ConfigError(f"unknown platform {platform!r}; known: {', '.join(PLATFORMS)}")
+    chosen = choose_detectors(detectors, None)
+    plan = Plan(
+        detectors=chosen,
+        silencing=choose_exclusions(exclusions, chosen),
+        keep_excluded=keep_excluded,
+        platform=platform,
+        buckets=_checked_buckets(buckets),
+        independent=frozenset(independent),
+        every_use=bool(df.isStreaming),
+    )
+    rows = _rows(df, column, origin, partition)
+    interest = plan.stages(lambda _: None).interest
+    if interest is not None and interest.follows and not plan.every_use:
+        plan = attrs.evolve(plan, followed=_followed(plan, rows, pushdown=pushdown))
+    looked_at = _looked_at(rows, plan, interest) if pushdown else rows
+    routed = looked_at.mapInArrow(_front(plan), ROUTED)
+    found: DataFrame = tables(_streamed(routed, plan, patience) if plan.every_use else _at_once(routed, plan))
+    return found
+
+
+def findings(found: DataFrame, /) -> DataFrame:
+    """Return the findings of what `detect` gave."""
+    return found.where("error is null").drop("error")
+
+
+def errors(found: DataFrame, /) -> DataFrame:
+    """Return the errors of what `detect` gave: `origin`, `reason`, `path`, `rule_id`."""
+    return found.where("error is not null").select("error.*")
+
+
+def session(name: str = "k8stokendetect", *, cores: int = 2, memory: str = "2g") -> SparkSession:
+    """Begin a session on this machine, to try things out; on a cluster there is one already.
+
+    Arguments:
+        name: of the application.
+        cores: so many tasks at once.
+        memory: of the one Java process.
+
+    Raises:
+        ConfigError: when pyspark, pandas or pyarrow is missing, or Java.
+
+    """
+    _check_installed()
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=os.path.join(home, "bin")) if home else shutil.which("java")  # noqa: PTH118
+    if java is None:
+        raise ConfigError("Spark needs Java 17 or newer, and there is none (Debian: openjdk-17-jre-headless)")
+    from pyspark.sql import SparkSession  # noqa: PLC0415 - an extra
+
+    builder = SparkSession.builder.master(f"local[{cores}]").appName(name)
+    builder = builder.config("spark.driver.memory", memory).config("spark.ui.enabled", "false")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers need the packages of this process
+    return builder.config("spark.sql.shuffle.partitions", str(2 * cores)).getOrCreate()
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("pyspark", "pandas", "pyarrow") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} not installed: pip install 'k8stokendetect[spark]'")
+
+
+def _checked_buckets(buckets: int) -> int:
+    given: object = buckets
+    if type(given) is not int or buckets < 1:
+        raise ConfigError(f"buckets is no number from 1: {buckets!r}")
+    return buckets
+
+
+def _rows(df: DataFrame, column: str, origin: Column | str | None, partition: Column | str | None) -> DataFrame:
+    """Return the records as binary, with where they come from."""
+    from pyspark.sql import functions as sf  # noqa: PLC0415 - an extra
+    from pyspark.sql import types  # noqa: PLC0415 - an extra
+
+    value = df.select(column).schema[0].dataType
+    record = sf.col(column)
+    if isinstance(value, types.StructType | types.MapType | types.ArrayType | types.VariantType):
+        record = sf.to_json(record)
+    elif not isinstance(value, types.StringType | types.BinaryType):
+        raise ConfigError(f"column {column!r} is {value.simpleString()}, no text, binary or JSON")
+    known = {name: sf.lit(None) if item is None else item for name, item in (("origin", origin), ("part", partition))}
+    columns = [(sf.col(item) if isinstance(item, str) else item).cast("string").alias(n) for n, item in known.items()]
+    return df.select(record.cast("binary").alias("value"), *columns)
+
+
+def _looked_at(rows: DataFrame, plan: Plan, interest: Interest | None) -> DataFrame:
+    """Leave out what holds nothing of interest; nothing where a detector wants to see everything."""
+    if interest is None:
+        return rows
+    text = rows["value"].cast("string")
+    return rows.where(
+        rows["value"].isNull() | condition(text, interest, followed=plan.followed, every_use=plan.every_use)
+    )
+
+
+def _followed(plan: Plan, rows: DataFrame, *, pushdown: bool) -> frozenset[str]:
+    """Look through a batch for the mints that are reported."""
+    narrow = Interest((b"token",), (), follows=False)
+
+    def mints(batches: Iterator[Any]) -> Iterator[Any]:
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+
+        for names in minted(plan, batches):
+            yield pa.RecordBatch.from_pydict({"name": pa.array(names, pa.string())})
+
+    looked_at = _looked_at(rows, plan, narrow) if pushdown else rows
+    found = looked_at.mapInArrow(mints, "name string").distinct().collect()
+    return frozenset(row["name"] for row in found)
+
+
+def _front(plan: Plan) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """Return the first half, as Spark calls it."""
+
+    def front(batches: Iterator[Any]) -> Iterator[Any]:
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+        from pyspark import TaskContext  # noqa: PLC0415 - an extra
+
+        kinds = [pa.int32(), pa.int64(), pa.string(), pa.string(), pa.string(), pa.binary()]
+        names = ["bucket", "moment", "tie", "part", "kind", "payload"]
+        context = TaskContext.get()
+        for rows in Front(plan, context.partitionId() if context else 0).route(batches):
+            columns = zip(*rows, strict=True) if rows else [()] * len(names)
+            arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, names)
+
+    return front
+
+
+def _at_once(routed: DataFrame, plan: Plan) -> DataFrame:
+    """Return the second half of a batch: each bucket's rows in order."""
+
+    def back(batches: Iterator[Any]) -> Iterator[Any]:
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+
+        rows = (row for batch in batches for row in batch.to_pylist())
+        said = in_order(plan, rows)
+        while page := list(itertools.islice(said, _PAGE)):
+            yield pa.RecordBatch.from_arrays(
+                [pa.array(column, pa.string()) for column in zip(*page, strict=True)], ["kind", "document"]
+            )
+
+    return routed.repartition("bucket").sortWithinPartitions("bucket", "part", "moment", "tie").mapInArrow(back, SAID)
+
+
+def _streamed(routed: DataFrame, plan: Plan, patience: timedelta) -> DataFrame:
+    """Return the second half of a stream."""
+    return routed.groupBy("bucket").applyInPandasWithState(
+        folding(plan, patience), SAID, STATE, "append", "ProcessingTimeTimeout"
+    )
+
+
+__all__ = ["BUCKETS", "ERROR", "FINDING", "INDEPENDENT", "detect", "errors", "findings", "session"]

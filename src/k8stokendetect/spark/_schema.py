@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tables on Spark hold: findings under the names of the native JSON line, and errors beside them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_EVENT: Final = (
+    "struct<audit_id string, stage string, time timestamp, verb string, code int, user string, impersonating string, "
+    "source_ips array<string>, user_agent string, target string, minted_credential string, used_credential string, "
+    "origin string, platform string, cluster string, account string, region string>"
+)
+
+FINDING: Final = (
+    "rule_id string, title string, severity string, techniques array<string>, summary string, actor string, "
+    f"target string, event {_EVENT}, evidence array<struct<path string, value string, why string>>, "
+    f"related array<{_EVENT}>, caveats array<string>, excluded_by string, fingerprint string, key string"
+)
+"""The columns of a finding, as `outputs.native` names them; the value of evidence is text, JSON where it is no text."""
+
+ERROR: Final = "origin string, reason string, path string, rule_id string"
+"""What could not be read, or which detector raised (`rule_id`)."""
+
+ROUTED: Final = "bucket int, moment bigint, tie string, part string, kind string, payload binary"
+"""What one event has for a bucket, between the two halves."""
+
+SAID: Final = "kind string, document string"
+"""A finding or an error as JSON, as the second half writes it."""
+
+
+def tables(said: Any, /) -> Any:
+    """Make typed columns of the JSON that the second half wrote: those of a finding, `line` and `error`."""
+    from pyspark.sql import functions as sf  # noqa: PLC0415 - an extra
+
+    finding = sf.when(sf.col("kind") == "finding", sf.col("document"))
+    error = sf.when(sf.col("kind") == "error", sf.col("document"))
+    typed = said.select(
+        sf.from_json(finding, FINDING).alias("finding"),
+        finding.alias("line"),
+        sf.from_json(error, ERROR).alias("error"),
+    )
+    return typed.select("finding.*", "line", "error")

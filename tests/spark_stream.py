@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stream as a program of its own, to be killed: `spark_stream.py LOGS CHECKPOINT FINDINGS`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from k8stokendetect import Detector, Event, Finding, Rule, Severity, spark
+from k8stokendetect.detectors import BUILTIN, OPTIONAL
+
+RULES: Final = [cls.rule.id for cls in (*BUILTIN, *OPTIONAL)]
+BUCKETS: Final = 5
+
+
+class Broken(Detector):
+    """Raises on every token request."""
+
+    rule = Rule("acme.broken", "Broken", Severity.LOW)
+    watches = frozenset({"serviceaccounts/token"})
+
+    def inspect(self, event: Event, /) -> Iterable[Finding]:
+        """Raise."""
+        raise RuntimeError(event.verb)
+
+
+def quicken(session: Any) -> None:
+    """Leave out what makes large logs quicker and small ones slower."""
+    session.conf.set("spark.sql.shuffle.partitions", "2")
+    session.conf.set("spark.sql.adaptive.enabled", "false")
+    session.conf.set("spark.sql.codegen.wholeStage", "false")
+
+
+def start(session: Any, logs: Path, checkpoint: Path, found: Path, *, buckets: int = BUCKETS) -> Any:
+    """Start the stream: a file a batch, findings and errors as JSON lines."""
+    log = session.readStream.format("text").option("maxFilesPerTrigger", 1).load(str(logs))
+    rows = spark.detect(log, detectors=RULES, buckets=buckets, patience=timedelta(milliseconds=1))
+    writer = rows.select("line", "error").writeStream.format("json").option("path", str(found))
+    return writer.option("checkpointLocation", str(checkpoint)).trigger(processingTime="0 seconds").start()
+
+
+def main() -> None:
+    """Run until somebody kills this."""
+    logs, checkpoint, found = map(Path, sys.argv[1:])
+    session = spark.session(cores=2)
+    quicken(session)
+    start(session, logs, checkpoint, found).awaitTermination()
+
+
+if __name__ == "__main__":
+    main()

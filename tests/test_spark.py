@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On Spark the same findings: batches and streams, every wrapper, every detector, killed and restarted."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import token_request
+from generate import write
+from k8stokendetect import ConfigError, Finding, detect, spark
+from k8stokendetect.outputs.native import finding_of
+from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
+from spark_stream import BUCKETS, RULES, Broken, quicken, start
+from test_keyed import ManyMints, mint
+from test_wrappers import LOG, WRAPPINGS
+
+SHORT = [record for record in LOG if record.get("objectRef", {}).get("subresource") == "token"][::6]
+"""Every sixth call to the subresource."""
+
+MISSING = [name for name in ("pyspark", "pandas", "pyarrow") if importlib.util.find_spec(name) is None]
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.xdist_group("spark"),
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+    pytest.mark.skipif(shutil.which("java") is None, reason="no Java (Debian: openjdk-17-jre-headless)"),
+    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="session")
+def session() -> Iterator[Any]:
+    """Share one session, whose workers find the modules of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        made = spark.session(cores=2)
+    made.sparkContext.setLogLevel("OFF")
+    quicken(made)
+    yield made
+    made.stop()
+
+
+def said(finding: Finding) -> tuple[Any, ...]:
+    """Return what is compared: all but where it was read."""
+    return finding.fingerprint, finding.severity, finding.summary, len(finding.evidence), finding.caveats
+
+
+def found(rows: Iterable[Any]) -> Counter[tuple[Any, ...]]:
+    """Count what is in the rows that `spark.detect` gave; none is an error."""
+    rows = list(rows)
+    assert not [row.error for row in rows if row.error]
+    return Counter(said(finding_of(row.line)) for row in rows)
+
+
+@functools.cache
+def of_recording(path: Path) -> Counter[tuple[Any, ...]]:
+    """Count what all detectors find in a recording."""
+    return expected(path, detectors=RULES)
+
+
+def expected(source: Any, **options: Any) -> Counter[tuple[Any, ...]]:
+    """Count what `detect` finds."""
+    return Counter(said(finding) for finding in detect(source, **options))
+
+
+@pytest.mark.parametrize(("partitions", "buckets", "pushdown"), [(1, 64, True), (3, 1, False), (7, 3, True)])
+def test_a_batch_gives_the_same_findings(session: Any, partitions: int, buckets: int, pushdown: bool) -> None:  # noqa: FBT001 - pytest's
+    """Every detector, however the log is cut and whether Spark drops rows itself."""
+    log = session.read.text(str(METADATA)).repartition(partitions)
+    rows = spark.detect(log, detectors=RULES, buckets=buckets, pushdown=pushdown).collect()
+
+    assert found(rows) == of_recording(METADATA)
+
+
+def test_clusters_without_token_ids(session: Any) -> None:
+    """Service account, time and origin join a use with its mint."""
+    log = session.read.text(str(METADATA_1_27)).repartition(3)
+
+    assert found(spark.detect(log).collect()) == expected(METADATA_1_27)
+
+
+def test_every_wrapper(session: Any) -> None:
+    """Each as a part of one table: a row a line, and a file a row."""
+    contents = {name: wrap(SHORT) for name, wrap in WRAPPINGS.items()}
+    table = [(name, bytearray(content)) for name, content in contents.items()]
+    frame = session.createDataFrame(table, "wrapper string, value binary").repartition(2)
+    rows = spark.detect(frame, partition="wrapper", origin="wrapper").collect()
+
+    assert not [row.error for row in rows if row.error]
+    for name, content in contents.items():
+        mine = (row for row in rows if re.fullmatch(rf"{re.escape(name)}(:\d+)?([.\[].*)?", row.event.origin))
+        assert found(mine) == expected(content), name
+    assert len({row.event.origin for row in rows}) > len(contents)
+
+
+def test_files_of_several_kinds(session: Any, tmp_path: Path) -> None:
+    """Text, gzip, Parquet, JSON that Spark parsed, and a variant; the origin is the file."""
+    from pyspark.sql import functions as sf  # noqa: PLC0415 - it may be missing
+
+    text = tmp_path / "text"
+    text.mkdir()
+    lines = [json.dumps(record).encode() + b"\n" for record in SHORT]
+    (text / "a.log").write_bytes(b"".join(lines[: len(lines) // 2]))
+    (text / "b.log.gz").write_bytes(gzip.compress(b"".join(lines[len(lines) // 2 :])))
+    session.read.text(str(text)).write.parquet(str(tmp_path / "parquet"))
+    wanted = expected(SHORT)
+    files = session.read.text(str(text))
+    tables = {
+        "text": files,
+        "parquet": session.read.parquet(str(tmp_path / "parquet")),
+        "binary": session.read.format("binaryFile").load(str(text)).withColumnRenamed("content", "value"),
+        "variant": files.select(sf.parse_json("value").alias("value")),
+    }
+    for name, table in tables.items():
+        rows = spark.detect(table, origin="_metadata.file_name" if name == "text" else None).collect()
+        assert found(rows) == wanted, name
+        if name == "text":
+            assert {row.event.origin for row in rows} == {"a.log", "b.log.gz"}
+    parsed = session.read.json(str(text))
+    parsed = parsed.select(sf.struct(*parsed.columns).alias("event"))
+    assert found(spark.detect(parsed, "event").collect()) == wanted
+
+
+def test_what_goes_wrong_is_a_row(session: Any) -> None:
+    """A damaged record, a null, a detector that raises: the others' findings are there, and no task fails."""
+    text = json.dumps(token_request())
+    frame = session.createDataFrame([("a", text), ("b", text[:200]), ("c", None)], "place string, value string")
+    frame = frame.repartition(1).sortWithinPartitions("place")
+    both = spark.detect(frame, detectors=["token-request", Broken()], origin="place")
+    errors = {(row.origin, row.rule_id) for row in spark.errors(both).collect()}
+
+    assert errors == {("a", "acme.broken"), ("b", None), ("c", None)}
+    assert [row.rule_id for row in spark.findings(both).collect()] == ["token-request"]
+
+
+def test_the_columns_are_those_of_the_native_line(session: Any) -> None:
+    """By name and value; the time is a time."""
+    event = token_request()
+    frame = session.createDataFrame([(json.dumps(event),)], "value string")
+    (row,) = spark.detect(frame, detectors=["token-request"]).collect()
+    line, columns = json.loads(row.line), row.asDict(recursive=True)
+
+    assert set(line) <= set(columns)
+    for name in set(line) - {"event", "evidence"}:
+        assert columns[name] == line[name], name
+    assert columns["event"]["time"].isoformat() + "Z" == event["requestReceivedTimestamp"] or columns["event"]["time"]
+    assert [item["path"] for item in columns["evidence"]] == [item["path"] for item in line["evidence"]]
+
+
+def test_two_clusters_share_nothing(session: Any) -> None:
+    """What is remembered of one does not count for the other, in one bucket or in several."""
+    mints = [
+        token_request(auditID=str(n), requestReceivedTimestamp=f"2026-11-23T12:00:{n:02}.000000Z", sourceIPs=[peer])
+        for n, peer in enumerate(["10.0.0.1"] * 20 + ["10.9.0.1"])
+    ]
+    table = [(cluster, json.dumps(mint)) for n, mint in enumerate(mints) for cluster in ("ab" if n != 19 else "a")]
+    frame = session.createDataFrame(table, "cluster string, value string")
+    for buckets in (1, 8):
+        rows = spark.detect(
+            frame, detectors=["unusual-origin"], partition="cluster", origin="cluster", buckets=buckets
+        ).collect()
+        assert [row.event.origin for row in rows] == ["a"]
+
+
+def test_a_stream_that_is_killed_gives_every_finding_once(session: Any, tmp_path: Path) -> None:
+    """Every detector; the process dies in the middle of a batch, and another goes on from the checkpoint."""
+    logs, checkpoint, output = (tmp_path / name for name in ("logs", "checkpoint", "found"))
+    logs.mkdir()
+    lines = gzip.decompress(METADATA.read_bytes()).splitlines(keepends=True)
+    size = len(lines) // 4 + 1
+    for number in range(4):
+        (logs / f"{number}.log").write_bytes(b"".join(lines[number * size : (number + 1) * size]))
+        os.utime(logs / f"{number}.log", (number, number))
+    program = [sys.executable, str(Path(__file__).with_name("spark_stream.py")), *map(str, (logs, checkpoint, output))]
+    with subprocess.Popen(program, stderr=subprocess.DEVNULL, start_new_session=True) as process:  # noqa: S603 - our own
+        _wait_for((checkpoint / "offsets/2").exists)
+        os.killpg(process.pid, signal.SIGKILL)
+    done = [path.name for path in (checkpoint / "commits").iterdir() if path.name.isdigit()]
+    assert "3" not in done
+    earlier = session.read.json(str(output), schema="line string, error string").count()
+
+    wanted = of_recording(METADATA)
+    query = start(session, logs, checkpoint, output)
+    try:
+        _wait_for(lambda: _lines(output) >= wanted.total(), query)
+    finally:
+        query.stop()
+    rows = session.read.json(str(output), schema="line string, error string").collect()
+
+    assert earlier < len(rows)
+    assert found(rows) == wanted
+    assert BUCKETS > 1  # what belongs together is in several
+
+
+def test_a_detector_of_ones_own(session: Any) -> None:
+    """It remembers, unchanged; its keys may be spread where it says so."""
+    log = [mint(n / 10, user) for n in range(5) for user in ("alice", "bob", "carol")]
+    frame = session.createDataFrame([(json.dumps(record),) for record in log], "value string").repartition(3)
+    for independent in ((), ("acme.many-mints",)):
+        rows = spark.detect(
+            frame, detectors=["token-request", ManyMints()], independent=independent, buckets=16
+        ).collect()
+        mine = (finding_of(row.line, rules=[ManyMints.rule]) for row in rows)
+        assert Counter(map(said, mine)) == expected(log, detectors=["token-request", ManyMints()])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("partitions", "buckets"), [(2, 1), (5, 7), (9, 64)])
+def test_a_generated_log(session: Any, tmp_path: Path, partitions: int, buckets: int) -> None:
+    """As a batch and as a stream of several files, whatever the partitioning; some minutes."""
+    log, logs = tmp_path / "audit.log", tmp_path / "logs"
+    write(log, 32 << 20)
+    lines = log.read_bytes().splitlines(keepends=True)
+    logs.mkdir()
+    size = len(lines) // partitions + 1
+    for number in range(partitions):
+        (logs / f"{number}.log").write_bytes(b"".join(lines[number * size : (number + 1) * size]))
+        os.utime(logs / f"{number}.log", (number, number))
+    wanted = expected(log, detectors=RULES)
+    batch = spark.detect(session.read.text(str(log)).repartition(partitions), detectors=RULES, buckets=buckets)
+    assert found(batch.collect()) == wanted
+
+    query = start(session, logs, tmp_path / "checkpoint", tmp_path / "found", buckets=buckets)
+    try:
+        _wait_for(lambda: _lines(tmp_path / "found") >= wanted.total(), query, minutes=10)
+    finally:
+        query.stop()
+    rows = session.read.json(str(tmp_path / "found"), schema="line string, error string")
+    assert found(rows.collect()) == wanted
+
+
+def _lines(output: Path) -> int:
+    """Count the rows that the sink has committed or is about to: Spark reads only the former."""
+    return sum(path.read_bytes().count(b"\n") for path in output.glob("*.json"))
+
+
+def _wait_for(happened: Any, query: Any = None, *, minutes: int = 1) -> None:
+    """Wait, so many minutes at most."""
+    for _ in range(600 * minutes):
+        if happened():
+            return
+        assert query is None or query.isActive, query.exception()
+        time.sleep(0.1)
+    raise AssertionError("it did not happen in time")
+
+
+def test_no_token_goes_between_the_halves() -> None:
+    """What is shuffled and kept in checkpoints holds none, though the recorded log does."""
+    import pyarrow as pa  # noqa: PLC0415 - it may be missing
+
+    from k8stokendetect.detectors import BUILTIN  # noqa: PLC0415 - beside the others
+    from k8stokendetect.spark._front import Front  # noqa: PLC0415 - they need what may be missing
+    from k8stokendetect.spark._plan import Plan  # noqa: PLC0415
+
+    raw = [json.dumps(record, separators=(",", ":")).encode() for record in records(REQUEST_RESPONSE)]
+    assert any(b'"token":"eyJ' in text for text in raw)
+    plan = Plan([cls() for cls in BUILTIN], {}, False, None, 8, frozenset(), every_use=True)  # noqa: FBT003
+    rows = [row for page in Front(plan).route([pa.RecordBatch.from_pydict({"value": raw})]) for row in page]
+
+    assert {row[4] for row in rows} >= {"due", "use", "finding"}
+    assert not [row[4] for row in rows if b"eyJ" in row[5]]
+
+
+@pytest.mark.parametrize(
+    "options", [{"platform": "azure"}, {"buckets": 0}, {"column": "number"}, {"detectors": ["no-rule"]}]
+)
+def test_wrong_arguments(session: Any, options: dict[str, Any]) -> None:
+    """They are refused at the call."""
+    with pytest.raises(ConfigError):
+        spark.detect(session.range(1).selectExpr("'' as value", "id as number"), **options)
+
+
+def test_no_java() -> None:
+    """The error says what to install."""
+    code = "from k8stokendetect import spark; spark.session()"
+    environment = {**os.environ, "JAVA_HOME": "/nowhere"}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+
+    assert "ConfigError: Spark needs Java 17 or newer" in result.stderr
