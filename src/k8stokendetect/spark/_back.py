@@ -177,7 +177,7 @@ class Part:
         event, target = due.event, due.event.service_account
         if due.reported and event.mints_token:
             name = f"{SERVICE_ACCOUNT_PREFIX}{target.namespace}:{target.name}" if target else ""
-            pass
+            self._followed.add(event.minted_credential or name)
 
     @property
     def waits(self) -> bool:
