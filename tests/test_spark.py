@@ -24,7 +24,7 @@ import pytest
 from builders import token_request
 from generate import write
 from k8stokendetect import ConfigError, Finding, detect, spark
-from k8stokendetect.detectors import MintedTokenUsed, TokenRequest
+from k8stokendetect.detectors import BUILTIN, MintedTokenUsed, TokenRequest
 from k8stokendetect.identity import CREDENTIAL_ID
 from k8stokendetect.outputs.native import finding_of
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
@@ -167,11 +167,13 @@ def test_the_columns_are_those_of_the_native_line(session: Any) -> None:
 
 def test_two_clusters_share_nothing(session: Any) -> None:
     """What is remembered of one does not count for the other, in one bucket or in several."""
-    mints = [
-        token_request(auditID=str(n), requestReceivedTimestamp=f"2026-11-23T12:00:{n:02}.000000Z", sourceIPs=[peer])
-        for n, peer in enumerate(["10.0.0.1"] * 20 + ["10.9.0.1"])
+    mints = {"a": ["10.0.0.1"] * 20 + ["10.9.0.1"], "b": ["10.0.0.1"] * 19 + ["10.8.0.1"]}  # twenty are learned from
+    table = [
+        (cluster, json.dumps(token_request(auditID=f"{cluster}{n}", requestReceivedTimestamp=time, sourceIPs=[peer])))
+        for cluster, peers in mints.items()
+        for n, peer in enumerate(peers)
+        for time in [f"2026-11-23T12:00:{n:02}.000000Z"]
     ]
-    table = [(cluster, json.dumps(mint)) for n, mint in enumerate(mints) for cluster in ("ab" if n != 19 else "a")]
     frame = session.createDataFrame(table, "cluster string, value string")
     for buckets in (1, 8):
         rows = spark.detect(
@@ -277,7 +279,7 @@ def test_no_token_goes_between_the_halves() -> None:
     import pyarrow as pa  # noqa: PLC0415 - it may be missing
 
     from k8stokendetect.spark._front import Front  # noqa: PLC0415 - they need what may be missing
-    from k8stokendetect.spark._plan import Plan  # noqa: PLC0415
+    from k8stokendetect.spark._plan import Plan  # noqa: PLC0415 - as above
 
     by_account = next(
         r for r in records(REQUEST_RESPONSE) if r["user"]["username"].startswith("system:serviceaccount:")
@@ -289,12 +291,44 @@ def test_no_token_goes_between_the_halves() -> None:
         record["user"] = {**use["user"], "extra": {CREDENTIAL_ID: ["JTI=956ad9c7-399e-46ac-9fd5-de1a3dfe5e03"]}}
         record["requestObject"] = record["responseObject"] = None
     raw = [json.dumps(r, separators=(",", ":")).encode() for r in (*records(REQUEST_RESPONSE), *uses)]
-    plan = Plan([TokenRequest(), MintedTokenUsed()], {}, False, None, 8, frozenset(), every_use=True)  # noqa: FBT003
+    plan = Plan([TokenRequest(), MintedTokenUsed()], {}, False, None, 8, frozenset(), every_use=True)  # noqa: FBT003 - as attrs has them
     rows = [row for page in Front(plan).route([pa.RecordBatch.from_pydict({"value": raw})]) for row in page]
 
     assert token.startswith("eyJ")
     assert Counter(row[4] for row in rows)["use"] >= 1
     assert not [row[4] for row in rows if b"eyJ" in row[5]]
+
+
+@pytest.mark.parametrize("buckets", [1, 5])
+def test_uses_are_picked_out_in_their_buckets(buckets: int) -> None:
+    """Unparsed, batch by batch, with nothing but the saved state in between."""
+    import pyarrow as pa  # noqa: PLC0415 - it may be missing
+
+    from k8stokendetect.spark._back import Part  # noqa: PLC0415 - they need what may be missing
+    from k8stokendetect.spark._front import Front  # noqa: PLC0415 - as above
+    from k8stokendetect.spark._plan import INDEPENDENT, Plan  # noqa: PLC0415 - as above
+    from k8stokendetect.spark._stream import load, save  # noqa: PLC0415 - as above
+
+    detectors = [cls() for cls in BUILTIN]
+    plan = Plan(detectors, {}, False, None, buckets, INDEPENDENT, every_use=True)  # noqa: FBT003 - as attrs has them
+    lines = gzip.decompress(METADATA.read_bytes()).splitlines()
+    size = len(lines) // 3 + 1
+    states: dict[int, bytes] = {}
+    rows: list[tuple[str, str]] = []
+    kinds = Counter[str]()
+    for number in range(4):  # the last one has no lines: what waits is let go
+        batch = pa.RecordBatch.from_pydict({"value": pa.array(lines[number * size : (number + 1) * size], pa.binary())})
+        routed = [row for page in Front(plan, number).route([batch]) for row in page]
+        kinds.update(row[4] for row in routed)
+        for bucket in range(buckets):
+            parts = load(plan, bucket, states.get(bucket)) or {None: Part(plan, bucket)}
+            for _, moment, tie, _, kind, payload in (row for row in routed if row[0] == bucket):
+                parts[None].put((moment, tie, kind, payload))
+            rows += parts[None].ready(everything=number == 3)
+            states[bucket] = save(parts)
+
+    assert kinds["use"] > 100
+    assert Counter(said(finding_of(line)) for _, line in rows) == expected(METADATA, exclusions=())
 
 
 def _has_token(record: dict[str, Any]) -> bool:
