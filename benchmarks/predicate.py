@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
-"""The library's `STANDARD_NAMESPACES`; a test compares them."""
+"""The library's `STANDARD_NAMESPACES`; not imported, as no peer is to pay for that: a test compares them."""
 
 ACCOUNTS: Final = tuple(
     """
@@ -27,7 +27,7 @@ ACCOUNTS: Final = tuple(
     volumeattributesclass-protection-controller
     """.split()
 )
-"""The library's `STANDARD_SERVICE_ACCOUNTS`; a test compares them."""
+"""The library's `STANDARD_SERVICE_ACCOUNTS`, written out for the same reason."""
 
 
 def rules_met(event: dict[str, Any]) -> list[str]:

@@ -31,6 +31,19 @@ def answers() -> tuple[dict[str, Any], ...]:
     return tuple(one | {"resource": f"{one['resource']}/{one['subresource']}".rstrip("/")} for one in found)
 
 
+def asked(cluster: Cluster, question: dict[str, Any]) -> bool:
+    """Put a recorded question."""
+    return cluster.allows(
+        question["user"],
+        question["groups"],
+        question["verb"],
+        question["resource"],
+        namespace=question["namespace"],
+        name=question["name"],
+        api_group=question["group"],
+    )
+
+
 def rule(verbs: str, resources: str, group: str = "", *names: str) -> dict[str, Any]:
     """Make a rule; verbs and resources are separated by spaces."""
     made = {"apiGroups": [group], "resources": resources.split(), "verbs": verbs.split()}

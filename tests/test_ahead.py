@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +113,11 @@ def test_no_worker_is_left_behind(log: Path, monkeypatch: pytest.MonkeyPatch) ->
         return workers[-1]
 
     monkeypatch.setattr(Worker, "started", noted)
-    reading: Iterator[Any] = detect(read(log, workers=2, on_error=lambda _: None))
+    reading = detect(read(log, workers=2, on_error=lambda _: None))
+    assert isinstance(reading, Generator)
     next(reading)
     assert [worker.process.poll() for worker in workers] == [None, None]
-    reading.close()  # type: ignore[attr-defined]  # detect promises an Iterator, and gives a generator
+    reading.close()
     assert all(worker.process.poll() is not None for worker in workers)
 
 

@@ -22,7 +22,8 @@ from click.testing import CliRunner, Result
 from builders import token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, Finding, Tally, detect
 from k8stokendetect._ahead import SMALLEST
-from k8stokendetect.cli import SHOWN_ERRORS, main, summary
+from k8stokendetect._commands.shared import SHOWN_ERRORS
+from k8stokendetect.cli import main, summary
 from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS

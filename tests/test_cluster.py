@@ -16,7 +16,7 @@ import yaml
 
 from k8stokendetect import ConfigError, ReadError
 from k8stokendetect.cluster import Cluster, Grant, PodIdentity, Subject
-from rbac_objects import EVE, GROUP, OBJECTS, answers, given, listed, made, recorded, rule
+from rbac_objects import EVE, GROUP, OBJECTS, answers, asked, given, listed, made, recorded, rule
 
 MINT = rule("create", "serviceaccounts/token")
 REASON = re.compile(r'RBAC: allowed by (\w+) "([^"]+)" of (\w+) "([^"]+)" to (\w+) "([^"]+)"')
@@ -31,19 +31,6 @@ def loaded(*sources: Any) -> tuple[Cluster, list[str]]:
         errors.append(error)
 
     return Cluster.load(*sources, on_error=tell), [str(error) for error in errors]
-
-
-def asked(cluster: Cluster, question: dict[str, Any]) -> bool:
-    """Put a recorded question."""
-    return cluster.allows(
-        question["user"],
-        question["groups"],
-        question["verb"],
-        question["resource"],
-        namespace=question["namespace"],
-        name=question["name"],
-        api_group=question["group"],
-    )
 
 
 def test_it_agrees_with_the_api_server() -> None:

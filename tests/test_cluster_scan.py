@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 from builders import token_request
 from k8stokendetect import ConfigError, detect
 from k8stokendetect._access import Access
-from k8stokendetect.cli import SHOWN_ERRORS, main
+from k8stokendetect._commands.shared import SHOWN_ERRORS
+from k8stokendetect.cli import main
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.identity import REASON
 from k8stokendetect.incidents import Incident, Incidents, incidents
@@ -147,7 +148,7 @@ def test_one_finding_after_another_gives_the_same() -> None:
     assert story.all() == incidents(findings, cluster=cluster)
     assert all(isinstance(access, Access) for incident in story.all() for access in incident.access)
     with pytest.raises(ConfigError, match=r"Cluster\.load"):
-        Incidents(cluster="objects.json")  # type: ignore[arg-type]
+        Incidents(cluster="objects.json")  # type: ignore[arg-type]  # the mistake
 
 
 def test_scan_uses_the_snapshot_for_all_of_it() -> None:

@@ -19,28 +19,16 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 import azure_function
 import kafka_consumer
 import lambda_handler
+from embedding import KEYED, fingerprints, mints
 from findings_to_pandas import COLUMNS, by_actor_and_target, to_frame
 from k8stokendetect import Finding, detect
-from k8stokendetect.detectors import BUILTIN, KeyedDetector
-from recordings import METADATA, events, labelled_token_requests, records
+from recordings import METADATA, events, records
 from wrappings import azure, cloudwatch
 
 ATTACK: Final = Path(kafka_consumer.__file__).with_name("attack.log")
 LOG: Final = records(METADATA)[3400:4900]
 """Most of the recorded attacks; some tokens are minted in the first third and used in the second."""
 BATCH: Final = kafka_consumer.BATCH
-KEYED: Final = {cls.rule.id for cls in BUILTIN if issubclass(cls, KeyedDetector)}
-
-
-def mints() -> list[dict[str, Any]]:
-    """Return the labels of the recorded mints by attackers, each with its event."""
-    joined = labelled_token_requests(METADATA).values()
-    return [label for label in joined if label["kind"] == "mint-ok" and label["malicious"]]
-
-
-def fingerprints(findings: Sequence[Finding]) -> list[str]:
-    """Name the findings, in an order of their own."""
-    return sorted(finding.fingerprint for finding in findings)
 
 
 class Sink:

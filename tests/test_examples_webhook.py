@@ -15,26 +15,14 @@ import httpx
 import uvicorn
 
 import webhook_receiver
+from embedding import KEYED, fingerprints, mints
 from k8stokendetect import Finding, detect
-from k8stokendetect.detectors import BUILTIN, KeyedDetector
 from k8stokendetect.detectors.keyed import LATENESS
-from recordings import METADATA, events, labelled_token_requests, records
+from recordings import METADATA, events, records
 
 EVENTS: Final = 5_000
 BATCH: Final = 400
 CLIENTS: Final = 4
-KEYED: Final = {cls.rule.id for cls in BUILTIN if issubclass(cls, KeyedDetector)}
-
-
-def mints() -> list[dict[str, Any]]:
-    """Return the labels of the recorded mints by attackers, each with its event."""
-    joined = labelled_token_requests(METADATA).values()
-    return [label for label in joined if label["kind"] == "mint-ok" and label["malicious"]]
-
-
-def fingerprints(findings: Sequence[Finding]) -> list[str]:
-    """Name the findings, in an order of their own."""
-    return sorted(finding.fingerprint for finding in findings)
 
 
 def event_list(items: Sequence[dict[str, Any]]) -> bytes:

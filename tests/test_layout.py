@@ -142,6 +142,7 @@ LAYERS = [  # a file imports only from those before it
     [""],
     ["_listing", "_memory", "_printer", "_progress"],
     ["_commands"],
+    ["_commands.shared"],
     ["_commands.audit_policy", "_commands.scan_host", "_commands.sigma", "_commands.who_can_mint"],
     ["_chosen"],
     ["cli"],

@@ -294,6 +294,6 @@ def test_what_is_neither_finding_nor_event(seen: Any) -> None:
 def test_other_wrong_arguments() -> None:
     """A path for the cluster, names for exclusions."""
     with pytest.raises(ConfigError, match="takes a Cluster"):
-        review("objects.json", [])  # type: ignore[arg-type]
+        review("objects.json", [])  # type: ignore[arg-type]  # the mistake
     with pytest.raises(ConfigError, match="takes Exclusions"):
-        review(Cluster.load(listed(API)), [], exclusions=["kubelet"])  # type: ignore[list-item]
+        review(Cluster.load(listed(API)), [], exclusions=["kubelet"])  # type: ignore[list-item]  # the mistake

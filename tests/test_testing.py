@@ -549,7 +549,7 @@ def test_an_attack_is_one_incident() -> None:
 
 def test_builders_say_what_they_are_told() -> None:
     """Levels, ids, tokens, what is taken away."""
-    assert parse_event(token_request(audiences=["vault"])).token_request.audiences == ("vault",)  # type: ignore[union-attr]
+    assert parse_event(token_request(audiences=["vault"])).token_request.audiences == ("vault",)  # type: ignore[union-attr]  # it is there, or the test fails
     assert parse_event(token_request(level="RequestResponse")).carried_token
     assert LIVE_TOKEN in json.dumps(token_request(level="RequestResponse"))
     assert not parse_event(token_request(code=403)).mints_token

@@ -25,7 +25,7 @@ from k8stokendetect.cluster import Change, ChangeKind, Cluster, Level, Minter, S
 from k8stokendetect.exclusions import find_exclusion
 from k8stokendetect.outputs.mint_graph import ENTRIES, to_svg
 from k8stokendetect.outputs.minters import MOST_ENTRIES, folded, to_line, to_text
-from rbac_objects import GROUP, OBJECTS, answers, listed, made, recorded, rule
+from rbac_objects import GROUP, OBJECTS, answers, asked, listed, made, recorded, rule
 
 MINT = rule("create", "serviceaccounts/token")
 EVE = {"apiGroup": GROUP, "kind": "User", "name": "eve"}
@@ -152,19 +152,6 @@ def loaded(documents: Documents) -> Cluster:
     return Cluster.load(listed(*documents.values()), on_error=lambda _: None)
 
 
-def asked_of(cluster: Cluster, one: dict[str, Any]) -> bool:
-    """Put a recorded question."""
-    return cluster.allows(
-        one["user"],
-        one["groups"],
-        one["verb"],
-        one["resource"],
-        namespace=one["namespace"],
-        name=one["name"],
-        api_group=one["group"],
-    )
-
-
 def is_lost(change: Change, one: dict[str, Any], namespace: str) -> bool:
     """Tell whether a question is about what a change says is lost."""
     place = not namespace or one["namespace"] == namespace
@@ -207,7 +194,7 @@ def test_each_change_takes_the_right_from_its_subject_and_nothing_from_anybody_e
         if "system:masters" not in one["groups"]
     }.values()
     cluster = loaded(raw())
-    before = [(one, asked_of(cluster, one), holders(one)) for one in questions]
+    before = [(one, asked(cluster, one), holders(one)) for one in questions]
     turned = 0
     for number, (minter, binding, change) in enumerate(changes()):
         after = loaded(applied(raw(), change.steps))
@@ -215,7 +202,7 @@ def test_each_change_takes_the_right_from_its_subject_and_nothing_from_anybody_e
         left = [way for way in after.ways_of(minter.subject) if way.direct]
         assert str(binding) not in {str(way.binding) for way in left}
         for one, was, holding in before[number % 4 :: 4] + [item for item in before if mine in item[2]]:
-            allowed = asked_of(after, one)
+            allowed = asked(after, one)
             if allowed is not was:
                 assert was
                 assert mine in holding

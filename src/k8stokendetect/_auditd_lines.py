@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from k8stokendetect._auditd import parse_line
 from k8stokendetect._limits import DEFAULT
-from k8stokendetect._sources import files_in, name_of
+from k8stokendetect._sources import files_in, name_of, opened
 from k8stokendetect._streams import BinaryFile, ByteStream
 from k8stokendetect.errors import ConfigError, ReadError
 
@@ -82,17 +82,12 @@ def _of_path(path: Path) -> Iterator[Line | ReadError]:
 
 
 def _of_file(path: Path) -> Iterator[Line | ReadError]:
-    try:
-        file = path.open("rb", buffering=0)
-    except OSError as error:
-        reason = f"cannot be opened: {error.strerror}"
-    except ValueError:  # a NUL byte in the name
-        reason = "cannot be opened: not a file name"
-    else:
-        with file:
-            yield from _of_stream(file, str(path))
+    file = opened(path)
+    if isinstance(file, ReadError):
+        yield file
         return
-    yield ReadError(reason, str(path))
+    with file:
+        yield from _of_stream(file, str(path))
 
 
 def _of_stream(source: BinaryFile, name: str) -> Iterator[Line | ReadError]:

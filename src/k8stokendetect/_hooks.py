@@ -61,12 +61,26 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value)
 
 
+def without_nulls(value: Any) -> Mapping[str, Any]:
+    """Take a JSON object; null is treated as absent."""
+    fields = as_mapping(value)
+    return {key: item for key, item in fields.items() if item is not None} if None in fields.values() else fields
+
+
 def string_mapping(value: Any, _: Any) -> dict[str, str]:
     """Take an object of strings, as annotations are."""
     for item in as_mapping(value).values():
         if not isinstance(item, str):
             raise WrongTypeError("an object of strings", item)
     return dict(value)
+
+
+def keyed_strings(value: Any, kind: Any) -> dict[str, str]:
+    """Take an object of strings whose keys are strings, too: YAML knows others."""
+    for key in as_mapping(value):
+        if not isinstance(key, str):
+            raise WrongTypeError("an object of strings", key)
+    return string_mapping(value, kind)
 
 
 def string_lists(value: Any, kind: Any) -> dict[str, tuple[str, ...]]:

@@ -25,7 +25,7 @@ from k8stokendetect._merge import merged
 from k8stokendetect._records import Record, split_records
 from k8stokendetect._search import LONGEST
 from k8stokendetect._sieve import DEEPEST, Sieve
-from k8stokendetect._sources import files_in, is_file, name_of
+from k8stokendetect._sources import files_in, is_file, name_of, opened
 from k8stokendetect._streams import BinaryFile, ByteStream
 from k8stokendetect._structure import complete, parse_event
 from k8stokendetect.envelopes import PASSED_OVER, Context, Envelope, Inner, native, unwrap
@@ -176,18 +176,13 @@ class Reading:
         return next((time for time in times if time), datetime.max.replace(tzinfo=UTC))
 
     def _from_file(self, path: Path) -> Iterator[Event | ReadError]:
-        try:
-            file = path.open("rb", buffering=0)
-        except OSError as error:
-            reason = f"cannot be opened: {error.strerror}"
-        except ValueError:  # a NUL byte in the name
-            reason = "cannot be opened: not a file name"
-        else:
-            with file:
-                ahead = self._workers.ahead(path, file.fileno()) if self._workers else None
-                yield from self._from_stream(file, str(path), ahead)
+        file = opened(path)
+        if isinstance(file, ReadError):
+            yield file
             return
-        yield ReadError(reason, str(path))
+        with file:
+            ahead = self._workers.ahead(path, file.fileno()) if self._workers else None
+            yield from self._from_stream(file, str(path), ahead)
 
     def _from_stream(self, source: BinaryFile, name: str, ahead: Ahead | None = None) -> Iterator[Event | ReadError]:
         try:

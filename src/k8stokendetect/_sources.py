@@ -28,6 +28,17 @@ def is_file(item: Any) -> bool:
     return isinstance(item, os.PathLike) and os.path.isfile(item)  # noqa: PTH113 - Path.is_file raises for long names
 
 
+def opened(path: Path) -> io.FileIO | ReadError:
+    """Open a file; an error in its stead."""
+    try:
+        return path.open("rb", buffering=0)
+    except OSError as error:
+        reason = f"cannot be opened: {error.strerror}"
+    except ValueError:  # a NUL byte in the name
+        reason = "cannot be opened: not a file name"
+    return ReadError(reason, str(path))
+
+
 def name_of(source: Any) -> str:
     name = getattr(source, "name", None)
     return name if isinstance(name, str) else "<stream>"

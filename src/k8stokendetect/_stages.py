@@ -26,6 +26,9 @@ D = TypeVar("D", bound=Detector)
 Follower: TypeAlias = tuple[KeyedDetector[Any], list[str]]
 """A keyed detector, and the keys that an event has for it."""
 
+Share: TypeAlias = tuple[int, tuple[Finding, ...], list[Follower]]
+"""What keyed detectors are to see of an event beside it: its number, what was reported, and who follows it."""
+
 
 class Stages:
     """The way of an event: detectors, exclusions, then, in the order of time, keyed detectors, exclusions again.
@@ -68,7 +71,7 @@ class Stages:
         self._observed = Window()
         self._named: tuple[Event | None, str] = (None, "")
         self.interest = interest_of((*stateless, *unasked, *keyed))
-        self._order: InOrder[tuple[int, tuple[Finding, ...], list[Follower]]] = InOrder(LATENESS)
+        self._order: InOrder[Share] = InOrder(LATENESS)
 
     def take(self, event: Event, number: int) -> Iterator[Finding]:
         """Yield what is found in an event, and in earlier ones whose time has come."""
@@ -86,8 +89,12 @@ class Stages:
             self.interest.follow(event.minted_credential or _username(event))
         followers = self._followers(event, reported)
         if followers and not self._is_repeated(event, number):
-            for earlier, (earlier_number, said, due) in self._order.put(event, (number, tuple(reported), followers)):
+            for earlier, (earlier_number, said, due) in self._in_order(event, (number, tuple(reported), followers)):
                 yield from self._follow(earlier, earlier_number, said, due)
+
+    def _in_order(self, event: Event, share: Share, /) -> Iterable[tuple[Event, Share]]:
+        """Put off what keyed detectors are to see of an event; return that of which the time has come."""
+        return self._order.put(event, share)
 
     def rest(self) -> Iterator[Finding]:
         """Yield what is found in the events that still waited for earlier ones."""

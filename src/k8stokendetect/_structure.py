@@ -22,6 +22,7 @@ from k8stokendetect._hooks import (
     string_mapping,
     strings,
     timestamp,
+    without_nulls,
 )
 from k8stokendetect._redaction import clean_text, redact
 from k8stokendetect._revealed import shown
@@ -59,15 +60,12 @@ def _structuring(converter: cattrs.Converter, kind: type[T]) -> None:
     """Register a class: Go names in, null treated as absent, and only an object will do."""
     names: Any = {
         field.name: override(omit=True) if field.name in _NOT_IN_RECORD else override(rename=go_name(field.name))
-        for field in attrs.fields(kind)  # type: ignore[arg-type]  # every kind here is an attrs class
+        for field in attrs.fields(kind)  # type: ignore[arg-type]  # T cannot say that each is an attrs class
     }
     structure = make_dict_structure_fn(kind, converter, **names)
 
     def strict(value: Any, _: Any) -> T:
-        fields = as_mapping(value)
-        if None in fields.values():
-            fields = {key: item for key, item in fields.items() if item is not None}
-        return structure(fields, kind)
+        return structure(without_nulls(value), kind)
 
     converter.register_structure_hook(kind, strict)
     converter.register_unstructure_hook(

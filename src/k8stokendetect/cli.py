@@ -16,49 +16,18 @@ import click
 import k8stokendetect
 from k8stokendetect._commands.audit_policy import audit_policy
 from k8stokendetect._commands.scan_host import scan_host
+from k8stokendetect._commands.shared import PLATFORMS, SEVERITIES, Errors, say
 from k8stokendetect._commands.sigma import sigma
 from k8stokendetect._commands.who_can_mint import who_can_mint
 from k8stokendetect._follow import FollowedFile
 from k8stokendetect._progress import progress
-from k8stokendetect.errors import ConfigError, K8sTokenDetectError, ReadError
+from k8stokendetect.errors import ConfigError, ReadError
 
 if TYPE_CHECKING:
     from k8stokendetect import Detector, Exclusion, Tally
     from k8stokendetect.events import Platform
 
 # What else a command needs is imported when it runs: `--help` takes less than a third of the time.
-
-SHOWN_ERRORS = 20
-"""So many errors are printed; the others are counted."""
-
-PLATFORMS: tuple[Platform, ...] = ("kubernetes", "eks", "aks", "gke", "openshift")
-SEVERITIES = ("informational", "low", "medium", "high", "critical")
-
-
-class _Errors:
-    """Prints errors as they come, the first few of them."""
-
-    def __init__(self, label: str = "error") -> None:
-        self.count = 0
-        self._label = label
-
-    def __call__(self, error: K8sTokenDetectError) -> None:
-        self.count += 1
-        if self.count <= SHOWN_ERRORS:
-            _say(error, self._label)
-        elif self.count == SHOWN_ERRORS + 1:
-            click.echo(f"{self._label}: more of them; only counted from here on", err=True)
-
-    def end(self, about: str) -> None:
-        """Print how many there were, where not all were printed."""
-        if self.count > SHOWN_ERRORS:
-            click.echo(f"{self._label}: {self.count:,} {about} in all", err=True)
-
-
-def _say(error: K8sTokenDetectError, label: str = "error") -> None:
-    from k8stokendetect.outputs.text import neutral  # noqa: PLC0415 - not for --help
-
-    click.echo(f"{label}: {neutral(str(error))}", err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -141,7 +110,7 @@ def scan(
     from k8stokendetect._memory import load_state, save_state  # noqa: PLC0415 - not for --help
     from k8stokendetect._printer import Printer  # noqa: PLC0415 - not for --help
 
-    errors, warnings, tally = _Errors(), _Errors("warning"), k8stokendetect.Tally()
+    errors, warnings, tally = Errors(), Errors("warning"), k8stokendetect.Tally()
     _lose_no_character()
     try:
         if follow:
@@ -178,7 +147,7 @@ def scan(
             cluster=cluster,
         )
     except ConfigError as error:
-        _say(error)
+        say(error)
         sys.exit(2)
     try:
         with progress(() if follow else files, log), contextlib.suppress(KeyboardInterrupt):
@@ -262,7 +231,7 @@ def rules(*, plugins: bool) -> None:
         try:
             more = load_detectors()
         except ConfigError as error:
-            _say(error)
+            say(error)
             sys.exit(2)
     click.echo("\n".join(describe_rules(more)))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from k8stokendetect._commands.shared import say
 from k8stokendetect.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def audit_policy(policy: str) -> None:
     try:
         loaded = library.AuditPolicy.load(sys.stdin.buffer.read() if policy == "-" else policy)
     except ConfigError as error:
-        click.echo(f"error: {neutral(str(error))}", err=True)
+        say(error)
         sys.exit(2)
     for line in described(loaded):
         click.echo(neutral(line))

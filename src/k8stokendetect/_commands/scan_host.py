@@ -9,28 +9,8 @@ from typing import Any
 
 import click
 
-from k8stokendetect.errors import ConfigError, K8sTokenDetectError
-
-SHOWN_ERRORS = 20
-"""So many errors are printed; the others are counted."""
-
-SEVERITIES = ("informational", "low", "medium", "high", "critical")
-
-
-class _Errors:
-    """Prints errors as they come, the first few of them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, error: K8sTokenDetectError) -> None:
-        from k8stokendetect.outputs.text import neutral  # noqa: PLC0415 - not for --help
-
-        self.count += 1
-        if self.count <= SHOWN_ERRORS:
-            click.echo(f"error: {neutral(str(error))}", err=True)
-        elif self.count == SHOWN_ERRORS + 1:
-            click.echo("error: more of them; only counted from here on", err=True)
+from k8stokendetect._commands.shared import SEVERITIES, Errors
+from k8stokendetect.errors import ConfigError
 
 
 @click.command("scan-host")
@@ -61,7 +41,7 @@ def scan_host(*, files: tuple[str, ...], form: str, fail_on: str) -> None:
     from k8stokendetect.commands import detect_commands  # noqa: PLC0415 - not for --help
     from k8stokendetect.findings import Severity  # noqa: PLC0415 - not for --help
 
-    errors, tally = _Errors(), Tally()
+    errors, tally = Errors(), Tally()
     printer = Printer("findings" if form == "text" else form, as_incidents=False, report=None)
     sources: list[Any] = [sys.stdin.buffer if name == "-" else Path(name) for name in files]
     try:

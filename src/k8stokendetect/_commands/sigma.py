@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from k8stokendetect._commands.shared import PLATFORMS
+
 if TYPE_CHECKING:
     from k8stokendetect import Exclusion
     from k8stokendetect.events import Platform
 
 # What else the command needs is imported when it runs, as in cli.py.
 
-_PLATFORMS: tuple[Platform, ...] = ("kubernetes", "eks", "aks", "gke", "openshift")
-
 
 @click.command()
 @click.argument("rules", nargs=-1, metavar="[RULE…]")
 @click.option("--out", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each rule.")
-@click.option("--platform", type=click.Choice(_PLATFORMS), help="Where the logs come from: adds its exclusions.")
+@click.option("--platform", type=click.Choice(PLATFORMS), help="Where the logs come from: adds its exclusions.")
 @click.option("--exclusions", "exclusion_file", metavar="FILE", help="Exclusions of your own, in TOML.")
 @click.option("--enable", multiple=True, metavar="NAME", help="Switch on an optional exclusion; may be repeated.")
 @click.option(

@@ -9,31 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from k8stokendetect._commands.shared import PLATFORMS, Errors
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, ReadError
 
 if TYPE_CHECKING:
     from k8stokendetect import Exclusion
     from k8stokendetect.events import Platform
-
-_SHOWN_ERRORS = 20
-_PLATFORMS: tuple[Platform, ...] = ("kubernetes", "eks", "aks", "gke", "openshift")
-
-
-class _Errors:
-    """Prints what is amiss, the first few, and counts files that could not be read apart from objects passed over."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.warnings = 0
-
-    def __call__(self, error: K8sTokenDetectError) -> None:
-        from k8stokendetect.outputs.text import neutral  # noqa: PLC0415 - not for --help
-
-        passed_over = isinstance(error, ReadError) and error.path is not None
-        self.count += not passed_over
-        self.warnings += passed_over
-        if self.count + self.warnings <= _SHOWN_ERRORS:
-            click.echo(f"{'warning' if passed_over else 'error'}: {neutral(str(error))}", err=True)
 
 
 @click.command("who-can-mint")
@@ -47,7 +28,7 @@ class _Errors:
     help="Entries that a person reads, subjects that are alike in one, or a line of JSON for each subject.",
 )
 @click.option("--graph", metavar="FILE.svg", help="Also draw who comes to whose tokens by which role.")
-@click.option("--platform", type=click.Choice(_PLATFORMS), help="What the cluster runs on: adds its exclusions.")
+@click.option("--platform", type=click.Choice(PLATFORMS), help="What the cluster runs on: adds its exclusions.")
 @click.option("--exclusions", "exclusion_file", metavar="FILE", help="Exclusions of your own, in TOML.")
 @click.option("--enable", multiple=True, metavar="NAME", help="Switch on an optional exclusion; may be repeated.")
 def who_can_mint(
@@ -70,13 +51,18 @@ def who_can_mint(
     from k8stokendetect import cluster as library  # noqa: PLC0415 - not for --help
     from k8stokendetect.outputs import mint_graph, minters  # noqa: PLC0415 - not for --help
 
-    errors = _Errors()
+    errors, warnings = Errors(), Errors("warning")
+
+    def tell(error: K8sTokenDetectError) -> None:
+        passed_over = isinstance(error, ReadError) and error.path is not None
+        (warnings if passed_over else errors)(error)
+
     sources: list[Any] = [sys.stdin.buffer if name == "-" else Path(name) for name in files]
     try:
         if "" in files:
             raise ConfigError("the name of a file is empty")  # noqa: TRY301 - told like any other
         excusing = _exclusions(exclusion_file, enable)
-        loaded = library.Cluster.load(*sources, on_error=errors)
+        loaded = library.Cluster.load(*sources, on_error=tell)
         found = library.who_can_mint(loaded, exclusions=excusing, platform=platform)
     except ConfigError as error:
         errors(error)
@@ -91,7 +77,7 @@ def who_can_mint(
             sys.exit(2)
     click.echo(
         f"service accounts: {len(loaded.accounts):,}; roles: {len(loaded.roles):,};"
-        f" bindings: {len(loaded.bindings):,}; pods: {len(loaded.pods):,}; warnings: {errors.warnings:,}",
+        f" bindings: {len(loaded.bindings):,}; pods: {len(loaded.pods):,}; warnings: {warnings.count:,}",
         err=True,
     )
     others = any(minter.direct and minter.status is not library.Status.EXPECTED for minter in found)

@@ -189,10 +189,12 @@ def _flag(value: Any, _: Any) -> bool | None:
 
 
 def _list_of(kind: type[Any], converter: cattrs.Converter) -> Callable[[Any, Any], tuple[Any, ...]]:
+    items: Any = list.__class_getitem__(kind)
+
     def structure(value: Any, _: Any) -> tuple[Any, ...]:
         if value is not None and not isinstance(value, list):
             raise WrongTypeError("a list", value)
-        return tuple(converter.structure(value or [], list[kind]))  # type: ignore[valid-type]
+        return tuple(converter.structure(value or [], items))
 
     return structure
 

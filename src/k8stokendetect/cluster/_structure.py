@@ -11,7 +11,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from k8stokendetect._hooks import WrongTypeError, as_mapping, is_optional, optional, scalar, string_mapping, strings
+from k8stokendetect._hooks import WrongTypeError, is_optional, keyed_strings, optional, scalar, strings, without_nulls
 from k8stokendetect._structure import explain, go_name
 from k8stokendetect.cluster._objects import AUTO_UPDATE, MOUNT_PATH, Account, Pod, PodIdentity
 from k8stokendetect.cluster._rbac import RBAC_GROUP, Binding, Expression, PolicyRule, Role, RoleRef, Selector, Subject
@@ -239,23 +239,13 @@ def _name(field: str) -> str:
 
 def _shaped(converter: cattrs.Converter, kind: type[T]) -> Callable[[Any, Any], T]:
     """Make the hook of a class: Go names in, null treated as absent, and only an object will do."""
-    names: Any = {one.name: override(rename=_name(one.name)) for one in attrs.fields(kind)}  # type: ignore[arg-type]  # all are attrs classes
+    names: Any = {one.name: override(rename=_name(one.name)) for one in attrs.fields(kind)}  # type: ignore[arg-type]  # T cannot say that each is an attrs class
     structure = make_dict_structure_fn(kind, converter, **names)
 
     def strict(value: Any, _: Any) -> T:
-        fields = as_mapping(value)
-        if None in fields.values():
-            fields = {key: item for key, item in fields.items() if item is not None}
-        return structure(fields, kind)
+        return structure(without_nulls(value), kind)
 
     return strict
-
-
-def _labels(value: Any, kind: Any) -> dict[str, str]:
-    for key in as_mapping(value):
-        if not isinstance(key, str):
-            raise WrongTypeError("an object of strings", key)
-    return string_mapping(value, kind)
 
 
 def _is_tuple(kind: Any) -> bool:
@@ -264,7 +254,7 @@ def _is_tuple(kind: Any) -> bool:
 
 
 def _list_of(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], tuple[Any, ...]]:
-    wanted: Any = list[get_args(kind)[0]]  # type: ignore[misc]  # made at run time
+    wanted: Any = list.__class_getitem__(get_args(kind)[0])
     inner = converter.get_structure_hook(wanted)
 
     def structure(value: Any, _: Any) -> tuple[Any, ...]:
@@ -281,7 +271,7 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, scalar(kind))
     converter.register_structure_hook_factory(_is_tuple, _list_of)
     converter.register_structure_hook_func(lambda kind: kind == _STRINGS, strings)
-    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, str], _labels)
+    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, str], keyed_strings)
     converter.register_structure_hook_factory(is_optional, optional)
     return converter
 

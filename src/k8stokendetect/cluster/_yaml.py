@@ -48,7 +48,7 @@ def _loader(content: bytes) -> Any:
         raise ConfigError("PyYAML is missing: pip install 'k8stokendetect[cli]'") from None
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 10 times as fast, where libyaml is there
 
-    class Loader(base):  # type: ignore[misc]  # either of the two
+    class Loader(base):  # type: ignore[misc]  # mypy takes no base that is chosen at run time, C or Python
         yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's
             first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
             for first, found in base.yaml_implicit_resolvers.items()

@@ -46,6 +46,7 @@ def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule
     document = _decoded(line)
     event = structure(document.get("event"), EventRef, "$.event")
     related = structure(document.get("related", []), tuple[EventRef, ...], "$.related")
+    excluded_by = document.get("excluded_by")
     severity = _severity(structure(document.get("severity"), str, "$.severity"))
     try:
         finding = Finding(
@@ -56,7 +57,7 @@ def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule
             evidence=tuple(structure(document.get("evidence", []), list[Evidence], "$.evidence")),
             related=related,
             caveats=structure(document.get("caveats", []), tuple[str, ...], "$.caveats"),
-            excluded_by=structure(document.get("excluded_by"), str | None, "$.excluded_by"),  # type: ignore[arg-type]
+            excluded_by=None if excluded_by is None else structure(excluded_by, str, "$.excluded_by"),
             key=structure(document.get("key", ""), str, "$.key"),
         )
     except ConfigError as error:

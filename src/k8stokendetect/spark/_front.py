@@ -12,7 +12,7 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect._interest import Interest
-from k8stokendetect._stages import Follower, Stages
+from k8stokendetect._stages import Follower, Share, Stages
 from k8stokendetect._structure import complete
 from k8stokendetect.errors import DetectorError, K8sTokenDetectError, ReadError
 from k8stokendetect.events import Event
@@ -78,11 +78,10 @@ class FrontStages(Stages):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.due: list[tuple[Event, int, tuple[Finding, ...], list[Follower]]] = []
-        self._order = self  # type: ignore[assignment]  # it takes what would wait for its time
 
-    def put(self, event: Event, item: tuple[int, tuple[Finding, ...], list[Follower]], /) -> Iterable[Any]:
-        """Take what would wait."""
-        self.due.append((event, *item))
+    def _in_order(self, event: Event, share: Share, /) -> Iterable[tuple[Event, Share]]:
+        """Hand on what would wait."""
+        self.due.append((event, *share))
         return ()
 
 

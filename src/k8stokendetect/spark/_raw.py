@@ -6,7 +6,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -34,9 +34,9 @@ class EveryUse(Interest):
         """Tell whether a record is of interest or a service account's."""
         return find(text, b"system:serviceaccount:") >= 0 or Interest.concerns(self, text)
 
-    def of_followed(self, block: bytes, /) -> list[int]:  # type: ignore[override]  # iterated over
-        """Return where tokens stand, all of them."""
-        return list(self.uses(block, {b"JTI="}))
+    def of_followed(self, block: bytes, /) -> Iterator[int]:
+        """Yield where tokens stand, all of them."""
+        return self.uses(block, {b"JTI="})
 
 
 @attrs.frozen
