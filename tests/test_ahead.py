@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from k8stokendetect import ConfigError, Tally, detect, read
-from k8stokendetect._ahead import SMALLEST, Task, Worker, Workers, look_over
-from k8stokendetect._interest import Interest
-from k8stokendetect._search import BLOCK, search
-from k8stokendetect._stages import interest_of
 from k8stokendetect.detectors import BUILTIN
+from k8stokendetect.engine.pipeline import interest_of
+from k8stokendetect.reading.ahead import SMALLEST, Task, Worker, Workers, look_over
+from k8stokendetect.reading.interest import Interest
+from k8stokendetect.reading.search import BLOCK, search
 from recordings import METADATA, records
 from test_sieve import compact, event_hub
 

@@ -9,10 +9,11 @@ import orjson
 import pytest
 
 from builders import token_request
-from k8stokendetect import _aside, detect
-from k8stokendetect._aside import Aside
-from k8stokendetect._interest import Interest
+from k8stokendetect import detect
 from k8stokendetect.envelopes import Context, Inner
+from k8stokendetect.reading import aside
+from k8stokendetect.reading.aside import Aside
+from k8stokendetect.reading.interest import Interest
 from test_detector_minted_token_used import pods, use
 
 MOST = 50
@@ -21,7 +22,7 @@ MOST = 50
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep few."""
-    monkeypatch.setattr(_aside, "MOST", MOST)
+    monkeypatch.setattr(aside, "MOST", MOST)
 
 
 def an_interest() -> Interest:

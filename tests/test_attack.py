@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from k8stokendetect import Detector, Event, Finding, KeyedDetector, detect
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.incidents import Incident, incidents
 from k8stokendetect.outputs.incident import to_incident_line

@@ -21,9 +21,8 @@ from click.testing import CliRunner, Result
 
 from builders import token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, Finding, Tally, detect
-from k8stokendetect._ahead import SMALLEST
-from k8stokendetect._commands.shared import SHOWN_ERRORS
-from k8stokendetect.cli import main, summary
+from k8stokendetect.cli.app import main, summary
+from k8stokendetect.cli.shared import SHOWN_ERRORS
 from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS
@@ -31,6 +30,7 @@ from k8stokendetect.incidents import incidents
 from k8stokendetect.outputs.ecs import to_ecs_line
 from k8stokendetect.outputs.ocsf import to_ocsf_line
 from k8stokendetect.outputs.text import neutral
+from k8stokendetect.reading.ahead import SMALLEST
 from recordings import METADATA, REQUEST_RESPONSE
 from strategies import JWT
 

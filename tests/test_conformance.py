@@ -29,8 +29,8 @@ from k8stokendetect.testing import (
     token_request,
     use_of,
 )
-from k8stokendetect.testing._bench import Bench
-from k8stokendetect.testing._laws import check_event
+from k8stokendetect.testing.bench import Bench
+from k8stokendetect.testing.laws import check_event
 from strategies import audit_events, damaged_events
 from wrappings import azure, cloudwatch, elastic, gcp, ocsf, shippers
 

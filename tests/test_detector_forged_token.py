@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8stokendetect import Finding, Severity, detect, parse_event
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.forged_token import ForgedToken
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 
 from k8stokendetect import Finding, ReadError, Severity, detect, parse_event
-from k8stokendetect._redaction import redact
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.redaction import redact
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.legacy_token_secret import LegacyTokenSecret
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, labels, records

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from builders import body, token_request
 from k8stokendetect import ConfigError, Event, Finding, Severity, Tally, detect
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, events, labels, records

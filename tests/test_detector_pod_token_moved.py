@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8stokendetect import ConfigError, Finding, Severity, detect
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.pod_token_moved import PodTokenMoved
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, labels, records

@@ -10,8 +10,8 @@ from hypothesis import given
 
 from builders import body, token_request
 from k8stokendetect import Finding, ReadError, Severity, detect, parse_event
-from k8stokendetect._redaction import redact
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.redaction import redact
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.token_in_audit_log import TokenInAuditLog
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from builders import body, token_request
 from k8stokendetect import ConfigError, Finding, ReadError, Severity, detect, parse_event
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.token_request_lookalike import TokenRequestLookalike
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS
 from paths import resolve

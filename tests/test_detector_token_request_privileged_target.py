@@ -12,8 +12,8 @@ from hypothesis import given
 
 from builders import token_request
 from k8stokendetect import ConfigError, Finding, ReadError, Severity, detect, parse_event
-from k8stokendetect._structure import plain
-from k8stokendetect.detectors._powerful import POWERFUL, PowerfulAccount
+from k8stokendetect.convert.structure import plain
+from k8stokendetect.detectors.powerful import POWERFUL, PowerfulAccount
 from k8stokendetect.detectors.token_request_privileged_target import TokenRequestPrivilegedTarget
 from k8stokendetect.detectors.token_request_uri import STANDARD_SERVICE_ACCOUNTS
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS, Provenance

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8stokendetect import Finding, ReadError, Severity, detect, parse_event
-from k8stokendetect._redaction import redact
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.redaction import redact
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.token_right_granted import TokenRightGranted
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records

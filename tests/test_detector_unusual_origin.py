@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import ConfigError, Finding, Severity, detect, parse_event
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.unusual_origin import UnusualOrigin
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, Request, labelled_token_requests, records

@@ -23,8 +23,8 @@ from k8stokendetect import (
     detect,
     parse_event,
 )
-from k8stokendetect._redaction import redact
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.redaction import redact
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, TokenRequest, TokenRequestURI
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, events, records

@@ -18,7 +18,7 @@ import pytest
 
 from builders import token_request
 from k8stokendetect import Event, read
-from k8stokendetect._follow import FollowedFile
+from k8stokendetect.input.follow import FollowedFile
 
 EVENTS = 1200
 ROTATED = 200

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from builders import token_request
-from k8stokendetect import Event, ReadError, _gzip, read
-from k8stokendetect._follow import FollowedFile
-from k8stokendetect._gzip import FASTEST, STANDARD, Gunzip, Library
-from k8stokendetect._limits import Limits, decompress
+from k8stokendetect import Event, ReadError, read
+from k8stokendetect.input import gunzip
+from k8stokendetect.input.follow import FollowedFile
+from k8stokendetect.input.gunzip import FASTEST, STANDARD, Gunzip, Library
+from k8stokendetect.input.limits import Limits, decompress
 
 IDS = [hashlib.sha256(bytes([number % 256, number >> 8])).hexdigest()[:32] for number in range(300)]
 LINES = [json.dumps(token_request(auditID=audit_id)).encode() + b"\n" for audit_id in IDS]
@@ -69,7 +70,7 @@ class Trickle:
 @pytest.fixture(params=[STANDARD, FASTEST], ids=["zlib", "isal"], autouse=True)
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Library:
     """Decompress with each library in turn."""
-    monkeypatch.setattr(_gzip, "FASTEST", request.param)
+    monkeypatch.setattr(gunzip, "FASTEST", request.param)
     chosen: Library = request.param
     return chosen
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import ConfigError, Event, Finding, KeyedDetector, Rule, Severity, Step, Tally, detect, parse_event
-from k8stokendetect import _order as order
 from k8stokendetect.detectors.keyed import LATENESS, Memory
+from k8stokendetect.engine import reorder as order
 from recordings import METADATA, events
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)

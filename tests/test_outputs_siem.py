@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import Evidence, Finding, ReadError, Rule, Severity, User, detect, parse_event
-from k8stokendetect._structure import plain
 from k8stokendetect.commands import detect_commands
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.events import PLATFORMS
 from k8stokendetect.findings import EventRef
-from k8stokendetect.outputs._attack import TACTICS, TECHNIQUES
+from k8stokendetect.outputs.attack import TACTICS, TECHNIQUES
 from k8stokendetect.outputs.ecs import to_ecs, to_ecs_line
 from k8stokendetect.outputs.native import finding_of, to_line
 from k8stokendetect.outputs.ocsf import to_ocsf, to_ocsf_line

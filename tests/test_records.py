@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8stokendetect import ReadError
-from k8stokendetect._records import split_records
+from k8stokendetect.input.records import split_records
 from strategies import json_values
 
 objects = st.dictionaries(st.text(max_size=3), json_values, max_size=3)

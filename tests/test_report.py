@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import Evidence, Finding, Rule, Severity, detect
-from k8stokendetect._story import acts
 from k8stokendetect.findings import EventRef
 from k8stokendetect.incidents import Incident, incidents
-from k8stokendetect.outputs._figures import LANES, ROWS, chain, timeline
+from k8stokendetect.incidents.story import acts
+from k8stokendetect.outputs.figures import LANES, ROWS, chain, timeline
 from k8stokendetect.outputs.report import OPEN_UP_TO, to_report
 from k8stokendetect.outputs.text import neutral
 from recordings import METADATA, labels

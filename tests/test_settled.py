@@ -11,8 +11,8 @@ from hypothesis import given
 
 from builders import token_request
 from k8stokendetect import Detector, Event, Finding, Tally, detect, parse_event
-from k8stokendetect import _stages as stages
 from k8stokendetect.detectors import BUILTIN, TokenRequest
+from k8stokendetect.engine import pipeline as stages
 from k8stokendetect.errors import ReadError
 from recordings import METADATA, METADATA_1_27, events
 from strategies import audit_events, damaged_events

@@ -24,15 +24,15 @@ from k8stokendetect import (
     Rule,
     Severity,
     Tally,
-    _interest,
-    _redaction,
-    _sieve,
     detect,
 )
-from k8stokendetect._interest import Interest
-from k8stokendetect._sieve import Sieve
-from k8stokendetect._stages import interest_of
+from k8stokendetect.convert import redaction
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, ForgedToken
+from k8stokendetect.engine.pipeline import interest_of
+from k8stokendetect.reading import interest as interest_module
+from k8stokendetect.reading import sieve
+from k8stokendetect.reading.interest import Interest
+from k8stokendetect.reading.sieve import Sieve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
 from test_damage import variants
 from test_detector_minted_token_used import pods, use
@@ -69,9 +69,9 @@ def compact(log: list[dict[str, Any]]) -> bytes:
 def test_the_recordings_give_the_same(path: Any, *, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With stringzilla and without; and most events of a Metadata log are passed over."""
     if not fast:
-        for module in (_interest, _redaction):
+        for module in (interest_module, redaction):
             monkeypatch.setattr(module, "find", bytes.find)
-        for module in (_interest, _sieve):
+        for module in (interest_module, sieve):
             monkeypatch.setattr(module, "count", bytes.count)
     content = compact(records(path))
     assert outcome(content) == outcome(content, Everything())

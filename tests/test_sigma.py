@@ -27,11 +27,11 @@ from sigma.validators.core import validators
 import sigma_runner as runner
 from builders import body, token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, ConfigError, Exclusion, detect, parse_event, sigma
-from k8stokendetect._commands.sigma import sigma as command
+from k8stokendetect.cli.sigma import sigma as command
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS, verdict
-from k8stokendetect.sigma._forms import FORMS, UNSAYABLE
-from k8stokendetect.sigma._joins import JOINS
+from k8stokendetect.sigma.forms import FORMS, UNSAYABLE
+from k8stokendetect.sigma.joins import JOINS
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, Request, records
 
 RECORDINGS = {"1.36": METADATA, "bodies": REQUEST_RESPONSE, "1.27": METADATA_1_27}

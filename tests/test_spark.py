@@ -278,8 +278,8 @@ def test_no_token_goes_between_the_halves() -> None:
     """What is shuffled and kept in checkpoints holds none, though the recorded log does."""
     import pyarrow as pa  # noqa: PLC0415 - it may be missing
 
-    from k8stokendetect.spark._front import Front  # noqa: PLC0415 - they need what may be missing
-    from k8stokendetect.spark._plan import Plan  # noqa: PLC0415 - as above
+    from k8stokendetect.spark.front import Front  # noqa: PLC0415 - they need what may be missing
+    from k8stokendetect.spark.plan import Plan  # noqa: PLC0415 - as above
 
     by_account = next(
         r for r in records(REQUEST_RESPONSE) if r["user"]["username"].startswith("system:serviceaccount:")
@@ -304,10 +304,10 @@ def test_uses_are_picked_out_in_their_buckets(buckets: int) -> None:
     """Unparsed, batch by batch, with nothing but the saved state in between."""
     import pyarrow as pa  # noqa: PLC0415 - it may be missing
 
-    from k8stokendetect.spark._back import Part  # noqa: PLC0415 - they need what may be missing
-    from k8stokendetect.spark._front import Front  # noqa: PLC0415 - as above
-    from k8stokendetect.spark._plan import INDEPENDENT, Plan  # noqa: PLC0415 - as above
-    from k8stokendetect.spark._stream import load, save  # noqa: PLC0415 - as above
+    from k8stokendetect.spark.back import Part  # noqa: PLC0415 - they need what may be missing
+    from k8stokendetect.spark.front import Front  # noqa: PLC0415 - as above
+    from k8stokendetect.spark.plan import INDEPENDENT, Plan  # noqa: PLC0415 - as above
+    from k8stokendetect.spark.stream import load, save  # noqa: PLC0415 - as above
 
     detectors = [cls() for cls in BUILTIN]
     plan = Plan(detectors, {}, False, None, buckets, INDEPENDENT, every_use=True)  # noqa: FBT003 - as attrs has them

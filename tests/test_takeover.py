@@ -11,8 +11,8 @@ import pytest
 from builders import token_request
 from k8stokendetect import ConfigError, Finding, Severity, detect, parse_event
 from k8stokendetect.cluster import Cluster
-from k8stokendetect.detectors._powerful import _CONTROLLERS, POWERFUL
-from k8stokendetect.detectors._takeover import Takeovers
+from k8stokendetect.detectors.powerful import _CONTROLLERS, POWERFUL
+from k8stokendetect.detectors.takeover import Takeovers
 from k8stokendetect.detectors.token_request_privileged_target import TokenRequestPrivilegedTarget
 from k8stokendetect.identity import ServiceAccount
 from rbac_objects import GROUP, answers, given, listed, made, recorded, rule

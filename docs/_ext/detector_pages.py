@@ -14,7 +14,7 @@ import attrs
 from sphinx.util import logging
 
 from k8stokendetect import Detector, Finding, detect, sigma
-from k8stokendetect.audit_policy._needs import NEEDS
+from k8stokendetect.audit_policy.needs import NEEDS
 from k8stokendetect.commands import BUILTIN_COMMANDS, detect_commands
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.outputs.text import to_text

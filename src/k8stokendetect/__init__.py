@@ -5,10 +5,10 @@ import importlib
 
 TYPE_CHECKING = False  # type checkers take this name for true; importing `typing` would take longer than all of this
 if TYPE_CHECKING:
-    from k8stokendetect._engine import detect
-    from k8stokendetect._structure import parse_event
-    from k8stokendetect._tally import Tally
+    from k8stokendetect.convert.structure import parse_event
     from k8stokendetect.detectors import Detector, KeyedDetector, Step
+    from k8stokendetect.engine.detection import detect
+    from k8stokendetect.engine.tally import Tally
     from k8stokendetect.errors import ConfigError, DetectorError, K8sTokenDetectError, ReadError
     from k8stokendetect.events import Event, ObjectRef, User
     from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Actor, Exclusion, Provenance, load_exclusions
@@ -43,9 +43,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_engine": "detect",
-    "_structure": "parse_event",
-    "_tally": "Tally",
+    "engine.detection": "detect",
+    "convert.structure": "parse_event",
+    "engine.tally": "Tally",
     "detectors": "Detector KeyedDetector Step",
     "errors": "ConfigError DetectorError K8sTokenDetectError ReadError",
     "events": "Event ObjectRef User",
@@ -57,7 +57,7 @@ _HOMES = {
 
 _MODULES = (
     *("audit_policy", "cluster", "commands", "detectors", "enrichment", "envelopes", "errors", "events", "exclusions"),
-    *("exec_events", "findings", "identity", "incidents", "plugins", "reading", "review", "sigma"),
+    *("findings", "identity", "incidents", "plugins", "reading", "review", "sigma"),
 )
 """What is found as an attribute without an import of its own."""
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import attrs
 
-from k8stokendetect._cloud_trace import CloudTrace, trace_of
-from k8stokendetect._story import asked_for, is_token_of, issued
-from k8stokendetect._structure import plain
 from k8stokendetect.cluster import Cluster
+from k8stokendetect.cluster.cloud_trace import CloudTrace, trace_of
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.findings import Evidence, Finding, Severity
 from k8stokendetect.identity import ServiceAccount
+from k8stokendetect.incidents.story import asked_for, is_token_of, issued
 
 
 def enriched(finding: Finding, cluster: Cluster, /) -> Finding:

@@ -11,7 +11,6 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect._mints import Cause, Mint, explain, observed
 from k8stokendetect.cluster import Change, Changes, Cluster, Subject, Way, WayKind
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.errors import ConfigError
@@ -20,6 +19,7 @@ from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
 from k8stokendetect.exclusions.base import AUTHENTICATED
 from k8stokendetect.findings import Finding
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP
+from k8stokendetect.incidents.mints import Cause, Mint, explain, observed
 
 __all__ = ["Cause", "Review", "Status", "Unexplained", "UsedRight", "review"]
 

@@ -8,12 +8,12 @@ from typing import Final, Literal
 
 import attrs
 
-from k8stokendetect.audit_policy._callers import Caller, callers_of, names_of, namespaces_of
-from k8stokendetect.audit_policy._changes import Change, changed, changes_for, merged
-from k8stokendetect.audit_policy._hints import hints
-from k8stokendetect.audit_policy._needs import NEEDS, Act, Need
-from k8stokendetect.audit_policy._policy import GroupResources, Level, Logged, PolicyRule, Request
-from k8stokendetect.audit_policy._yaml import AuditPolicy
+from k8stokendetect.audit_policy.callers import Caller, callers_of, names_of, namespaces_of
+from k8stokendetect.audit_policy.changes import Change, changed, changes_for, merged
+from k8stokendetect.audit_policy.hints import hints
+from k8stokendetect.audit_policy.needs import NEEDS, Act, Need
+from k8stokendetect.audit_policy.policy import GroupResources, Level, Logged, PolicyRule, Request
+from k8stokendetect.audit_policy.policy_yaml import AuditPolicy
 
 Verdict = Literal["works", "works in part", "blind"]
 

@@ -15,19 +15,19 @@ from typing import Self
 
 import attrs
 
-from k8stokendetect.cluster._changes import Changes, patch_for
-from k8stokendetect.cluster._cloud_identity import CloudIdentity, CloudKind, gke_principals, identities_of
-from k8stokendetect.cluster._grants import Bindings, checked_groups
-from k8stokendetect.cluster._load import load_objects
-from k8stokendetect.cluster._minters import Minter, Status, who_can_mint
-from k8stokendetect.cluster._objects import Account, Pod, PodIdentity
-from k8stokendetect.cluster._rbac import Binding, Grant, PolicyRule, Request, Role, RoleRef, Subject
-from k8stokendetect.cluster._reach import Level, Reach
-from k8stokendetect.cluster._read import Source
-from k8stokendetect.cluster._steps import Change, ChangeKind, Step
-from k8stokendetect.cluster._way_finder import AUTHENTICATED, WayFinder
-from k8stokendetect.cluster._ways import NEEDS_POD, Way, WayKind
-from k8stokendetect.cluster._worth import Right, RightKind, Worth, rights_of
+from k8stokendetect.cluster.changes import Changes, patch_for
+from k8stokendetect.cluster.cloud_identity import CloudIdentity, CloudKind, gke_principals, identities_of
+from k8stokendetect.cluster.documents import Source
+from k8stokendetect.cluster.grants import Bindings, checked_groups
+from k8stokendetect.cluster.load import load_objects
+from k8stokendetect.cluster.minters import Minter, Status, who_can_mint
+from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
+from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Request, Role, RoleRef, Subject
+from k8stokendetect.cluster.reach import Level, Reach
+from k8stokendetect.cluster.steps import Change, ChangeKind, Step
+from k8stokendetect.cluster.way_finder import AUTHENTICATED, WayFinder
+from k8stokendetect.cluster.ways import NEEDS_POD, Way, WayKind
+from k8stokendetect.cluster.worth import Right, RightKind, Worth, rights_of
 from k8stokendetect.errors import ConfigError, OnError, raise_error
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount

@@ -9,8 +9,8 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors._wording import brief, caller_evidence, origin_of
 from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import Finding, Rule, Severity
 from k8stokendetect.identity import LEGACY_TOKEN, ServiceAccount

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Final, Generic, TypeVar, final
 
 import attrs
 
-from k8stokendetect._structure import CONVERTER, structure
-from k8stokendetect._times import parse_time
+from k8stokendetect.convert.structure import CONVERTER, structure
+from k8stokendetect.convert.times import parse_time
 from k8stokendetect.detectors.base import Detector
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event

@@ -10,7 +10,8 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors._legacy_secrets import (
+from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.legacy_secrets import (
     CREATED,
     SECRET_NAMES,
     by_the_token_controller,
@@ -18,8 +19,7 @@ from k8stokendetect.detectors._legacy_secrets import (
     type_evidence,
     use_evidence,
 )
-from k8stokendetect.detectors._wording import caller_evidence, origin_of, who
-from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.wording import caller_evidence, origin_of, who
 from k8stokendetect.events import Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import LEGACY_TOKEN

@@ -9,8 +9,8 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors import _without_ids
-from k8stokendetect.detectors._following import NO_MINT, Followed, Use, lifetime, used_finding
+from k8stokendetect.detectors import without_ids
+from k8stokendetect.detectors.following import NO_MINT, Followed, Use, lifetime, used_finding
 from k8stokendetect.detectors.keyed import LATENESS, KeyedDetector, Step
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import EventRef, Finding, Rule, Severity
@@ -65,12 +65,12 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         minted = event.minted_credential if event.mints_token and reported else None
         if minted and minted != used:
             yield minted
-        yield from _without_ids.keys(event, reported)
+        yield from without_ids.keys(event, reported)
 
     def step(self, key: str, event: Event, reported: Sequence[Finding], state: Followed | None, /) -> Step[Followed]:
         """Remember a mint, or report a use of one and hand the chain on to what it mints."""
         if not key.startswith(TOKEN_ID):
-            return _without_ids.step(self.rule, key, event, reported, state)
+            return without_ids.step(self.rule, key, event, reported, state)
         followed = state or NO_MINT
         if key == event.minted_credential and key != event.used_credential:
             return self._minted(event, followed)

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 import attrs
 
-from k8stokendetect.detectors._wording import brief
 from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.wording import brief
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity

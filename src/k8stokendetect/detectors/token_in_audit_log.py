@@ -9,9 +9,9 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect._redaction import REDACTED
-from k8stokendetect.detectors._wording import who
+from k8stokendetect.convert.redaction import REDACTED
 from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.wording import who
 from k8stokendetect.events import Event, JsonValue
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from k8stokendetect.detectors._wording import brief, caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, TokenRequestSpec
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ISSUED_CREDENTIAL_ID

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from k8stokendetect.detectors._audiences import cloud_of, is_api_server, is_proven_kubelet, own_audiences
-from k8stokendetect.detectors._wording import brief, caller_evidence, origin_of, who
+from k8stokendetect.detectors.audiences import cloud_of, is_api_server, is_proven_kubelet, own_audiences
 from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 

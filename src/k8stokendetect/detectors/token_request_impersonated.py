@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from k8stokendetect.detectors._wording import brief, caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, User
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity

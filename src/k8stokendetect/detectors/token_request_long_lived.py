@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Final
 
-from k8stokendetect.detectors._audiences import is_api_server, is_proven_kubelet, own_audiences
-from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.detectors.audiences import is_api_server, is_proven_kubelet, own_audiences
 from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity

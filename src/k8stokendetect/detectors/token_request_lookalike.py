@@ -8,13 +8,13 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors._by_design import checked
-from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.by_design import checked
+from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, Miss, Verdict, verdict
-from k8stokendetect.exclusions._named import Named
 from k8stokendetect.exclusions.base import MASTERS
+from k8stokendetect.exclusions.index import Named
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, ServiceAccount, credential_kind
 

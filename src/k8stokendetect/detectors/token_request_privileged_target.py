@@ -6,20 +6,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Self
 
-from k8stokendetect.detectors._by_design import by_design, checked
-from k8stokendetect.detectors._powerful import POWERFUL, PowerfulAccount
-from k8stokendetect.detectors._wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.detectors.base import Detector, checked_cluster
+from k8stokendetect.detectors.by_design import by_design, checked
+from k8stokendetect.detectors.powerful import POWERFUL, PowerfulAccount
+from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
-from k8stokendetect.exclusions._named import Named
+from k8stokendetect.exclusions.index import Named
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
-    from k8stokendetect.detectors._takeover import Takeover, Takeovers
+    from k8stokendetect.detectors.takeover import Takeover, Takeovers
 
 _BY_NAME = "what the account may do is known from its default installation"
 _NOT_THERE = "the snapshot of the cluster does not have this account, or no bindings"
@@ -124,7 +124,7 @@ class TokenRequestPrivilegedTarget(Detector):
         if self.cluster is None:
             return None
         if self._takeovers is None:
-            from k8stokendetect.detectors._takeover import Takeovers  # noqa: PLC0415 - only where a cluster is known
+            from k8stokendetect.detectors.takeover import Takeovers  # noqa: PLC0415 - only where a cluster is known
 
             self._takeovers = Takeovers(self.cluster)
         return self._takeovers.of(target)

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from k8stokendetect.detectors._wording import caller_evidence, who
 from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.wording import caller_evidence, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount, token_uri_oddities

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import attrs
 
-from k8stokendetect.detectors import _token_right as right
-from k8stokendetect.detectors._wording import brief, caller_evidence, origin_of, who
+from k8stokendetect.detectors import token_right as right
 from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, who
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 

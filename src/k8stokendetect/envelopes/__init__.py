@@ -12,12 +12,12 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from k8stokendetect._limits import DEFAULT, GZIP, Limits, decompress
-from k8stokendetect._revealed import revealed
+from k8stokendetect.convert.revealed import revealed
 from k8stokendetect.envelopes import azure, cloudwatch, elastic, gcp, native, ocsf, shippers
 from k8stokendetect.envelopes.base import PASSED_OVER, Context, Envelope, Inner
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.limits import DEFAULT, GZIP, Limits, decompress
 
 _NATIVE: Final = '{"kind":"Event",'
 _END: Final = b',"stageTimestamp":'

@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from k8stokendetect._revealed import revealed
+from k8stokendetect.convert.revealed import revealed
 from k8stokendetect.envelopes.base import Context, Inner, text_of
 from k8stokendetect.errors import ReadError
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from k8stokendetect._revealed import revealed
+from k8stokendetect.convert.revealed import revealed
 from k8stokendetect.envelopes.base import Context, Inner
 from k8stokendetect.errors import ReadError
 

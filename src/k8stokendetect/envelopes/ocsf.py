@@ -14,8 +14,8 @@ from urllib.parse import unquote
 
 import orjson
 
-from k8stokendetect._revealed import shown
-from k8stokendetect._times import format_time
+from k8stokendetect.convert.revealed import shown
+from k8stokendetect.convert.times import format_time
 from k8stokendetect.envelopes.base import Context, Inner, text_of
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ReadError

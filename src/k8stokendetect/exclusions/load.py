@@ -13,8 +13,8 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from k8stokendetect._hooks import WrongTypeError, scalar, strings
-from k8stokendetect._structure import explain
+from k8stokendetect.convert.hooks import WrongTypeError, scalar, strings
+from k8stokendetect.convert.structure import explain
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions.base import Actor, Exclusion

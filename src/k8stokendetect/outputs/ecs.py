@@ -10,12 +10,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from k8stokendetect._story import asked_for, issued, moment, succeeded
-from k8stokendetect._times import format_time
+from k8stokendetect.convert.times import format_time
 from k8stokendetect.findings import EventRef, Finding, Rule
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
-from k8stokendetect.outputs import _attack
-from k8stokendetect.outputs._values import address, as_text, given, is_command, one_line, resource_of, time_of, unique
+from k8stokendetect.incidents.story import asked_for, issued, moment, succeeded
+from k8stokendetect.outputs import attack
+from k8stokendetect.outputs.values import address, as_text, given, is_command, one_line, resource_of, time_of, unique
 
 ECS_VERSION: Final = "8.17.0"
 
@@ -98,15 +98,15 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 def _threat(rule: Rule) -> dict[str, Any]:
-    whole, parts = _attack.techniques(rule.techniques), _attack.subtechniques(rule.techniques)
-    tactics = _attack.tactics(rule.tactics)
+    whole, parts = attack.techniques(rule.techniques), attack.subtechniques(rule.techniques)
+    tactics = attack.tactics(rule.tactics)
     if not whole and not tactics:
         return {}
     technique = {**_columns(whole), **given(subtechnique=_columns(parts))}
     return {"framework": "MITRE ATT&CK", **given(technique=technique, tactic=_columns(tactics))}
 
 
-def _columns(entries: list[_attack.Named]) -> dict[str, list[str]]:
+def _columns(entries: list[attack.Named]) -> dict[str, list[str]]:
     """Return the entries as ECS has them: a list of ids, a list of names, a list of pages."""
     return given(
         id=unique(entry.id for entry in entries),

@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from k8stokendetect._structure import finding_to_mapping
-from k8stokendetect._times import format_time
+from k8stokendetect.convert.structure import finding_to_mapping
+from k8stokendetect.convert.times import format_time
 from k8stokendetect.events import JsonValue
 from k8stokendetect.incidents import Incident
 
 if TYPE_CHECKING:
-    from k8stokendetect._access import Access
+    from k8stokendetect.incidents.access import Access
 
 
 def incident_to_mapping(incident: Incident, /) -> dict[str, JsonValue]:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import attrs
 
 from k8stokendetect.cluster import Minter, Status, Way
-from k8stokendetect.outputs._figures import shown
+from k8stokendetect.outputs.figures import shown
 from k8stokendetect.outputs.minters import Entry, expectation, folded, path, role_name, whom, worth
 from k8stokendetect.outputs.text import neutral
 

@@ -23,8 +23,8 @@ from k8stokendetect.cluster import (
     Subject,
     Way,
 )
-from k8stokendetect.outputs._values import one_line
 from k8stokendetect.outputs.text import neutral
+from k8stokendetect.outputs.values import one_line
 
 MOST_ENTRIES: Final = 40
 """So many entries are printed, each for all subjects that are alike; the others are counted."""

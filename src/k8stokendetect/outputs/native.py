@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from k8stokendetect._structure import finding_to_mapping, structure
+from k8stokendetect.commands.token_request_command import TokenRequestCommand
+from k8stokendetect.convert.structure import finding_to_mapping, structure
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
-from k8stokendetect.detectors.token_request_command import TokenRequestCommand
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from k8stokendetect._story import asked_for, moment
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule
-from k8stokendetect.outputs import _attack
-from k8stokendetect.outputs._values import address, as_text, given, is_command, one_line, resource_of, time_of, unique
+from k8stokendetect.incidents.story import asked_for, moment
+from k8stokendetect.outputs import attack
+from k8stokendetect.outputs.values import address, as_text, given, is_command, one_line, resource_of, time_of, unique
 
 OCSF_VERSION: Final = "1.5.0"
 
@@ -132,19 +132,19 @@ def _finding_info(finding: Finding) -> dict[str, Any]:
 
 def _attacks(rule: Rule) -> Iterator[dict[str, Any]]:
     """Yield the techniques, with the tactic where there is one; several go apart: no rule says which is whose."""
-    tactics = [_named(tactic) for tactic in _attack.tactics(rule.tactics)]
+    tactics = [_named(tactic) for tactic in attack.tactics(rule.tactics)]
     together = tactics[0] if len(tactics) == 1 and rule.techniques else None
     for id_ in dict.fromkeys(rule.techniques):
-        whole = _named(_attack.technique(id_.partition(".")[0]))
+        whole = _named(attack.technique(id_.partition(".")[0]))
         yield given(
-            technique=whole, sub_technique=_named(_attack.technique(id_)) if "." in id_ else None, tactic=together
+            technique=whole, sub_technique=_named(attack.technique(id_)) if "." in id_ else None, tactic=together
         )
     if together is None:
         for tactic in tactics:
             yield {"tactic": tactic}
 
 
-def _named(entry: _attack.Named) -> dict[str, str]:
+def _named(entry: attack.Named) -> dict[str, str]:
     return given(uid=entry.id, name=entry.name, src_url=entry.reference)
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-from k8stokendetect._story import acts
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.findings import EventRef, Finding, Rule, Severity
 from k8stokendetect.incidents import Incident
-from k8stokendetect.outputs._figures import chain, lasting, shown, timeline, utc
-from k8stokendetect.outputs._style import STYLE
+from k8stokendetect.incidents.story import acts
+from k8stokendetect.outputs.figures import chain, lasting, shown, timeline, utc
+from k8stokendetect.outputs.style import STYLE
 
 OPEN_UP_TO: Final = 3
 """So few incidents are shown open; of more, each opens by a click."""

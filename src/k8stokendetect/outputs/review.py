@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from k8stokendetect._times import format_time
 from k8stokendetect.cluster import Way
+from k8stokendetect.convert.times import format_time
 from k8stokendetect.events import JsonValue
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.review import Review, Status, Unexplained, UsedRight

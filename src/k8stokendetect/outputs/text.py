@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC
 
-from k8stokendetect._structure import plain
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.findings import Finding
 
 LONGEST_VALUE = 200

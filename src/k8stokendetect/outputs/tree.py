@@ -9,12 +9,12 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect._story import Act, RequestKey, act_name, acts, asked_for, caller, issued, moment, succeeded
-from k8stokendetect.detectors._wording import brief
+from k8stokendetect.detectors.wording import brief
 from k8stokendetect.findings import EventRef, Severity
 from k8stokendetect.identity import ServiceAccount
 from k8stokendetect.incidents import Incident
-from k8stokendetect.outputs._folding import folded
+from k8stokendetect.incidents.story import Act, RequestKey, act_name, acts, asked_for, caller, issued, moment, succeeded
+from k8stokendetect.outputs.folding import folded
 from k8stokendetect.outputs.text import neutral
 
 LONGEST: Final = 40

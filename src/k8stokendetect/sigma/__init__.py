@@ -15,19 +15,19 @@ from uuid import UUID, uuid5
 
 import attrs
 
+from k8stokendetect.convert import yaml_writer as yaml
 from k8stokendetect.detectors import Detector
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import PLATFORMS, Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion
 from k8stokendetect.exclusions.catalogue import did_you_mean
 from k8stokendetect.findings import Rule, Severity
-from k8stokendetect.sigma import _yaml as yaml
-from k8stokendetect.sigma._filters import Filter, filters, unsaid
-from k8stokendetect.sigma._form import Form, Join, Part
-from k8stokendetect.sigma._forms import FORMS, UNSAYABLE
-from k8stokendetect.sigma._joins import JOINS
-from k8stokendetect.sigma._lookalike import lookalike
-from k8stokendetect.sigma._terms import Selection
+from k8stokendetect.sigma.filters import Filter, filters, unsaid
+from k8stokendetect.sigma.form import Form, Join, Part
+from k8stokendetect.sigma.forms import FORMS, UNSAYABLE
+from k8stokendetect.sigma.joins import JOINS
+from k8stokendetect.sigma.lookalike import lookalike
+from k8stokendetect.sigma.terms import Selection
 
 NAMESPACE: Final = UUID("8f0d0c1e-6a0f-5b7e-9d55-3f1f3b6c2a41")
 """Every rule's UUID is version 5 of its id in this namespace; it never changes."""

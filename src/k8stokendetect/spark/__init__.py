@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from k8stokendetect._engine import choose_detectors, choose_exclusions
-from k8stokendetect._interest import Interest
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.keyed import LATENESS
+from k8stokendetect.engine.detection import choose_detectors, choose_exclusions
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import PLATFORMS, Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
-from k8stokendetect.spark._back import in_order
-from k8stokendetect.spark._front import Front, minted
-from k8stokendetect.spark._plan import INDEPENDENT, Plan
-from k8stokendetect.spark._predicate import condition
-from k8stokendetect.spark._schema import ERROR, FINDING, ROUTED, SAID, tables
-from k8stokendetect.spark._stream import STATE, folding
+from k8stokendetect.reading.interest import Interest
+from k8stokendetect.spark.back import in_order
+from k8stokendetect.spark.front import Front, minted
+from k8stokendetect.spark.plan import INDEPENDENT, Plan
+from k8stokendetect.spark.predicate import condition
+from k8stokendetect.spark.schema import ERROR, FINDING, ROUTED, SAID, tables
+from k8stokendetect.spark.stream import STATE, folding
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession

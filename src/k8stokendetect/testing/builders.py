@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from k8stokendetect._times import format_time, parse_time
+from k8stokendetect.convert.times import format_time, parse_time
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE
 from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, SERVICE_ACCOUNT_PREFIX

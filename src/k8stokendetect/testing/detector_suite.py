@@ -13,19 +13,19 @@ from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 
-from k8stokendetect._redaction import clean_text
-from k8stokendetect._structure import finding_to_mapping, parse_event
+from k8stokendetect.convert.redaction import clean_text
+from k8stokendetect.convert.structure import finding_to_mapping, parse_event
 from k8stokendetect.detectors import Detector, KeyedDetector
 from k8stokendetect.detectors.keyed import LATENESS
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import Finding
-from k8stokendetect.testing._bench import Bench, Everything, Example, as_log, in_forms, made
-from k8stokendetect.testing._drawing import for_any
-from k8stokendetect.testing._events import moved, received, reordered, with_tokens
-from k8stokendetect.testing._keyed_laws import check_steps, through_json
-from k8stokendetect.testing._laws import check_event, check_finding
-from k8stokendetect.testing._lessons import lesson
+from k8stokendetect.testing.bench import Bench, Everything, Example, as_log, in_forms, made
 from k8stokendetect.testing.builders import LIVE_TOKEN, request
+from k8stokendetect.testing.drawing import for_any
+from k8stokendetect.testing.events import moved, received, reordered, with_tokens
+from k8stokendetect.testing.keyed_laws import check_steps, through_json
+from k8stokendetect.testing.laws import check_event, check_finding
+from k8stokendetect.testing.lessons import lesson
 from k8stokendetect.testing.logs import attack, log
 from k8stokendetect.testing.strategies import audit_events, damaged, damaged_events, token_requests
 

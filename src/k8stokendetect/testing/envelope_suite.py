@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from k8stokendetect.envelopes import Envelope, Inner
 from k8stokendetect.errors import ConfigError, ReadError
-from k8stokendetect.testing._drawing import for_any
-from k8stokendetect.testing._lessons import lesson
-from k8stokendetect.testing._wrapped import (
+from k8stokendetect.testing.builders import LIVE_TOKEN, request, service_account_user, token_request, use_of
+from k8stokendetect.testing.drawing import for_any
+from k8stokendetect.testing.lessons import lesson
+from k8stokendetect.testing.strategies import damaged, json_values
+from k8stokendetect.testing.wrapped import (
     asked,
     carriers,
     comparable,
@@ -25,8 +27,6 @@ from k8stokendetect.testing._wrapped import (
     split,
     unwrapped,
 )
-from k8stokendetect.testing.builders import LIVE_TOKEN, request, service_account_user, token_request, use_of
-from k8stokendetect.testing.strategies import damaged, json_values
 
 __tracebackhide__ = True  # pytest shows the lesson, not these lines
 

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The smallest changes of an audit policy that let a detector work, as rules and as YAML."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import attrs
+
+from k8stokendetect.audit_policy.needs import Need
+from k8stokendetect.audit_policy.policy import Level, Logged, PolicyRule
+from k8stokendetect.audit_policy.policy_yaml import AuditPolicy
+from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP
+
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9./:_-]*[A-Za-z0-9]")
+_WORDS: Final = frozenset("null true false yes no on off".split())
+"""What YAML takes for something else than a text."""
+
+
+@attrs.frozen
+class Change:
+    """A rule to add to a policy.
+
+    Arguments:
+        rule: the rule.
+        before: the index of the rule that it stands before; the number of rules for the end.
+        keep_stages: what has to go from the policy's own `omitStages`, which no rule can overrule.
+        in_place: it logs what the rule at `before` hides, and stands behind whatever else is added there.
+
+    """
+
+    rule: PolicyRule
+    before: int = 0
+    keep_stages: tuple[str, ...] = ()
+    in_place: bool = False
+
+    def to_yaml(self) -> str:
+        """Return the rule as YAML, an item of the list `rules`."""
+        rule = self.rule
+        lines = [f"- level: {rule.level}"]
+        for key, values in (
+            ("users", rule.users),
+            ("userGroups", rule.user_groups),
+            ("verbs", rule.verbs),
+            ("namespaces", rule.namespaces),
+        ):
+            lines += [f"  {key}: {_flow(values)}"] if values else []
+        lines += ["  resources:"] if rule.resources else []
+        for item in rule.resources:
+            lines.append(f"    - group: {json.dumps(item.group)}")
+            lines += [f"      resources: {_flow(item.resources)}"] if item.resources else []
+            lines += [f"      resourceNames: {_flow(item.resource_names)}"] if item.resource_names else []
+        lines.append(f"  omitStages: {_flow(rule.omit_stages)}")
+        return "\n".join(lines) + "\n"
+
+
+def changes_for(policy: AuditPolicy, need: Need, missed: Sequence[Logged], highest: Level, /) -> Iterator[Change]:
+    """Yield what has to be added for what is missed.
+
+    Arguments:
+        policy: the policy.
+        need: what a detector needs.
+        missed: what becomes of the requests that it does not see.
+        highest: the level at which others of these requests are logged: no change lowers it, unless that keeps
+            credentials out of the log.
+
+    """
+    act = need.act
+    kept = (act.stage,) if act.stage in policy.omit_stages else ()
+    if act.fix:
+        yield Change(attrs.evolve(act.fix, level=max(need.level, min(act.most, highest))), 0, kept)
+        return
+    for index in sorted({len(policy.rules) if item.rule is None else item.rule for item in missed}):
+        hiding = policy.rules[index] if index < len(policy.rules) else PolicyRule(Level.NONE)
+        named = hiding.users or hiding.user_groups
+        rule = attrs.evolve(
+            hiding,
+            level=need.level,
+            user_groups=hiding.user_groups if named else (SERVICE_ACCOUNTS_GROUP,),
+            omit_stages=("RequestReceived",),
+            omit_managed_fields=None,
+        )
+        yield Change(rule, index, kept, in_place=True)
+
+
+def changed(policy: AuditPolicy, changes: Iterable[Change], /) -> AuditPolicy:
+    """Return the policy with these changes; where several of one kind are given, with the one that logs most."""
+    rules = list(policy.rules)
+    wanted = merged(changes)
+    for change in sorted(wanted, key=lambda change: (change.before, change.in_place), reverse=True):
+        rules.insert(change.before, change.rule)
+    kept = {stage for change in wanted for stage in change.keep_stages}
+    return attrs.evolve(
+        policy,
+        rules=tuple(rules),
+        omit_stages=tuple(stage for stage in policy.omit_stages if stage not in kept),
+    )
+
+
+def merged(changes: Iterable[Change], /) -> tuple[Change, ...]:
+    """Leave out each change that another one includes; return the others in the order of their place."""
+    found: dict[Change, Change] = {}
+    for change in changes:
+        kind = attrs.evolve(change, rule=attrs.evolve(change.rule, level=Level.NONE), keep_stages=())
+        other = found.get(kind, change)
+        higher = max(other, change, key=lambda one: one.rule.level)
+        stages = tuple(sorted({*other.keep_stages, *change.keep_stages}))
+        found[kind] = attrs.evolve(higher, keep_stages=stages)
+    return tuple(sorted(found.values(), key=lambda change: (change.before, change.in_place)))
+
+
+def _flow(values: Iterable[str]) -> str:
+    return f"[{', '.join(map(_quoted, values))}]"
+
+
+def _quoted(value: str) -> str:
+    plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS
+    return value if plain else json.dumps(value, ensure_ascii=False)

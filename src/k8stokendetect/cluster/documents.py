@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sources of a cluster's objects, JSON or YAML, as documents that know where they stood."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Final, TypeAlias
+
+import orjson
+
+from k8stokendetect.cluster.yaml_documents import yaml_documents
+from k8stokendetect.errors import ConfigError, OnError, ReadError
+from k8stokendetect.input.sources import name_of
+
+Source: TypeAlias = str | os.PathLike[str] | bytes | Mapping[str, Any] | IO[bytes]
+"""A path, content as bytes, a mapping as `json.load` gives it, or a file that is open in binary mode."""
+
+_LOOKS_LIKE_JSON: Final = re.compile(rb'\s*(\{\s*["}]|\[)')
+_SPACE: Final = re.compile(r"\s*")
+_GZIP: Final = b"\x1f\x8b"
+
+
+def documents(sources: tuple[Source, ...], on_error: OnError, /) -> Iterator[tuple[Any, str | None]]:
+    """Yield every document and its origin; a source that cannot be read is told, and the others are read.
+
+    Raises:
+        ConfigError: when an argument is no source; before anything is read.
+
+    """
+    if not sources:
+        raise ConfigError("a cluster is loaded from at least one source")
+    for source in sources:
+        _check(source)
+    for source in sources:
+        if isinstance(source, Mapping):
+            yield source, None
+            continue
+        name = _name(source)
+        number = 1
+        try:
+            for number, document in enumerate(_parsed(_content(source)), 1):
+                yield document, _place(name, number)
+        except ReadError as error:
+            on_error(ReadError(error.reason, name))
+
+
+def _check(source: object) -> None:
+    if isinstance(source, io.TextIOBase):
+        raise ConfigError("the file is open in text mode: open it with 'rb', or take sys.stdin.buffer")
+    if isinstance(source, str) and source.lstrip()[:1] in {"{", "["}:
+        raise ConfigError("a str is a path, and this looks like content: encode it to bytes")
+    if isinstance(source, str | os.PathLike) and not os.fspath(source):
+        raise ConfigError("the path is empty")
+    if not isinstance(source, (str, os.PathLike, bytes, bytearray, Mapping)) and not callable(
+        getattr(source, "read", None)
+    ):
+        raise ConfigError(f"cannot read a cluster's objects from {type(source).__name__}")
+
+
+def _name(source: Any) -> str | None:
+    if isinstance(source, str | os.PathLike):
+        return os.fsdecode(source)
+    return None if isinstance(source, bytes | bytearray) else name_of(source)
+
+
+def _place(name: str | None, number: int) -> str | None:
+    if number == 1:
+        return name
+    return f"{name}, document {number}" if name else f"document {number}"
+
+
+def _content(source: Any) -> bytes:
+    try:
+        if isinstance(source, str | os.PathLike):
+            content: Any = Path(os.fsdecode(source)).read_bytes()
+        else:
+            content = source if isinstance(source, bytes | bytearray) else source.read()
+    except (OSError, ValueError) as error:
+        raise ReadError(f"cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}") from None
+    if not isinstance(content, bytes | bytearray):
+        raise ReadError("the file is open in text mode")
+    return _plain(bytes(content))
+
+
+def _plain(content: bytes) -> bytes:
+    """Decompress gzip, and turn into UTF-8 what PowerShell wrote as UTF-16."""
+    try:
+        if content.startswith(_GZIP):
+            content = gzip.decompress(content)
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return content.decode("utf-16").encode()
+    except (OSError, EOFError, zlib.error):
+        raise ReadError("its gzip is damaged") from None
+    except UnicodeError:
+        raise ReadError("neither UTF-8 nor UTF-16") from None
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
+def _parsed(content: bytes) -> Iterator[Any]:
+    if not content.strip():
+        raise ReadError("it is empty")
+    if not _LOOKS_LIKE_JSON.match(content):
+        yield from yaml_documents(content)
+        return
+    try:
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        yield from _one_after_the_other(content)
+    else:
+        yield document
+
+
+def _one_after_the_other(content: bytes) -> Iterator[Any]:
+    """Read JSON values that follow each other, as `kubectl … >> file` leaves them."""
+    decoder = json.JSONDecoder()
+    try:
+        text = content.decode()
+    except UnicodeError:
+        raise ReadError("neither UTF-8 nor UTF-16") from None
+    at = _end_of_space(text, 0)
+    while at < len(text):
+        try:
+            document, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            line = text.count("\n", 0, at) + 1
+            raise ReadError(f"not JSON, in the value that begins in line {line}") from None
+        yield document
+        at = _end_of_space(text, end)
+
+
+def _end_of_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at

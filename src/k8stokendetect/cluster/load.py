@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collects a cluster's objects from documents; what is wrong with one is told, and the others are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+
+from k8stokendetect.cluster.aggregation import fill
+from k8stokendetect.cluster.documents import Source, documents
+from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
+from k8stokendetect.cluster.rbac import SUBJECT_KINDS, Binding, Role
+from k8stokendetect.cluster.structure import KINDS, Object, Unfilled, read_object, shown_kind
+from k8stokendetect.convert.redaction import clean_text
+from k8stokendetect.errors import OnError, ReadError
+
+Key: TypeAlias = tuple[str, ...]
+
+_LONGEST_NAME = 253  # apimachinery pkg/util/validation, DNS1123SubdomainMaxLength
+
+
+@attrs.frozen
+class _Place:
+    """Where an object stood."""
+
+    origin: str | None
+    path: str
+
+
+@attrs.frozen
+class _Item:
+    """An object that was read."""
+
+    value: Object
+    place: _Place
+
+
+@attrs.frozen
+class Objects:
+    """The objects of a cluster, each kind in the order read."""
+
+    accounts: tuple[Account, ...] = ()
+    roles: tuple[Role, ...] = ()
+    bindings: tuple[Binding, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    identities: tuple[PodIdentity, ...] = ()
+
+
+def load_objects(sources: tuple[Source, ...], on_error: OnError, /) -> Objects:
+    """Read everything; what cannot be read, or is no sound RBAC, goes to `on_error` as a ReadError.
+
+    Raises:
+        ConfigError: when an argument is no source, or PyYAML is needed and missing.
+
+    """
+    found: dict[Key, _Item] = {}
+    for document, origin in documents(sources, on_error):
+        for item in _items(document, origin, on_error):
+            _keep(found, item, on_error)
+    _fill(found, on_error)
+    roles = {(one.value.namespace, one.value.name) for one in found.values() if isinstance(one.value, Role)}
+    for item in found.values():
+        if isinstance(item.value, Binding):
+            for reason, path in _unsound(item.value, roles):
+                _tell(on_error, f"{shown(item.value)}: {reason}", item.place, path)
+    return _sorted(one.value for one in found.values())
+
+
+def shown(value: object, /) -> str:
+    """Return an object's name for a message, on one line and without a token in it."""
+    text = clean_text(str(value)[:_LONGEST_NAME])
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _tell(on_error: OnError, reason: str, place: _Place, path: str = "") -> None:
+    on_error(ReadError(reason, place.origin, f"{place.path}{path}"))
+
+
+def _items(document: Any, origin: str | None, on_error: OnError) -> Iterator[_Item]:
+    """Yield what a document holds: one object, a list of objects, or what `aws eks` says about Pod Identity."""
+    place = _Place(origin, "$")
+    if not isinstance(document, Mapping):
+        _tell(on_error, "expected a Kubernetes object", place)
+        return
+    kind = document.get("kind")
+    field, of_items = _list_of(document, kind)
+    if not field:
+        yield from _read(document, kind, document.get("apiVersion"), place, on_error)
+        return
+    items = document.get(field)
+    if isinstance(items, Mapping) and field == "association":
+        yield from _read(items, "PodIdentityAssociation", "", _Place(origin, "$.association"), on_error)
+    elif not isinstance(items, list):
+        _tell(on_error, "expected a list", place, f".{field}")
+    else:
+        for index, item in enumerate(items):
+            yield from _read_item(item, of_items, document, _Place(origin, f"$.{field}[{index}]"), on_error)
+
+
+def _list_of(document: Mapping[str, Any], kind: object) -> tuple[str, str | None]:
+    """Return the field in which a document lists objects, if any, and which kind they are if they do not say."""
+    if kind is None:
+        field = next((name for name in ("associations", "association") if name in document), "")
+        return field, "PodIdentityAssociation"
+    if kind == "List":
+        return "items", None
+    of_items = kind.removesuffix("List") if isinstance(kind, str) else ""
+    return ("items", of_items) if of_items != kind and of_items in KINDS else ("", None)
+
+
+def _read_item(
+    item: Any, of_items: str | None, document: Mapping[str, Any], place: _Place, on_error: OnError
+) -> Iterator[_Item]:
+    if not isinstance(item, Mapping):
+        _tell(on_error, "expected a Kubernetes object", place)
+    elif of_items is None:
+        yield from _read(item, item.get("kind"), item.get("apiVersion"), place, on_error)
+    else:  # the items of a RoleList do not repeat kind and apiVersion
+        version = item.get("apiVersion", document.get("apiVersion"))
+        yield from _read(item, item.get("kind", of_items), version, place, on_error)
+
+
+def _read(item: Mapping[str, Any], kind: Any, version: Any, place: _Place, on_error: OnError) -> Iterator[_Item]:
+    versions = KINDS[kind][0] if isinstance(kind, str) and kind in KINDS else None
+    if kind is None:
+        _tell(on_error, "it has no kind", place, ".kind")
+    elif versions is None:
+        _tell(on_error, f"kind {shown_kind(kind)} is none that is read", place, ".kind")
+    elif versions and version not in versions:
+        _tell(on_error, f"{kind}: its apiVersion is none of {', '.join(versions)}", place, ".apiVersion")
+    else:
+        try:
+            value = read_object(item, kind, place.path)
+        except ReadError as error:
+            on_error(ReadError(f"{_label(item, kind)}: {error.reason}", place.origin, error.path))
+        else:
+            yield _Item(value, place)
+
+
+def _label(item: Mapping[str, Any], kind: str) -> str:
+    metadata = item.get("metadata")
+    names = [metadata.get(key) for key in ("namespace", "name")] if isinstance(metadata, Mapping) else []
+    return shown(f"{kind} {'/'.join(name for name in names if isinstance(name, str) and name)}".rstrip())
+
+
+def _key(value: Object) -> Key:
+    if isinstance(value, Unfilled):
+        return _key(value.role)
+    if isinstance(value, PodIdentity):
+        return ("PodIdentity", value.namespace, value.service_account, value.association_id)
+    kind = value.kind if isinstance(value, Role | Binding) else type(value).__name__
+    return (kind, value.namespace, value.name)
+
+
+def _keep(found: dict[Key, _Item], item: _Item, on_error: OnError) -> None:
+    key = _key(item.value)
+    before = found.setdefault(key, item)
+    if isinstance(before.value, PodIdentity) and isinstance(item.value, PodIdentity):
+        found[key] = attrs.evolve(before, value=_merged(before.value, item.value))
+    elif before.value != item.value:
+        name, first = shown("/".join(filter(None, key[1:]))), before.place
+        where = f"{first.origin}: {first.path}" if first.origin else first.path
+        _tell(on_error, f"{key[0]} {name} differs from the one @ {where}, which is kept", item.place)
+
+
+def _merged(first: PodIdentity, second: PodIdentity) -> PodIdentity:
+    """Complete what `list-pod-identity-associations` says with what `describe` does."""
+    told = {name: value for name, value in attrs.asdict(second).items() if value}
+    return attrs.evolve(first, **told)
+
+
+def _fill(found: dict[Key, _Item], on_error: OnError) -> None:
+    """Give the aggregated roles that were not filled their rules; tell of each circle."""
+    roles = [item.value.role if isinstance(item.value, Unfilled) else item.value for item in found.values()]
+    unfilled = {item.value.role.name for item in found.values() if isinstance(item.value, Unfilled)}
+    filled, circles = fill([one for one in roles if isinstance(one, Role) and not one.namespace], unfilled)
+    for name, role in filled.items():
+        key = ("ClusterRole", "", name)
+        found[key] = attrs.evolve(found[key], value=role)
+    for circle in circles:
+        names = ", ".join(shown(name) for name in circle)
+        _tell(on_error, f"cyclic aggregation of ClusterRoles: {names}", found["ClusterRole", "", circle[0]].place)
+
+
+def _unsound(binding: Binding, roles: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Say what in a binding gives nothing: the API server skips it without a word."""
+    ref = binding.role_ref
+    if ref.kind not in {"Role", "ClusterRole"} or (ref.kind == "Role" and not binding.namespace):
+        yield f"a {binding.kind} cannot give a {shown_kind(ref.kind)}", ".roleRef.kind"
+    elif (binding.namespace if ref.kind == "Role" else "", ref.name) not in roles:
+        yield f"its {ref.kind} {shown(ref.name)} does not exist", ".roleRef"
+    for index, subject in enumerate(binding.subjects):
+        if subject.kind not in SUBJECT_KINDS:
+            yield f"{shown_kind(subject.kind)} is no kind of subject", f".subjects[{index}].kind"
+        elif subject.kind == "ServiceAccount" and not subject.namespace:
+            yield "a service account without namespace is nobody", f".subjects[{index}].namespace"
+
+
+def _sorted(values: Iterable[Object]) -> Objects:
+    found = list(values)
+    return Objects(
+        tuple(one for one in found if isinstance(one, Account)),
+        tuple(one for one in found if isinstance(one, Role)),
+        tuple(one for one in found if isinstance(one, Binding)),
+        tuple(one for one in found if isinstance(one, Pod)),
+        tuple(one for one in found if isinstance(one, PodIdentity)),
+    )

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who can mint: every subject with a way to a token, for whom, expected or not, and the change that ends it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from datetime import date
+from typing import Final, Protocol
+
+import attrs
+
+from k8stokendetect.cluster.by_design import ByDesign, needed
+from k8stokendetect.cluster.changes import Changes, Roles, identity_of
+from k8stokendetect.cluster.rbac import Subject
+from k8stokendetect.cluster.reach import Accounts, Census, Reach
+from k8stokendetect.cluster.steps import Change
+from k8stokendetect.cluster.ways import Way
+from k8stokendetect.events import Platform
+from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Exclusion
+from k8stokendetect.exclusions.catalogue import DEFAULT_EXCLUSIONS
+from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP, ServiceAccount
+
+_MEANINGS: Final = {
+    ("Group", AUTHENTICATED): "everybody who is authenticated: every user, every service account, every node",
+    ("Group", "system:unauthenticated"): "everybody, without any credential, where anonymous requests are let in",
+    ("User", "system:anonymous"): "everybody, without any credential, where anonymous requests are let in",
+    ("Group", SERVICE_ACCOUNTS_GROUP): "every service account of the cluster",
+    ("Group", MASTERS): "may do everything: the API server asks no authorizer about its members",
+    ("Group", "system:nodes"): "every node",
+}
+
+
+_ALL_RIGHTS: Final = Subject("Group", MASTERS)
+
+
+class Status(enum.StrEnum):
+    """Whether somebody is expected to mint."""
+
+    EXPECTED = "expected"
+    BEYOND = "more-than-expected"
+    NOT_EXPECTED = "not-expected"
+
+
+class Snapshot(Roles, Accounts, Protocol):
+    """What of a cluster is needed."""
+
+    def ways_of(self, subject: Subject) -> tuple[Way, ...]:
+        """Return the ways that a subject's bindings open."""
+        ...
+
+
+@attrs.frozen
+class Minter:
+    """Somebody who comes to service accounts' tokens.
+
+    Arguments:
+        subject: who; a user with the name of a service account is that service account.
+        ways: the ways, the direct ones first.
+        reach: what all ways lead to.
+        direct_reach: what the direct ones lead to.
+        exclusions: those that name it.
+        beyond: the direct ways that no exclusion of that name needs.
+
+    """
+
+    subject: Subject
+    ways: tuple[Way, ...]
+    reach: Reach
+    direct_reach: Reach
+    exclusions: tuple[Exclusion, ...] = ()
+    beyond: tuple[Way, ...] = ()
+    _changes: Changes = attrs.field(kw_only=True, eq=False, repr=False)
+
+    @property
+    def direct(self) -> tuple[Way, ...]:
+        """The ways on which it creates tokens itself."""
+        return tuple(way for way in self.ways if way.direct)
+
+    @property
+    def indirect(self) -> tuple[Way, ...]:
+        """The others."""
+        return tuple(way for way in self.ways if not way.direct)
+
+    @property
+    def status(self) -> Status:
+        """Whether it is expected to mint; who only comes to tokens in other ways is not."""
+        if not self.exclusions:
+            return Status.NOT_EXPECTED
+        return Status.BEYOND if self.beyond or not self.direct else Status.EXPECTED
+
+    @property
+    def meaning(self) -> str:
+        """Who that is, where the name does not say it; else empty."""
+        return meaning(self.subject)
+
+    def change(self, way: Way, /) -> Change | None:
+        """Return the smallest change that closes a way of this subject; None for system:masters, whom no change stops.
+
+        A component keeps what its exclusion says it needs, where that has names and no pattern. A way that is not
+        direct is closed by taking the subject out of the binding.
+        """
+        if not way.grants or self.subject == _ALL_RIGHTS:
+            return None
+        if not way.direct:
+            return self._changes.removal(way.grants[0])
+        return self._changes.for_grant(way.grants[0], keep=needed(self.exclusions))
+
+
+def who_can_mint(
+    cluster: Snapshot,
+    *,
+    exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
+    platform: Platform | None = None,
+    today: date | None = None,
+) -> tuple[Minter, ...]:
+    """Return everybody who comes to service accounts' tokens, the worst first and expected components last.
+
+    Each subject that a binding names stands there once, with what its own bindings give it. What it has as a member of
+    a group stands with the group. What other authorizers allow (the Node authorizer to kubelets, a webhook, a cloud's
+    own IAM) is in no RBAC object and not here.
+
+    Arguments:
+        cluster: the cluster.
+        exclusions: whose minting is expected, and for which service accounts.
+        platform: of the cluster; without it the exclusions of single platforms are left out.
+        today: the day to which an exclusion's end is compared; by default today, in UTC.
+
+    """
+    census, changes, by_design = Census(cluster), Changes(cluster), ByDesign(exclusions, platform, today)
+    found = []
+    subjects = dict.fromkeys(subject for binding in cluster.bindings for subject in binding.subjects)
+    named = dict.fromkeys(_plain(subject) for subject in (*subjects, _ALL_RIGHTS))
+    for subject in named:
+        ways = cluster.ways_of(subject)
+        if not ways:
+            continue
+        username = subject.username()
+        found.append(
+            Minter(
+                subject,
+                ways,
+                census.reach(ways),
+                census.reach(way for way in ways if way.direct),
+                by_design.of(username),
+                by_design.beyond(username, ways),
+                changes=changes,
+            )
+        )
+    return tuple(sorted(found, key=_urgency))
+
+
+def _urgency(minter: Minter) -> tuple[object, ...]:
+    """Sort by whether it is expected, the worth of the targets, the directness, their number, and how many it is."""
+    reach = minter.direct_reach if minter.direct else minter.reach
+    return (
+        minter.status is Status.EXPECTED,
+        -minter.reach.level,
+        not minter.direct,
+        -reach.level,
+        -reach.accounts,
+        not minter.meaning,
+        identity_of(minter.subject),
+    )
+
+
+def _plain(subject: Subject) -> Subject:
+    """Return one subject for one identity: `User system:serviceaccount:ci:builder` is a service account."""
+    account = ServiceAccount.of_username(subject.name) if subject.kind == "User" else None
+    return Subject("ServiceAccount", account.name, account.namespace) if account else subject
+
+
+def meaning(subject: Subject, /) -> str:
+    """Say who that is, where it is not a single one; empty for a user, and for a group that only the site knows."""
+    known = _MEANINGS.get((subject.kind, subject.name), "")
+    if known or subject.kind != "Group":
+        return known
+    prefix, _, namespace = subject.name.rpartition(":")
+    return f"every service account of {namespace}" if prefix == SERVICE_ACCOUNTS_GROUP and namespace else ""

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which service accounts ways reach, and what those are worth: sets of accounts as bits of an integer."""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol
+
+import attrs
+
+from k8stokendetect.cluster.objects import Account, Pod
+from k8stokendetect.cluster.ways import NEEDS_POD, Way
+from k8stokendetect.cluster.worth import Worth
+from k8stokendetect.identity import ServiceAccount
+
+MOST_NAMED: Final = 3
+
+
+class Level(enum.IntEnum):
+    """What the best target of somebody is worth."""
+
+    NOTHING = 0
+    ACCOUNT = 1
+    CLOUD = 2
+    ESCALATION = 3
+    CLUSTER_ADMIN = 4
+
+    @property
+    def label(self) -> str:
+        """In words."""
+        return self.name.lower().replace("_", "-")
+
+
+@attrs.frozen
+class Reach:
+    """The service accounts that somebody comes to, counted; an account can be several of these.
+
+    Arguments:
+        accounts: how many there are.
+        cluster_admins: how many may do everything everywhere.
+        escalating: how many have a right for the whole cluster with which others can be had, such as `escalate`.
+        cloud: how many are tied to an identity in a cloud.
+        worst: the names of some, the most valuable first.
+
+    """
+
+    accounts: int = 0
+    cluster_admins: int = 0
+    escalating: int = 0
+    cloud: int = 0
+    worst: tuple[str, ...] = ()
+
+    @property
+    def level(self) -> Level:
+        """What the best of them is worth."""
+        for level, count in (
+            (Level.CLUSTER_ADMIN, self.cluster_admins),
+            (Level.ESCALATION, self.escalating),
+            (Level.CLOUD, self.cloud),
+            (Level.ACCOUNT, self.accounts),
+        ):
+            if count:
+                return level
+        return Level.NOTHING
+
+
+class Accounts(Protocol):
+    """What of a cluster is needed."""
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """Every service account."""
+        ...
+
+    @property
+    def pods(self) -> tuple[Pod, ...]:
+        """Every pod; empty when none were given."""
+        ...
+
+    def service_account(self, account: ServiceAccount | str) -> Worth | None:
+        """Return what one is worth."""
+        ...
+
+    def pods_of(self, account: ServiceAccount | str) -> tuple[Pod, ...]:
+        """Return the pods that run as one."""
+        ...
+
+
+class Census:
+    """Every service account of a cluster with its worth, looked at once."""
+
+    def __init__(self, cluster: Accounts) -> None:
+        self._refs = sorted((account.ref for account in cluster.accounts), key=str)
+        self._in: dict[str, int] = defaultdict(int)
+        self._named: dict[str, int] = defaultdict(int)
+        self._of: dict[Level, int] = defaultdict(int)
+        self._with_pod = 0
+        for index, ref in enumerate(self._refs):
+            bit = 1 << index
+            self._in[ref.namespace] |= bit
+            self._named[ref.name] |= bit
+            if any(pod.audiences for pod in cluster.pods_of(ref)):
+                self._with_pod |= bit
+            for level in _levels(cluster.service_account(ref)):
+                self._of[level] |= bit
+        self._all = (1 << len(self._refs)) - 1
+        if not cluster.pods:
+            self._with_pod = self._all
+
+    def reach(self, ways: Iterable[Way], /) -> Reach:
+        """Count the accounts that these ways reach, each once."""
+        found = 0
+        for way in ways:
+            found |= self._reached(way)
+        admins, escalating, cloud = (
+            found & self._of[level] for level in (Level.CLUSTER_ADMIN, Level.ESCALATION, Level.CLOUD)
+        )
+        worst = dict.fromkeys(name for bits in (admins, escalating, cloud, found) for name in self._names(bits))
+        return Reach(
+            accounts=found.bit_count(),
+            cluster_admins=admins.bit_count(),
+            escalating=escalating.bit_count(),
+            cloud=cloud.bit_count(),
+            worst=tuple(worst)[:MOST_NAMED],
+        )
+
+    def _reached(self, way: Way) -> int:
+        found = self._in.get(way.namespace, 0) if way.namespace else self._all
+        if way.accounts:
+            named = 0
+            for name in way.accounts:
+                named |= self._named.get(name, 0)
+            found &= named
+        return found & self._with_pod if way.kind in NEEDS_POD else found
+
+    def _names(self, bits: int) -> Iterator[str]:
+        for _ in range(MOST_NAMED):
+            if not bits:
+                return
+            lowest = bits & -bits
+            yield str(self._refs[lowest.bit_length() - 1])
+            bits ^= lowest
+
+
+def _levels(worth: Worth | None) -> Iterator[Level]:
+    if worth is None:
+        return
+    if worth.is_cluster_admin:
+        yield Level.CLUSTER_ADMIN
+    if any(not right.namespace for right in worth.escalation_paths):
+        yield Level.ESCALATION
+    if worth.cloud:
+        yield Level.CLOUD

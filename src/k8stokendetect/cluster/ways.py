@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A way to a service account's token: which kind, which accounts it reaches, and what opens it."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import attrs
+
+from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Role
+from k8stokendetect.identity import ServiceAccount
+
+
+class WayKind(enum.StrEnum):
+    """How a subject comes to a token; the first two are direct."""
+
+    MASTERS = "system-masters"
+    TOKEN_REQUEST = "token-request"  # noqa: S105 - the name of a way
+    IMPERSONATE_ACCOUNT = "impersonate-service-account"
+    IMPERSONATE_USER = "impersonate-user"
+    IMPERSONATE_GROUP = "impersonate-group"
+    ESCALATE = "escalate"
+    BIND = "bind"
+    CREATE_POD = "create-pod"
+    WRITE_WORKLOAD = "write-workload"
+    RUN_IN_POD = "run-in-pod"
+    CREATE_SECRET = "create-token-secret"  # noqa: S105 - the same
+    READ_SECRET = "read-token-secret"  # noqa: S105 - the same
+    CERTIFICATE = "certificate"
+    NODES_PROXY = "nodes-proxy"
+    MUTATING_WEBHOOK = "mutating-webhook"
+
+
+DIRECT: Final = frozenset({WayKind.MASTERS, WayKind.TOKEN_REQUEST})
+NEEDS_POD: Final = frozenset({WayKind.RUN_IN_POD, WayKind.NODES_PROXY})
+"""These reach an account through a pod that runs as it."""
+
+WHY: Final = {
+    WayKind.MASTERS: "may do everything: the API server asks no authorizer about system:masters",
+    WayKind.TOKEN_REQUEST: "may create its tokens",
+    WayKind.IMPERSONATE_ACCOUNT: "may act as it",
+    WayKind.IMPERSONATE_USER: "may act as a user who may create its tokens",
+    WayKind.IMPERSONATE_GROUP: "may act as a member of a group that may create its tokens",
+    WayKind.ESCALATE: "may write rights that it does not hold into a role",
+    WayKind.BIND: "may bind itself to a role that leads there",
+    WayKind.CREATE_POD: "may create a pod that runs as it",
+    WayKind.WRITE_WORKLOAD: "may have a controller create a pod that runs as it",
+    WayKind.RUN_IN_POD: "may run code in a pod that runs as it",
+    WayKind.CREATE_SECRET: "may have a token put into a Secret, and read it",
+    WayKind.READ_SECRET: "may read a Secret with a token of it, where there is one",
+    WayKind.CERTIFICATE: "may have a certificate issued in the name of a user who may create its tokens",
+    WayKind.NODES_PROXY: "may run code in every pod, by way of the kubelet",
+    WayKind.MUTATING_WEBHOOK: "may change every pod that is created, by a webhook",
+}
+
+
+@attrs.frozen
+class Way:
+    """A way to service accounts' tokens.
+
+    Arguments:
+        kind: which.
+        namespace: where the accounts live that it reaches; empty for every namespace.
+        accounts: the names of those; empty for every one there.
+        grants: what it takes, all of them together; empty for members of system:masters.
+
+    """
+
+    kind: WayKind
+    namespace: str = ""
+    accounts: tuple[str, ...] = ()
+    grants: tuple[Grant, ...] = ()
+
+    @property
+    def direct(self) -> bool:
+        """Whether the subject creates the token itself, in its own name."""
+        return self.kind in DIRECT
+
+    @property
+    def binding(self) -> Binding | None:
+        """The binding that opens it: take it away and the way is gone."""
+        return self.grants[0].binding if self.grants else None
+
+    @property
+    def role(self) -> Role | None:
+        """The role that the binding gives."""
+        return self.grants[0].role if self.grants else None
+
+    @property
+    def rule(self) -> PolicyRule | None:
+        """The rule of the role."""
+        return self.grants[0].rule if self.grants else None
+
+    @property
+    def why(self) -> str:
+        """What it is, as the end of a sentence about the subject."""
+        return WHY[self.kind]
+
+    def reaches(self, account: ServiceAccount, /) -> bool:
+        """Tell whether an account is among those."""
+        return self.namespace in {"", account.namespace} and (not self.accounts or account.name in self.accounts)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes the right to create service account tokens out of rules, and says what cannot be kept beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import attrs
+
+from k8stokendetect.cluster.rbac import PolicyRule
+
+TOKEN: Final = "serviceaccounts/token"  # noqa: S105 - the name of a resource
+_MEANT: Final = frozenset({TOKEN, "*/token"})
+
+
+def is_minting(rule: PolicyRule, /) -> bool:
+    """Tell whether a rule gives the right to create service account tokens, whatever names it is narrowed to."""
+    return rule.covers("create", "", TOKEN)
+
+
+@attrs.frozen
+class Split:
+    """Some rules of a role, parted.
+
+    Arguments:
+        kept: index of each rule that gives the right, and the rules that stand for it without the right.
+        loose: what is lost beside the right: it stands in the same lists, and means nothing to Kubernetes (another verb
+            or API group on the token subresource).
+        is_wild: a rule says `*` for the resource. All but one resource cannot be said, so that rule has to go.
+
+    """
+
+    kept: tuple[tuple[int, tuple[PolicyRule, ...]], ...]
+    loose: tuple[PolicyRule, ...]
+    is_wild: bool
+
+
+def split(rules: Sequence[PolicyRule], /) -> Split:
+    """Part the rules that give the right from what else they give."""
+    kept, loose, is_wild = [], [], False
+    for index, rule in enumerate(rules):
+        if not is_minting(rule):
+            continue
+        hit = tuple(name for name in rule.resources if name in _MEANT)
+        others = tuple(name for name in rule.resources if name not in _MEANT)
+        is_wild |= "*" in others
+        kept.append((index, (attrs.evolve(rule, resources=others),) if others else ()))
+        if set(rule.verbs) != {"create"} or set(rule.api_groups) != {""} or hit != (TOKEN,):
+            loose.append(attrs.evolve(rule, resources=hit or (TOKEN,)))
+    return Split(tuple(kept), tuple(loose), is_wild)
+
+
+def rest_of(rules: Sequence[PolicyRule], parted: Split, /) -> tuple[PolicyRule, ...]:
+    """Return all rules of a role without the right."""
+    kept = dict(parted.kept)
+    return tuple(one for index, rule in enumerate(rules) for one in kept.get(index, (rule,)))
+
+
+def minting(names: Iterable[str] = (), /) -> PolicyRule:
+    """Make the rule that gives the right, for these names; for every one without any."""
+    return PolicyRule(("create",), ("",), (TOKEN,), tuple(names))
+
+
+def to_json(rule: PolicyRule, /) -> dict[str, Any]:
+    """Return a rule as the API server writes it: only `verbs` may be empty."""
+    fields = {
+        "apiGroups": rule.api_groups,
+        "nonResourceURLs": rule.non_resource_urls,
+        "resourceNames": rule.resource_names,
+        "resources": rule.resources,
+    }
+    return {name: list(values) for name, values in fields.items() if values} | {"verbs": list(rule.verbs)}

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`detect_commands()`: the loop over the commands of a host's audit log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from k8stokendetect.commands.auditd_lines import AuditdSource
+from k8stokendetect.commands.exec_detector import ExecDetector
+from k8stokendetect.commands.exec_events import ExecEvent, ExecLog, read_auditd
+from k8stokendetect.commands.token_request_command import TokenRequestCommand
+from k8stokendetect.engine.tally import Tally
+from k8stokendetect.errors import ConfigError, DetectorError, OnError, ReadError, raise_error
+from k8stokendetect.findings import Finding
+
+__all__ = ["BUILTIN_COMMANDS", "ExecDetector", "ExecEvent", "TokenRequestCommand", "detect_commands", "read_auditd"]
+
+BUILTIN_COMMANDS: Final[tuple[type[ExecDetector], ...]] = (TokenRequestCommand,)
+"""What `detect_commands` runs unless told otherwise."""
+
+SAME_PROCESS: Final = timedelta(hours=1)
+"""So long a process is taken for the same, by its number and file: numbers are given anew."""
+
+WINDOW: Final = 100_000
+"""How many findings are remembered to drop repetitions; flooding it makes findings repeat, never vanish."""
+
+
+def detect_commands(
+    source: AuditdSource,
+    *,
+    detectors: Iterable[ExecDetector | str] | None = None,
+    on_error: OnError = raise_error,
+    tally: Tally | None = None,
+) -> Iterator[Finding]:
+    """Find requests for service account tokens among the commands of a Linux host's audit log.
+
+    It stands beside `detect` and not in it: a detector takes one kind of event; a command stands in several lines,
+    mixed with others', where an audit event stands in one; and exclusions are about users of Kubernetes. Nobody is
+    excused here.
+
+    Arguments:
+        source: what `read_auditd` takes.
+        detectors: instances, or ids of `BUILTIN_COMMANDS`, the default.
+        on_error: called with a ReadError for each line or argument that cannot be read and a DetectorError for each
+            detector that raised; the default raises.
+        tally: counted up while iterating: `events` are commands, `skipped` records that say nothing about one.
+
+    Raises:
+        ConfigError: when an argument is wrong; at the call.
+
+    """
+    checked: tuple[object, object] = (on_error, tally)
+    if not callable(checked[0]) or not isinstance(checked[1], Tally | None):
+        raise ConfigError("on_error must be callable, tally a Tally")
+    return _run(ExecLog(source), _chosen(detectors), on_error, Tally() if tally is None else tally)
+
+
+def _chosen(detectors: Iterable[ExecDetector | str] | None) -> tuple[ExecDetector, ...]:
+    if detectors is not None and (isinstance(detectors, str) or not isinstance(detectors, Iterable)):
+        raise ConfigError("detectors takes a list of them")
+    known = {cls.rule.id: cls for cls in BUILTIN_COMMANDS}
+    chosen: list[ExecDetector] = []
+    for item in known if detectors is None else detectors:
+        if isinstance(item, str):
+            if item not in known:
+                raise ConfigError(f"unknown rule {item!r}; known: {', '.join(known)}")
+            chosen.append(known[item]())
+        elif isinstance(item, ExecDetector):
+            chosen.append(item)
+        else:
+            raise ConfigError(f"not an ExecDetector instance: {item!r}")
+    for rule, count in Counter(detector.rule.id for detector in chosen).items():
+        if count > 1:
+            raise ConfigError(f"rule {rule!r} is given twice")
+    return tuple(chosen)
+
+
+def _run(log: ExecLog, detectors: Sequence[ExecDetector], on_error: OnError, tally: Tally) -> Iterator[Finding]:
+    earlier, repeats = tally.skipped, _Repeats()
+    for item in log.stream():
+        tally.skipped = earlier + log.skipped
+        if isinstance(item, ReadError):
+            tally.unreadable += 1
+            on_error(item)
+            continue
+        tally.events += 1
+        for finding in _found(item, detectors, on_error, tally):
+            if repeats.before(finding, item):
+                tally.duplicates += 1
+            else:
+                tally.findings[finding.rule.id] += 1
+                yield finding
+    tally.skipped = earlier + log.skipped
+
+
+def _found(event: ExecEvent, detectors: Sequence[ExecDetector], on_error: OnError, tally: Tally) -> Iterator[Finding]:
+    """Ask each detector; where one raises, the others must still see the event."""
+    for detector in detectors:
+        try:
+            found = list(detector.inspect_command(event))
+            if not all(isinstance(item, Finding) for item in found):
+                raise TypeError("gave something that is no Finding")  # noqa: TRY301 - told like any other failure
+        except Exception as error:  # noqa: BLE001 - as said
+            tally.failures += 1
+            on_error(DetectorError(detector.rule.id, f"{type(error).__name__}: {error}", event.origin))
+        else:
+            yield from found
+
+
+class _Repeats:
+    """Remembers what was reported: lines that were delivered twice, and one process's title at many system calls."""
+
+    def __init__(self) -> None:
+        self._seen: dict[object, datetime] = {}
+
+    def before(self, finding: Finding, event: ExecEvent, /) -> bool:
+        """Tell whether it repeats an earlier one, and remember it."""
+        process = (finding.rule.id, finding.key, event.node, event.pid, event.exe)
+        last = self._seen.get(process) if event.pid is not None and event.source == "proctitle" else None
+        again = finding.fingerprint in self._seen or (last is not None and abs(event.time - last) <= SAME_PROCESS)
+        for key in (finding.fingerprint, process):
+            self._seen.pop(key, None)
+            self._seen[key] = event.time
+        while len(self._seen) > WINDOW:
+            del self._seen[next(iter(self._seen))]
+        return again

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ExecEvent`: a command that a Linux host's audit log shows, and `read_auditd()`, which reads such a log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import attrs
+
+from k8stokendetect.commands.auditd import LONGEST_TITLE, Group, Grouping, parse_line
+from k8stokendetect.commands.auditd import decoded as _bytes_of
+from k8stokendetect.commands.auditd_lines import AuditdSource, check, lines_of
+from k8stokendetect.convert.redaction import REDACTED, clean_text
+from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
+from k8stokendetect.findings import EventRef
+
+_UNSET: Final = 2**32 - 1
+"""What the kernel writes for no user and no session."""
+
+_BEARER: Final = re.compile(r"(?i)(\bbearer(?:\s|%20|\+)+)(?![$@<{%`])[^\s\"'\\]{16,}")
+_TOKEN_OPTION: Final = re.compile(r"(--token(?:=|\s+))(?![$@<{%`])[^\s\"'\\]+")
+
+
+@attrs.frozen(kw_only=True)
+class ExecEvent:
+    r"""A command that was run on a host, without the tokens that stood in it.
+
+    Attributes:
+        arguments: the argument vector, the program's own name first; bytes that are no UTF-8 as `\xNN`.
+        source: `execve`, the record of the call, or `proctitle`, the title of a process, which any process can set
+            for itself and of which 128 bytes are logged.
+        complete: nothing of the arguments is known to be missing.
+        time: when; UTC.
+        stamp: the same as the log writes it, such as `1700000000.123`.
+        serial: the kernel's number of the event.
+        node: which host, where the log says so.
+        exe: the program's file, as the kernel knows it.
+        comm: the thread's name, 15 bytes of it, which it can choose.
+        uid: whose rights the process has; None when not known.
+        auid: who logged in, whatever sudo made of it since; None when nobody did, as in containers.
+        user: name of uid, where the log carries names.
+        login: name of auid, where the log carries names.
+        pid: the process.
+        ppid: the process that started it.
+        ses: the login session; None when there is none.
+        tty: the terminal; empty when there is none.
+        success: whether the system call succeeded.
+        key: the key of the audit rule that logged it.
+        carried_token: a live token stood in the arguments and was removed.
+        origin: file and line of its first record.
+
+    """
+
+    arguments: tuple[str, ...]
+    source: Literal["execve", "proctitle"]
+    complete: bool
+    time: datetime
+    stamp: str
+    serial: int
+    node: str = ""
+    exe: str = ""
+    comm: str = ""
+    uid: int | None = None
+    auid: int | None = None
+    user: str = ""
+    login: str = ""
+    pid: int | None = None
+    ppid: int | None = None
+    ses: int | None = None
+    tty: str = ""
+    success: bool | None = None
+    key: str = ""
+    carried_token: bool = False
+    origin: str | None = None
+
+    @property
+    def who(self) -> str:
+        """Who ran it: who logged in where that is known, by name where there is one; empty when nobody is known."""
+        if self.login or self.auid is not None:
+            return self.login or f"uid {self.auid}"
+        return self.user or ("" if self.uid is None else f"uid {self.uid}")
+
+    def ref(self) -> EventRef:
+        """Refer to this event; `audit_id` is what `ausearch -a` and grep find it by."""
+        name = f"audit({self.stamp}:{self.serial})"
+        return EventRef(
+            audit_id=f"{self.node} {name}".strip(),
+            time=self.time,
+            verb="execve",
+            user=self.who,
+            origin=self.origin,
+        )
+
+
+def read_auditd(source: AuditdSource, /, on_error: OnError = raise_error) -> Iterator[ExecEvent]:
+    """Read the commands that a Linux audit log shows; lazy, with a bounded amount of memory.
+
+    Arguments:
+        source: a path, bytes (content), an open binary file, or a list of such; a folder's files and a list of files
+            are read in the order of their first records.
+        on_error: called with a ReadError for each line that is no record, and each command of which arguments are
+            missing; the default raises it.
+
+    Raises:
+        ConfigError: when the source is of no such type; at the call.
+
+    """
+    log = ExecLog(source)
+    if not callable(on_error):
+        raise ConfigError("on_error is not callable")
+    return _handed(log, on_error)
+
+
+def _handed(log: ExecLog, on_error: OnError) -> Iterator[ExecEvent]:
+    for item in log.stream():
+        if isinstance(item, ReadError):
+            on_error(item)
+        else:
+            yield item
+
+
+class ExecLog:
+    """The commands of a source.
+
+    Attributes:
+        skipped: how many records were read that say nothing about a command, such as PATH and CWD.
+
+    """
+
+    def __init__(self, source: AuditdSource) -> None:
+        check(source)
+        self._source = source
+        self.skipped = 0
+
+    def stream(self) -> Iterator[ExecEvent | ReadError]:
+        """Iterate over commands, with a ReadError for each line and each argument that cannot be read."""
+        grouping = Grouping()
+        for item in lines_of(self._source):
+            if isinstance(item, ReadError):
+                yield item
+                continue
+            place, line = item
+            try:
+                record = parse_line(line)
+            except ReadError as error:
+                yield error.at(place)
+                continue
+            if record is None:
+                self.skipped += 1
+                continue
+            for found in grouping.put(record, place):
+                yield from [found] if isinstance(found, ReadError) else self._read(found)
+        for group in grouping.rest():
+            yield from self._read(group)
+
+    def _read(self, group: Group) -> Iterator[ExecEvent | ReadError]:
+        if group.has_execve and not group.has_all_arguments:
+            yield ReadError("arguments of a command are missing", group.place)
+        elif group.is_execve and not group.has_execve:
+            yield ReadError("the EXECVE record of a command is missing", group.place)
+        if group.has_execve or group.title:
+            yield _event(group)
+        elif not group.broken:
+            self.skipped += 1
+
+
+def _event(group: Group) -> ExecEvent:
+    """Make an event; no token is in it."""
+    found, complete = [_joined(group, number) for number in sorted(group.pieces)], group.has_all_arguments
+    title = (group.title or b"").rstrip(b"\0").split(b"\0") if group.title else []
+    titled = not group.has_execve or (not complete and len(title) > len(found))
+    if titled:
+        complete = not group.has_execve and len(group.title or b"") < LONGEST_TITLE
+        found = title
+    texts = [text.decode("utf-8", "backslashreplace") for text in found]
+    arguments = _without_tokens(texts)
+    return ExecEvent(
+        arguments=arguments,
+        source="proctitle" if titled else "execve",
+        complete=complete,
+        time=group.time,
+        stamp=group.stamp,
+        serial=group.serial,
+        node=clean_text(group.node.decode("utf-8", "backslashreplace")),
+        carried_token=list(arguments) != texts,
+        origin=group.place,
+        **_of_syscall(group.syscall or {}),
+    )
+
+
+def _joined(group: Group, number: int) -> bytes:
+    """Put an argument together; of one that is not whole the first piece only: behind a gap half a token may stand."""
+    pieces = group.pieces[number]
+    if not group.whole(number):
+        return pieces.get(0, b"")
+    return b"".join(pieces[piece] for piece in range(len(pieces)))
+
+
+def _without_tokens(texts: list[str]) -> tuple[str, ...]:
+    """Remove JWTs, and whatever stands where a bearer token stands: those of OpenShift are no JWTs."""
+    cleaned = []
+    for before, text in zip(["", *texts], texts, strict=False):
+        if before == "--token" and text and text[0] not in "$@<":
+            cleaned.append(REDACTED)
+        else:
+            without = _BEARER.sub(rf"\1{REDACTED}", clean_text(text))
+            cleaned.append(_TOKEN_OPTION.sub(rf"\1{REDACTED}", without))
+    return tuple(cleaned)
+
+
+def _of_syscall(fields: dict[bytes, bytes]) -> dict[str, Any]:
+    def text(name: bytes) -> str:
+        value = fields.get(name, b"")
+        if value in {b"", b"(null)", b"(none)"}:
+            return ""
+        try:
+            plain = value if name == b"tty" else _bytes_of(value)
+        except ReadError:
+            return ""
+        return clean_text(plain.decode("utf-8", "backslashreplace"))
+
+    def number(name: bytes) -> int | None:
+        value = fields.get(name, b"")
+        return int(value) if re.fullmatch(rb"\d{1,10}", value) and int(value) != _UNSET else None
+
+    login, user = text(b"AUID"), text(b"UID")
+    return {
+        **{name: text(name.encode()) for name in ("exe", "comm", "tty", "key")},
+        **{name: number(name.encode()) for name in ("uid", "auid", "pid", "ppid", "ses")},
+        "user": "" if user in {"unset", "unknown"} or user.startswith("unknown(") else user,
+        "login": "" if login in {"unset", "unknown"} or login.startswith("unknown(") else login,
+        "success": {b"yes": True, b"no": False}.get(fields.get(b"success", b"")),
+    }

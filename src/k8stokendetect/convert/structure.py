@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one strict converter: mapping to Event and back, Finding to mapping; nothing is ever coerced."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from k8stokendetect.convert.hooks import (
+    WrongTypeError,
+    as_mapping,
+    is_optional,
+    optional,
+    scalar,
+    string_lists,
+    string_mapping,
+    strings,
+    timestamp,
+    without_nulls,
+)
+from k8stokendetect.convert.redaction import clean_text, redact
+from k8stokendetect.convert.revealed import shown
+from k8stokendetect.convert.times import format_time
+from k8stokendetect.errors import ReadError
+from k8stokendetect.events import (
+    TOKEN_SUBRESOURCE,
+    AuthenticationMetadata,
+    BoundObjectRef,
+    Event,
+    JsonValue,
+    ObjectRef,
+    Platform,
+    ResponseStatus,
+    TokenGrant,
+    TokenRequestSpec,
+    User,
+)
+from k8stokendetect.findings import EventRef, Finding
+
+T = TypeVar("T")
+
+_GO_NAMES = {"audit_id": "auditID", "request_uri": "requestURI", "source_ips": "sourceIPs"}
+_NOT_IN_RECORD = frozenset(
+    {"token_request", "token_grant", "carried_token", "platform", "origin", "cluster", "account", "region", "lost"}
+)
+
+
+def go_name(name: str, /) -> str:
+    """Return the JSON name of a field of the Go type: `object_ref` is `objectRef`."""
+    return _GO_NAMES.get(name) or re.sub(r"_(.)", lambda match: match[1].upper(), name)
+
+
+def _structuring(converter: cattrs.Converter, kind: type[T]) -> None:
+    """Register a class: Go names in, null treated as absent, and only an object will do."""
+    names: Any = {
+        field.name: override(omit=True) if field.name in _NOT_IN_RECORD else override(rename=go_name(field.name))
+        for field in attrs.fields(kind)  # type: ignore[arg-type]  # T cannot say that each is an attrs class
+    }
+    structure = make_dict_structure_fn(kind, converter, **names)
+
+    def strict(value: Any, _: Any) -> T:
+        return structure(without_nulls(value), kind)
+
+    converter.register_structure_hook(kind, strict)
+    converter.register_unstructure_hook(
+        kind, make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True, **names)
+    )
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    for kind in (str, int, bool):
+        converter.register_structure_hook(kind, scalar(kind))
+    converter.register_structure_hook(datetime, timestamp)
+    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], strings)
+    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, str], string_mapping)
+    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, tuple[str, ...]], string_lists)
+    converter.register_structure_hook_func(
+        lambda kind: kind == Mapping[str, JsonValue], lambda value, _: dict(as_mapping(value))
+    )
+    converter.register_structure_hook_factory(is_optional, optional)
+    converter.register_unstructure_hook(datetime, format_time)
+    for inner in (
+        User,
+        ObjectRef,
+        ResponseStatus,
+        AuthenticationMetadata,
+        BoundObjectRef,
+        TokenRequestSpec,
+        TokenGrant,
+    ):
+        _structuring(converter, inner)
+    _structuring(converter, Event)
+    return converter
+
+
+CONVERTER = _converter()
+
+
+def explain(error: Exception, path: str = "$", name: Callable[[str], str] = go_name) -> tuple[str, str]:
+    """Return what is wrong and where, without any value of the record; the first problem of several."""
+    while isinstance(error, cattrs.BaseValidationError):
+        inner = error.exceptions[0]
+        note = next((n for n in getattr(inner, "__notes__", ()) if hasattr(n, "name") or hasattr(n, "index")), None)
+        step = getattr(note, "name", None)
+        path += f".{name(step)}" if step else f"[{getattr(note, 'index', '?')}]"
+        error = inner
+    if isinstance(error, KeyError):
+        return "required field missing", path
+    if isinstance(error, WrongTypeError):
+        return str(error), path
+    return ("not a timestamp" if isinstance(error, ValueError) else "of a wrong type"), path
+
+
+def structure(value: Any, kind: type[T], path: str = "$") -> T:
+    """Structure a value strictly; raises ReadError with the JSON path, and nothing else."""
+    try:
+        return CONVERTER.structure(value, kind)
+    except Exception as error:  # noqa: BLE001 - hostile input: whatever goes wrong is told as a ReadError
+        reason, where = explain(error, path)
+    raise ReadError(reason, path=where)  # outside the handler: a chained exception would hold the record
+
+
+def parse_event(
+    record: Mapping[str, JsonValue], /, *, platform: Platform | None = None, origin: str | None = None
+) -> Event:
+    """Make an Event of one audit event as JSON gives it.
+
+    Arguments:
+        record: the decoded JSON object; it is not changed, nor are its bodies copied.
+        platform: where it comes from, for the exclusions.
+        origin: file and line, for errors and findings.
+
+    Raises:
+        ReadError: when the record is no audit event or a field has a wrong type; says the JSON path.
+
+    """
+    if not isinstance(record, Mapping):
+        raise ReadError("expected an audit event as a JSON object", origin)
+    try:
+        clean, carried_token = redact(record)
+        event = structure(clean, Event)
+        request, grant = _token_bodies(event)
+    except ReadError as error:
+        trouble = ReadError(error.reason, origin, error.path, _seen(record))
+    else:
+        return complete(
+            event,
+            token_request=request,
+            token_grant=grant,
+            carried_token=carried_token,
+            platform=platform,
+            origin=origin,
+        )
+    del record
+    raise trouble
+
+
+def complete(event: Event, /, **fields: Any) -> Event:
+    """Fill in what no record carries, in an Event that nobody else has seen yet: a copy would cost half the typing."""
+    for name, value in fields.items():
+        object.__setattr__(event, name, value)
+    return event
+
+
+def _seen(record: Mapping[str, JsonValue]) -> dict[str, str]:
+    """Say what a record reveals that is no Event: where no URI was logged (GKE), the objectRef says the same."""
+    seen, ref = shown(record), record.get("objectRef")
+    if "requestURI" not in seen and isinstance(ref, Mapping):
+        parts = [ref.get(key) for key in ("namespace", "resource", "name", "subresource")]
+        if all(isinstance(part, str) for part in parts):
+            seen["requestURI"] = clean_text("/namespaces/{}/{}/{}/{}".format(*parts))
+    return seen
+
+
+def _token_bodies(event: Event) -> tuple[TokenRequestSpec | None, TokenGrant | None]:
+    """Type the bodies of a TokenRequest where the level logged them and truncation left them."""
+    if event.resource != TOKEN_SUBRESOURCE:
+        return None, None
+    asked = _token_request_body(event.request_object).get("spec")
+    response = _token_request_body(event.response_object)
+    spec = None if asked is None else structure(asked, TokenRequestSpec, "$.requestObject.spec")
+    if response.get("status") is None:
+        return spec, None
+    grant = structure(response["status"], TokenGrant, "$.responseObject.status")
+    if response.get("spec") is not None:
+        granted = structure(response["spec"], TokenRequestSpec, "$.responseObject.spec")
+        grant = attrs.evolve(grant, spec=granted)
+    return spec, grant
+
+
+def _token_request_body(body: JsonValue) -> Mapping[str, JsonValue]:
+    """Return the body when it is a TokenRequest; a denied call's `Status` or a body that was cut away is none."""
+    return body if isinstance(body, Mapping) and body.get("kind", "TokenRequest") == "TokenRequest" else {}
+
+
+def event_to_mapping(event: Event, /) -> dict[str, JsonValue]:
+    """Return the audit event as JSON has it, under the Go names; what is empty is left out, as Go does."""
+    mapping: dict[str, JsonValue] = {"kind": "Event", **CONVERTER.unstructure(event)}
+    return mapping
+
+
+def _ref_to_mapping(ref: EventRef) -> dict[str, JsonValue]:
+    return {
+        **attrs.asdict(ref),
+        "time": format_time(ref.time) if ref.time else None,
+        "source_ips": list(ref.source_ips),
+    }
+
+
+def finding_to_mapping(finding: Finding, /) -> dict[str, JsonValue]:
+    """Return a finding as JSON; the names are stable once released."""
+    return {
+        "rule_id": finding.rule.id,
+        "title": finding.rule.title,
+        "severity": str(finding.severity),
+        "techniques": list(finding.rule.techniques),
+        "summary": finding.summary,
+        "actor": finding.event.user,
+        "target": finding.event.target,
+        "event": _ref_to_mapping(finding.event),
+        "evidence": [{"path": item.path, "value": plain(item.value), "why": item.why} for item in finding.evidence],
+        "related": [_ref_to_mapping(ref) for ref in finding.related],
+        "caveats": list(finding.caveats),
+        "excluded_by": finding.excluded_by,
+        "fingerprint": finding.fingerprint,
+    }
+
+
+def plain(value: Any, /) -> JsonValue:
+    """Return a value as JSON has it: tuples as lists, times and attrs values as Kubernetes writes them."""
+    if isinstance(value, datetime):
+        return format_time(value)
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return plain(CONVERTER.unstructure(value)) if attrs.has(type(value)) else value

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`detect()`: events in the order of time, exclusions, detectors, duplicates and the tally."""

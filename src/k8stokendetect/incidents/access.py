@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a snapshot of the cluster adds to an incident: the bindings behind it, what takes them away, the clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import attrs
+
+from k8stokendetect.cluster import Change, Changes, Cluster, Grant
+from k8stokendetect.detectors.wording import brief
+from k8stokendetect.enrichment import traces_of
+from k8stokendetect.findings import Finding
+from k8stokendetect.incidents.advice import Known
+from k8stokendetect.incidents.mints import Cause, Mint, explain, observed
+
+_MOST: Final = 5
+
+
+@attrs.frozen
+class Access:
+    """A right through which a caller could mint, as the snapshot of the cluster shows it, and how to take it away.
+
+    Arguments:
+        caller: the user name.
+        accounts: for whom the caller minted through it, as `namespace/name`.
+        grant: the binding, the subject that the caller is, the role and its rule.
+        change: the smallest change after which this right is gone, see `Change`; a caller may have several rights.
+
+    """
+
+    caller: str
+    accounts: tuple[str, ...]
+    grant: Grant
+    change: Change
+
+
+class Snapshot:
+    """Answers for incident after incident from one snapshot.
+
+    Arguments:
+        cluster: the snapshot.
+
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._changes = Changes(cluster)
+
+    def about(self, findings: Iterable[Finding], /) -> tuple[tuple[Access, ...], Known]:
+        """Return the rights behind the mints of an incident, and what to say about them."""
+        mints, _ = observed(findings, ())
+        shown: dict[tuple[str, Grant], list[Mint]] = {}
+        missing: dict[str, None] = {}
+        for mint in mints:
+            explanation = explain(self._cluster, mint)
+            for grant in explanation.grants:
+                shown.setdefault((mint.user, grant), []).append(mint)
+            if explanation.cause is not None:
+                missing[_missing(mint, explanation.cause, explanation.why)] = None
+        access = tuple(self._access(caller, grant, found) for (caller, grant), found in shown.items())
+        return access, Known(
+            (*_sentences(access), *missing),
+            frozenset(str(one.grant.binding) for one in access),
+            tuple(dict.fromkeys(self._clouds(mints))),
+        )
+
+    def _access(self, caller: str, grant: Grant, mints: Sequence[Mint]) -> Access:
+        accounts = tuple(dict.fromkeys(str(mint.account) for mint in mints))
+        return Access(caller, accounts, grant, self._changes.for_grant(grant))
+
+    def _clouds(self, mints: Iterable[Mint]) -> Iterator[str]:
+        for mint in mints:
+            for trace in traces_of(self._cluster, mint.account):
+                yield f"{mint.account} has an identity in a cloud. {trace.advice}"
+
+
+def _sentences(access: Sequence[Access]) -> Iterator[str]:
+    for one in access[:_MOST]:
+        grant = one.grant
+        accounts = ", ".join(one.accounts[:_MOST]) + (" and others" if len(one.accounts) > _MOST else "")
+        loses = f" It loses {len(one.change.loses)} other rules with it." if one.change.loses else ""
+        warnings = "".join(f" Note: {warning}." for warning in one.change.warnings)
+        yield (
+            f"Take from {brief(one.caller)} the right behind its mint for {accounts}: {brief(str(grant.binding))} "
+            f"gives {brief(str(grant.role))} to {brief(str(grant.subject))}.{loses}{warnings} {one.change.command}"
+        )
+    if len(access) > _MOST:
+        yield f"{len(access) - _MOST} more bindings give such rights: `k8stokendetect who-can-mint` lists all of them."
+
+
+def _missing(mint: Mint, cause: Cause, why: str) -> str:
+    caller = brief(mint.user) or "an unauthenticated client"
+    if cause is Cause.MASTERS:
+        return f"{caller} {why}: take away the credential."
+    seen = f"The snapshot of the cluster shows no binding behind the mint for {mint.account}"
+    return f"{seen}: {caller} {brief(why, 200)}."

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cuts a byte stream into JSON records: one a line, and documents that span lines (indented JSON, large arrays).
+
+Lines end at the byte 0x0A only: Go does not escape U+0085 or U+2028 and a client can put them into its user agent,
+so `str.splitlines` would break a record apart there. Whatever is damaged costs itself and nothing else: whole events
+in it and after it are still read, and one error says where it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol, TypeAlias
+
+import orjson
+
+from k8stokendetect.convert.revealed import revealed
+from k8stokendetect.errors import ReadError
+from k8stokendetect.input.limits import DEFAULT
+from k8stokendetect.input.scanner import IN_STRING, TOKEN, Scanner
+
+Record: TypeAlias = tuple[str, Any]
+"""Where it begins (`12`, or `12[3]` for element 3 of an array that begins in line 12) and the JSON value or error."""
+
+_PIECE: Final = 1024 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
+_BAD: Final = object()
+
+
+class LineStream(Protocol):
+    """What lines are read from."""
+
+    def readline(self, size: int, /) -> bytes:
+        """Return the next line, or so many bytes of it."""
+        ...
+
+
+def _no_format(_: bytes) -> None:
+    return None
+
+
+def split_records(
+    stream: LineStream,
+    limit: int = DEFAULT.record,
+    other_format: Callable[[bytes], list[Any] | None] = _no_format,
+    *,
+    first: int = 1,
+) -> Iterator[Record]:
+    """Yield every record of a stream with its place, and a ReadError for each that is no JSON.
+
+    Arguments:
+        stream: an open binary stream.
+        limit: longest record in bytes; a longer one is a ReadError and is skipped to its end.
+        other_format: given a line that is no JSON, returns the records in it, or None when it knows no such form.
+        first: number of the stream's first line.
+
+    """
+    lines = _Lines(stream, first)
+    while line := lines.read(limit):
+        text = _bare(line)
+        whole = len(line) < limit or line.endswith(b"\n")
+        value = _loads(text) if whole and not (text[:1] == b"[" and len(text) > _PIECE) else _BAD
+        if value is not _BAD:
+            yield str(lines.number), value
+        elif not text:
+            if b"\0" in line:  # blocks that a crash left unwritten: an event may have stood there
+                yield str(lines.number), ReadError("not JSON: binary data")
+        elif items := _ITEMS.match(text):
+            yield from _split_document(lines, line[line.index(text) + items.end() :], limit, wrapped=True)
+        elif (text == b"{" and lines.begins(b'"}')) or _BEGINS_ARRAY.match(text):
+            yield from _split_document(lines, line, limit)
+        elif whole and (records := _concatenated(text) or other_format(text)) is not None:
+            yield from ((str(lines.number), record) for record in records)
+        elif whole:
+            yield from _pieces(text, lines.number)
+        elif text[:1] == b"{":
+            yield from _split_long_line(lines, line, limit)
+        else:
+            yield str(lines.number), ReadError(_too_long(limit), revealed=revealed(text))
+            lines.skip()
+
+
+def _split_long_line(lines: _Lines, line: bytes, limit: int) -> Iterator[Record]:
+    """Read objects that stand in one line longer than the limit: Firehose puts no newline between them."""
+    place, scanner = lines.number, Scanner(array=False, many=True)
+    while line and scanner.held <= limit:
+        for _, _, text in scanner.feed(line, place):
+            value = _element(text, limit)
+            yield from _pieces(text, place) if value is _BAD else [(str(place), value)]
+        line = lines.more()
+    if _bare(scanner.text):
+        reason = _too_long(limit) if scanner.held > limit else "the document is not closed"
+        yield str(place), ReadError(reason, revealed=revealed(scanner.text))
+    lines.skip()
+
+
+def _concatenated(text: bytes) -> list[Any] | None:
+    """Decode several objects that stand in one line without a separator, as Firehose writes them; None unless all."""
+    found, depth, start, position, in_string = [], 0, 0, 0, False
+    while text[:1] == b"{" and (match := (IN_STRING if in_string else TOKEN).search(text, position)):
+        position, token = match.end(), match[0]
+        if token == b'"':
+            in_string = not in_string
+        elif not in_string and token in b"{}[]":
+            depth += 1 if token in b"{[" else -1
+            if depth <= 0:
+                found.append(_loads(text[start:position]))
+                start = position
+    whole = len(found) > 1 and not text[start:].strip() and all(isinstance(value, dict) for value in found)
+    return found if whole else None
+
+
+_BEGINS_ARRAY: Final = re.compile(rb"\[\s*(?:[{\[\]]|$)")
+_ITEMS: Final = re.compile(rb'\{(?:[^\[\]{}]|\{[^\[\]{}]*\}){0,400}?"items"\s*:\s*(?=\[)')
+_ITEMS_LINE: Final = re.compile(rb'\s*"items"\s*:\s*(?=\[)')
+_EVENT: Final = re.compile(rb'(?=\{\s*"kind"\s*:\s*"Event)')
+
+
+class _Lines:
+    """Reads lines, or pieces of long lines, and counts them."""
+
+    def __init__(self, stream: LineStream, first: int) -> None:
+        self._stream = stream
+        self._inside = False
+        self._back = b""
+        self.number = first - 1
+
+    def read(self, limit: int = _PIECE) -> bytes:
+        """Read to the end of the line, at most `limit` bytes and never half an escape sequence."""
+        piece, self._back = self._back, b""
+        if not piece.endswith(b"\n"):
+            piece += self._stream.readline(limit - len(piece))
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
+            piece += self._stream.readline(1)
+        self.number += bool(piece) and not self._inside
+        self._inside = bool(piece) and not piece.endswith(b"\n")
+        return piece
+
+    def begins(self, marks: bytes) -> bool:
+        """Tell whether the next line begins with one of these; it is not passed over."""
+        self._back = self._stream.readline(_PIECE)
+        return _bare(self._back)[:1] in marks
+
+    def more(self) -> bytes:
+        """Read on in the line that has begun; nothing at its end."""
+        return self.read() if self._inside else b""
+
+    def skip(self) -> bool:
+        """Pass over the rest of the line; tell whether there was anything in it."""
+        passed = False
+        while piece := self.more():
+            passed = passed or not piece.isspace()
+        return passed
+
+
+def _bare(line: bytes) -> bytes:
+    """Return a line without white space, the byte order mark of Windows tools, and the NULs of copy-truncation."""
+    return line.strip(b"\0 \t\r\n").removeprefix(_BOM).lstrip()
+
+
+def _loads(text: bytes) -> Any:
+    """Decode JSON; a byte that is no UTF-8 (raw bodies may hold any) is replaced, as Go does."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        decoded = text.decode("utf-8", "replace")
+    if "\ufffd" in decoded:
+        try:
+            return orjson.loads(decoded)
+        except orjson.JSONDecodeError:
+            pass
+    return _BAD
+
+
+def _element(text: bytes, limit: int) -> Any:
+    return _loads(text) if len(text) <= limit else ReadError(_too_long(limit), revealed=revealed(text))
+
+
+def _why_not_json(text: bytes) -> str:
+    """Say why a text is no JSON, without repeating any of it."""
+    try:
+        orjson.loads(text.decode("utf-8", "replace"))
+    except orjson.JSONDecodeError as error:
+        return f"not JSON: {'binary data' if bytes(1) in text else error.msg}"
+    return "not JSON"
+
+
+def _too_long(limit: int) -> str:
+    return f"record longer than {limit} bytes, the limit max_record"
+
+
+def _pieces(text: bytes, number: int) -> Iterator[Record]:
+    """Yield the whole events that a damaged text still holds, line by line, and one error for all the rest.
+
+    A line that was cut off and the one written after it may stand together; so may two whole ones.
+    """
+    rest = False
+    for offset, line in enumerate(text.split(b"\n")):
+        for piece in _EVENT.split(line):
+            value = _loads(_bare(piece).rstrip(b","))
+            if isinstance(value, dict | list):
+                yield str(number + offset), value
+            else:
+                rest = rest or bool(_bare(piece))
+    if rest:
+        yield str(number), ReadError(_why_not_json(text), revealed=revealed(text))
+
+
+def _split_document(lines: _Lines, line: bytes, limit: int, *, wrapped: bool = False) -> Iterator[Record]:
+    """Read an array element by element, or one indented object; both may span lines.
+
+    Arguments:
+        lines: where the following lines come from.
+        line: the first one, from its bracket on.
+        limit: longest element in bytes.
+        wrapped: the array is the `items` of an EventList.
+
+    """
+    scanner = Scanner(array=wrapped or _bare(line)[:1] == b"[")
+    while line:
+        if not scanner.array and scanner.depth == 1 and (items := _ITEMS_LINE.match(line)):
+            yield from _split_document(lines, line[items.end() :], limit, wrapped=True)
+            return
+        for number, index, text in scanner.feed(line, lines.number):
+            place = f"{number}[{index}]" if scanner.array else str(number)
+            value = _element(text, limit)
+            if value is _BAD:
+                yield from _pieces(text, number)
+            else:
+                yield place, value
+        if scanner.closed or scanner.broken or scanner.held > limit:
+            break
+        line = lines.read()
+    if not scanner.closed:
+        yield from _leftover(scanner, _too_long(limit) if scanner.held > limit else None)
+        lines.skip()
+    elif wrapped and not _close_outer(scanner, lines):
+        yield str(lines.number), ReadError("the list is not closed")
+    elif _bare(scanner.rest):
+        yield from _pieces(scanner.rest, lines.number)
+    elif lines.skip():
+        yield str(lines.number), ReadError("text after the end of a document")
+
+
+def _leftover(scanner: Scanner, reason: str | None) -> Iterator[Record]:
+    """Yield what an unclosed or broken document still holds, and the error.
+
+    A record that was cut off swallows the lines after it until the brackets match; an attacker must not be able
+    to hide there.
+    """
+    reason = reason or ("a string is not closed" if scanner.broken else "the document is not closed")
+    text = scanner.text
+    whole = _loads(_bare(text).rstrip(b","))
+    if whole is not _BAD:
+        yield f"{scanner.begin}[{scanner.index}]", whole
+    else:
+        yield from (record for record in _pieces(text, scanner.begin) if not isinstance(record[1], ReadError))
+    yield str(scanner.begin), ReadError(reason, revealed={} if whole is not _BAD else revealed(text))
+
+
+def _close_outer(scanner: Scanner, lines: _Lines) -> bool:
+    """Read on to the end of the object around this array; tell whether it came."""
+    outer, line = Scanner(array=False, depth=1), scanner.rest
+    while line and not any(True for _ in outer.feed(line, lines.number)):
+        line = lines.read()
+    scanner.rest = outer.rest
+    return outer.closed

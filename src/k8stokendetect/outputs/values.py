@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the forms for a SIEM share: values as text, nothing empty, addresses that are some, one line of ASCII."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from k8stokendetect.convert.structure import plain
+from k8stokendetect.findings import EventRef, Finding
+from k8stokendetect.identity import ServiceAccount
+
+_NOTHING: Final[tuple[object, ...]] = (None, "", (), [], {})
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """Return these fields without those that are None or empty; a number, 0 and False stay."""
+    return {name: value for name, value in fields.items() if not any(value is no or value == no for no in _NOTHING)}
+
+
+def unique(texts: Iterable[str | None], /) -> list[str]:
+    """Return the texts that are there, each once, in their order."""
+    return list(dict.fromkeys(text for text in texts if text))
+
+
+def as_text(value: Any, /) -> str:
+    """Return a value of any kind as text: a SIEM gives a field one type, and an audit event's fields have many."""
+    known = _with_text_keys(plain(value))
+    return known if isinstance(known, str) else json.dumps(known, ensure_ascii=False)
+
+
+def _with_text_keys(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(plain(key)): _with_text_keys(item) for key, item in value.items()}
+    return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
+
+
+def one_line(document: Mapping[str, Any], /) -> str:
+    """Return a document as one line of JSON in printable ASCII, without the line end."""
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).replace("\x7f", "\\u007f")
+
+
+def address(text: str, /) -> str | None:
+    """Return an IP address in its usual form; None for what is none: through a proxy a client writes what it likes."""
+    try:
+        known = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return None if "%" in text else str(known)
+
+
+def time_of(finding: Finding, observed: datetime | None, /) -> datetime:
+    """Return the time of a finding in UTC; where none was logged `observed`, or the beginning of 1970."""
+    time = finding.event.time or observed or datetime.fromtimestamp(0, UTC)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def is_command(ref: EventRef, /) -> bool:
+    """Tell a command on a host from a request; a client may call its HTTP method so, but a request has a stage."""
+    return ref.verb == "execve" and not ref.stage
+
+
+def resource_of(ref: EventRef, account: ServiceAccount | None, /) -> dict[str, str]:
+    """Return what a request was about, as far as it says so.
+
+    Arguments:
+        ref: the request; its target reads `pods/exec prod/web-1`, or `prod/sa` for a service account.
+        account: the service account whose token was asked for.
+
+    Returns:
+        `type`, `namespace` and `name`, those that are known.
+
+    """
+    if account is not None:
+        return {"type": "serviceaccounts", "namespace": account.namespace, "name": account.name}
+    kind, _, path = (ref.target or "").partition(" ")
+    namespace, separator, name = path.rpartition("/")
+    if not separator:  # a namespace whose objects were listed, or an object without one: it is not told which
+        namespace, name = "", ""
+    return {key: text for key, text in (("type", kind), ("namespace", namespace), ("name", name)) if text}

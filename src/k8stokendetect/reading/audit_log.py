@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`read()`: files, folders, gzip, streams, bytes and mappings become an AuditLog, an iterable of Events."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
+
+from k8stokendetect.envelopes import Envelope
+from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
+from k8stokendetect.events import PLATFORMS, Event, JsonValue, Platform
+from k8stokendetect.input.limits import DEFAULT, Limits
+from k8stokendetect.input.sources import check_source
+from k8stokendetect.input.streams import BinaryFile
+from k8stokendetect.reading.interest import Interest
+from k8stokendetect.reading.reader import Counts, Reading
+
+Item: TypeAlias = "Mapping[str, JsonValue] | Event | bytes | os.PathLike[str] | BinaryFile | AuditLog"
+Source: TypeAlias = "str | Item | Iterable[Item]"
+"""A path, an open binary file, bytes (content), one mapping, one Event, an AuditLog, or an iterable of such.
+
+A `str` is a path only where it stands alone: in an iterable it may be what somebody put on a queue, and no message may
+choose which file is opened.
+"""
+
+
+def read(
+    source: Source,
+    *,
+    platform: Platform | None = None,
+    on_error: OnError = raise_error,
+    max_record: int = DEFAULT.record,
+    max_nesting: int = DEFAULT.nesting,
+    max_ratio: float = DEFAULT.ratio,
+    workers: int = 0,
+    envelopes: Iterable[Envelope] = (),
+) -> AuditLog:
+    """Turn a source into an AuditLog; nothing is read until it is iterated.
+
+    Arguments:
+        source: told by its type, never guessed from content. A `str` is a path: a file, a gzip file, or a folder
+            whose files (but for dot files) are read in the order of their events: several API servers write a file
+            each. So is a list of files. `bytes` are content.
+        platform: where the records come from, where they do not say so themselves; it decides which provider's
+            exclusions apply.
+        on_error: called with a ReadError for every record that cannot be read; the default raises it.
+        max_record: longest record, in bytes, decompressed; a few times this much is held in memory.
+        max_nesting: how many wrappers may stand around one event.
+        max_ratio: so many times its size may come out of compressed data.
+        workers: so many processes beside this one look through large files for what `detect` wants, ahead of it; what
+            it finds, and in which order, stays the same. Files that are not compressed, of 16 MiB and more.
+        envelopes: wrappers beside `envelopes.ENVELOPES`, for JSON records: asked about what none of those recognises.
+            With any, every line is decoded, and no worker is started.
+
+    Raises:
+        ConfigError: when the source is of no such type, the platform is unknown, a limit is below 1, workers is no
+            number from 0, or an envelope lacks `recognises` or `events`.
+
+    """
+    return AuditLog(
+        source,
+        platform=platform,
+        on_error=on_error,
+        max_record=max_record,
+        max_nesting=max_nesting,
+        max_ratio=max_ratio,
+        workers=workers,
+        envelopes=envelopes,
+    )
+
+
+class AuditLog:
+    """The Events of a source; iterating twice reads twice, where the source can be read twice.
+
+    Attributes:
+        platform: where the records come from, where they do not say so themselves.
+        on_error: called with a ReadError for every record that cannot be read.
+        bytes_read: how many bytes have been read from files and streams so far, before decompression.
+        skipped: how many records of other logs a wrapper held, such as control messages; they are no audit events.
+        passed_over: how many events `detect` did not parse, because their bytes hold nothing that a detector asks for.
+
+    """
+
+    platform: Platform | None
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        platform: Platform | None = None,
+        on_error: OnError = raise_error,
+        max_record: int = DEFAULT.record,
+        max_nesting: int = DEFAULT.nesting,
+        max_ratio: float = DEFAULT.ratio,
+        workers: int = 0,
+        envelopes: Iterable[Envelope] = (),
+    ) -> None:
+        check_source(source)
+        given: object = workers
+        if platform is not None and platform not in PLATFORMS:
+            raise ConfigError(f"unknown platform {platform!r}; known: {', '.join(PLATFORMS)}")
+        if not callable(on_error):
+            raise ConfigError("on_error is not callable")
+        if type(given) is not int or workers < 0:
+            raise ConfigError(f"workers is no number from 0: {workers!r}")
+        self._envelopes = tuple(envelopes)
+        for envelope in self._envelopes:
+            if not all(callable(getattr(envelope, name, None)) for name in ("recognises", "events")):
+                raise ConfigError(f"not an envelope, without `recognises` or `events`: {envelope!r}")
+        self.platform = platform
+        self.on_error = on_error
+        self._counts = Counts()
+        self._source = source
+        self._workers = workers
+        self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio)
+
+    def __iter__(self) -> Iterator[Event]:
+        for item in self.stream():
+            if isinstance(item, ReadError):
+                self.on_error(item)
+            else:
+                yield item
+
+    def stream(self, interest: Interest | None = None, /) -> Iterator[Event | ReadError]:
+        """Iterate over Events, with a ReadError in the place of each record that cannot be read.
+
+        Arguments:
+            interest: what is wanted; what holds nothing of it is passed over and counted. None: everything is read.
+
+        """
+        reading = Reading(self.platform, self._limits, self._counts, interest, self._workers, self._envelopes)
+        return reading.events(self._source)
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes have been read from files and streams so far, before decompression."""
+        return self._counts.bytes_read
+
+    @property
+    def skipped(self) -> int:
+        """How many records of other logs a wrapper held."""
+        return self._counts.skipped
+
+    @property
+    def passed_over(self) -> int:
+        """How many events were not parsed, because nobody wanted them."""
+        return self._counts.passed_over

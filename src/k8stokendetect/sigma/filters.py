@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An exclusion as Sigma filters: its name and every proof that Sigma can say, and what it cannot say.
+
+Each filter is as narrow as the exclusion or narrower: what it does not fit is reported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+
+from k8stokendetect.exclusions.base import MASTERS, Actor, Exclusion, matches
+from k8stokendetect.identity import (
+    CREDENTIAL_ID,
+    LEGACY_TOKEN,
+    POD_NAME,
+    REASON,
+    SERVICE_ACCOUNT_PREFIX,
+    TRUNCATED,
+    ServiceAccount,
+)
+from k8stokendetect.sigma.terms import (
+    CODE,
+    EXTRA,
+    GROUPS,
+    URI,
+    USERNAME,
+    Selection,
+    Terms,
+    bare,
+    first_begins,
+    fits,
+    guarded,
+    has_element,
+    literal,
+    missing,
+    one_or_list,
+    one_or_terms,
+    there,
+)
+
+_CREDENTIAL: Final = f"{EXTRA}.{CREDENTIAL_ID}"
+_SPEC: Final = "requestObject.spec"
+
+PLAIN_URI: Final[dict[str, Selection]] = {
+    "plain_uri": guarded({f"{URI}|startswith": "/api/v1/namespaces/", f"{URI}|endswith": "/token"})
+}
+ODD_URI: Final[dict[str, Selection]] = {
+    "odd_uri": [guarded({f"{URI}|contains": ["%", "//"]}), guarded({URI: "*/token*/token"})]
+}
+"""A plain URI is none of these: without `%` its path has `/token` in clear, and after the only one comes no query.
+
+So no question mark has to be asked for, which backends write in ways of their own.
+"""
+
+
+@attrs.frozen
+class Filter:
+    """What excuses the callers of one exclusion that share a namespace.
+
+    Arguments:
+        name: of its selections, by which they begin.
+        caller: selections about who calls; all must match.
+        request: selections about what is asked for; all must match.
+        never: selections of which none may match.
+        unsaid: proofs that Sigma cannot say.
+
+    """
+
+    name: str
+    caller: Mapping[str, Selection]
+    request: Mapping[str, Selection]
+    never: Mapping[str, Selection]
+    unsaid: tuple[str, ...] = ()
+
+    @property
+    def condition(self) -> str:
+        """All of it."""
+        return _condition((*self.caller, *self.request), self.never)
+
+    @property
+    def selections(self) -> Mapping[str, Selection]:
+        """All of it."""
+        return {**self.caller, **self.request, **self.never}
+
+    @property
+    def about_the_caller(self) -> Filter:
+        """The part that says who calls."""
+        return attrs.evolve(
+            self, request={}, never={name: what for name, what in self.never.items() if not name.endswith(_OF_REQUEST)}
+        )
+
+
+_OF_REQUEST: Final = ("odd_uri", "refused", "_not_target")
+
+
+def _condition(wanted: Iterable[str], never: Iterable[str]) -> str:
+    return f"({' and '.join([*wanted, *(f'not {name}' for name in never)])})"
+
+
+def unsaid(exclusion: Exclusion, /) -> tuple[str, ...]:
+    """Return what an exclusion asks for and Sigma cannot say, as ends of a sentence."""
+    actor, found = exclusion.actor, []
+    if actor.only_groups:
+        found.append("that the caller has no other group")
+    if actor.certificate:
+        found.append("that user.extra holds nothing but the credential's id")
+    if exclusion.expires:
+        found.append(f"that it ends on {exclusion.expires}")
+    if exclusion.token and not list(_token(exclusion)):
+        found.append("that the token is for just these audiences")
+    return tuple(found)
+
+
+def filters(exclusion: Exclusion, /) -> Iterator[Filter]:
+    """Yield the filters of an exclusion: one for the callers of each namespace, whose groups differ."""
+    by_namespace: dict[str, list[str]] = {}
+    for pattern in exclusion.actor.username:
+        by_namespace.setdefault(_namespace(pattern), []).append(pattern)
+    slug = re.sub(r"[^a-z0-9]+", "_", exclusion.id.lower()).strip("_") or "unnamed"
+    for number, (namespace, names) in enumerate(by_namespace.items(), start=1):
+        targets = [namespace] if exclusion.own_namespace and namespace else list(exclusion.namespaces)
+        if exclusion.own_namespace and namespace and not any(matches(one, namespace) for one in exclusion.namespaces):
+            continue
+        name = f"filter_main_{slug}{f'_{number}' if len(by_namespace) > 1 else ''}"
+        yield Filter(
+            name,
+            {f"{name}{end}": what for end, what in _caller(exclusion.actor, namespace, names)}
+            | {f"{name}_namespace": one_or_terms(fits("objectRef.namespace", targets))},
+            {f"{name}{end}": what for end, what in _request(exclusion)} | PLAIN_URI,
+            _never(exclusion) | {f"{name}{end}": what for end, what in _beyond(exclusion, names, targets)},
+            unsaid(exclusion),
+        )
+
+
+def _namespace(username: str) -> str:
+    return username.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")[0] if _is_account(username) else ""
+
+
+def _is_account(username: str) -> bool:
+    return username.startswith(SERVICE_ACCOUNT_PREFIX)
+
+
+def _caller(actor: Actor, namespace: str, names: list[str]) -> Iterator[tuple[str, Selection]]:
+    base: dict[str, Any] = {**missing("impersonatedUser.username")}
+    if actor.user_agents:
+        base |= guarded({"userAgent|startswith": one_or_list([literal(one) for one in actor.user_agents])})
+    if namespace:
+        base |= missing(f"annotations.{LEGACY_TOKEN}")
+    if actor.in_pod:
+        base |= there(f"{EXTRA}.{POD_NAME}")
+    if actor.certificate:
+        base |= missing("user.uid")
+    if actor.groups_not_logged:
+        base |= missing(GROUPS)
+    user = fits(USERNAME, names)
+    if len(user) == 1:
+        yield "", {**user[0], **base}
+    else:
+        yield "", base
+        yield "_user", user
+    own = ServiceAccount(namespace, "any").groups if namespace else ()
+    required = () if actor.groups_not_logged else dict.fromkeys((*actor.groups, *own))
+    for number, group in enumerate(required, start=1):
+        yield f"_group{number}", has_element(GROUPS, group)
+    if wanted := actor.credential or ("JTI" if namespace else "X509SHA256" if actor.certificate else None):
+        yield "_credential", [missing(_CREDENTIAL), first_begins(_CREDENTIAL, f"{wanted}=")]
+    if actor.reason is not None:
+        field = f"annotations.{REASON}"
+        yield "_reason", [missing(field), guarded({field: literal(actor.reason)})]
+
+
+def _request(exclusion: Exclusion) -> Iterator[tuple[str, Selection]]:
+    yield "_target", one_or_terms(fits("objectRef.name", exclusion.names))
+    if exclusion.token:
+        yield "_token", one_or_terms(list(_token(exclusion)))
+
+
+def _token(exclusion: Exclusion) -> Iterator[Terms]:
+    """Yield the body that was not logged, where that is enough, and the one that was and has the shape."""
+    shape = exclusion.token
+    if shape is None:
+        return
+    if exclusion.if_unseen == "exclude":
+        yield guarded({"level": "Metadata"}) | missing(f"annotations.{TRUNCATED}")
+    if shape.audiences:
+        return
+    seen: dict[str, Any] = {**there(f"{_SPEC}.expirationSeconds")}
+    if shape.longest is not None:
+        seen[f"{_SPEC}.expirationSeconds|lte"] = shape.longest
+    if shape.audiences is not None:
+        seen |= missing(f"{_SPEC}.audiences")
+    if shape.bound_kind:
+        seen |= guarded({f"{_SPEC}.boundObjectRef.kind": literal(shape.bound_kind)})
+    elif shape.bound_kind is not None:
+        seen |= missing(f"{_SPEC}.boundObjectRef.kind")
+    yield seen
+
+
+def _never(exclusion: Exclusion) -> dict[str, Selection]:
+    """Return what no exclusion excuses."""
+    masters: dict[str, Selection] = (
+        {} if MASTERS in exclusion.actor.groups else {"masters": has_element(GROUPS, MASTERS)}
+    )
+    return {**masters, "refused": guarded({CODE: [401, 403]}), **ODD_URI}
+
+
+def _beyond(exclusion: Exclusion, names: list[str], targets: list[str]) -> Iterator[tuple[str, Selection]]:
+    """Yield what Sigma's star lets pass beyond ours."""
+    odd = [*bare(names), *(f"{literal(name[:-1])}*:*" for name in names if _is_account(name) and name.endswith("*"))]
+    for end, field, found in (
+        ("user", USERNAME, odd),
+        ("namespace", "objectRef.namespace", bare(targets)),
+        ("target", "objectRef.name", bare(exclusion.names)),
+    ):
+        if found:
+            yield f"_not_{end}", guarded({field: one_or_list(found)})

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first half, on every executor: the library's own reading and stateless stages; what must be joined is routed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import attrs
+
+from k8stokendetect.convert.structure import complete
+from k8stokendetect.engine.pipeline import Follower, Share, Stages
+from k8stokendetect.errors import DetectorError, K8sTokenDetectError, ReadError
+from k8stokendetect.events import Event
+from k8stokendetect.findings import Finding
+from k8stokendetect.reading import read
+from k8stokendetect.reading.interest import Interest
+from k8stokendetect.spark.plan import Plan
+from k8stokendetect.spark.raw import EveryUse, RawUses, Use
+from k8stokendetect.spark.rows import Rows, Source
+
+_BATCH: Final = 2000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_STAGES: Final = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Panic")
+
+NO_TIME: Final = -(1 << 62)
+"""The moment of what has no time: before all else."""
+
+Routed = tuple[int, int, str, str | None, str, bytes]
+"""A row of the schema `ROUTED`."""
+
+
+def moment(time: datetime | None, /) -> int:
+    """Return a time in microseconds since 1970; `NO_TIME` for none."""
+    return (time - _EPOCH) // timedelta(microseconds=1) if time else NO_TIME
+
+
+def tie(event: Event, /) -> str:
+    """Return what orders events of one time, as the engine does."""
+    return f"{event.audit_id}\0{event.stage}\0{event.user.username}"
+
+
+def error_line(error: K8sTokenDetectError, /) -> bytes:
+    """Write an error as JSON."""
+    if isinstance(error, DetectorError):
+        said = {"origin": error.origin, "reason": error.reason, "rule_id": error.rule_id}
+    elif isinstance(error, ReadError):
+        said = {"origin": error.origin, "reason": error.reason, "path": error.path}
+    else:
+        said = {"reason": str(error)}
+    return json.dumps(said).encode()
+
+
+@attrs.frozen
+class Due:
+    """An event for the second half.
+
+    Arguments:
+        event: the event.
+        number: tells it apart from others of this run.
+        reported: what the stateless detectors reported about it.
+        followers: which keyed detectors it concerns there, and its keys.
+
+    """
+
+    event: Event
+    number: int
+    reported: tuple[Finding, ...]
+    followers: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class FrontStages(Stages):
+    """The stages, of which what keyed detectors follow is handed on instead of followed."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.due: list[tuple[Event, int, tuple[Finding, ...], list[Follower]]] = []
+
+    def _in_order(self, event: Event, share: Share, /) -> Iterable[tuple[Event, Share]]:
+        """Hand on what would wait."""
+        self.due.append((event, *share))
+        return ()
+
+
+class Front:
+    """Reads one partition.
+
+    Arguments:
+        plan: what is looked for.
+        partition: its number.
+
+    """
+
+    def __init__(self, plan: Plan, partition: int = 0) -> None:
+        self._plan = plan
+        self._first = partition << 40
+        self._rows: list[Routed] = []
+        self._uses: RawUses | None = None
+        self._parts: dict[str | None, FrontStages] = {}
+        interest = self._stages(None).interest
+        if interest is not None and interest.follows and plan.every_use:
+            self._uses = RawUses(interest)
+            interest = EveryUse(interest.resources, interest.words, follows=True)
+        if interest is not None:
+            for name in plan.followed:
+                interest.follow(name)
+        self._interest: Interest | None = interest
+
+    def _stages(self, part: str | None) -> FrontStages:
+        """Return the stages of a part: what is delivered twice is told by itself in each."""
+        if part not in self._parts:
+            stages = self._plan.stages(self._failed, FrontStages)
+            assert isinstance(stages, FrontStages)  # noqa: S101 - of this class
+            self._parts[part] = stages
+        return self._parts[part]
+
+    def route(self, batches: Iterable[Any], /) -> Iterator[list[Routed]]:
+        """Yield rows for the second half."""
+        rows = Rows(batches, self._uses, self._unread)
+        log = read(rows.sources(), platform=self._plan.platform, on_error=self._failed)
+        for number, item in enumerate(log.stream(self._interest), self._first):
+            origin, source = rows.source(item.origin)
+            if isinstance(item, ReadError):
+                self._unreadable(item.at(origin), source, number)
+            else:
+                self._event(complete(item, origin=origin), source, number)
+            if len(self._rows) >= _BATCH or (self._uses and len(self._uses.found) >= _BATCH):
+                yield self._taken()
+        yield self._taken()
+
+    def _taken(self) -> list[Routed]:
+        rows, self._rows = self._rows, []
+        if self._uses:
+            for use in self._uses.found:
+                rows += self._use(use)
+            self._uses.found.clear()
+        return rows
+
+    def _event(self, event: Event, source: Source, number: int) -> None:
+        stages = self._stages(source.part)
+        for finding in stages.take(event, number):
+            self._found(finding, source, number)
+        if self._interest is not None and stages.interest is not None:
+            for name in stages.interest.added:  # of the mints that were reported just now
+                self._interest.follow(name.decode())
+            stages.interest.added.clear()
+        for due, its_number, reported, followers in stages.due:
+            self._route(due, its_number, reported, followers, source.part)
+        stages.due.clear()
+
+    def _found(self, finding: Finding, source: Source, number: int) -> None:
+        if finding.excluded_by is not None and not self._plan.keep_excluded:
+            return
+        event = finding.event
+        rank = _STAGES.index(event.stage) if event.stage in _STAGES else len(_STAGES)
+        bucket = self._plan.bucket_of_text(finding.fingerprint)
+        payload = pickle.dumps((finding, number))
+        self._rows.append((bucket, moment(event.time), f"{rank}\0{event.audit_id}", source.part, "finding", payload))
+
+    def _route(
+        self,
+        event: Event,
+        number: int,
+        reported: tuple[Finding, ...],
+        followers: Sequence[Follower],
+        part: str | None,
+    ) -> None:
+        """Send an event to each bucket that one of its keys belongs to."""
+        shares: dict[int, dict[str, list[str]]] = {}
+        for detector, keys in followers:
+            for key in keys:
+                bucket = self._plan.bucket_of_key(part, detector.rule.id, key)
+                shares.setdefault(bucket, {}).setdefault(detector.rule.id, []).append(key)
+        for bucket, share in shares.items():
+            followed = tuple((rule, tuple(keys)) for rule, keys in share.items())
+            payload = pickle.dumps(Due(event, number, reported, followed))
+            self._rows.append((bucket, moment(event.time), tie(event), part, "due", payload))
+
+    def _use(self, use: Use) -> Iterator[Routed]:
+        """Send a use to the bucket of each detector that follows tokens."""
+        rules = {detector.rule.id for detector in self._plan.keyed() if detector.follows_credentials}
+        buckets = {self._plan.bucket_of_key(use.source.part, rule, id_) for rule in rules for id_ in use.ids}
+        payload = pickle.dumps(use)
+        for bucket in buckets:
+            yield bucket, moment(use.time), "", use.source.part, "use", payload
+
+    def _unreadable(self, error: ReadError, source: Source, number: int) -> None:
+        for finding in self._stages(source.part).unreadable(error):
+            self._found(finding, source, number)
+        self._failed(error)
+
+    def _unread(self, error: ReadError, source: Source) -> None:
+        self._failed(error.at(source.origin))
+
+    def _failed(self, error: K8sTokenDetectError) -> None:
+        line = error_line(error)
+        self._rows.append((self._plan.bucket_of_text(line.decode()), 0, "", None, "error", line))
+
+
+def minted(plan: Plan, batches: Iterable[Any], /) -> Iterator[list[str]]:
+    """Yield the ids of the tokens whose mint is reported, and user names where there are no ids."""
+    stages = plan.stages(lambda _: None)
+    interest = Interest((b"token",), (), follows=True)
+    stages.interest = interest
+    narrow = Interest((b"token",), (), follows=False)
+    rows = Rows(batches, None, lambda *_: None).sources()
+    for number, item in enumerate(read(rows, platform=plan.platform, on_error=lambda _: None).stream(narrow)):
+        if not isinstance(item, ReadError):
+            for _ in stages.take(item, number):
+                pass
+    yield [name.decode() for name in interest.followed]

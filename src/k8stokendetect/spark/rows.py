@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of a table as sources for the reader, with where each line came from."""
+
+from __future__ import annotations
+
+import bisect
+import io
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import attrs
+
+from k8stokendetect.errors import ReadError
+from k8stokendetect.input.limits import GZIP
+
+_REMEMBERED: Final = 200_000
+"""So many changes of a row's source are remembered: more lines than the reader keeps."""
+
+_PLACE: Final = re.compile(r"<rows (\d+)>:?(\d*)(.*)", re.DOTALL)
+
+
+@attrs.frozen
+class Source:
+    """Where a row came from.
+
+    Arguments:
+        origin: as the table says; None where it does not.
+        part: the value of the partition column: what shares nothing with other parts.
+
+    """
+
+    origin: str | None = None
+    part: str | None = None
+
+
+Row = tuple[bytes, Source]
+
+
+@attrs.define
+class _Segment:
+    """The rows that are read as one source.
+
+    Arguments:
+        alone: it is one row of several lines, or gzip.
+        starts: the lines at which another source begins.
+        sources: those sources.
+
+    """
+
+    alone: bool = False
+    starts: list[int] = attrs.field(factory=list)
+    sources: list[Source] = attrs.field(factory=list)
+    lines: int = 0
+
+    def add(self, source: Source) -> None:
+        """Add a line."""
+        self.lines += 1
+        if not self.sources or self.sources[-1] != source:
+            self.starts.append(self.lines)
+            self.sources.append(source)
+        if len(self.starts) > 2 * _REMEMBERED:
+            del self.starts[:_REMEMBERED], self.sources[:_REMEMBERED]
+
+    def at(self, line: int) -> Source:
+        """Return where a line comes from."""
+        return self.sources[max(0, bisect.bisect_right(self.starts, line) - 1)] if self.sources else Source()
+
+
+class Rows:
+    """Sources for `read`: rows of one line each are one stream; a row of several lines, or of gzip, is read by itself.
+
+    Arguments:
+        batches: Arrow record batches with the column `value` (binary), and perhaps `origin` and `part`.
+        aside: takes rows out before they are read, and returns the others.
+        trouble: told of rows that hold nothing to read.
+
+    """
+
+    def __init__(
+        self,
+        batches: Iterable[Any],
+        aside: Callable[[Sequence[Row]], Sequence[Row]] | None,
+        trouble: Callable[[ReadError, Source], object],
+    ) -> None:
+        self._batches = iter(batches)
+        self._aside = aside
+        self._trouble = trouble
+        self._rows: deque[Row] = deque()
+        self._ended = False
+        self._segments: dict[int, _Segment] = {}
+        self._number = 0
+
+    def sources(self) -> Iterator[io.BufferedIOBase | io.RawIOBase]:
+        """Yield open binary files, each to be read before the next."""
+        while self._more():
+            self._number += 1
+            segment = self._segments[self._number] = _Segment(alone=_is_for_itself(self._rows[0][0]))
+            self._segments.pop(self._number - _REMEMBERED, None)
+            name = f"<rows {self._number}>"
+            if segment.alone:
+                value, source = self._rows.popleft()
+                segment.add(source)
+                yield _Named(value, name)
+            else:
+                yield _Lines(self._next, segment, name)
+
+    def _more(self) -> bool:
+        """Tell whether there is a row, and fetch it."""
+        while not self._rows and not self._ended:
+            batch = next(self._batches, None)
+            if batch is None:
+                self._ended = True
+            else:
+                rows = list(self._of(batch))
+                self._rows.extend(self._aside(rows) if self._aside is not None else rows)
+        return bool(self._rows)
+
+    def _next(self) -> list[Row]:
+        """Return the next rows of one line; none before one that is read by itself."""
+        rows: list[Row] = []
+        self._more()
+        while self._rows and not _is_for_itself(self._rows[0][0]):
+            rows.append(self._rows.popleft())
+        return rows
+
+    def _of(self, batch: Any) -> Iterator[Row]:
+        names = batch.schema.names
+        values = batch.column("value").to_pylist()
+        nothing = [None] * len(values)
+        origins = batch.column("origin").to_pylist() if "origin" in names else nothing
+        parts = batch.column("part").to_pylist() if "part" in names else nothing
+        for value, origin, part in zip(values, origins, parts, strict=True):
+            if value is None:
+                self._trouble(ReadError("the column is null"), Source(origin, part))
+            else:
+                yield value.removesuffix(b"\n"), Source(origin, part)
+
+    def source(self, place: str | None, /) -> tuple[str | None, Source]:
+        """Return where an event comes from, told from what the reader calls its place: `<rows 1>:12.records[3]`."""
+        found = _PLACE.fullmatch(place or "")
+        segment = self._segments.get(int(found[1])) if found else None
+        if not found or segment is None:
+            return place, Source()
+        source = segment.at(1 if segment.alone else int(found[2] or 1))
+        inner = (f":{found[2]}" if segment.alone and found[2] else "") + found[3]
+        return f"{source.origin or ''}{inner}" or None, source
+
+
+def _is_for_itself(value: bytes) -> bool:
+    return b"\n" in value or value.startswith(GZIP)
+
+
+class _Named(io.BytesIO):
+    """Bytes with a name."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.name = name
+
+
+class _Lines(io.RawIOBase):
+    """Rows of one line each as a binary file."""
+
+    def __init__(self, rows: Callable[[], list[Row]], segment: _Segment, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._rows = rows
+        self._segment = segment
+        self._held = memoryview(b"")
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to so many bytes."""
+        if not self._held:
+            rows = self._rows()
+            for _, source in rows:
+                self._segment.add(source)
+            self._held = memoryview(b"".join(value + b"\n" for value, _ in rows))
+        size = len(self._held) if size < 0 else size
+        piece, self._held = bytes(self._held[:size]), self._held[size:]
+        return piece
