@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an exclusion says of one event, fact by fact, where no exclusion that ships has the case."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from builders import token_request
+from k8stokendetect import Actor, Exclusion, Provenance, detect
+
+AUTHENTICATED = "system:authenticated"
+ACCOUNTS_OF_OPS = ("system:serviceaccounts", "system:serviceaccounts:ops", AUTHENTICATED)
+
+
+def is_excused(username: str, groups: tuple[str, ...], actor: Actor) -> bool:
+    """Tell whether an exclusion of this actor, for any target, excuses a mint by the caller."""
+    exclusion = Exclusion(
+        id="site",
+        rules=("token-request",),
+        actor=actor,
+        namespaces=("*",),
+        because="The site's own minter.",
+        hides="Whatever it mints.",
+        provenance=(Provenance(source="us", checked=date(2026, 11, 25)),),
+    )
+    (finding,) = detect(
+        token_request(username, groups=groups),
+        detectors=["token-request"],
+        exclusions=[exclusion],
+        keep_excluded=True,
+    )
+    return finding.excluded_by == "site"
+
+
+@pytest.mark.parametrize("groups", [(AUTHENTICATED,), ACCOUNTS_OF_OPS], ids=["one group", "all groups"])
+@pytest.mark.parametrize("name", ["a:b", "a:b:c"])
+def test_a_name_that_no_service_account_can_have_is_not_excused(name: str, groups: tuple[str, ...]) -> None:
+    """A pattern fits it, but the API server's two groups are known only for NAMESPACE:NAME; OIDC can yield any name."""
+    actor = Actor(username="system:serviceaccount:ops:*")
+
+    assert not is_excused(f"system:serviceaccount:ops:{name}", groups, actor)
+    assert is_excused("system:serviceaccount:ops:a", ACCOUNTS_OF_OPS, actor)
+
+
+@pytest.mark.parametrize(
+    ("groups", "excused"),
+    [
+        (("minters",), True),
+        (("minters", AUTHENTICATED), True),
+        (("minters", "devs"), False),
+        (("minters", AUTHENTICATED, "devs"), False),
+        ((AUTHENTICATED,), False),
+    ],
+)
+def test_only_groups_allows_the_groups_named_and_system_authenticated(
+    groups: tuple[str, ...], *, excused: bool
+) -> None:
+    """The API server gives `system:authenticated` to everybody, so nobody has to name it."""
+    actor = Actor(username="ci-minter", groups=("minters",), only_groups=True)
+
+    assert excused is is_excused("ci-minter", groups, actor)
+
+
+@pytest.mark.parametrize(("code", "excluded_by"), [(201, "kubelet"), (401, None), (403, None)])
+def test_a_refused_call_is_not_excused(code: int, excluded_by: str | None) -> None:
+    """A component may do what it does by design: a call refused with 401 or 403 is somebody else's."""
+    record = token_request(
+        "system:node:worker-1",
+        groups=("system:nodes", AUTHENTICATED),
+        userAgent="kubelet/v1.36.2 (linux/amd64)",
+        code=code,
+        issued=None,
+    )
+    findings = detect(record, detectors=["token-request-uri"], keep_excluded=True)
+
+    assert [excluded_by] == [finding.excluded_by for finding in findings]
