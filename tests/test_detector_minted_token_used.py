@@ -176,6 +176,78 @@ def test_a_use_that_is_read_before_its_mint_is_reported() -> None:
     assert [f.event.audit_id for f in found([token_request()], detector)] == ["use-1"]
 
 
+def test_the_last_20_uses_that_were_read_before_their_mint_are_reported() -> None:
+    """One file holds the uses, another the mint: more of them are not kept, as memory is bounded."""
+    detector = MintedTokenUsed()
+    uses = [
+        use(auditID=f"use-{number}", requestReceivedTimestamp=f"2026-11-23T21:44:{number:02}.000000Z")
+        for number in range(25)
+    ]
+    assert found(uses, detector) == []
+
+    assert [f"use-{number}" for number in range(5, 25)] == [
+        f.event.audit_id for f in found([token_request()], detector)
+    ]
+
+
+def without_id(second: int, peer: str, agent: str = "curl/8.5.0", minute: int = 44) -> dict[str, Any]:
+    """Return a use on a cluster without credential ids, so long after 21:00."""
+    return pods(
+        credential=None,
+        auditID=f"use-{minute}-{second}",
+        sourceIPs=[peer],
+        userAgent=agent,
+        requestReceivedTimestamp=f"2026-11-23T21:{minute}:{second:02}.000000Z",
+    )
+
+
+HOME, MINTER, ELSEWHERE = "10.0.0.5", "192.0.2.7", "203.0.113.9"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reported"),
+    [
+        (HOME, HOME, False),
+        (HOME, ELSEWHERE, True),
+        (HOME, MINTER, True),
+        (MINTER, MINTER, True),
+    ],
+    ids=["its own", "a new one", "the minter's", "its own and the minter's"],
+)
+def test_without_ids_an_origin_is_known_unless_it_is_the_minters(before: str, after: str, *, reported: bool) -> None:
+    """The account acts before the mint and after it: from where it always did is no evidence, from the minter's is."""
+    log = [without_id(0, before, minute=43), token_request(issued=None), without_id(0, after)]
+
+    assert ["use-44-0"] * reported == [finding.event.audit_id for finding in found(log)]
+
+
+def test_without_ids_the_minters_client_is_enough() -> None:
+    """The minter may have another address by then."""
+    log = [
+        without_id(0, HOME, "kubectl/v1.30.0", minute=43),
+        token_request(issued=None),
+        without_id(0, HOME, "kubectl/v1.30.0"),
+    ]
+
+    assert [finding.event.audit_id for finding in found(log)] == ["use-44-0"]
+
+
+@pytest.mark.parametrize(("minute", "reported"), [(44, True), (57, True), (59, False)])
+def test_without_ids_a_use_after_the_tokens_end_is_not_reported(minute: int, *, reported: bool) -> None:
+    """Ten minutes were asked for at 21:43:45; five more are allowed for clocks that differ."""
+    mint = token_request(issued=None, level="Request", requestObject=body(seconds=600))
+
+    assert reported is bool(found([mint, without_id(0, ELSEWHERE, minute=minute)]))
+
+
+def test_without_ids_and_without_a_lifetime_a_token_is_followed_for_a_day() -> None:
+    """The body was not logged: a day is longer than most tokens live."""
+    for time, reported in (("2026-11-24T21:43:00Z", True), ("2026-11-24T21:44:00Z", False)):
+        late = without_id(0, ELSEWHERE) | {"requestReceivedTimestamp": time}
+
+        assert reported is bool(found([token_request(issued=None), late]))
+
+
 @pytest.mark.parametrize(
     ("event", "severity", "words"),
     [
@@ -201,6 +273,26 @@ def test_what_makes_a_use_critical(event: dict[str, Any], severity: Severity, wo
     for evidence in finding.evidence:
         value = resolve(evidence.path, event)
         assert plain(evidence.value) == value
+
+
+@pytest.mark.parametrize("verb", ["create", "update", "patch", "delete"])
+@pytest.mark.parametrize("resource", ["roles", "rolebindings", "clusterroles", "clusterrolebindings"])
+def test_a_use_that_changes_rbac_is_critical(resource: str, verb: str) -> None:
+    """Also a delete: it takes a right from somebody else, or hides how one was had."""
+    ref = {"resource": resource, "name": "x", "apiGroup": "rbac.authorization.k8s.io", "apiVersion": "v1"}
+    (finding,) = found([token_request(), use(verb=verb, objectRef=ref)])
+
+    assert finding.severity == Severity.CRITICAL
+    assert "which changes RBAC" in finding.summary
+
+
+@pytest.mark.parametrize("verb", ["get", "list", "watch"])
+def test_a_use_that_reads_rbac_is_high(verb: str) -> None:
+    """Everybody who looks around does it."""
+    ref = {"resource": "clusterrolebindings", "apiGroup": "rbac.authorization.k8s.io", "apiVersion": "v1"}
+    (finding,) = found([token_request(), use(verb=verb, objectRef=ref)])
+
+    assert finding.severity == Severity.HIGH
 
 
 def test_whom_it_does_not_follow() -> None:
