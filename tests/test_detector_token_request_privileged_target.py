@@ -125,6 +125,18 @@ def test_an_account_that_mints_for_itself_is_medium() -> None:
     assert (itself.severity, other.severity) == (Severity.MEDIUM, Severity.HIGH)
 
 
+def test_an_account_that_mints_for_itself_while_it_impersonates_is_high() -> None:
+    """The right to mint is then somebody else's, whoever that is."""
+    user = {
+        "username": "system:serviceaccount:cert-manager:cert-manager",
+        "groups": ["system:serviceaccounts", "system:serviceaccounts:cert-manager", "system:authenticated"],
+    }
+    for assumed in ({"username": "system:admin"}, user):
+        (finding,) = found(token_request(target="cert-manager/cert-manager", user=user, impersonatedUser=assumed))
+
+        assert finding.severity == Severity.HIGH
+
+
 def test_a_site_has_its_own_accounts_and_minters() -> None:
     """Both lists are arguments."""
     flux = {
