@@ -173,6 +173,14 @@ def test_a_role_written_again_as_it_was_is_no_news() -> None:
     assert len(found(role(MINT), role(MINT, name="other"))) == 2
 
 
+def test_a_create_is_news_though_nothing_seems_to_have_changed() -> None:
+    """What can be created did not exist: it was deleted where this log does not show it, and the right came back."""
+    wide = role(MINT, resource="clusterroles")
+    assert len(found(role(MINT), role(MINT))) == 2
+    assert len(found(bind("ClusterRole", "edit", ALICE), bind("ClusterRole", "edit", ALICE))) == 2
+    assert len(found(wide, bind("ClusterRole", "minter", ALICE), bind("ClusterRole", "minter", ALICE))) == 3
+
+
 def test_a_dry_run_changes_nothing() -> None:
     """It is reported with a caveat, and does not make the real change old news; an invented parameter is none."""
     dry, real = found(role(MINT, requestURI="/apis/x?dry%52un=All"), role(MINT, verb="update"))
