@@ -131,6 +131,20 @@ def test_what_is_not_new(usual: dict[str, Any], last: dict[str, Any]) -> None:
     assert after(20, last, **usual) == []
 
 
+@pytest.mark.parametrize(
+    ("usual", "last", "new"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", False),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", True),
+        ("192.0.2.7", "192.0.2.255", False),
+        ("192.0.2.7", "192.0.3.0", True),
+    ],
+)
+def test_a_network_is_a_64_of_ipv6_and_a_24_of_ipv4(usual: str, last: str, *, new: bool) -> None:
+    """A /64 is one subnet; a site has 65,536 of them in its /48."""
+    assert new is bool(after(20, mint(20, peer=last), peer=usual))
+
+
 def test_the_first_mints_teach_in_silence() -> None:
     """Twenty of them by default; what they taught is known afterwards, and what was reported, too."""
     log = [mint(number, peer=f"192.0.{number % 10}.7") for number in range(20)]
