@@ -147,6 +147,15 @@ def test_token_request_says_what_was_not_logged() -> None:
     assert finding.caveats == ()
 
 
+@pytest.mark.parametrize(("seconds", "caveats"), [(3606, 0), (3607, 1), (3608, 0), (7200, 0)])
+def test_only_3607_seconds_are_said_to_be_a_year(seconds: int, caveats: int) -> None:
+    """The kubelet asks for just that number; a longer lifetime is what it says."""
+    record = token_request(level="Request", requestObject=body(seconds=seconds, bound={"kind": "Pod", "name": "p"}))
+    (finding,) = detect(record, detectors=["token-request"])
+
+    assert caveats == sum("valid for up to a year" in caveat for caveat in finding.caveats)
+
+
 @pytest.mark.parametrize("ref", [None, {"resource": "serviceaccounts", "name": "x"}, {"resource": "x"}], ids=repr)
 def test_a_mint_whose_target_was_not_logged_is_still_found(ref: Any) -> None:
     """The annotation alone says that a token was issued; a detector that watches must see such an event."""
