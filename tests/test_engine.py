@@ -272,13 +272,6 @@ def test_without_a_time_nothing_is_taken_for_a_duplicate() -> None:
     assert len(mint_ids([token_request(requestReceivedTimestamp=None)] * 2)) == 1
 
 
-def test_what_was_set_aside_hides_no_repetition_that_is_reported() -> None:
-    """The same request without the proof, in the same microsecond: the verdict is part of what is a duplicate."""
-    bare = {**KUBELET, "user": {"username": "system:node:worker-1", "groups": ["system:authenticated"]}}
-    assert len(mint_ids([KUBELET, bare])) == 1
-    assert len(mint_ids([bare, KUBELET])) == 1
-
-
 def test_level_and_wording_make_no_second_finding() -> None:
     """The same request at level Metadata and, from another backend, with its body."""
     record = token_request()
