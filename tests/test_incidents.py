@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Incidents: what belongs to one attack is one, what does not is not, and the advice is safe to read."""
+"""Incidents: what belongs to one attack is one, and what does not is not; see also test_advice."""
 
 from __future__ import annotations
 
 import functools
 import json
 import random
-import shlex
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,6 @@ from hypothesis import strategies as st
 from builders import body, token_request
 from k8stokendetect import ConfigError, Evidence, Finding, ReadError, Rule, Severity, detect, parse_event
 from k8stokendetect.findings import EventRef
-from k8stokendetect.identity import REASON
 from k8stokendetect.incidents import Incident, Incidents, incidents
 from k8stokendetect.outputs.incident import to_incident_line
 from recordings import METADATA, METADATA_1_27, events, labelled_token_requests, labels, records
@@ -324,117 +322,6 @@ def test_the_end_is_the_worst_that_worked() -> None:
     refused = found(used(mint, minutes=4, target="nodes", code=403).event, mint, rule=critical)
 
     assert "ended with list secrets prod as" in one(found(mint), read, harmless, refused).title
-
-
-def test_advice_ends_unbound_tokens_with_their_service_account() -> None:
-    """Also where the body was not logged: replacing it keeps its labels and its cloud identity."""
-    assert one(found(ref())).advice == (
-        (
-            "End every token of prod/payments-sa, then restart its pods: "
-            "kubectl -n prod get serviceaccount payments-sa -o yaml | kubectl replace --force -f -"
-        ),
-    )
-    assert one(found(ref(target="prod/default"))).advice == (
-        "End every token of prod/default, then restart its pods: kubectl -n prod delete serviceaccount default",
-    )
-
-
-@pytest.mark.parametrize(
-    ("kind", "command"),
-    [
-        ("Pod", "kubectl -n prod delete pod web-1"),
-        ("Secret", "kubectl -n prod delete secret web-1"),
-        ("Node", "kubectl delete node web-1"),
-    ],
-)
-def test_advice_ends_a_bound_token_with_its_object(kind: str, command: str) -> None:
-    """The binding stands in the request's body, here as the detector gives it."""
-    bound = {"kind": kind, "apiVersion": "v1", "name": "web-1"}
-    mint = token_request(level="Request", requestObject=body(bound=bound))
-    unbound = token_request(auditID="2", requestReceivedTimestamp="2026-11-23T21:43:46Z", issued="JTI=2")
-    (finding, other) = detect([mint, unbound], detectors=["token-request"])
-
-    assert one(finding).advice == (f"End the token of prod/payments-sa that is bound to {kind} web-1: {command}",)
-    assert "replace --force" in one(finding, other).advice[0]
-
-
-def reason(binding: str, name: str) -> dict[str, Any]:
-    """Return the API server's reason as evidence."""
-    text = f'RBAC: allowed by {binding} {json.dumps(name)} of ClusterRole "minter" to User "alice"'
-    return {f"annotations['{REASON}']": text}
-
-
-@pytest.mark.parametrize(
-    ("binding", "name", "command"),
-    [
-        ("ClusterRoleBinding", "minters", ["kubectl", "delete", "clusterrolebinding", "minters"]),
-        ("RoleBinding", "minters/dev", ["kubectl", "-n", "dev", "delete", "rolebinding", "minters"]),
-        ("ClusterRoleBinding", "a;rm -rf $(x)", ["kubectl", "delete", "clusterrolebinding", "a;rm -rf $(x)"]),
-        ("ClusterRoleBinding", "--all", ["kubectl", "delete", "clusterrolebinding", "--", "--all"]),
-        ("ClusterRoleBinding", "a'\"b\n", ["kubectl", "delete", "clusterrolebinding", "a'\"b\n"]),
-    ],
-)
-def test_advice_names_the_binding_that_gave_the_right_and_no_name_leaves_its_quotes(
-    binding: str, name: str, command: list[str]
-) -> None:
-    """RBAC names may hold anything but `/` and `%`; pasted into a shell each is one word, and no option."""
-    advice = one(found(ref(), evidence=reason(binding, name))).advice[0]
-
-    assert advice.startswith(f'Review who needs it: {binding} {json.dumps(name)} gave User "alice" the role "minter"')
-    assert shlex.split(advice.partition("; if nobody: ")[2]) == command
-
-
-@pytest.mark.parametrize("name", ["cluster-admin", "system:node"])
-def test_advice_never_deletes_a_binding_of_kubernetes_itself(name: str) -> None:
-    """Whoever runs that locks everybody out."""
-    (advice, *_) = one(found(ref(), evidence=reason("ClusterRoleBinding", name))).advice
-
-    assert "Kubernetes' own" in advice
-    assert "kubectl" not in advice
-
-
-def test_advice_leaves_the_binding_of_the_impersonated_alone() -> None:
-    """The reason of an impersonated request names the victim's binding."""
-    event = ref("bob", impersonating="alice")
-    advice = one(found(event, evidence=reason("ClusterRoleBinding", "minters"))).advice
-
-    assert not [sentence for sentence in advice if "clusterrolebinding" in sentence]
-    assert "Take from bob the right to impersonate alice." in advice
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "RBAC: allowed by",
-        'RBAC: allowed by RoleBinding "\\q/a" of Role "b" to User "c"',
-        "RBAC: clusterrole not found",
-    ],
-)
-def test_a_reason_of_another_form_gives_no_advice(text: str) -> None:
-    """Other authorizers write what they like."""
-    assert len(one(found(ref(), evidence={f"annotations['{REASON}']": text})).advice) == 1
-
-
-def test_advice_names_what_the_tokens_did() -> None:
-    """Reads of secrets and changes, as far as they worked; asking what one may do is no change."""
-    mint = ref(minted_credential="JTI=1")
-    acts = [("list", "secrets prod", 200), ("patch", "clusterroles x", 200), ("delete", "pods a/b", 403)]
-    acts += [("create", "selfsubjectrulesreviews", 201), ("get", "pods a/b", 200)]
-    findings = [used(mint, minutes=n, verb=v, target=t, code=c) for n, (v, t, c) in enumerate(acts, 1)]
-
-    assert one(*findings).advice[1:] == (
-        "Rotate the secrets that were read: list secrets prod.",
-        "Check and undo what was changed: patch clusterroles x.",
-    )
-
-
-def test_advice_says_what_cannot_be_revoked() -> None:
-    """A client certificate; and where no token was issued there is nothing to end."""
-    (ask, certificate) = one(found(ref(code=403, used_credential="X509SHA256=ab"))).advice
-
-    assert ask == "Ask whether this was meant: alice. No token is known to have been issued."
-    assert certificate.startswith("The client certificate of alice cannot be revoked")
 
 
 def test_a_stream_is_folded_as_it_comes() -> None:

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an incident advises: which command ends which token, whose right to take away, what to look after."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from builders import body, token_request
+from k8stokendetect import Detector, Event, Finding, Rule, Severity, detect
+from k8stokendetect.incidents import incidents
+from k8stokendetect.testing import request, use_of, user_of
+
+REASON = "authorization.k8s.io/reason"
+RECREATE = (
+    "End every token of prod/payments-sa, then restart its pods: "
+    "kubectl -n prod get serviceaccount payments-sa -o yaml | kubectl replace --force -f -"
+)
+
+
+def advice(*events: dict[str, Any], **options: Any) -> tuple[str, ...]:
+    """Return the advice of the only incident that is found in some events."""
+    (incident,) = incidents(detect(list(events), **options))
+    return incident.advice
+
+
+def bound(kind: str, name: str = "web-1", **fields: Any) -> dict[str, Any]:
+    """Return a mint whose token ends with an object; its body was logged."""
+    reference = {"kind": kind, "apiVersion": "v1", "name": name, "uid": "u"}
+    return token_request(**{"level": "Request", "requestObject": body(bound=reference)} | fields)
+
+
+def allowed_by(binding: str, name: str, role: str = "minter") -> dict[str, Any]:
+    """Return a mint with the API server's reason to allow it."""
+    mint = token_request()
+    reason = f'RBAC: allowed by {binding} {json.dumps(name)} of ClusterRole "{role}" to User "alice"'
+    return mint | {"annotations": mint["annotations"] | {REASON: reason}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("Pod", "kubectl -n prod delete pod web-1"),
+        ("Secret", "kubectl -n prod delete secret web-1"),
+        ("Node", "kubectl delete node web-1"),
+    ],
+)
+def test_a_bound_token_ends_with_its_object(kind: str, command: str) -> None:
+    """The binding stands in the request's body; a Node is in no namespace."""
+    assert advice(bound(kind)) == (f"End the token of prod/payments-sa that is bound to {kind} web-1: {command}",)
+
+
+@pytest.mark.parametrize(
+    "mint",
+    [
+        token_request(),
+        token_request(level="Request", requestObject=body()),
+        bound("Deployment"),
+        bound("Pod", name=""),
+    ],
+    ids=["body not logged", "unbound", "bound to another kind", "bound to no name"],
+)
+def test_any_other_token_ends_with_its_service_account(mint: dict[str, Any]) -> None:
+    """Replacing the account keeps its labels and its cloud identity."""
+    assert advice(mint) == (RECREATE,)
+
+
+def test_the_account_default_is_only_deleted() -> None:
+    """The controller manager makes it anew."""
+    assert advice(token_request(target="prod/default")) == (
+        "End every token of prod/default, then restart its pods: kubectl -n prod delete serviceaccount default",
+    )
+
+
+def test_each_bound_token_of_an_account_has_its_command() -> None:
+    """Two tokens, two objects."""
+    second = bound("Secret", "s1", auditID="2", issued="JTI=2", requestReceivedTimestamp="2026-11-23T21:43:46Z")
+
+    assert advice(bound("Pod"), second) == (
+        "End the token of prod/payments-sa that is bound to Pod web-1: kubectl -n prod delete pod web-1",
+        "End the token of prod/payments-sa that is bound to Secret s1: kubectl -n prod delete secret s1",
+    )
+
+
+def test_one_unbound_token_of_an_account_makes_the_objects_unimportant() -> None:
+    """Recreating the account ends the bound ones, too."""
+    unbound = token_request(auditID="2", issued="JTI=2", requestReceivedTimestamp="2026-11-23T21:43:46Z")
+
+    assert advice(bound("Pod"), unbound) == (RECREATE,)
+
+
+def test_every_account_of_a_chain_has_its_command() -> None:
+    """A token lives on when the one it was minted with ends."""
+    first = bound("Secret", "s1")
+    second = token_request(
+        target="prod/reporter",
+        user=user_of(first),
+        auditID="2",
+        issued="JTI=2",
+        requestReceivedTimestamp="2026-11-23T21:44:45Z",
+    )
+
+    assert advice(first, second) == (
+        "End the token of prod/payments-sa that is bound to Secret s1: kubectl -n prod delete secret s1",
+        RECREATE.replace("payments-sa", "reporter"),
+    )
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"namespace": "prod"},
+        {"name": "payments-sa"},
+        pytest.param(
+            {},
+            marks=pytest.mark.xfail(
+                strict=True,
+                raises=AssertionError,
+                reason="the resource serviceaccounts/token is taken for an account token of namespace serviceaccounts",
+            ),
+        ),
+    ],
+    ids=["no name", "no namespace", "neither"],
+)
+def test_a_token_of_an_account_that_was_not_logged_is_to_be_found(parts: dict[str, str]) -> None:
+    """The answer's annotation says that one was issued."""
+    nameless = token_request(objectRef={"resource": "serviceaccounts", "subresource": "token", **parts}, issued="JTI=1")
+
+    assert advice(nameless) == ("Find the service account whose token is JTI=1: the log does not name it.",)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [token_request(code=403, issued=None), bound("Pod", code=403, issued=None)],
+    ids=["at level Metadata", "bound to a pod"],
+)
+def test_where_no_token_was_issued_there_is_none_to_end(refused: dict[str, Any]) -> None:
+    """Whoever asked for it is named."""
+    assert advice(refused) == ("Ask whether this was meant: alice. No token is known to have been issued.",)
+
+
+def test_a_secret_for_a_token_is_asked_about() -> None:
+    """It was not issued through the TokenRequest API, so no service account is to be recreated."""
+    secret = request(
+        "create",
+        "secrets",
+        name="builder-legacy",
+        level="Request",
+        requestObject={"kind": "Secret", "apiVersion": "v1", "type": "kubernetes.io/service-account-token"},
+        annotations={},
+    )
+
+    assert advice(secret) == ("Ask whether this was meant: alice. No token is known to have been issued.",)
+
+
+def test_the_right_to_mint_comes_before_the_token() -> None:
+    """Whoever keeps it has a new token as soon as the old one is ended."""
+    review, end = advice(allowed_by("ClusterRoleBinding", "minters"))
+
+    assert review.endswith("if nobody: kubectl delete clusterrolebinding minters")
+    assert end == RECREATE
+
+
+@pytest.mark.parametrize(
+    ("binding", "name", "command"),
+    [
+        ("ClusterRoleBinding", "minters", ["kubectl", "delete", "clusterrolebinding", "minters"]),
+        ("RoleBinding", "minters/dev", ["kubectl", "-n", "dev", "delete", "rolebinding", "minters"]),
+        ("ClusterRoleBinding", "a;rm -rf $(x)", ["kubectl", "delete", "clusterrolebinding", "a;rm -rf $(x)"]),
+        ("ClusterRoleBinding", "--all", ["kubectl", "delete", "clusterrolebinding", "--", "--all"]),
+        ("ClusterRoleBinding", "a'\"b\n", ["kubectl", "delete", "clusterrolebinding", "a'\"b\n"]),
+    ],
+)
+def test_the_binding_that_gave_the_right_is_named_and_no_name_leaves_its_quotes(
+    binding: str, name: str, command: list[str]
+) -> None:
+    """RBAC names may hold anything but `/` and `%`; pasted into a shell each is one word, and no option."""
+    review = advice(allowed_by(binding, name))[0]
+
+    assert review.startswith(f'Review who needs it: {binding} {json.dumps(name)} gave User "alice" the role "minter"')
+    assert shlex.split(review.partition("; if nobody: ")[2]) == command
+
+
+@pytest.mark.parametrize("name", ["-n", "--all", "a; rm -rf /", "$(x)", "a'b"])
+def test_no_name_of_an_object_leaves_its_quotes(name: str) -> None:
+    """The caller wrote it."""
+    (end,) = advice(bound("Pod", name))
+    option = ["--"] if name.startswith("-") else []
+
+    assert shlex.split(end.rpartition(": kubectl ")[2]) == ["-n", "prod", "delete", "pod", *option, name]
+
+
+@pytest.mark.parametrize("name", ["cluster-admin", "system:node"])
+def test_a_binding_of_kubernetes_itself_is_never_to_be_deleted(name: str) -> None:
+    """Whoever runs that locks everybody out."""
+    review = advice(allowed_by("ClusterRoleBinding", name))[0]
+
+    assert "Kubernetes' own" in review
+    assert "kubectl" not in review
+
+
+def test_the_binding_of_the_impersonated_is_left_alone() -> None:
+    """The reason of an impersonated request names the victim's binding."""
+    mint = allowed_by("ClusterRoleBinding", "minters")
+    victim, attacker = mint["user"], {"username": "bob", "groups": ["system:authenticated"]}
+    given = advice(mint | {"user": attacker, "impersonatedUser": victim})
+
+    assert given == (RECREATE, "Take from bob the right to impersonate alice.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "RBAC: allowed by",
+        'RBAC: allowed by RoleBinding "\\q/a" of Role "b" to User "c"',
+        "RBAC: clusterrole not found",
+    ],
+)
+def test_a_reason_of_another_form_gives_no_advice(text: str) -> None:
+    """Other authorizers write what they like."""
+    mint = token_request()
+
+    assert advice(mint | {"annotations": mint["annotations"] | {REASON: text}}) == (RECREATE,)
+
+
+def test_what_the_tokens_did_is_to_be_undone() -> None:
+    """Reads of secrets and changes, as far as they worked; asking what one may do is no change."""
+    mint = token_request()
+    acts = [
+        ("list", "secrets", None, 200),
+        ("patch", "clusterroles", "x", 200),
+        ("delete", "pods", "b", 403),
+        ("create", "selfsubjectrulesreviews", None, 201),
+        ("get", "pods", "b", 200),
+    ]
+    uses = [
+        use_of(mint, verb, resource, name=name, code=code, time=f"2026-11-23T21:44:0{number}.000000Z")
+        for number, (verb, resource, name, code) in enumerate(acts)
+    ]
+
+    assert advice(mint, *uses)[1:] == (
+        "Rotate the secrets that were read: list secrets prod.",
+        "Check and undo what was changed: patch clusterroles prod/x.",
+    )
+
+
+def test_a_client_certificate_cannot_be_revoked() -> None:
+    """Kubernetes has no list of revoked ones."""
+    user = {
+        "username": "alice",
+        "groups": ["system:authenticated"],
+        "extra": {"authentication.kubernetes.io/credential-id": ["X509SHA256=ab"]},
+    }
+    end, certificate = advice(token_request(user=user))
+
+    assert end == RECREATE
+    assert certificate.startswith("The client certificate of alice cannot be revoked")
+
+
+NOTORIOUS = bound(
+    "Secret",
+    "s1",
+    target="kube-system/clusterrole-aggregation-controller",
+    query="?x=1",
+    requestObject=body(
+        seconds=200_000,
+        audiences=("sts.amazonaws.com",),
+        bound={"kind": "Secret", "apiVersion": "v1", "name": "s1", "uid": "u"},
+    ),
+    annotations=allowed_by("ClusterRoleBinding", "minters")["annotations"],
+)
+"""A mint that one rule reports for its target, others for its URI, its lifetime and its audience."""
+
+ITS_RULES = [
+    "token-request",
+    "token-request-cloud-audience",
+    "token-request-long-lived",
+    "token-request-privileged-target",
+    "token-request-uri",
+]
+F2 = "advice is taken from the evidence for people, of which each rule gives another part"
+
+
+class Quiet(Detector):
+    """Reports every mint, and gives no evidence."""
+
+    rule = Rule("acme.quiet", "Quiet", Severity.LOW)
+    watches = frozenset({"serviceaccounts/token"})
+
+    def inspect(self, event: Event, /) -> Iterator[Finding]:
+        """Yield one finding."""
+        yield self.finding(event, "a mint")
+
+
+def test_several_rules_report_one_notorious_mint() -> None:
+    """So that their advice can be compared."""
+    assert sorted({finding.rule.id for finding in detect(NOTORIOUS)}) == ITS_RULES
+
+
+def test_the_rules_together_advise_what_the_request_asks_for() -> None:
+    """The binding that gave the right, and the Secret whose end is the token's."""
+    review, end = advice(NOTORIOUS)
+
+    assert review.endswith("if nobody: kubectl delete clusterrolebinding minters")
+    assert end.endswith("is bound to Secret s1: kubectl -n kube-system delete secret s1")
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason=F2)
+def test_the_same_request_has_the_same_advice_whichever_rule_reports_it() -> None:
+    """The advice is about what happened; an exclusion of one rule changes no command."""
+    expected = dict.fromkeys(ITS_RULES, advice(NOTORIOUS))
+
+    assert {rule: advice(NOTORIOUS, detectors=[rule]) for rule in ITS_RULES} == expected
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason=F2)
+def test_a_detector_without_evidence_has_the_same_advice() -> None:
+    """What a detector of one's own leaves out of its evidence is in the event all the same."""
+    assert advice(NOTORIOUS, detectors=[Quiet()]) == advice(NOTORIOUS)
