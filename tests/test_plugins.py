@@ -166,7 +166,7 @@ def test_nothing_is_loaded_unless_asked(install: Install, tmp_path: Path) -> Non
         ("def broken(:", "acme_rules:Minted", "cannot be imported: SyntaxError"),
         (CODE, "acme_rules:Absent", "cannot be imported: AttributeError"),
         (CODE, "acme_gone:Minted", "cannot be imported: ModuleNotFoundError"),
-        (CODE, "acme_rules:number", "no "),
+        (CODE, "acme_rules:number", "not a"),
     ],
 )
 def test_a_broken_one_is_an_error_that_names_it(
@@ -182,14 +182,14 @@ def test_a_broken_one_is_an_error_that_names_it(
 @pytest.mark.parametrize(
     ("group", "value", "reason"),
     [
-        (DETECTORS, "acme_rules", "no Detector, neither a class nor an instance"),
-        (DETECTORS, "acme_rules:cef", "no Detector, neither a class nor an instance"),
-        (DETECTORS, "acme_rules:Detector", "cannot be made: TypeError"),
-        (DETECTORS, "acme_rules:Configured", "cannot be made: TypeError"),
-        (DETECTORS, "acme_rules:Quits", "cannot be made: RuntimeError: no licence file"),
+        (DETECTORS, "acme_rules", "not a Detector class, nor an instance of one"),
+        (DETECTORS, "acme_rules:cef", "not a Detector class, nor an instance of one"),
+        (DETECTORS, "acme_rules:Detector", "cannot be created: TypeError"),
+        (DETECTORS, "acme_rules:Configured", "cannot be created: TypeError"),
+        (DETECTORS, "acme_rules:Quits", "cannot be created: RuntimeError: no licence file"),
         (DETECTORS, "acme_rules:Builtin", "rule 'token-request' is a built-in one"),
-        (ENVELOPES_GROUP, "acme_rules:cef", "no envelope: it lacks `recognises` or `events`"),
-        (OUTPUTS, "acme_rules", "no function from a finding to text"),
+        (ENVELOPES_GROUP, "acme_rules:cef", "not an envelope: it lacks `recognises` or `events`"),
+        (OUTPUTS, "acme_rules", "not a function from a finding to text"),
     ],
 )
 def test_one_of_a_wrong_kind_is_an_error_that_names_it(group: str, value: str, reason: str, install: Install) -> None:
@@ -401,7 +401,7 @@ def test_the_command_does_not_start_with_a_broken_plug_in(command: list[str], in
     install(DETECTORS, {"a": "acme_rules:Quits"})
     result = run(*[log if word == "audit.log" else word for word in command])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert 'error: plug-in acme-rules 1.5 ("a" = acme_rules:Quits): cannot be made' in result.stderr
+    assert 'error: plug-in acme-rules 1.5 ("a" = acme_rules:Quits): cannot be created' in result.stderr
 
 
 @pytest.mark.parametrize(

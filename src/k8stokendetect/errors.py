@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong, and whom to tell: the exception tree and the `on_error` protocol."""
+"""What can go wrong and how it is reported: the exception tree and the `on_error` protocol."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class ReadError(K8sTokenDetectError):
         reason: what is wrong, in words; never a value from the record, which may hold a live token.
         origin: the file and line, such as `audit.log:12`; None when the record came from memory.
         path: where in the record, as a JSON path such as `$.user.groups`; None for the whole record.
-        revealed: what the readable part of a broken record still says, under the Go names (`requestURI`, `auditID`,
-            `verb`, `username`), without tokens; empty when nothing.
+        revealed: what the readable part of a broken record still shows, under the Go names (`requestURI`, `auditID`,
+            `verb`, `username`), without tokens; empty if nothing.
 
     """
 
@@ -38,7 +38,7 @@ class ReadError(K8sTokenDetectError):
         self.revealed = dict(revealed or {})
 
     def at(self, origin: str | None, /) -> Self:
-        """Return the same error with its place."""
+        """Return the same error with its origin."""
         error = copy.copy(self)
         error.origin = origin
         error.args = (self.reason, origin, self.path, self.revealed)
@@ -71,7 +71,7 @@ class DetectorError(K8sTokenDetectError):
 
 
 class ConfigError(K8sTokenDetectError):
-    """An argument, a rule, an exclusion or a configuration file is wrong; says which and why."""
+    """An argument, a rule, an exclusion or a configuration file is wrong; the message says which and why."""
 
 
 OnError: TypeAlias = Callable[[K8sTokenDetectError], object]

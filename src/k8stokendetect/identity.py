@@ -22,16 +22,16 @@ TRUNCATED: Final = "audit.k8s.io/truncated"
 """Annotation of an event whose bodies the truncating backend dropped, then `"true"`."""
 
 LEGACY_TOKEN: Final = "authentication.k8s.io/legacy-token"  # noqa: S105 - the key of an annotation
-"""Annotation of a request made with a token out of a Secret."""
+"""Annotation of a request made with a token from a Secret."""
 
 REASON: Final = "authorization.k8s.io/reason"
-"""Annotation that says why a request was allowed: `""` by the Node authorizer or system:masters, else the binding."""
+"""Annotation: why a request was allowed, `""` by the Node authorizer or system:masters, otherwise the binding."""
 
 ISSUED_CREDENTIAL_ID: Final = (
     "authentication.kubernetes.io/issued-credential-id",
     "authentication.k8s.io/issued-credential-id",
 )
-"""Annotation keys that name the token just issued.
+"""Annotation keys for the id of the token just issued.
 
 The first is what 1.30 and later write (k8s.io/apiserver pkg/authentication/serviceaccount/util.go); the second is
 KEP-4193's. 1.29 with the alpha gate wrote CREDENTIAL_ID (kubernetes#123098).
@@ -77,14 +77,14 @@ KNOWN_QUERY_PARAMETERS: Final = frozenset({"dryRun", "fieldManager", "fieldValid
 """Query parameters that the API server reads on a create.
 
 metav1.CreateOptions; `pretty` from apiserver pkg/endpoints/handlers/negotiation/negotiate.go; `timeout` from
-pkg/endpoints/filters/request_deadline.go. It ignores every other one and mints all the same.
+pkg/endpoints/filters/request_deadline.go. It ignores all others and mints anyway.
 """
 
 LONGEST_PLAIN_VALUE: Final = 128
 """No known parameter needs a longer value: `fieldManager` may have 128 bytes (apimachinery meta/v1/validation)."""
 
 EMPTY_QUERY: Final = "empty query"
-"""A lone `?`, or a `?&` before the first parameter: odd, though the Rust client kube-rs writes them, too."""
+"""A lone `?`, or a `?&` before the first parameter: odd, although the Rust client kube-rs writes them."""
 
 _PLAIN_URI = re.compile(r"(?:/[A-Za-z0-9._-]+)+")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -93,18 +93,18 @@ _TOKEN_PATH = re.compile(r"(/.*?)/namespaces/([^/]*)/serviceaccounts/([^/]*)/tok
 
 
 def token_uri_oddities(uri: str, namespace: str, name: str, /) -> tuple[str, ...]:
-    """Say what is unusual about the raw request URI of a call to `serviceaccounts/token`.
+    """Describe what is unusual about the raw request URI of a call to `serviceaccounts/token`.
 
-    The clients that mint by design write `/api/v1/namespaces/NS/serviceaccounts/NAME/token` and nothing else;
-    the API server also accepts trailing slashes, percent-encoded letters, any query string, and logs them raw.
+    Clients that mint by design write `/api/v1/namespaces/NS/serviceaccounts/NAME/token` and nothing else; the API
+    server also accepts trailing slashes, percent-encoded letters and any query string, and logs them raw.
 
     Arguments:
         uri: `requestURI` as logged.
-        namespace: `objectRef.namespace`, what the API server took the path to mean.
+        namespace: `objectRef.namespace`, as the API server parsed the path.
         name: `objectRef.name`.
 
     Returns:
-        Short phrases, one for each oddity; empty for a canonical URI.
+        One short phrase per oddity; empty for a canonical URI.
 
     """
     if uri == f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token" and _PLAIN_URI.fullmatch(uri):
@@ -114,7 +114,7 @@ def token_uri_oddities(uri: str, namespace: str, name: str, /) -> tuple[str, ...
 
 
 def token_uri_is_disguised(uri: str, namespace: str, name: str, /) -> bool:
-    """Tell whether a URI has an oddity that no honest client produces; kube-rs ends every path with a question mark."""
+    """Return whether a URI has an oddity that no benign client produces; kube-rs ends every path with a `?`."""
     return bool(set(token_uri_oddities(uri, namespace, name)) - {EMPTY_QUERY})
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectors, envelopes and outputs of other distributions, found by their entry points; loaded only when asked.
+"""Loads detectors, envelopes and outputs of other distributions by their entry points, only on request.
 
-A plug-in is code that runs with all rights of this process: it is loaded on request, never at import, and one that is
-broken or clashes stops the start rather than being left out.
+A plug-in runs with all rights of this process: it is loaded on request, never at import. A broken or clashing plug-in
+stops the start instead of being skipped.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import Finding
 
 DETECTORS: Final = "k8stokendetect.detectors"
-"""The group of entry points that name a Detector class, made without arguments, or an instance."""
+"""Entry point group: a Detector class, created without arguments, or an instance."""
 
 ENVELOPES_GROUP: Final = "k8stokendetect.envelopes"
-"""The group of entry points that name a module, or another object, with `recognises` and `events`."""
+"""Entry point group: a module, or another object, with `recognises` and `events`."""
 
 OUTPUTS: Final = "k8stokendetect.outputs"
-"""The group of entry points that name a function from a finding to text; their name is that of the format."""
+"""Entry point group: a function from a finding to text; the entry point's name is the format's."""
 
 FORMATS: Final = ("text", "findings", "json", "ecs", "ocsf")
-"""The formats that are built in."""
+"""The built-in formats."""
 
 Output: TypeAlias = Callable[[Finding], str]
-"""Returns a finding as text, a line as a rule, without the last line end."""
+"""Returns a finding as text, normally one line, without the final line break."""
 
 
 def load_detectors() -> tuple[Detector, ...]:
-    """Return the detectors of all plug-ins, in the order of their rule ids.
+    """Return the detectors of all plug-ins, sorted by rule id.
 
     Raises:
-        ConfigError: when one cannot be imported or made, is no Detector, or has the rule id of another or of a built-in
-            one; names the distribution and the entry point.
+        ConfigError: when one cannot be imported or created, is not a Detector, or has the rule id of another or of a
+            built-in one; names the distribution and the entry point.
 
     """
     found: dict[str, tuple[Detector, EntryPoint]] = {}
@@ -55,7 +55,7 @@ def load_detectors() -> tuple[Detector, ...]:
 
 
 def load_envelopes() -> tuple[Envelope, ...]:
-    """Return the envelopes of all plug-ins for `read(..., envelopes=)`, in the order of their names.
+    """Return the envelopes of all plug-ins for `read(..., envelopes=)`, sorted by name.
 
     Raises:
         ConfigError: when one cannot be imported, lacks `recognises` or `events`, or has the name of another or of a
@@ -66,13 +66,13 @@ def load_envelopes() -> tuple[Envelope, ...]:
     found: list[Envelope] = []
     for point, loaded in _apart(ENVELOPES_GROUP, ours):
         if not all(callable(getattr(loaded, name, None)) for name in ("recognises", "events")):
-            raise _error(point, "no envelope: it lacks `recognises` or `events`")
+            raise _error(point, "not an envelope: it lacks `recognises` or `events`")
         found.append(loaded)
     return tuple(found)
 
 
 def load_outputs() -> dict[str, Output]:
-    """Return the outputs of all plug-ins by their names.
+    """Return the outputs of all plug-ins by name.
 
     Raises:
         ConfigError: when one cannot be imported or called, or has the name of another or of a built-in format; names
@@ -82,13 +82,13 @@ def load_outputs() -> dict[str, Output]:
     found: dict[str, Output] = {}
     for point, loaded in _apart(OUTPUTS, set(FORMATS)):
         if not callable(loaded):
-            raise _error(point, "no function from a finding to text")
+            raise _error(point, "not a function from a finding to text")
         found[point.name] = loaded
     return found
 
 
 def _apart(group: str, ours: set[str]) -> Iterator[tuple[EntryPoint, Any]]:
-    """Yield what is found by name; two of one name clash."""
+    """Yield entry points by name; duplicate names are an error."""
     taken: dict[str, EntryPoint] = {}
     for point in _points(group):
         if point.name in ours:
@@ -106,7 +106,7 @@ def _loaded(group: str) -> Iterator[tuple[EntryPoint, Any]]:
 
 
 def _points(group: str) -> list[EntryPoint]:
-    """Return the entry points of a group in an order that does not depend on where they are installed."""
+    """Return the entry points of a group, in an order that does not depend on where they are installed."""
     return sorted(entry_points(group=group), key=lambda point: (point.name, _distribution(point)))
 
 
@@ -114,21 +114,21 @@ def _load(point: EntryPoint) -> Any:
     try:
         return point.load()
     except (Exception, SystemExit) as error:
-        raise _error(point, f"cannot be imported: {_said(error)}") from error
+        raise _error(point, f"cannot be imported: {_described(error)}") from error
 
 
 def _made(point: EntryPoint, loaded: Any) -> Detector:
     if isinstance(loaded, Detector):
         return loaded
     if not (isinstance(loaded, type) and issubclass(loaded, Detector)):
-        raise _error(point, "no Detector, neither a class nor an instance")
+        raise _error(point, "not a Detector class, nor an instance of one")
     try:
         return loaded()
     except (Exception, SystemExit) as error:
-        raise _error(point, f"cannot be made: {_said(error)}") from error
+        raise _error(point, f"cannot be created: {_described(error)}") from error
 
 
-def _said(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
@@ -137,7 +137,7 @@ def _error(point: EntryPoint, reason: str) -> ConfigError:
 
 
 def _named(point: EntryPoint) -> str:
-    """Name an entry point and whose it is: `acme-rules 1.0 ("vault" = acme.rules:VaultToken)`."""
+    """Name an entry point and its distribution: `acme-rules 1.0 ("vault" = acme.rules:VaultToken)`."""
     return f'{_distribution(point)} ("{point.name}" = {point.value})'
 
 
