@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 BUCKETS: Final = 64
-"""Over so many buckets is spread what must be joined; a cluster of 64 cores works on all of them at once."""
-
+"""Default number of buckets for events that have to be joined; a cluster of 64 cores works on all of them at once."""
 
 _PAGE: Final = 1000
 
@@ -55,29 +54,29 @@ def detect(
 ) -> DataFrame:
     """Find minted service account tokens in a table of audit records, a batch or a stream.
 
-    Every row holds one record in any form that `read` knows: a line of a file, a message, a JSON column. The result has
-    the columns `FINDING`, `line` (the finding as `outputs.native` writes it) and `error`: in a row with an error all
-    else is null. `findings` and `errors` take the two apart.
+    Every row holds one record in any form that `read` accepts: a line of a file, a message, a JSON column. The result
+    has the columns `FINDING`, `line` (the finding as `outputs.native` writes it) and `error`. In a row with an error
+    all other columns are null. `findings` and `errors` separate the two.
 
-    A batch is looked through twice where a detector follows tokens: at the call for the mints that are reported, then
-    for all else. A stream is looked through once.
+    If a detector follows tokens, a batch is read twice: during the call for reported mints, then for everything else. A
+    stream is read once.
 
     Arguments:
         df: the table.
-        column: what holds the records: text, binary (gzip, too), or a struct, map or variant as JSON was parsed into.
-        detectors: as for `k8stokendetect.detect`; each task has its own, by pickling.
+        column: the column with the records: text, binary (gzip, too), or a struct, map or variant parsed from JSON.
+        detectors: as for `k8stokendetect.detect`; each task gets its own pickled copy.
         exclusions: as for `k8stokendetect.detect`.
-        keep_excluded: also give what was set aside, with `excluded_by`.
-        platform: where the records come from, where they do not say so.
+        keep_excluded: also return excluded findings, with `excluded_by`.
+        platform: the platform of records that do not name one.
         origin: where a row comes from, for findings and errors, such as `_metadata.file_path`.
-        partition: what shares nothing with any other: the cluster, as a rule. Detectors that remember then remember
-            each one's by itself, and several are looked at at once.
-        buckets: over so many is spread what must be joined. It cannot be changed for a checkpoint.
-        independent: rules whose `step` hands nothing on: their keys are spread, too. All keys of any other rule go to
-            one bucket of each partition.
-        patience: how long a stream's bucket waits, by the clock, for earlier events when no later ones come.
-        pushdown: let Spark itself drop the rows that hold nothing of interest, by `contains` of the same texts. Python
-            finds them faster where Spark runs on the JVM (docs/spark.md); a native engine may be quicker.
+        partition: a column whose values share nothing with each other, normally the cluster. Detectors then keep a
+            separate memory for each value, and several values are processed at once.
+        buckets: the number of buckets for events that have to be joined. A checkpoint belongs to one number.
+        independent: rules whose `step` passes no state to another key: their keys are spread over buckets, too. All
+            keys of any other rule go to one bucket of each partition.
+        patience: how long, by the clock, a stream's bucket waits for earlier events when no later ones come.
+        pushdown: let Spark itself drop the rows that no detector wants, by `contains` with the same search terms. Where
+            Spark runs on the JVM, Python is faster (docs/spark.md); a native engine may be faster still.
 
     Raises:
         ConfigError: when an argument is wrong, or pyspark, pandas or pyarrow is missing.
@@ -107,32 +106,32 @@ def detect(
 
 
 def findings(found: DataFrame, /) -> DataFrame:
-    """Return the findings of what `detect` gave."""
+    """Return the findings in the result of `detect`."""
     return found.where("error is null").drop("error")
 
 
 def errors(found: DataFrame, /) -> DataFrame:
-    """Return the errors of what `detect` gave: `origin`, `reason`, `path`, `rule_id`."""
+    """Return the errors in the result of `detect`: `origin`, `reason`, `path`, `rule_id`."""
     return found.where("error is not null").select("error.*")
 
 
 def session(name: str = "k8stokendetect", *, cores: int = 2, memory: str = "2g") -> SparkSession:
-    """Begin a session on this machine, to try things out; on a cluster there is one already.
+    """Start a session on this machine, to try things out; a cluster already has one.
 
     Arguments:
-        name: of the application.
-        cores: so many tasks at once.
-        memory: of the one Java process.
+        name: the application's name.
+        cores: maximum number of tasks at once.
+        memory: memory of the Java process.
 
     Raises:
-        ConfigError: when pyspark, pandas or pyarrow is missing, or Java.
+        ConfigError: when pyspark, pandas, pyarrow or Java is missing.
 
     """
     _check_installed()
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=os.path.join(home, "bin")) if home else shutil.which("java")  # noqa: PTH118
     if java is None:
-        raise ConfigError("Spark needs Java 17 or newer, and there is none (Debian: openjdk-17-jre-headless)")
+        raise ConfigError("Spark needs Java 17 or newer, which was not found (Debian: openjdk-17-jre-headless)")
     from pyspark.sql import SparkSession  # noqa: PLC0415 - an extra
 
     builder = SparkSession.builder.master(f"local[{cores}]").appName(name)
@@ -150,12 +149,12 @@ def _check_installed() -> None:
 def _checked_buckets(buckets: int) -> int:
     given: object = buckets
     if type(given) is not int or buckets < 1:
-        raise ConfigError(f"buckets is no number from 1: {buckets!r}")
+        raise ConfigError(f"buckets must be an integer of at least 1: {buckets!r}")
     return buckets
 
 
 def _rows(df: DataFrame, column: str, origin: Column | str | None, partition: Column | str | None) -> DataFrame:
-    """Return the records as binary, with where they come from."""
+    """Return the records as binary, with their origin and partition."""
     from pyspark.sql import functions as sf  # noqa: PLC0415 - an extra
     from pyspark.sql import types  # noqa: PLC0415 - an extra
 
@@ -164,14 +163,14 @@ def _rows(df: DataFrame, column: str, origin: Column | str | None, partition: Co
     if isinstance(value, types.StructType | types.MapType | types.ArrayType | types.VariantType):
         record = sf.to_json(record)
     elif not isinstance(value, types.StringType | types.BinaryType):
-        raise ConfigError(f"column {column!r} is {value.simpleString()}, no text, binary or JSON")
+        raise ConfigError(f"column {column!r} is {value.simpleString()}, not text, binary or JSON")
     known = {name: sf.lit(None) if item is None else item for name, item in (("origin", origin), ("part", partition))}
     columns = [(sf.col(item) if isinstance(item, str) else item).cast("string").alias(n) for n, item in known.items()]
     return df.select(record.cast("binary").alias("value"), *columns)
 
 
 def _looked_at(rows: DataFrame, plan: Plan, interest: Interest | None) -> DataFrame:
-    """Leave out what holds nothing of interest; nothing where a detector wants to see everything."""
+    """Leave out rows that no detector wants; keep all rows if a detector wants every event."""
     if interest is None:
         return rows
     text = rows["value"].cast("string")
@@ -181,7 +180,7 @@ def _looked_at(rows: DataFrame, plan: Plan, interest: Interest | None) -> DataFr
 
 
 def _followed(plan: Plan, rows: DataFrame, *, pushdown: bool) -> frozenset[str]:
-    """Look through a batch for the mints that are reported."""
+    """Return the tokens of a batch to follow: those whose mint is reported."""
     narrow = Interest((b"token",), (), follows=False)
 
     def mints(batches: Iterator[Any]) -> Iterator[Any]:
@@ -196,7 +195,7 @@ def _followed(plan: Plan, rows: DataFrame, *, pushdown: bool) -> frozenset[str]:
 
 
 def _front(plan: Plan) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """Return the first half, as Spark calls it."""
+    """Return the first half as a function for Spark to call."""
 
     def front(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa  # noqa: PLC0415 - an extra
@@ -214,7 +213,7 @@ def _front(plan: Plan) -> Callable[[Iterator[Any]], Iterator[Any]]:
 
 
 def _at_once(routed: DataFrame, plan: Plan) -> DataFrame:
-    """Return the second half of a batch: each bucket's rows in order."""
+    """Run the second half of a batch: each bucket's rows in order."""
 
     def back(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa  # noqa: PLC0415 - an extra
@@ -230,7 +229,7 @@ def _at_once(routed: DataFrame, plan: Plan) -> DataFrame:
 
 
 def _streamed(routed: DataFrame, plan: Plan, patience: timedelta) -> DataFrame:
-    """Return the second half of a stream."""
+    """Run the second half of a stream."""
     return routed.groupBy("bucket").applyInPandasWithState(
         folding(plan, patience), SAID, STATE, "append", "ProcessingTimeTimeout"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The second half, one part of one bucket at a time: repetitions go, keyed detectors take events in order of time."""
+"""The second half, one part of one bucket at a time: drops duplicates and runs keyed detectors in order of time."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from k8stokendetect.spark.plan import Plan
 from k8stokendetect.spark.raw import Use
 
 REMEMBERED: Final = 2000
-"""So many findings, and as many events, of a part of a bucket are remembered from one batch to the next, to drop what
-is delivered again; beyond, a finding repeats, with the same fingerprint."""
+"""Maximum number of findings, and of events, that a part of a bucket remembers from one batch to the next, to drop
+repeated deliveries. Beyond that a finding is repeated, with the same fingerprint."""
 
 _LATENESS: Final = LATENESS // timedelta(microseconds=1)
 
@@ -36,11 +36,11 @@ Said = tuple[str, str]
 """A row of the schema `SAID`."""
 
 Waiting = tuple[int, str, str, bytes]
-"""When, what orders those of one time, the kind, the payload."""
+"""The time, the sort key among rows of the same time, the kind, the payload."""
 
 
 class _Names(Window):
-    """A window that can be saved."""
+    """A window of names that can be saved."""
 
     def last(self) -> list[str]:
         """Return the last names."""
@@ -48,7 +48,7 @@ class _Names(Window):
 
 
 class BackStages(Stages):
-    """The stages, fed with what the first half routed."""
+    """A pipeline that takes what the first half routed."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -59,38 +59,38 @@ class BackStages(Stages):
         }
 
     def reported_once(self, finding: Finding, number: int) -> Iterator[Finding]:
-        """Yield a finding of the first half unless it repeats one."""
+        """Yield a finding of the first half unless it is a repetition."""
         return self._new(finding, number)
 
     def follow(
         self, event: Event, number: int, reported: Sequence[Finding], followers: list[Follower]
     ) -> Iterator[Finding]:
-        """Take the steps of an event unless it was delivered before."""
+        """Run the keyed detectors on an event unless it was delivered before."""
         if followers and not self._is_repeated(event, number):
             yield from self._follow(event, number, reported, followers)
 
     def followers(self, event: Event) -> list[Follower]:
-        """Return whom an event concerns about which nothing was reported."""
+        """Return the keyed detectors that want an event about which nothing was reported."""
         return self._followers(event, ())
 
     def names(self) -> tuple[list[str], list[str]]:
-        """Return what was seen and observed last."""
+        """Return what was last seen and observed."""
         return self._seen.last(), self._observed.last()
 
     def restore(self, seen: Iterable[str], observed: Iterable[str]) -> None:
-        """Remember what was seen and observed in an earlier batch."""
+        """Restore what was seen and observed in an earlier batch."""
         for names, window in ((seen, self._seen), (observed, self._observed)):
             for name in names:
                 window.before(name, -1)
 
 
 class Part:
-    """What a bucket holds of one part: what shares nothing with any other.
+    """One part's share of a bucket; parts have nothing in common.
 
     Arguments:
-        plan: what is looked for.
-        bucket: which one it is of.
-        saved: what `save` gave in an earlier batch.
+        plan: what to look for.
+        bucket: the bucket's number.
+        saved: what `save` returned in an earlier batch.
 
     """
 
@@ -115,17 +115,17 @@ class Part:
             self.put(waiting)
 
     def put(self, row: Waiting, /) -> None:
-        """Take a row; it waits for earlier ones."""
+        """Add a row; it waits for earlier ones."""
         time, tie, kind, payload = row
         heapq.heappush(self._waiting, (time, tie, next(self._numbers), kind, payload))
         if kind == "due":
             self._latest = max(self._latest, time)
-            self._follow_mint(pickle.loads(payload))  # noqa: S301 - of the first half
+            self._follow_mint(pickle.loads(payload))  # noqa: S301 - from the first half
         elif kind == "use":
             self._latest = max(self._latest, time)
 
     def ready(self, *, everything: bool = False) -> Iterator[Said]:
-        """Yield what is found in the rows whose time has come, or in all."""
+        """Yield what is found in the rows that are due, or in all rows."""
         while self._waiting and (everything or self._latest - self._waiting[0][0] > _LATENESS):
             _, _, _, kind, payload = heapq.heappop(self._waiting)
             yield from self.said(kind, payload)
@@ -143,7 +143,7 @@ class Part:
         self._errors.clear()
 
     def _found(self, payload: bytes) -> Iterator[Finding]:
-        given = pickle.loads(payload)  # noqa: S301 - of the first half
+        given = pickle.loads(payload)  # noqa: S301 - from the first half
         if isinstance(given, Due):
             keyed = self._stages.keyed
             followers = [(keyed[rule], list(keys)) for rule, keys in given.followers]
@@ -154,7 +154,7 @@ class Part:
             yield from self._stages.reported_once(*given)
 
     def _used(self, use: Use) -> Iterator[Finding]:
-        """Read a use whose token is followed; all others are let go."""
+        """Read a use if its token is followed; drop it otherwise."""
         if self._followed.isdisjoint(use.ids):
             return
         try:
@@ -173,7 +173,7 @@ class Part:
         return [key for key in keys if self._plan.bucket_of_key(part, rule, key) == self._bucket]
 
     def _follow_mint(self, due: Due) -> None:
-        """Follow a token whose mint was reported, as the engine does, before its time has come."""
+        """Follow a token whose mint was reported, as the engine does, before the mint is due."""
         event, target = due.event, due.event.service_account
         if due.reported and event.mints_token:
             name = f"{SERVICE_ACCOUNT_PREFIX}{target.namespace}:{target.name}" if target else ""
@@ -181,11 +181,11 @@ class Part:
 
     @property
     def waits(self) -> bool:
-        """Something waits for earlier rows."""
+        """Whether any row waits for earlier ones."""
         return bool(self._waiting)
 
     def save(self) -> dict[str, Any]:
-        """Return all that the next batch needs."""
+        """Return everything that the next batch needs."""
         seen, observed = self._stages.names()
         states = {rule: detector.state() for rule, detector in self._stages.keyed.items() if len(detector.memory)}
         waiting = [(time, tie, kind, payload) for time, tie, _, kind, payload in sorted(self._waiting)]
@@ -193,7 +193,7 @@ class Part:
 
 
 def in_order(plan: Plan, rows: Iterable[dict[str, Any]], /) -> Iterator[Said]:
-    """Yield what is found in rows that are sorted by bucket, part, time: the second half of a batch."""
+    """Run the second half of a batch on rows sorted by bucket, part and time."""
     for (bucket, _), group in itertools.groupby(rows, key=_place):
         part = Part(plan, bucket)
         for row in group:

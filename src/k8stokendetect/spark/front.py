@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first half, on every executor: the library's own reading and stateless stages; what must be joined is routed."""
+"""The first half, on every executor: reads, runs the stateless detectors, and routes events that have to be joined."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STAGES: Final = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Panic")
 
 NO_TIME: Final = -(1 << 62)
-"""The moment of what has no time: before all else."""
+"""The moment of an event without a time: before all others."""
 
 Routed = tuple[int, int, str, str | None, str, bytes]
 """A row of the schema `ROUTED`."""
 
 
 def moment(time: datetime | None, /) -> int:
-    """Return a time in microseconds since 1970; `NO_TIME` for none."""
+    """Return a time in microseconds since 1970; `NO_TIME` for None."""
     return (time - _EPOCH) // timedelta(microseconds=1) if time else NO_TIME
 
 
 def tie(event: Event, /) -> str:
-    """Return what orders events of one time, as the engine does."""
+    """Return the sort key for events of the same time, the same as the engine's."""
     return f"{event.audit_id}\0{event.stage}\0{event.user.username}"
 
 
 def error_line(error: K8sTokenDetectError, /) -> bytes:
-    """Write an error as JSON."""
+    """Return an error as JSON."""
     if isinstance(error, DetectorError):
         said = {"origin": error.origin, "reason": error.reason, "rule_id": error.rule_id}
     elif isinstance(error, ReadError):
@@ -60,9 +60,9 @@ class Due:
 
     Arguments:
         event: the event.
-        number: tells it apart from others of this run.
+        number: unique within this run.
         reported: what the stateless detectors reported about it.
-        followers: which keyed detectors it concerns there, and its keys.
+        followers: the keyed detectors of that bucket that want it, each with its keys.
 
     """
 
@@ -73,14 +73,14 @@ class Due:
 
 
 class FrontStages(Stages):
-    """The stages, of which what keyed detectors follow is handed on instead of followed."""
+    """A pipeline that emits keyed work instead of doing it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.due: list[tuple[Event, int, tuple[Finding, ...], list[Follower]]] = []
 
     def _in_order(self, event: Event, share: Share, /) -> Iterable[tuple[Event, Share]]:
-        """Hand on what would wait."""
+        """Emit an event that would wait here."""
         self.due.append((event, *share))
         return ()
 
@@ -89,7 +89,7 @@ class Front:
     """Reads one partition.
 
     Arguments:
-        plan: what is looked for.
+        plan: what to look for.
         partition: its number.
 
     """
@@ -110,7 +110,7 @@ class Front:
         self._interest: Interest | None = interest
 
     def _stages(self, part: str | None) -> FrontStages:
-        """Return the stages of a part: what is delivered twice is told by itself in each."""
+        """Return the pipeline of a part: each part drops its own duplicates."""
         if part not in self._parts:
             stages = self._plan.stages(self._failed, FrontStages)
             assert isinstance(stages, FrontStages)  # noqa: S101 - of this class
@@ -144,7 +144,7 @@ class Front:
         for finding in stages.take(event, number):
             self._found(finding, source, number)
         if self._interest is not None and stages.interest is not None:
-            for name in stages.interest.added:  # of the mints that were reported just now
+            for name in stages.interest.added:  # from the mints that were just reported
                 self._interest.follow(name.decode())
             stages.interest.added.clear()
         for due, its_number, reported, followers in stages.due:
@@ -201,7 +201,7 @@ class Front:
 
 
 def minted(plan: Plan, batches: Iterable[Any], /) -> Iterator[list[str]]:
-    """Yield the ids of the tokens whose mint is reported, and user names where there are no ids."""
+    """Yield the ids of the tokens whose mint is reported, or user names if there are no ids."""
     stages = plan.stages(lambda _: None)
     interest = Interest((b"token",), (), follows=True)
     stages.interest = interest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs on the executors, and which bucket an event's share goes to; pickled once for each task."""
+"""What runs on the executors, and which bucket an event goes to; pickled once per task."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ INDEPENDENT: Final = frozenset(
         "unusual-origin",
     }
 )
-"""Built-in rules that hand no state from one key to another: their keys may go to different buckets."""
+"""Built-in rules that pass no state from one key to another: their keys may go to different buckets."""
 
 
 @attrs.frozen
 class Plan:
-    """What is looked for.
+    """What to look for.
 
     Arguments:
-        detectors: those that were asked for.
-        silencing: which exclusions may silence which rule.
-        keep_excluded: findings that are set aside are wanted, too.
-        platform: where the records come from, where they do not say so.
-        buckets: over so many is spread what has to be joined.
-        independent: rules whose keys have nothing to do with each other.
-        followed: ids of tokens whose mint was reported, and user names where there are no ids.
-        every_use: which tokens are followed is not known yet: the second half picks out their uses.
+        detectors: the detectors to run.
+        silencing: the exclusions that apply to each rule.
+        keep_excluded: whether excluded findings are returned, too.
+        platform: the platform of records that do not name one.
+        buckets: the number of buckets for events that have to be joined.
+        independent: rules that pass no state from one key to another.
+        followed: ids of tokens whose mint was reported, or user names if there are no ids.
+        every_use: whether the tokens to follow are still unknown, so that the second half picks out their uses.
 
     """
 
@@ -56,18 +56,18 @@ class Plan:
     every_use: bool = False
 
     def stages(self, on_error: OnError, kind: type[Stages] = Stages) -> Stages:
-        """Make the stages; what remembers is copied, all else is the task's own already."""
+        """Make the pipeline; detectors with memory are copied, everything else already belongs to the task."""
         detectors = [copy.deepcopy(one) if isinstance(one, KeyedDetector) else one for one in self.detectors]
         return kind(detectors, dict(self.silencing), on_error, Tally(), keep_excluded=self.keep_excluded)
 
     def keyed(self) -> list[KeyedDetector[Any]]:
-        """Return the detectors that remember."""
+        """Return the detectors with memory."""
         return [detector for detector in self.detectors if isinstance(detector, KeyedDetector)]
 
     def bucket_of_text(self, text: str, /) -> int:
-        """Return where all that is called so goes."""
+        """Return the bucket for a name."""
         return zlib.crc32(text.encode("utf-8", "surrogatepass")) % self.buckets
 
     def bucket_of_key(self, part: str | None, rule: str, key: str, /) -> int:
-        """Return where a key goes; all keys of a rule that hands states on go to one bucket a part."""
+        """Return the bucket for a key; all keys of a rule that passes state on share one bucket per part."""
         return self.bucket_of_text(f"{part}\0{rule}\0{key if rule in self.independent else ''}")

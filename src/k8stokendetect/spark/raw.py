@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes the uses of tokens out of a stream of rows unparsed: whether a token is followed, its bucket knows."""
+"""Takes uses of tokens out of a stream of rows unparsed; the token's bucket knows whether it is followed."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ _END: Final = b',"stageTimestamp":'
 _RECEIVED: Final = re.compile(rb'"requestReceivedTimestamp":"([^"]*)",$')
 _ACCOUNT: Final = b'"username":"system:serviceaccount:'
 _TOKEN_SIGNS: Final = (*SUSPICIOUS, b"\\u00")
-"""What may be a live token, or hide one: such a row is read in full, for what is read holds none."""
+"""Texts that may be a live token or hide one: a row with any of them is read in full, which redacts it."""
 
 
 @attrs.define
 class EveryUse(Interest):
-    """An interest in every request of a service account, besides what the detectors ask for."""
+    """Wants every request of a service account, as well as what the detectors want."""
 
     def concerns(self, text: bytes, /) -> bool:
-        """Tell whether a record is of interest or a service account's."""
+        """Return whether a detector wants a record, or it is a service account's."""
         return find(text, b"system:serviceaccount:") >= 0 or Interest.concerns(self, text)
 
     def of_followed(self, block: bytes, /) -> Iterator[int]:
-        """Yield where tokens stand, all of them."""
+        """Yield the positions of all token ids."""
         return self.uses(block, {b"JTI="})
 
 
 @attrs.frozen
 class Use:
-    """A request that is of interest only if its token is followed.
+    """A request that matters only if its token is followed.
 
     Arguments:
-        text: the record as the API server wrote it, with no sign of a token's text in it.
+        text: the record as the API server wrote it, without any text that looks like a token.
         ids: the credential ids in it.
         time: when the request was received.
         source: where it comes from.
@@ -58,10 +58,10 @@ class Use:
 
 
 class RawUses:
-    """Sorts rows: what nobody wants is dropped, uses are kept as they are, the rest is for the reader.
+    """Sorts rows: unwanted rows are dropped, uses are kept unparsed, the rest goes to the reader.
 
     Arguments:
-        interest: of the detectors.
+        interest: what the detectors want.
 
     """
 
@@ -70,7 +70,7 @@ class RawUses:
         self.found: list[Use] = []
 
     def __call__(self, rows: Sequence[Row], /) -> list[Row]:
-        """Return the rows that are to be read."""
+        """Return the rows for the reader."""
         native = [_is_native(value) for value, _ in rows]
         block = b"".join(value + b"\n" for (value, _), plain in zip(rows, native, strict=True) if plain)
         places = self._interest.places(block, native=True) if block else []
@@ -86,7 +86,7 @@ class RawUses:
         ]
 
     def _is_to_be_read(self, row: Row) -> bool:
-        """Keep a use as it is; true where its text does not do."""
+        """Keep a use unparsed; return True if it has to be read instead."""
         text, source = row
         if find(text, _ACCOUNT) < 0:
             return False
@@ -99,12 +99,12 @@ class RawUses:
 
 
 def _is_native(text: bytes) -> bool:
-    """Tell whether a row is one whole event as the API server writes it."""
+    """Return whether a row is one whole event as the API server writes it."""
     return text.startswith(NATIVE) and text.endswith(b"}") and text.count(_END) == 1 and b"\n" not in text
 
 
 def _time(text: bytes) -> datetime | None:
-    """Return when the request was received: the field stands before the last one that a client does not choose."""
+    """Return when the request was received: the field precedes the last one that a client cannot choose."""
     end = text.rfind(_END)
     found = _RECEIVED.search(text[max(0, end - 80) : end] + b",")
     try:

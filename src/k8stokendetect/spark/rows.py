@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of a table as sources for the reader, with where each line came from."""
+"""Turns rows of a table into sources for the reader, and remembers where each line came from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from k8stokendetect.errors import ReadError
 from k8stokendetect.input.limits import GZIP
 
 _REMEMBERED: Final = 200_000
-"""So many changes of a row's source are remembered: more lines than the reader keeps."""
+"""Maximum number of source changes that are remembered: more than the lines that the reader holds."""
 
 _PLACE: Final = re.compile(r"<rows (\d+)>:?(\d*)(.*)", re.DOTALL)
 
@@ -26,8 +26,8 @@ class Source:
     """Where a row came from.
 
     Arguments:
-        origin: as the table says; None where it does not.
-        part: the value of the partition column: what shares nothing with other parts.
+        origin: as named in the table; None if it is not.
+        part: the value of the partition column; parts share nothing.
 
     """
 
@@ -43,9 +43,9 @@ class _Segment:
     """The rows that are read as one source.
 
     Arguments:
-        alone: it is one row of several lines, or gzip.
-        starts: the lines at which another source begins.
-        sources: those sources.
+        alone: whether it is a single row of several lines, or of gzip.
+        starts: the lines at which the origin changes.
+        sources: the origins from those lines on.
 
     """
 
@@ -69,12 +69,12 @@ class _Segment:
 
 
 class Rows:
-    """Sources for `read`: rows of one line each are one stream; a row of several lines, or of gzip, is read by itself.
+    """Sources for `read`: one-line rows form a stream; a row of several lines, or of gzip, is a source of its own.
 
     Arguments:
-        batches: Arrow record batches with the column `value` (binary), and perhaps `origin` and `part`.
+        batches: Arrow record batches with the column `value` (binary), and optionally `origin` and `part`.
         aside: takes rows out before they are read, and returns the others.
-        trouble: told of rows that hold nothing to read.
+        trouble: called for each row that holds nothing to read.
 
     """
 
@@ -107,7 +107,7 @@ class Rows:
                 yield _Lines(self._next, segment, name)
 
     def _more(self) -> bool:
-        """Tell whether there is a row, and fetch it."""
+        """Return whether there is another row, and fetch it."""
         while not self._rows and not self._ended:
             batch = next(self._batches, None)
             if batch is None:
@@ -118,7 +118,7 @@ class Rows:
         return bool(self._rows)
 
     def _next(self) -> list[Row]:
-        """Return the next rows of one line; none before one that is read by itself."""
+        """Return the next one-line rows, up to a row that is a source of its own."""
         rows: list[Row] = []
         self._more()
         while self._rows and not _is_for_itself(self._rows[0][0]):
@@ -138,7 +138,7 @@ class Rows:
                 yield value.removesuffix(b"\n"), Source(origin, part)
 
     def source(self, place: str | None, /) -> tuple[str | None, Source]:
-        """Return where an event comes from, told from what the reader calls its place: `<rows 1>:12.records[3]`."""
+        """Return where an event comes from, given the origin that the reader reports: `<rows 1>:12.records[3]`."""
         found = _PLACE.fullmatch(place or "")
         segment = self._segments.get(int(found[1])) if found else None
         if not found or segment is None:
@@ -161,7 +161,7 @@ class _Named(io.BytesIO):
 
 
 class _Lines(io.RawIOBase):
-    """Rows of one line each as a binary file."""
+    """One-line rows as a binary file."""
 
     def __init__(self, rows: Callable[[], list[Row]], segment: _Segment, name: str) -> None:
         super().__init__()
@@ -171,11 +171,11 @@ class _Lines(io.RawIOBase):
         self._held = memoryview(b"")
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to so many bytes."""
+        """Return up to `size` bytes; all that is buffered if negative."""
         if not self._held:
             rows = self._rows()
             for _, source in rows:

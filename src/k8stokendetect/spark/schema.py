@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tables on Spark hold: findings under the names of the native JSON line, and errors beside them."""
+"""Schemas of the tables on Spark: findings, with the names of the native JSON line, and errors."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ FINDING: Final = (
     f"target string, event {_EVENT}, evidence array<struct<path string, value string, why string>>, "
     f"related array<{_EVENT}>, caveats array<string>, excluded_by string, fingerprint string, key string"
 )
-"""The columns of a finding, as `outputs.native` names them; the value of evidence is text, JSON where it is no text."""
+"""The columns of a finding, as `outputs.native` names them; an evidence value that is not text is written as JSON."""
 
 ERROR: Final = "origin string, reason string, path string, rule_id string"
-"""What could not be read, or which detector raised (`rule_id`)."""
+"""A record that could not be read, or a detector that raised (`rule_id`)."""
 
 ROUTED: Final = "bucket int, moment bigint, tie string, part string, kind string, payload binary"
-"""What one event has for a bucket, between the two halves."""
+"""A row from the first half to a bucket of the second."""
 
 SAID: Final = "kind string, document string"
-"""A finding or an error as JSON, as the second half writes it."""
+"""A finding or an error as JSON, written by the second half."""
 
 
 def tables(said: Any, /) -> Any:
-    """Make typed columns of the JSON that the second half wrote: those of a finding, `line` and `error`."""
+    """Return the JSON that the second half wrote as typed columns: those of a finding, `line` and `error`."""
     from pyspark.sql import functions as sf  # noqa: PLC0415 - an extra
 
     finding = sf.when(sf.col("kind") == "finding", sf.col("document"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The second half of a stream: each bucket's state is one value, which Spark keeps and puts back after a crash."""
+"""The second half of a stream: each bucket's state is one value, which Spark saves and restores after a crash."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from k8stokendetect.spark.back import Part, Said
 from k8stokendetect.spark.plan import Plan
 
 STATE: Final = "state binary"
-"""Spark's schema of a bucket's state."""
+"""Spark's schema for a bucket's state."""
 
 VERSION: Final = 1
-"""The form of a bucket's state; a checkpoint of another one is refused."""
+"""Version of a bucket's saved state; a checkpoint with another version is refused."""
 
 
 def load(plan: Plan, bucket: int, state: bytes | None, /) -> dict[str | None, Part]:
     """Return the parts of a bucket.
 
     Raises:
-        ConfigError: when the state was written in another form.
+        ConfigError: when the state has another version.
 
     """
     if state is None:
         return {}
-    version, saved = pickle.loads(zlib.decompress(state))  # noqa: S301 - out of Spark's own checkpoint
+    version, saved = pickle.loads(zlib.decompress(state))  # noqa: S301 - from Spark's own checkpoint
     if version != VERSION:
-        raise ConfigError(f"the checkpoint holds a state of form {version}, not {VERSION}: begin a new checkpoint")
+        raise ConfigError(f"the checkpoint holds state of version {version}, not {VERSION}: start a new checkpoint")
     return {name: Part(plan, bucket, part) for name, part in saved.items()}
 
 
@@ -41,11 +41,11 @@ def save(parts: dict[str | None, Part], /) -> bytes:
 
 
 def folding(plan: Plan, patience: timedelta, /) -> Callable[[Any, Iterable[Any], Any], Iterator[Any]]:
-    """Return what Spark calls with the new rows of a bucket, and again when none came for a while.
+    """Return the function that Spark calls with the new rows of a bucket, and again when none came for a while.
 
     Arguments:
-        plan: what is looked for.
-        patience: so long after its last rows, by the clock, a bucket waits for earlier ones.
+        plan: what to look for.
+        patience: how long, by the clock, a bucket waits for earlier rows after its last ones.
 
     """
     milliseconds = max(1, patience // timedelta(milliseconds=1))
