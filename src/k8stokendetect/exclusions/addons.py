@@ -28,7 +28,7 @@ EXTERNAL_SECRETS: Final = Exclusion(
     if_unseen="exclude",
     because="External Secrets mints for the service account that a SecretStore names, to log in to its provider.",
     hides=(
-        "Whoever runs code in its pod, or may write a SecretStore, can mint for any service account it has the right "
+        "Anyone who runs code in its pod or can write a SecretStore can mint for any service account it has the right "
         "for. Name the namespaces you use."
     ),
     provenance=(
@@ -47,7 +47,7 @@ VAULT_SECRETS_OPERATOR: Final = Exclusion(
     token=TokenShape(bound_kind="", longest=_DAY),
     if_unseen="exclude",
     because="It mints for the service account that a VaultAuth names, to log in to Vault.",
-    hides="Whoever runs code in its pod, or may write a VaultAuth, can mint for any service account.",
+    hides="Anyone who runs code in its pod or can write a VaultAuth can mint for any service account.",
     provenance=(
         Provenance(source="hashicorp/vault-secrets-operator helpers/serviceaccount.go:18-30", checked=CHECKED),
         Provenance(source="hashicorp/vault-secrets-operator chart/templates/role.yaml:51", checked=CHECKED),
@@ -63,7 +63,7 @@ CERT_MANAGER: Final = Exclusion(
     if_unseen="exclude",
     because="cert-manager mints for the service account that an Issuer names, to log in to Vault or a cloud's DNS.",
     hides=(
-        "Whoever runs code in its pod, or may write an Issuer, can mint for any service account it has the right for; "
+        "Anyone who runs code in its pod or can write an Issuer can mint for any service account it has the right for; "
         "its chart grants none, you do."
     ),
     provenance=(
@@ -79,7 +79,7 @@ VAULT_CSI_PROVIDER: Final = Exclusion(
     namespaces=("*",),
     token=TokenShape(bound_kind="Pod"),
     because="It mints for the pod that mounts a secret, bound to that pod.",
-    hides="Whoever runs code in its pod can mint for any service account, bound to a pod.",
+    hides="Anyone who runs code in its pod can mint for any service account, bound to a pod.",
     provenance=(
         Provenance(source="hashicorp/vault-csi-provider internal/auth/kubernetes_jwt.go:76-80", checked=CHECKED),
     ),
@@ -92,7 +92,7 @@ GCP_SECRETS_STORE: Final = Exclusion(
     namespaces=("*",),
     token=TokenShape(bound_kind="Pod"),
     because="It mints for the pod that mounts a secret, bound to that pod.",
-    hides="Whoever runs code in its pod can mint for any service account, bound to a pod.",
+    hides="Anyone who runs code in its pod can mint for any service account, bound to a pod.",
     provenance=(
         Provenance(
             source="GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp auth/auth.go:233-238",
@@ -111,8 +111,8 @@ AKS_SECRETS_STORE: Final = Exclusion(
     platforms=frozenset({"aks"}),
     because="Before driver version 1.6.0 (2026-04) secret rotation minted a token for each pod that mounts a secret.",
     hides=(
-        "Whoever runs code in its pod can mint for any service account: AKS logs level Metadata, so the binding to a "
-        "pod cannot be checked."
+        "Anyone who runs code in its pod can mint for any service account: AKS logs level Metadata, so the binding to "
+        "a pod cannot be checked."
     ),
     provenance=(
         Provenance(
@@ -132,7 +132,7 @@ KEDA: Final = Exclusion(
     if_unseen="exclude",
     because="KEDA mints for the service account that a TriggerAuthentication's boundServiceAccountToken names.",
     hides=(
-        "Whoever runs code in its pod, or may write a TriggerAuthentication, can mint for any service account it has "
+        "Anyone who runs code in its pod or can write a TriggerAuthentication can mint for any service account it has "
         "the right for; its chart grants none, you do."
     ),
     provenance=(Provenance(source="kedacore/keda pkg/scaling/resolver/scale_resolvers.go:752", checked=CHECKED),),
@@ -152,8 +152,8 @@ FLUX: Final = Exclusion(
     namespaces=("*",),
     token=TokenShape(bound_kind="", longest=_DAY),
     if_unseen="exclude",
-    because="Flux mints for the service account that an object of its names, to log in to a registry or a cloud.",
-    hides="Whoever runs code in one of its pods, or may write a Flux source, can mint for any service account.",
+    because="Flux mints for the service account that one of its objects names, to log in to a registry or a cloud.",
+    hides="Anyone who runs code in one of its pods or can write a Flux source can mint for any service account.",
     provenance=(
         Provenance(source="fluxcd/pkg auth/access_token.go:72", checked=CHECKED),
         Provenance(source="fluxcd/pkg auth/generic/provider.go:87", checked=CHECKED),
@@ -179,7 +179,7 @@ RKE2_WINDOWS_CALICO: Final = Exclusion(
     token=_RKE2_TOKEN,
     if_unseen="exclude",
     because="RKE2's Windows agents mint a year-long token for Calico.",
-    hides="Whoever takes one node holds this certificate and can mint for calico-node unseen.",
+    hides="Anyone who takes over one node holds this certificate and can mint for calico-node unseen.",
     provenance=(
         Provenance(source="rancher/rke2@6ce1a801 pkg/windows/calico.go:240-253", checked=CHECKED),
         _RKE2_BINDING,
@@ -195,7 +195,7 @@ RKE2_WINDOWS_FLANNEL: Final = Exclusion(
     token=_RKE2_TOKEN,
     if_unseen="exclude",
     because="RKE2's Windows agents mint a year-long token for Flannel.",
-    hides="Whoever takes one node holds this certificate and can mint for flannel unseen.",
+    hides="Anyone who takes over one node holds this certificate and can mint for flannel unseen.",
     provenance=(
         Provenance(source="rancher/rke2@6ce1a801 pkg/windows/flannel.go:253", checked=CHECKED),
         _RKE2_BINDING,
@@ -210,8 +210,8 @@ OPENSHIFT_PULL_SECRETS_UNSEEN: Final = Exclusion(
     token=TokenShape(bound_kind="Secret", audiences=(), longest=3600),
     if_unseen="exclude",
     platforms=frozenset({"openshift"}),
-    because="As openshift-pull-secrets, for clusters whose audit profile does not log the request body.",
-    hides="Whoever holds this controller's token can mint for every service account of the cluster.",
+    because="The same as openshift-pull-secrets, for clusters whose audit profile does not log the request body.",
+    hides="Anyone who holds this controller's token can mint for every service account of the cluster.",
     provenance=(
         Provenance(
             source=(

@@ -22,7 +22,7 @@ AKS_SERVICE: Final = Exclusion(
     platforms=frozenset({"aks"}),
     because="AKS runs its control plane, kube-controller-manager included, as aksService.",
     hides=(
-        "Whoever holds this certificate of Microsoft's control plane can mint for every service account of "
+        "Anyone who holds this certificate of Microsoft's control plane can mint for every service account of "
         "kube-system; AKS logs level Metadata, so the shape of the request cannot be checked."
     ),
     provenance=(
@@ -34,7 +34,7 @@ AKS_SERVICE: Final = Exclusion(
         Provenance(
             source="elastic/detection-rules, rule 95db6791 (AKS)",
             checked=CHECKED,
-            note="says that kube-controller-manager mints as aksService continuously; a rule, no log",
+            note="says that kube-controller-manager mints as aksService continuously; a rule, not a log",
         ),
     ),
 )

@@ -32,13 +32,13 @@ CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
     token=CONTROLLER_TOKEN,
     platforms=frozenset({"eks"}),
     because="EKS runs the AWS cloud controller manager, which mints for its controllers such as tagging-controller.",
-    hides="Whoever holds this identity of AWS's own control plane can mint hour-long tokens for the cloud controllers.",
+    hides="Anyone with this identity of AWS's own control plane can mint hour-long tokens for the cloud controllers.",
     provenance=(
         CLIENT_BUILDER,
         Provenance(
             source="kubernetes/cloud-provider-aws charts/aws-cloud-controller-manager/values.yaml:98",
             checked=CHECKED,
-            note="plausible: the name and the controllers' accounts were seen on EKS, a mint of theirs was not",
+            note="plausible: the name and the controllers' accounts were seen on EKS, but no mint by them",
         ),
         Provenance(
             source="https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html",

@@ -34,15 +34,15 @@ KUBELET: Final = Exclusion(
     platforms=frozenset({"gke"}),
     because="A kubelet mints the tokens of its pods.",
     hides=(
-        "Whoever gets a certificate signed for a user named system:node:… without group system:nodes is bound by no "
-        "node restriction, and cannot be told from a kubelet here but by the authorization reason, where it is logged."
+        "Anyone who gets a certificate signed for a user named system:node:… without group system:nodes is bound by no "
+        "node restriction; here only the authorization reason distinguishes them from a kubelet, if it is logged."
     ),
     provenance=(
         Provenance(source="kubernetes v1.36.2 pkg/kubelet/token/token_manager.go:71", checked=CHECKED),
         Provenance(
             source="elastic/detection-rules, rule 5d505bed (GKE)",
             checked=CHECKED,
-            note="excludes the name; a rule, no log",
+            note="excludes the name; a rule, not a log",
         ),
     ),
 )
@@ -60,7 +60,7 @@ CONTROLLER_MANAGERS: Final = Exclusion(
     if_unseen="exclude",
     platforms=frozenset({"gke"}),
     because="GKE's controller managers mint for their own controllers in kube-system.",
-    hides="Whoever gets a certificate signed for one of these names can mint for every service account of kube-system.",
+    hides="Anyone with a signed certificate for one of these names can mint for every service account of kube-system.",
     provenance=(
         CLIENT_BUILDER,
         Provenance(

@@ -19,8 +19,8 @@ PULL_SECRETS: Final = Exclusion(
     platforms=frozenset({"openshift"}),
     because="It mints a token for every service account, bound to that account's registry pull secret.",
     hides=(
-        "Whoever holds this controller's token can mint for every service account, bound to a Secret. "
-        "Where the request body is not logged its mints are reported: nothing else tells them from an attacker's."
+        "Anyone who holds this controller's token can mint for every service account, bound to a Secret. "
+        "Where the request body is not logged its mints are reported: nothing else separates them from an attacker's."
     ),
     provenance=(
         Provenance(
@@ -43,7 +43,7 @@ KEY_ID_OBSERVATION: Final = Exclusion(
     if_unseen="exclude",
     platforms=frozenset({"openshift"}),
     because="It mints a token that no API accepts, to learn the id of the signing key.",
-    hides="Whoever holds this controller's token can mint for default/default.",
+    hides="Anyone who holds this controller's token can mint for default/default.",
     provenance=(
         Provenance(
             source=(
@@ -70,7 +70,7 @@ CONTROLLER_MANAGERS: Final = Exclusion(
     if_unseen="exclude",
     platforms=frozenset({"openshift"}),
     because="They mint for their own controllers, all in openshift-infra.",
-    hides="Whoever runs code in one of these pods can mint for every service account of openshift-infra.",
+    hides="Anyone who runs code in one of these pods can mint for every service account of openshift-infra.",
     provenance=(
         CLIENT_BUILDER,
         Provenance(
