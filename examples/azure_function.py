@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Azure Function behind the Event Hub that an AKS diagnostic setting streams `kube-audit` to.
+"""Azure Function on the Event Hub that an AKS diagnostic setting streams `kube-audit` to.
 
 Save it as `function_app.py` of a Python function app (programming model v2) with `k8stokendetect` and
 `azure-functions` in requirements.txt. Set EVENT_HUB (its name) and EVENT_HUB_CONNECTION (or the
-EVENT_HUB_CONNECTION__ settings of a managed identity). Findings are warnings of the logger `k8stokendetect`, which
-Application Insights keeps as traces.
+EVENT_HUB_CONNECTION__ settings of a managed identity). Findings are logged as warnings of the logger `k8stokendetect`,
+which Application Insights keeps as traces.
 """
 
 import logging
@@ -22,10 +22,10 @@ logger = logging.getLogger("k8stokendetect")
 
 
 class Examiner:
-    """Examines batches one after another with the same detectors, as the worker's threads may call at once.
+    """Examines batches one after another with the same detectors; the worker's threads may call it concurrently.
 
-    A `deliver` that raises fails the invocation. What it did not take is kept and comes first the next time: a detector
-    that remembers reports a thing once, and would not do so again when the batch is retried.
+    A `deliver` that raises fails the invocation. Undelivered findings are kept and go out first the next time: a
+    detector with memory reports a thing once, and would not repeat it when the batch is retried.
     """
 
     def __init__(self, deliver: Callable[[Finding], object], report: Callable[[object], object]) -> None:
@@ -35,7 +35,7 @@ class Examiner:
         self._lock = Lock()
 
     def __call__(self, bodies: Iterable[bytes]) -> None:
-        """Deliver what was left over, then what is found in these messages."""
+        """Deliver what is left over, then the findings of these messages."""
         with self._lock:
             self._flush()
             found = detect(list(bodies), detectors=self._detectors, platform="aks", on_error=self.report)
@@ -63,5 +63,5 @@ app = func.FunctionApp()
     strategy="exponential_backoff", max_retry_count="-1", minimum_interval="00:00:05", maximum_interval="00:05:00"
 )
 def find_minted_tokens(events: list[func.EventHubEvent]) -> None:
-    """Examine a batch; without the retry policy the checkpoint would move on when this raises."""
+    """Examine a batch; without the retry policy the checkpoint would advance even if this raises."""
     examine(event.get_body() for event in events)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A detector of your own: somebody minted a token for a service account outside its own namespace."""
+"""A detector of your own: a service account minted a token for an account in another namespace."""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from k8stokendetect.identity import ServiceAccount
 
 
 class AcrossNamespaces(Detector):
-    """A service account minted a token in another namespace than its own."""
+    """A service account minted a token outside its own namespace."""
 
     rule = Rule("acme.across-namespaces", "Token minted across namespaces", Severity.HIGH)
     watches = frozenset({"serviceaccounts/token"})

@@ -16,7 +16,7 @@ COLUMNS = ["rule", "severity", "time", "actor", "impersonating", "target", "addr
 
 
 def to_frame(findings: Iterable[Finding]) -> pd.DataFrame:
-    """Return one row a finding: severities in their order, times with their zone, no column missing where none is."""
+    """Return one row per finding: severities in order, times with a zone, all columns even without findings."""
     frame = pd.DataFrame.from_records([_row(finding) for finding in findings], columns=COLUMNS)
     frame["severity"] = pd.Categorical(frame["severity"], [str(severity) for severity in Severity], ordered=True)
     frame["time"] = pd.to_datetime(frame["time"], utc=True)
@@ -39,7 +39,7 @@ def _row(finding: Finding) -> tuple[object, ...]:
 
 
 def by_actor_and_target(frame: pd.DataFrame) -> pd.DataFrame:
-    """Count findings: a row an actor, a column a target."""
+    """Count findings: one row per actor, one column per target."""
     return pd.crosstab(frame["actor"], frame["target"])
 
 

@@ -2,9 +2,9 @@
 """Read audit events from a Kafka topic and write findings to another; offsets are committed after the findings.
 
 Install `k8stokendetect[examples]`; run `python kafka_consumer.py` with KAFKA_BROKERS, KAFKA_TOPIC, KAFKA_GROUP and
-KAFKA_FINDINGS, a topic with `cleanup.policy=compact`: the key of a finding is its fingerprint, so that one that was
-delivered twice is kept once. STATE_FILE is where detectors keep what they remember. Give the messages of one cluster
-one key: a partition is in order, a topic is not.
+KAFKA_FINDINGS, a topic with `cleanup.policy=compact`: a finding's key is its fingerprint, so that a finding delivered
+twice is kept once. STATE_FILE holds the memory of the detectors. Give all messages of a cluster the same key: a
+partition is in order, a topic is not.
 """
 
 import json
@@ -44,7 +44,7 @@ def into_topic(producer: Producer, topic: str) -> Callable[[Sequence[Finding]], 
 def examine(
     messages: Sequence[Message], detectors: Sequence[Detector], report: Callable[[str], object]
 ) -> list[Finding]:
-    """Return the findings of some messages; report what cannot be read, with the place of its message."""
+    """Return the findings of some messages; report what cannot be read, with the position of its message."""
     place = ""
 
     def values() -> Iterator[bytes]:
@@ -61,18 +61,18 @@ def examine(
 
 
 def restore(keyed: Sequence[KeyedDetector[Any]], path: Path, report: Callable[[str], object]) -> None:
-    """Go on with what was saved; where it is damaged or of another release, say so and begin anew."""
+    """Restore the saved memory; if it is damaged or from another release, say so and start afresh."""
     try:
         saved = json.loads(path.read_bytes()) if path.exists() else {}
         for detector in keyed:
             if detector.rule.id in saved:
                 detector.restore(saved[detector.rule.id])
     except (ConfigError, ValueError) as error:
-        report(f"something is not remembered: {error}")
+        report(f"some memory was not restored: {error}")
 
 
 def save(keyed: Sequence[KeyedDetector[Any]], path: Path) -> None:
-    """Keep what is remembered, as a whole or not at all."""
+    """Save the memory, completely or not at all."""
     new = path.with_suffix(".new")
     new.write_text(json.dumps({detector.rule.id: detector.state() for detector in keyed}), encoding="utf-8")
     new.replace(path)
@@ -87,8 +87,8 @@ def consume(
 ) -> None:
     """Examine, deliver, save, commit, until stopped.
 
-    What raises ends it before the commit: start it anew, and the messages come again, to the memory as it was before
-    them, or to one that has their findings behind it.
+    Any exception ends it before the commit. After a restart the messages come again; the memory is the one from before
+    them, or one saved after their findings were delivered.
     """
     detectors = [cls() for cls in BUILTIN]
     keyed = [detector for detector in detectors if isinstance(detector, KeyedDetector)]

@@ -2,9 +2,9 @@
 """AWS Lambda behind a CloudWatch Logs subscription: findings to standard output, memory in a file.
 
 Package it with `k8stokendetect`, set the handler to `lambda_handler.lambda_handler`, and subscribe it to the log group
-`/aws/eks/CLUSTER/cluster`. Set STATE_FILE to a path on an EFS mount: without it, what detectors remember lasts only as
-long as the execution environment. Set the function's reserved concurrency to 1, for one memory has one writer, and a
-destination on failure: Lambda tries an asynchronous invocation three times, then drops it.
+`/aws/eks/CLUSTER/cluster`. Set STATE_FILE to a path on an EFS mount: without it, the memory of detectors lasts only as
+long as the execution environment. Set the function's reserved concurrency to 1, since a memory has one writer, and set
+an on-failure destination: Lambda tries an asynchronous invocation three times, then drops it.
 """
 
 import json
@@ -26,10 +26,10 @@ class Store(Protocol):
     """Where the memory lives between invocations: a file, an object in S3, an item in DynamoDB."""
 
     def load(self) -> Mapping[str, Any]:
-        """Return what was saved last; nothing at first."""
+        """Return what was saved last; empty at first."""
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep a JSON document, as a whole or not at all."""
+        """Save a JSON document, completely or not at all."""
 
 
 @attrs.frozen
@@ -39,12 +39,12 @@ class FileStore:
     path: Path
 
     def load(self) -> Mapping[str, Any]:
-        """Return what was saved last; nothing at first."""
+        """Return what was saved last; empty at first."""
         state: Mapping[str, Any] = json.loads(self.path.read_bytes()) if self.path.exists() else {}
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep a JSON document, as a whole or not at all."""
+        """Save a JSON document, completely or not at all."""
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps(state), encoding="utf-8")
         new.replace(self.path)
@@ -54,7 +54,7 @@ class FileStore:
 class Handler:
     """Examines the payload of one invocation; findings are delivered before the memory is saved.
 
-    A `deliver` that raises fails the invocation, with the memory as it was before: Lambda tries again.
+    A `deliver` that raises fails the invocation and leaves the memory as it was: Lambda tries again.
     """
 
     store: Store
@@ -73,18 +73,18 @@ class Handler:
         return {"events": tally.events, "findings": tally.findings.total(), "unreadable": tally.unreadable}
 
     def _restore(self, keyed: Sequence[KeyedDetector[Any]]) -> None:
-        """Go on with what was saved; where it is damaged or of another release, say so and begin anew."""
+        """Restore the saved memory; if it is damaged or from another release, say so and start afresh."""
         try:
             saved = self.store.load()
         except ValueError as error:
-            self.report(f"nothing is remembered: {error}")
+            self.report(f"no memory was restored: {error}")
             return
         for detector in keyed:
             if detector.rule.id in saved:
                 try:
                     detector.restore(saved[detector.rule.id])
                 except ConfigError as error:
-                    self.report(f"nothing is remembered: {error}")
+                    self.report(f"no memory was restored: {error}")
 
 
 lambda_handler = Handler(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Receive what a kube-apiserver's audit webhook posts, and deliver every finding.
+"""Receive the batches that a kube-apiserver's audit webhook posts, and deliver every finding.
 
 Install `k8stokendetect[examples]` and run `python webhook_receiver.py`. Set WEBHOOK_CERT, WEBHOOK_KEY and
-WEBHOOK_CLIENT_CA (PEM files: only a client with a certificate of that CA is let in), WEBHOOK_HOST and WEBHOOK_TOKEN
+WEBHOOK_CLIENT_CA (PEM files: only clients with a certificate from that CA are let in), WEBHOOK_HOST and WEBHOOK_TOKEN
 (a bearer token). The API server's `--audit-webhook-config-file` is a kubeconfig: `server: https://HOST:8443/audit` and
 `certificate-authority` of the cluster, `client-certificate`, `client-key` and `token` of the user.
 """
@@ -29,7 +29,7 @@ from starlette.routing import Route
 from k8stokendetect import Finding, detect
 from k8stokendetect.outputs.native import to_line
 
-MAX_BODY: Final = 16 * 1024 * 1024  # bytes; with --audit-webhook-truncate-enabled a batch has 10 MiB
+MAX_BODY: Final = 16 * 1024 * 1024  # bytes; with --audit-webhook-truncate-enabled a batch has at most 10 MiB
 CONNECTIONS: Final = 16  # each may hold one body: 256 MiB at most
 PATIENCE: Final = 25.0  # seconds; the API server gives up after 30 and posts the batch again
 
@@ -37,7 +37,7 @@ CLOSE: Final = {"Connection": "close"}  # the rest of the body is not read
 
 
 class Worker:
-    """Examines batches in one thread as one stream, so that detectors that remember see one order."""
+    """Examines batches in one thread as one stream, so that detectors with memory see one order."""
 
     def __init__(self, deliver: Callable[[Finding], object], report: Callable[[object], object]) -> None:
         self.deliver, self.report = deliver, report
@@ -46,13 +46,13 @@ class Worker:
         self.thread = Thread(target=self._run, name="detect")
 
     def submit(self, body: bytes) -> Future[bool]:
-        """Queue a batch; the result tells whether all that was found so far is delivered."""
+        """Queue a batch; the result is True when everything found so far is delivered."""
         done: Future[bool] = Future()
         self._batches.put((body, done))
         return done
 
     def stop(self) -> None:
-        """End the stream: what waited for later events is delivered, too."""
+        """End the stream: findings that waited for later events are delivered, too."""
         self._batches.put(None)
         self.thread.join()
 
@@ -64,16 +64,16 @@ class Worker:
                 self.report(f"never delivered: {to_line(finding)}")
 
     def _bodies(self) -> Iterator[bytes]:
-        """Hand on a batch; when `detect` asks for the next one, all findings of this one are there."""
+        """Yield batches; when `detect` asks for the next one, it has yielded all findings of this one."""
         while (batch := self._batches.get()) is not None:
             body, done = batch
-            if done.set_running_or_notify_cancel():  # else nobody waits any more, and it will be posted again
+            if done.set_running_or_notify_cancel():  # else the client gave up, and will post it again
                 if self._flush():
                     yield body
                 done.set_result(self._flush())
 
     def _flush(self) -> bool:
-        """Deliver what is left: `detect` gives each finding once, however often its batch is posted."""
+        """Deliver what is left: `detect` yields each finding once, however often its batch is posted."""
         try:
             while self._undelivered:
                 self.deliver(self._undelivered[0])
@@ -84,7 +84,7 @@ class Worker:
 
 
 async def read_body(request: Request, limit: int) -> bytes | None:
-    """Return the body, or None where it is longer than the limit."""
+    """Return the body, or None if it is longer than the limit."""
     body = bytearray()
     async for part in request.stream():
         body += part
@@ -94,7 +94,7 @@ async def read_body(request: Request, limit: int) -> bytes | None:
 
 
 def make_app(worker: Worker, token: str = "", max_body: int = MAX_BODY, patience: float = PATIENCE) -> Starlette:
-    """Return the application: 200 for a batch whose findings are delivered, unreadable records or not."""
+    """Return the application: 200 for a batch whose findings are delivered, even if records were unreadable."""
 
     async def receive(request: Request) -> Response:
         given = request.headers.get("authorization", "")

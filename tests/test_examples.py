@@ -104,7 +104,7 @@ def test_the_lambda_handler_does_without_a_state_it_cannot_read(
     assert handler(payload) == {"events": 1, "findings": len(expected), "unreadable": 0}
     out, err = capsys.readouterr()
     assert sorted(json.loads(line)["fingerprint"] for line in out.splitlines()) == expected
-    assert "nothing is remembered" in json.loads(err)["error"]
+    assert "no memory was restored" in json.loads(err)["error"]
     assert store.load()["minted-token-used"]["version"] == 1
 
 
