@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import calls
 import ours
 import plain
 from generate import BLOCK, WRAPPERS, lines, size_of, write
@@ -146,3 +147,14 @@ def test_a_line_is_fitted_by_least_squares() -> None:
     assert (exact.start, exact.slope, exact.r2) == pytest.approx((1, 2, 1))
     loose = fit([(0, 1), (1, 3), (2, 2)])
     assert (loose.start, loose.slope, loose.r2, loose.worst) == pytest.approx((1.5, 0.5, 0.25, 0.5))
+
+
+def test_the_calls_of_each_event_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """A row for each; a mint costs more than noise, and only a person's is reported; counting twice gives the same."""
+    calls.main()
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split(" | ")[0].strip("| ") for row in rows] == list(calls.LIMITS)
+    costs = calls.costs()
+    assert 0 <= costs[calls.NOISE].calls < costs[calls.KUBELETS_MINT].calls < costs[calls.PERSONS_MINT].calls
+    assert {name for name, cost in costs.items() if cost.findings} == {calls.PERSONS_MINT}
+    assert calls.costs() == costs
