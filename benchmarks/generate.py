@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a synthetic audit log of a busy cluster, the same for the same arguments.
 
-    python benchmarks/generate.py --size 1GiB --share 0.02 --level Metadata --wrapper native --out audit.log
+    python benchmarks/generate.py --size 1GiB --share 0.02 --level Metadata --wrapper native --mix busy --out audit.log
 
-The first `BLOCK` events are made one by one (`mix.py`). They are written again and again with fresh audit ids, times
-and token ids, which makes files of gigabytes in seconds.
+The first `BLOCK` events are made one by one (`mix.py`, `setup_mix.py`). They are written again and again with fresh
+audit ids, times and token ids, which makes files of gigabytes in seconds.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from mix import CREDENTIAL, ISSUED, KUBECTL, START, STEP, Generator, events
+from mix import CREDENTIAL, ISSUED, KUBECTL, START, STEP, Generator
+from setup_mix import SetUpGenerator
 
-__all__ = ["WRAPPERS", "Generator", "events", "lines", "size_of", "write"]
+__all__ = ["MIXES", "WRAPPERS", "lines", "size_of", "write"]
 
 UNITS: Final = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 RESOURCE_ID: Final = "/SUBSCRIPTIONS/S/RESOURCEGROUPS/R/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/C"
+MIXES: Final[dict[str, type[Generator]]] = {"busy": Generator, "set-up": SetUpGenerator}
+"""What makes the events: a busy cluster's, or those of one that is set up and full of operators."""
+
 BLOCK: Final = 20_000
 """So many different events, about 23 MB at level Metadata."""
 
@@ -64,9 +68,9 @@ def _template(event: dict[str, Any], minted: str) -> Template:
     )
 
 
-def _templates(seed: int, share: float, level: str) -> Iterator[Template]:
+def _templates(seed: int, share: float, level: str, mix: str) -> Iterator[Template]:
     """Make `BLOCK` templates as they are asked for, then yield them again and again."""
-    generator = Generator(seed, share, level)
+    generator = MIXES[mix](seed, share, level)
     made: list[Template] = []
     while len(made) < BLOCK:
         event = generator.event()
@@ -76,13 +80,16 @@ def _templates(seed: int, share: float, level: str) -> Iterator[Template]:
         yield from made
 
 
-def lines(seed: int, share: float, level: str, change: Callable[[bytes], bytes] = lambda text: text) -> Iterator[bytes]:
+def lines(
+    seed: int, share: float, level: str, mix: str = "busy", change: Callable[[bytes], bytes] = lambda text: text
+) -> Iterator[bytes]:
     """Yield events without end, each as the API server writes it, without the line end.
 
     Arguments:
         seed: the same seed gives the same log.
         share: which part of all, from 0 to 1, are token requests.
         level: of the audit policy.
+        mix: a key of `MIXES`.
         change: applied to an event's text before ids and times are filled in; they hold nothing that JSON escapes.
 
     """
@@ -90,7 +97,7 @@ def lines(seed: int, share: float, level: str, change: Callable[[bytes], bytes] 
     changed: dict[bytes, bytes] = {}
     fields = {b"used": b"", b"issued": b""}
     step, second = STEP // timedelta(milliseconds=1), -1
-    for number, template in enumerate(_templates(seed, share, level), 1):
+    for number, template in enumerate(_templates(seed, share, level, mix), 1):
         now, milliseconds = divmod(number * step, 1000)
         if now != second:
             second = now
@@ -117,12 +124,12 @@ def _in_string(before: bytes, after: bytes) -> Callable[[bytes], bytes]:
     return lambda text: before + orjson.dumps(text.decode())[1:-1] + after
 
 
-def native(seed: int, share: float, level: str) -> Iterator[tuple[bytes, int]]:
+def native(seed: int, share: float, level: str, mix: str) -> Iterator[tuple[bytes, int]]:
     """Write what the API server writes."""
-    return ((line, 1) for line in lines(seed, share, level, lambda text: text + b"\n"))
+    return ((line, 1) for line in lines(seed, share, level, mix, lambda text: text + b"\n"))
 
 
-def event_hub(seed: int, share: float, level: str) -> Iterator[tuple[bytes, int]]:
+def event_hub(seed: int, share: float, level: str, mix: str) -> Iterator[tuple[bytes, int]]:
     """Write Azure's messages, fifty records each."""
     change = _in_string(
         b'{"category":"kube-audit","operationName":"Microsoft.ContainerService/managedClusters/diagnosticLogs/Read",'
@@ -130,20 +137,20 @@ def event_hub(seed: int, share: float, level: str) -> Iterator[tuple[bytes, int]
         b'\\n","stream":"stdout","pod":"kube-apiserver-7d"},"resourceId":"%b","time":"%%(second)b.%%(answered)b000Z"}'
         % RESOURCE_ID.encode(),
     )
-    records = lines(seed, share, level, change)
+    records = lines(seed, share, level, mix, change)
     while True:
         yield b'{"records":[' + b",".join(islice(records, 50)) + b"]}\n", 50
 
 
-def cloudwatch(seed: int, share: float, level: str) -> Iterator[tuple[bytes, int]]:
+def cloudwatch(seed: int, share: float, level: str, mix: str) -> Iterator[tuple[bytes, int]]:
     """Write CloudWatch log events, one a line."""
     change = _in_string(b'{"timestamp":1,"message":"', b'","logStreamName":"kube-apiserver-audit-0a1b"}\n')
-    return ((line, 1) for line in lines(seed, share, level, change))
+    return ((line, 1) for line in lines(seed, share, level, mix, change))
 
 
-def subscription(seed: int, share: float, level: str) -> Iterator[tuple[bytes, int]]:
+def subscription(seed: int, share: float, level: str, mix: str) -> Iterator[tuple[bytes, int]]:
     """Write what a CloudWatch subscription hands to a Lambda function, a hundred events a message."""
-    records = lines(seed, share, level, _in_string(b'{"id":"1","timestamp":1,"message":"', b'"}'))
+    records = lines(seed, share, level, mix, _in_string(b'{"id":"1","timestamp":1,"message":"', b'"}'))
     head = b'{"messageType":"DATA_MESSAGE","owner":"123456789012","logGroup":"/aws/eks/prod/cluster",'
     head += b'"logStream":"kube-apiserver-audit-0a1b","logEvents":['
     while True:
@@ -152,7 +159,7 @@ def subscription(seed: int, share: float, level: str) -> Iterator[tuple[bytes, i
         yield json.dumps({"awslogs": {"data": data}}, separators=(",", ":")).encode() + b"\n", 100
 
 
-WRAPPERS: Final[dict[str, Callable[[int, float, str], Iterator[tuple[bytes, int]]]]] = {
+WRAPPERS: Final[dict[str, Callable[[int, float, str, str], Iterator[tuple[bytes, int]]]]] = {
     "native": native,
     "event-hub": event_hub,
     "cloudwatch": cloudwatch,
@@ -176,6 +183,7 @@ def write(
     share: float = 0.02,
     level: str = "Metadata",
     wrapper: str = "native",
+    mix: str = "busy",
     most: int | None = None,
 ) -> Written:
     """Write a log of at least so many bytes.
@@ -187,12 +195,13 @@ def write(
         share: which part of all, from 0 to 1, are token requests.
         level: of the audit policy.
         wrapper: a key of `WRAPPERS`.
+        mix: a key of `MIXES`.
         most: stop after so many events.
 
     """
     written = count = 0
     with gzip.GzipFile(path, "wb", 6, mtime=0) if path.suffix == ".gz" else path.open("wb", buffering=1 << 20) as file:
-        for piece, held in WRAPPERS[wrapper](seed, share, level):
+        for piece, held in WRAPPERS[wrapper](seed, share, level, mix):
             file.write(piece)
             written += len(piece)
             count += held
@@ -213,6 +222,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.02)
     parser.add_argument("--level", default="Metadata", choices=["Metadata", "Request", "RequestResponse"])
     parser.add_argument("--wrapper", default="native", choices=list(WRAPPERS))
+    parser.add_argument("--mix", default="busy", choices=list(MIXES))
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("audit.log"))
     arguments = parser.parse_args()
@@ -223,6 +233,7 @@ def main() -> None:
         share=arguments.share,
         level=arguments.level,
         wrapper=arguments.wrapper,
+        mix=arguments.mix,
     )
 
 

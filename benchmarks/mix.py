@@ -9,7 +9,6 @@ by service accounts with token ids.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -52,6 +51,7 @@ class Generator:
         level: of the audit policy.
 
     Attributes:
+        chance: where all that is drawn by lot comes from.
         minted: number of the service account and id of the token that a person minted last; None before the first.
 
     """
@@ -59,7 +59,7 @@ class Generator:
     minted: tuple[int, str] | None
 
     def __init__(self, seed: int, share: float, level: str) -> None:
-        self._chance = random.Random(seed)  # noqa: S311 - no secret
+        self.chance = random.Random(seed)  # noqa: S311 - no secret
         self._share = share
         self._level = level
         self._number = 0
@@ -67,40 +67,44 @@ class Generator:
         self._ids = [f"JTI={self._uuid()}" for _ in range(ACCOUNTS)]
 
     def _uuid(self) -> str:
-        bits = f"{self._chance.getrandbits(128):032x}"
+        bits = f"{self.chance.getrandbits(128):032x}"
         return f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}"
 
     def event(self) -> dict[str, Any]:
         """Return the next event."""
         self._number += 1
-        if self._chance.random() < self._share:
+        if self.chance.random() < self._share:
             return self._token_request()
-        verb, resource, group, version = self._chance.choice(RESOURCES)
-        number = self._chance.randrange(ACCOUNTS)
+        return self.other()
+
+    def other(self) -> dict[str, Any]:
+        """Return the next event that is no token request."""
+        verb, resource, group, version = self.chance.choice(RESOURCES)
+        number = self.chance.randrange(ACCOUNTS)
         namespace, name = f"team-{number % 40}", f"app-{number}"
         prefix = f"/apis/{group}/{version}" if group else f"/api/{version}"
         query = "?allowWatch=true&timeoutSeconds=412&resourceVersion=81723" if verb in ("watch", "list") else ""
         path = f"{prefix}/namespaces/{namespace}/{resource}/{name}{query}"
-        who = self._chance.random()
+        who = self.chance.random()
         if self.minted and who < USES:
             number, token = self.minted
-            user, agent = self._account(number), KUBECTL
+            user, agent = self.account(number), KUBECTL
             user["extra"] = {CREDENTIAL: [token]}
         elif who < 0.4:  # noqa: PLR2004 - a node's share
             user, agent = self._node(), KUBELET
         else:
-            user = self._account(number)
+            user = self.account(number)
             agent = f"app-{number}/v0.0.0 (linux/amd64) kubernetes/$Format"
         ref = {"resource": resource, "namespace": namespace, "name": name, "apiGroup": group, "apiVersion": version}
-        event = self._event(verb, path, user, agent, {key: value for key, value in ref.items() if value}, 200)
+        event = self.request(verb, path, user, agent, {key: value for key, value in ref.items() if value}, 200)
         if self._level == "RequestResponse" and verb != "watch":
             event["responseObject"] = {"kind": "Thing", "metadata": {"name": name, "labels": {"app": "x" * 900}}}
         return event
 
     def _token_request(self) -> dict[str, Any]:
-        number = self._chance.randrange(ACCOUNTS)
+        number = self.chance.randrange(ACCOUNTS)
         namespace, name = f"team-{number % 40}", f"app-{number}"
-        kind = self._chance.random()
+        kind = self.chance.random()
         bound = None
         if kind < 0.9:  # noqa: PLR2004 - most are the kubelets'
             user, agent = self._node(), KUBELET
@@ -119,7 +123,7 @@ class Generator:
             "apiVersion": "v1",
             "subresource": "token",
         }
-        event = self._event(
+        event = self.request(
             "create", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", user, agent, ref, 201
         )
         token = event["annotations"][ISSUED] = f"JTI={self._uuid()}"
@@ -146,12 +150,13 @@ class Generator:
 
     def _node(self) -> dict[str, Any]:
         return {
-            "username": f"system:node:worker-{self._chance.randrange(NODES)}",
+            "username": f"system:node:worker-{self.chance.randrange(NODES)}",
             "groups": ["system:nodes", "system:authenticated"],
             "extra": {CREDENTIAL: ["X509SHA256=" + "8a15dffca5c202d4" * 4]},
         }
 
-    def _account(self, number: int) -> dict[str, Any]:
+    def account(self, number: int) -> dict[str, Any]:
+        """Return a service account with the id of its token, as the user of a request."""
         namespace = f"team-{number % 40}"
         return {
             "username": f"system:serviceaccount:{namespace}:app-{number}",
@@ -166,9 +171,10 @@ class Generator:
             },
         }
 
-    def _event(
+    def request(
         self, verb: str, uri: str, user: dict[str, Any], agent: str, ref: dict[str, Any], code: int
     ) -> dict[str, Any]:
+        """Return an event of the level, its time following on the one before."""
         time = START + STEP * self._number
         return {
             "kind": "Event",
@@ -179,7 +185,7 @@ class Generator:
             "requestURI": uri,
             "verb": verb,
             "user": user,
-            "sourceIPs": [f"10.0.{self._chance.randrange(4)}.{self._chance.randrange(200)}"],
+            "sourceIPs": [f"10.0.{self.chance.randrange(4)}.{self.chance.randrange(200)}"],
             "userAgent": agent,
             "objectRef": ref,
             "responseStatus": {"metadata": {}, "code": code},
@@ -190,10 +196,3 @@ class Generator:
                 "authorization.k8s.io/reason": 'RBAC: allowed by ClusterRoleBinding "app" of ClusterRole "app"',
             },
         }
-
-
-def events(seed: int, share: float, level: str) -> Iterator[dict[str, Any]]:
-    """Yield events without end."""
-    generator = Generator(seed, share, level)
-    while True:
-        yield generator.event()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ import pytest
 import calls
 import ours
 import plain
-from generate import BLOCK, WRAPPERS, lines, size_of, write
+from generate import BLOCK, MIXES, WRAPPERS, lines, size_of, write
 from growth import fit
 from k8stokendetect import read
 from k8stokendetect.detectors.token_request_uri import STANDARD_NAMESPACES, STANDARD_SERVICE_ACCOUNTS
 from peers import Log, Peer
 from predicate import ACCOUNTS, NAMESPACES
+from recordings import METADATA, METADATA_1_27, records
 from report import render
 from run import compare
+from setup_mix import ABOUT_ACCESS, RECORDED
 
 
 def is_token_request(event: dict[str, Any]) -> bool:
@@ -29,22 +32,65 @@ def is_token_request(event: dict[str, Any]) -> bool:
     return (ref["resource"], ref.get("subresource")) == ("serviceaccounts", "token")
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_the_same_arguments_give_the_same_log(tmp_path: Path, wrapper: str) -> None:
+@pytest.mark.parametrize(("wrapper", "mix"), [*((wrapper, "busy") for wrapper in WRAPPERS), ("native", "set-up")])
+def test_the_same_arguments_give_the_same_log(tmp_path: Path, wrapper: str, mix: str) -> None:
     """To the byte, and another seed gives another one."""
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
-        write(tmp_path / name, 100_000, seed=seed, wrapper=wrapper, most=300)
+        write(tmp_path / name, 100_000, seed=seed, wrapper=wrapper, mix=mix, most=300)
     first = (tmp_path / "a").read_bytes()
     assert first == (tmp_path / "b").read_bytes()
     assert first != (tmp_path / "c").read_bytes()
 
 
+@pytest.mark.parametrize("mix", MIXES)
 @pytest.mark.parametrize("level", ["Metadata", "Request", "RequestResponse"])
-def test_the_share_of_token_requests_is_the_one_asked_for(level: str) -> None:
+def test_the_share_of_token_requests_is_the_one_asked_for(level: str, mix: str) -> None:
     """Counted in the text; a binomial of 2,000 at 0.2 strays by 60 in one case of a thousand."""
-    events = [json.loads(line) for line in islice(lines(7, 0.2, level), 2000)]
+    events = [json.loads(line) for line in islice(lines(7, 0.2, level, mix), 2000)]
     assert abs(sum(map(is_token_request, events)) - 400) < 60
-    assert {event["level"] for event in events} == {level}
+    assert {event["level"] for event in events if event["objectRef"]["resource"] != "secrets"} == {level}
+
+
+def caller(event: dict[str, Any]) -> str:
+    """Return who made a recorded request, in the words of the set-up mix."""
+    name = event["user"].get("username", "")
+    if name.startswith("system:serviceaccount:"):
+        return "controller" if name.startswith("system:serviceaccount:kube-system:") else "operator"
+    known = {"system:apiserver": "apiserver", "system:kube-controller-manager": "manager", "kubernetes-admin": "admin"}
+    return known.get(name, "person")
+
+
+def is_about_access(event: dict[str, Any]) -> bool:
+    """Tell whether it is about an RBAC object, a secret or a service account itself."""
+    ref = event.get("objectRef", {})
+    return "subresource" not in ref and ref.get("resource") in {row[3] for row in RECORDED}
+
+
+def test_the_set_up_mix_is_drawn_from_the_recordings() -> None:
+    """Each row of its table is there, as often as it says, and little that is recorded is left out."""
+    recorded = Counter(
+        (caller(event), event["verb"], event["objectRef"]["resource"], event["responseStatus"]["code"])
+        for event in (*records(METADATA), *records(METADATA_1_27))
+        if is_about_access(event)
+    )
+    assert {row[1:]: row[0] for row in RECORDED} == {row[1:]: recorded[row[1:]] for row in RECORDED}
+    assert sum(row[0] for row in RECORDED) > 0.97 * recorded.total()
+
+
+def test_a_third_of_the_set_up_mix_is_about_access_and_much_of_that_is_written() -> None:
+    """Beside the secrets that the busy mix reads; a binomial of 3,000 at 0.4 strays by 80 in 3 cases of 1,000."""
+    events = [json.loads(line) for line in islice(lines(7, 0.0, "Request", "set-up"), 3000)]
+    about = [event for event in events if is_about_access(event)]
+    assert abs(len(about) - 3000 * (ABOUT_ACCESS + (1 - ABOUT_ACCESS) / 10)) < 80
+    written = [event for event in about if event["verb"] in {"create", "update", "patch", "delete"}]
+    assert 0.2 < len(written) / len(about) < 0.4
+    assert {event["objectRef"]["resource"] for event in written if "requestObject" in event} == {
+        "clusterroles",
+        "clusterrolebindings",
+        "rolebindings",
+        "roles",
+        "serviceaccounts",
+    }
 
 
 def test_a_block_that_is_written_again_has_fresh_ids_and_times() -> None:
