@@ -20,8 +20,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import orjson
-
 from mix import CREDENTIAL, ISSUED, KUBECTL, START, STEP, Generator
 from setup_mix import SetUpGenerator
 
@@ -62,7 +60,7 @@ def _template(event: dict[str, Any], minted: str) -> Template:
     event["auditID"] = "\0audit\0"
     event["requestReceivedTimestamp"] = "\0second\0.\0received\0" + "000Z"
     event["stageTimestamp"] = "\0second\0.\0answered\0" + "000Z"
-    pieces = orjson.dumps(event).replace(b"%", b"%%").split(rb"\u0000")
+    pieces = json.dumps(event, separators=(",", ":")).encode().replace(b"%", b"%%").split(rb"\u0000")
     return Template(
         b"".join(b"%%(%b)b" % piece if at % 2 else piece for at, piece in enumerate(pieces)), issues, followed
     )
@@ -121,7 +119,7 @@ def _uuid(chance: random.Random) -> bytes:
 
 def _in_string(before: bytes, after: bytes) -> Callable[[bytes], bytes]:
     """Return what puts an event, as text, into a string between two texts."""
-    return lambda text: before + orjson.dumps(text.decode())[1:-1] + after
+    return lambda text: before + json.dumps(text.decode())[1:-1].encode() + after
 
 
 def native(seed: int, share: float, level: str, mix: str) -> Iterator[tuple[bytes, int]]:

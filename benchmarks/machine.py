@@ -25,7 +25,7 @@ def describe() -> dict[str, str]:
     model = _first("/proc/cpuinfo", r"^model name\s*:(.*)$")
     memory = _first("/proc/meminfo", r"^MemTotal:\s*(\d+) kB")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    packages = ("attrs", "cattrs", "orjson", "stringzilla", "isal", "zlib-ng")
+    packages = ("attrs", "cattrs", "msgspec", "isal")
     return {
         "Processor": f"{model}, {CORES} cores to use",
         "Memory": f"{int(memory) / (1 << 20):.0f} GiB" if memory.isdigit() else "?",

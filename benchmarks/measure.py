@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures commands, all in the same way: best of several runs, in turn, files in the page cache."""
+"""Measures commands, all in the same way: several rounds, in turn, files in the page cache."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Final, NamedTuple
 
 CHILD: Final = Path(__file__).with_name("_child.py")
@@ -53,22 +54,32 @@ def run(command: Sequence[str]) -> Run:
         return Run(float(wall), float(user) + float(system), int(peak), output.read_bytes())
 
 
-def best(commands: Mapping[str, Sequence[str]], runs: int, tell: Callable[[str], None]) -> dict[str, Run | None]:
-    """Run commands in turn, several times; return the quickest run of each, None for one that fails."""
-    found: dict[str, Run | None] = {}
-    for turn in range(runs):
-        for name, command in commands.items():
-            earlier = found.get(name)
-            if turn and earlier is None:
+def alternate(commands: Mapping[str, Sequence[str]], rounds: int, tell: Callable[[str], None]) -> dict[str, list[Run]]:
+    """Run commands in turn, forwards and backwards, so that what drifts on the machine meets all of them alike.
+
+    Returns:
+        One run a round for each; none for a command that fails.
+
+    """
+    found: dict[str, list[Run]] = {name: [] for name in commands}
+    failed: set[str] = set()
+    for number in range(rounds):
+        names = list(commands)
+        for name in names if number % 2 == 0 else reversed(names):
+            if name in failed:
                 continue
             try:
-                now = run(command)
+                found[name].append(run(commands[name]))
             except (Failed, OSError) as error:
                 tell(f"{name}: {error}")
-                found[name] = None
-                continue
-            found[name] = now if earlier is None or now.wall < earlier.wall else earlier
+                failed.add(name)
+                found[name].clear()
     return found
+
+
+def ratio(theirs: Sequence[Run], ours: Sequence[Run], clock: Callable[[Run], float]) -> float:
+    """Return the median over the rounds of their time by ours; above 1 we are faster."""
+    return median(clock(one) / clock(other) for one, other in zip(theirs, ours, strict=True))
 
 
 def warm(path: Path) -> None:

@@ -12,7 +12,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from inspect import signature
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -52,6 +51,7 @@ class Peer(NamedTuple):
         command: what to run for a log, given a file for what is found; None where the tool cannot read that log.
         hits: reads the tool's output.
         does: what it does, in a few words.
+        parallel: it uses every core, so that its wall time is what counts.
 
     """
 
@@ -61,6 +61,7 @@ class Peer(NamedTuple):
     command: Callable[[Log, Path], Sequence[str] | None]
     hits: Callable[[bytes], dict[str, int]]
     does: str
+    parallel: bool = False
 
 
 def tool_version(name: str) -> str | None:
@@ -132,21 +133,13 @@ def _sigma(log: Log, out: Path) -> Sequence[str] | None:
     return _script("sigma_sqlite.py", log, out) if log.form == NATIVE and log.path.suffix != ".gz" else None
 
 
-def workers_are_known() -> bool:
-    """Tell whether the library can read with several processes."""
-    from k8stokendetect import read  # noqa: PLC0415 - slow, and only asked once
-
-    return "workers" in signature(read).parameters
-
-
-def us(workers: int | None = None) -> Peer:
-    """Return our own side: all built-in detectors and exclusions, in one process or with workers."""
-    more = [] if workers is None else [str(workers)]
+def us() -> Peer:
+    """Return our own side: all built-in detectors and exclusions, in one process."""
     return Peer(
-        "k8stokendetect" if workers is None else f"k8stokendetect, workers={workers}",
+        "k8stokendetect",
         package_version("k8stokendetect"),
         "pip install -e .",
-        lambda log, out: _script("ours.py", log, out, *more),
+        lambda log, out: _script("ours.py", log, out),
         _json_hits,
         "15 rules, all exclusions, tokens followed to their uses, evidence; JSON lines",
     )
@@ -164,6 +157,7 @@ def peers() -> list[Peer]:
             _duckdb,
             _json_hits,
             "two rules as SQL over `read_ndjson`, only the columns they need",
+            parallel=True,
         ),
         Peer(
             "orjson loop",

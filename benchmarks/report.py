@@ -18,9 +18,9 @@ def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def _row(row: Row, table: Table) -> list[str]:
-    if row.wall is None:
+    if not row.runs:
         return [row.name, *["-"] * 6, row.note]
-    ours = table.rows[0].wall
+    ours = table.rows[0]
     hits = ", ".join(f"{count:,} {rule}" for rule, count in (row.hits or {}).items()) or "none"
     return [
         row.name,
@@ -28,7 +28,7 @@ def _row(row: Row, table: Table) -> list[str]:
         f"{row.processor:.3f}",
         f"{table.size / row.wall / MEGA:,.0f}",
         f"{table.events / row.wall:,.0f}",
-        f"{row.wall / ours:.2f}" if ours else "-",
+        f"{row.by(ours):.2f}" if ours.runs else "-",
         f"{row.peak / MEGA:,.0f}",
         hits,
     ]
@@ -44,12 +44,15 @@ def _table(table: Table) -> Iterator[str]:
 
 def _streaming(rate: dict[str, Any] | None, memory: dict[str, Any] | None) -> Iterator[str]:
     yield from ("## Mappings fed one by one", "")
-    if rate:
+    if rate is None:
+        yield from ("Not measured.", "")
+    else:
         late = ", ".join(f"{name} {value:,.1f} µs" for name, value in rate["latency_microseconds"].items())
         speed = f"{rate['mix_events_per_second']:,.0f} events/s"
         yield f"- the mix (2 % token requests, {rate['events']:,} events): {speed}"
         yield f"- an event that matches nothing: {rate['other_microseconds']:.2f} µs"
         yield f"- a token request of the mix: {rate['token_request_microseconds']:.1f} µs"
+        yield f"- a kubelet's mint: {rate['kubelet_mint_microseconds']:.1f} µs"
         yield f"- from one event to the next: {late}"
         yield ""
     if memory:
@@ -62,15 +65,12 @@ def _streaming(rate: dict[str, Any] | None, memory: dict[str, Any] | None) -> It
         yield ""
         rows = ((f"{step['events']:,}", f"{step['bytes'] / MEGA:,.0f}", f"{step['seconds']:,.1f}") for step in steps)
         yield from _grid(("events", "resident MB", "seconds"), rows)
-    if not rate and not memory:
-        yield from ("Not measured.", "")
 
 
 def _growth(growth: dict[str, Any] | None) -> Iterator[str]:
-    yield from ("## Growth", "")
     if growth is None:
-        yield from ("Not measured.", "")
         return
+    yield from ("## Growth", "")
     line = growth["fit"]
     if line:
         yield (
@@ -101,14 +101,13 @@ def _growth(growth: dict[str, Any] | None) -> Iterator[str]:
 
 
 def _startup(startup: dict[str, Any] | None) -> Iterator[str]:
-    yield from ("## Start", "")
     if startup is None:
-        yield from ("Not measured.", "")
         return
+    yield from ("## Start", "")
     took = startup["seconds"]
     names = {
         "nothing": "`python -c pass`",
-        "dependencies": "`import attrs, cattrs, orjson`",
+        "dependencies": "`import attrs, cattrs, msgspec`",
         "library": "`import k8stokendetect`",
         "detect": "`from k8stokendetect import detect`",
         "help": "`k8stokendetect --help`",
@@ -128,25 +127,22 @@ def _startup(startup: dict[str, Any] | None) -> Iterator[str]:
 def _targets(results: dict[str, Any]) -> Iterator[str]:
     words = {True: "yes", False: "**no**", None: "not measured"}
     yield from ("## Aims", "")
+    found = targets(results)
     yield from _grid(
         ("aim", "measured", "reached"),
-        (
-            (
-                target.aim,
-                target.figure or "-",
-                "not at full size" if target.figure and target.reached is None else words[target.reached],
-            )
-            for target in targets(results)
-        ),
+        ((target.aim, target.figure or "-", words[target.reached]) for target in found),
     )
+    yield f"{sum(target.reached is True for target in found)} of {len(found)} reached, with logs of {results['size']}."
+    yield ""
 
 
 def render(results: dict[str, Any]) -> str:
     """Return the page.
 
     Arguments:
-        results: `date`, `command`, `machine` (names and values), `peers` (name, version or None, what it does, what to
-            install), `tables`, and, where they were measured, `rate`, `memory`, `growth`, `startup`.
+        results: `date`, `command`, `size`, `machine` (names and values), `peers` (name, version or None, what it does,
+            what to install), `tables`, and, where they were measured, `calls`, `rate`, `installs`; `full`, and then
+            `memory`, `growth`, `startup`.
 
     """
     text = [

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs everything side by side on the same files and writes `results.md`.
+"""Runs everything side by side on the same files, and says which aims are reached.
 
-python benchmarks/run.py [--size 1GiB] [--full] [--data FOLDER] [--jobs 2]
+python benchmarks/run.py [--size 1GiB] [--full] [--data FOLDER] [--out results.md]
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import calls
+import installs
 from generate import size_of, write
 from machine import describe
-from measure import best, warm
-from peers import CORES, Log, Peer, peers, us, workers_are_known
+from measure import alternate, warm
+from peers import Log, Peer, peers, us
 from report import render
-from targets import Row, Table
+from targets import NATIVE, Row, Table
 
 HERE: Final = Path(__file__).parent
-FULL_GROWTH: Final = ("10MiB", "30MiB", "100MiB", "300MiB", "1GiB", "5GiB")
-SHORT_GROWTH: Final = ("10MiB", "30MiB", "100MiB", "300MiB")
-FULL_MEMORY: Final = (10_000_000, 100_000)
-SHORT_MEMORY: Final = (1_000_000, 1_000)
+GROWTH: Final = ("10MiB", "30MiB", "100MiB", "300MiB", "1GiB", "5GiB")
+MEMORY: Final = (10_000_000, 100_000)
 """Events, and credentials to follow."""
 
 FORMS: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
-    ("native, Metadata", "native.log", {}),
+    (NATIVE, "native.log", {}),
     ("native, Metadata, gzip", "native.log.gz", {}),
     ("native, RequestResponse", "bodies.log", {"level": "RequestResponse"}),
     ("event-hub, Metadata", "event-hub.log", {"wrapper": "event-hub"}),
     ("cloudwatch, Metadata", "cloudwatch.log", {"wrapper": "cloudwatch"}),
     ("subscription, Metadata", "subscription.log", {"wrapper": "subscription"}),
+    ("native, Metadata, set-up", "set-up.log", {"mix": "set-up"}),
 )
 """Title, file and what the generator is asked for."""
 
@@ -60,7 +61,7 @@ def generate(folder: Path, size: int) -> Iterator[Log]:
         yield Log(path, form, written.events, written.size, title)
 
 
-def compare(log: Log, everyone: list[Peer], folder: Path, runs: int) -> Table:
+def compare(log: Log, everyone: list[Peer], folder: Path, rounds: int) -> Table:
     """Run everyone on a log, in turn."""
     warm(log.path)
     commands, rows = {}, {}
@@ -69,15 +70,14 @@ def compare(log: Log, everyone: list[Peer], folder: Path, runs: int) -> Table:
         if command is not None:
             commands[peer.name] = command
         missing = f"not installed: `{peer.missing}`"
-        rows[peer.name] = Row(peer.name, note="not for this form" if peer.version else missing)
-    for name, run in best(commands, runs, tell).items():
-        hits = next(peer.hits for peer in everyone if peer.name == name)
-        rows[name] = (
-            Row(name, note="failed: see the terminal")
-            if run is None
-            else Row(name, run.wall, run.processor, run.peak, hits(run.output))
-        )
-        tell(f"  {name}: {'failed' if run is None else f'{run.wall:.3f} s'}")
+        rows[peer.name] = Row(peer.name, [], note="not for this form" if peer.version else missing)
+    for name, runs in alternate(commands, rounds, tell).items():
+        peer = next(one for one in everyone if one.name == name)
+        if runs:
+            rows[name] = Row(name, runs, peer.hits(runs[-1].output), parallel=peer.parallel)
+            tell(f"  {name}: {rows[name].wall:.3f} s")
+        else:
+            rows[name] = Row(name, [], note="failed: see the terminal")
     return Table(log.title, log.size, log.path.stat().st_size, log.events, list(rows.values()))
 
 
@@ -94,46 +94,51 @@ def script(name: str, *arguments: str) -> dict[str, Any] | None:
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure everything."""
-    machine = describe()
-    everyone = [us(), *([us(arguments.jobs)] if arguments.jobs > 1 and workers_are_known() else []), *peers()]
-    tables = []
-    for log in generate(folder, size_of(arguments.size)):
-        tables.append(compare(log, everyone, folder, arguments.runs))
-        if arguments.data is None:
-            log.path.unlink()
-    memory = FULL_MEMORY if arguments.full else SHORT_MEMORY
-    return {
+    everyone = [us(), *peers()]
+    results: dict[str, Any] = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "command": shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]),
-        "machine": machine,
+        "size": arguments.size,
+        "full": arguments.full,
+        "machine": describe(),
         "peers": [(peer.name, peer.version, peer.does, peer.missing) for peer in everyone],
-        "tables": tables,
-        "rate": script("streaming.py", "rate"),
-        "memory": script("streaming.py", "memory", *map(str, memory)),
-        "growth": script("growth.py", str(folder), *(FULL_GROWTH if arguments.full else SHORT_GROWTH)),
-        "startup": script("startup.py"),
+        "tables": [],
+        "calls": {name: (cost.calls, calls.LIMITS[name]) for name, cost in calls.costs().items()},
     }
+    for log in generate(folder, size_of(arguments.size)):
+        results["tables"].append(compare(log, everyone, folder, arguments.rounds))
+        if log.title == NATIVE:
+            results["installs"] = installs.compare(log.path, arguments.rounds, tell)
+        if arguments.data is None:
+            log.path.unlink()
+    results["rate"] = script("streaming.py", "rate")
+    if arguments.full:
+        results["memory"] = script("streaming.py", "memory", *map(str, MEMORY))
+        results["growth"] = script("growth.py", str(folder), *GROWTH)
+        results["startup"] = script("startup.py")
+    return results
 
 
 def main() -> None:
-    """Measure, and write the page."""
+    """Measure, and print or write the page."""
     parser = argparse.ArgumentParser(description="Measure k8stokendetect beside what people would use instead.")
-    parser.add_argument("--size", default="1GiB", help="of each log; default 1GiB")
-    parser.add_argument("--full", action="store_true", help="growth up to 5 GiB, ten million events fed")
+    parser.add_argument("--size", default="128MiB", help="of each log; default 128MiB, the aims are for 1GiB")
+    parser.add_argument("--full", action="store_true", help="also memory, growth up to 5 GiB, and the start")
     parser.add_argument("--data", type=Path, help="keep the logs in this folder; default: a temporary one")
-    parser.add_argument("--jobs", type=int, default=CORES, help="workers, where `read` has them; default: the cores")
-    parser.add_argument("--runs", type=int, default=3, help="the best of so many; default 3")
-    parser.add_argument("--out", type=Path, default=HERE / "results.md")
+    parser.add_argument("--rounds", type=int, default=5, help="everybody runs so often, in turn; default 5")
+    parser.add_argument("--out", type=Path, help="write the page here; default: print it")
     arguments = parser.parse_args()
     os.environ["LC_ALL"] = "C"
     with contextlib.ExitStack() as stack:
-        if arguments.data is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        else:
-            folder = arguments.data
-            folder.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(render(measure(folder, arguments)), encoding="utf-8")
-    tell(f"written: {arguments.out}")
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = arguments.data or temporary
+        folder.mkdir(parents=True, exist_ok=True)
+        page = render(measure(folder, arguments))
+    if arguments.out is None:
+        print(page)
+    else:
+        arguments.out.write_text(page, encoding="utf-8")
+        tell(f"written: {arguments.out}")
 
 
 if __name__ == "__main__":

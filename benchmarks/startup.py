@@ -14,7 +14,7 @@ from typing import Any, Final
 
 STATEMENTS: Final = {
     "nothing": "pass",
-    "dependencies": "import attrs, cattrs, orjson",
+    "dependencies": "import attrs, cattrs, msgspec",
     "library": "import k8stokendetect",
     "detect": "from k8stokendetect import detect",
 }

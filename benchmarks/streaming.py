@@ -17,11 +17,9 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from generate import lines
 from k8stokendetect import Tally, detect
-from mix import ANSWER, CREDENTIAL, ISSUED, KUBECTL, START, STEP
+from mix import ANSWER, CREDENTIAL, ISSUED, KUBECTL, KUBELET, START, STEP
 
 MIXED: Final = 100_000
 """So many different events make up the mix."""
@@ -33,17 +31,18 @@ STEPS: Final = 10
 
 
 def _mappings(share: float, count: int) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in islice(lines(7, share, "Metadata"), count)]
+    return [json.loads(line) for line in islice(lines(7, share, "Metadata"), count)]
 
 
 def _seconds(events: list[dict[str, Any]]) -> float:
+    """Return the shortest processor time for one event; nothing here waits, and others may use the cores."""
     best = float("inf")
     for _ in range(RUNS):
-        start = time.perf_counter()
+        start = time.process_time()
         for _finding in detect(iter(events)):
             pass
-        best = min(best, time.perf_counter() - start)
-    return best
+        best = min(best, time.process_time() - start)
+    return best / len(events)
 
 
 def _waits(events: list[dict[str, Any]]) -> list[int]:
@@ -62,17 +61,19 @@ def _waits(events: list[dict[str, Any]]) -> list[int]:
 
 
 def rate() -> dict[str, Any]:
-    """Measure the mix, events that match nothing, and the time each event takes."""
-    mixed, other = _mappings(0.02, MIXED), _mappings(0.0, MIXED)
+    """Measure the mix, events that match nothing, mints, and the time each event takes."""
+    mixed, other, minted = _mappings(0.02, MIXED), _mappings(0.0, MIXED), _mappings(1.0, MIXED // 10)
+    kubelets = [event for event in minted if event["userAgent"] == KUBELET]
     gc.collect()
     gc.freeze()
     waits = _waits(mixed)
     at = {name: waits[int(len(waits) * part)] / 1000 for name, part in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))}
     return {
         "events": MIXED,
-        "mix_events_per_second": MIXED / _seconds(mixed),
-        "other_microseconds": _seconds(other) / MIXED * 1e6,
-        "token_request_microseconds": _seconds(_mappings(1.0, MIXED // 10)) / (MIXED // 10) * 1e6,
+        "mix_events_per_second": 1 / _seconds(mixed),
+        "other_microseconds": _seconds(other) * 1e6,
+        "token_request_microseconds": _seconds(minted) * 1e6,
+        "kubelet_mint_microseconds": _seconds(kubelets) * 1e6,
         "latency_microseconds": at | {"max": waits[-1] / 1000},
     }
 

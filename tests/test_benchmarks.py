@@ -18,12 +18,14 @@ from generate import BLOCK, MIXES, WRAPPERS, lines, size_of, write
 from growth import fit
 from k8stokendetect import read
 from k8stokendetect.detectors.token_request_uri import STANDARD_NAMESPACES, STANDARD_SERVICE_ACCOUNTS
+from measure import Run, alternate
 from peers import Log, Peer
 from predicate import ACCOUNTS, NAMESPACES
 from recordings import METADATA, METADATA_1_27, records
 from report import render
 from run import compare
 from setup_mix import ABOUT_ACCESS, RECORDED
+from targets import Row, Table, targets
 
 
 def is_token_request(event: dict[str, Any]) -> bool:
@@ -174,6 +176,7 @@ def test_a_peer_that_is_missing_stands_in_the_table(tmp_path: Path) -> None:
         {
             "date": "2026-11-25",
             "command": "run.py",
+            "size": "3B",
             "machine": {"Processor": "one"},
             "peers": [(one.name, one.version, one.does, one.missing) for one in everyone],
             "tables": [table],
@@ -183,8 +186,37 @@ def test_a_peer_that_is_missing_stands_in_the_table(tmp_path: Path) -> None:
     assert "| gone | - | - | - | - | - | - | not installed: `apt install gone` |" in page
     assert "| other | - | - | - | - | - | - | not for this form |" in page
     assert "| failing | - | - | - | - | - | - | failed: see the terminal |" in page
-    assert "| at least 25 times jq's speed | - | not measured |" in page
+    assert "| native, Metadata: at least 5 times jq | - | not measured |" in page
     assert "1 lines" in page
+
+
+def run_of(wall: float, processor: float, peak: int = 50_000_000) -> Run:
+    """Return what a command cost."""
+    return Run(wall, processor, peak, b"")
+
+
+def test_an_aim_is_reached_by_the_median_of_the_rounds() -> None:
+    """By processor time, and by wall time beside a peer that uses every core; memory by the largest of all."""
+    ours = Row("k8stokendetect", [run_of(2, 1), run_of(2, 2), run_of(9, 1, 200_000_000)])
+    loop = Row("orjson loop", [run_of(9, 1), run_of(9, 3), run_of(9, 9)])
+    duckdb = Row("DuckDB, 2 threads", [run_of(1, 9), run_of(0.2, 9), run_of(3, 9)], parallel=True)
+    table = Table("native, Metadata", 3, 3, 1, [ours, loop, duckdb])
+    aims = {aim.aim: (aim.figure, aim.reached) for aim in targets({"tables": [table], "calls": {"a mint": (201, 200)}})}
+    assert aims["native, Metadata: at least 1.3 times orjson loop"] == ("1.50 times", True)
+    assert aims["native, Metadata: at least 0.35 times DuckDB on all cores"] == ("0.33 times", False)
+    assert aims["native, Metadata: at least 5 times jq"] == ("", None)
+    assert aims["peak memory under 100 MB on every log"] == ("200 MB (native, Metadata)", False)
+    assert aims["a mint: at most 200 calls into the package"] == ("201", False)
+
+
+def test_commands_run_in_turn_and_one_that_fails_no_more(tmp_path: Path) -> None:
+    """Forwards, then backwards; the failure is said once."""
+    order, said = tmp_path / "order", list[str]()
+    commands = {name: ["sh", "-c", f"echo {name} >>{order}"] for name in ("a", "b")}
+    runs = alternate({**commands, "bad": ["false"]}, 3, said.append)
+    assert order.read_text().split() == ["a", "b", "b", "a", "a", "b"]
+    assert {name: len(found) for name, found in runs.items()} == {"a": 3, "b": 3, "bad": 0}
+    assert said == ["bad: exit 1: false"]
 
 
 def test_a_line_is_fitted_by_least_squares() -> None:
