@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from k8stokendetect import testing
-from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect import K8sTokenDetectError, ReadError, detect, testing
+from k8stokendetect.convert.redaction import redact
+from k8stokendetect.convert.structure import plain
+from k8stokendetect.detectors import BUILTIN, OPTIONAL, KeyedDetector, TokenRequest, UnusualOrigin
 from k8stokendetect.envelopes import ENVELOPES, Envelope
 from k8stokendetect.envelopes import azure as azure_envelope
 from k8stokendetect.envelopes import cloudwatch as cloudwatch_envelope
@@ -31,6 +35,7 @@ from k8stokendetect.testing import (
 )
 from k8stokendetect.testing.bench import Bench
 from k8stokendetect.testing.laws import check_event
+from paths import resolve
 from strategies import audit_events, damaged_events
 from wrappings import azure, cloudwatch, elastic, gcp, ocsf, shippers
 
@@ -118,12 +123,32 @@ def test_every_detector_that_ships_has_examples() -> None:
     assert set(EXAMPLES) == {cls.rule.id for cls in SHIPPED}
 
 
+LEGACY_USE = {"authentication.k8s.io/legacy-token": "system:serviceaccount:dev:builder"}
+LEGACY_USES = (audit_events | damaged_events()).map(lambda record: record | {"annotations": LEGACY_USE})
+
+
 @settings(max_examples=100)
-@given(audit_events | damaged_events() | testing.strategies.token_requests())
+@given(audit_events | damaged_events() | testing.strategies.token_requests() | LEGACY_USES)
 def test_no_event_makes_a_detector_break_a_law(record: dict[str, Any]) -> None:
     """One draw for all of them: none raises, and what it says is true, its own, and the same again."""
     for cls in SHIPPED:
         check_event(Bench(cls), record)
+
+
+@settings(max_examples=50)
+@given(st.lists(audit_events | damaged_events() | testing.strategies.token_requests(), max_size=6))
+def test_no_events_make_a_detector_that_remembers_raise(records: list[dict[str, Any]]) -> None:
+    """One draw for all of them, each event twice: there is something to remember, evidence is true, state is JSON."""
+    remembering = [cls for cls in SHIPPED if issubclass(cls, KeyedDetector)]
+    detectors = [UnusualOrigin(learn=1) if cls is UnusualOrigin else cls() for cls in remembering]
+    errors: list[K8sTokenDetectError] = []
+    for record in [*records, *records]:
+        for finding in detect(record, detectors=[TokenRequest(), *detectors], exclusions=(), on_error=errors.append):
+            for item in finding.evidence:
+                assert plain(item.value) == resolve(item.path, redact(record)[0])
+    assert not [error for error in errors if not isinstance(error, ReadError)]
+    for detector in detectors:
+        type(detector)().restore(json.loads(json.dumps(detector.state())))
 
 
 class _Detector(DetectorConformance):

@@ -10,15 +10,12 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from k8stokendetect import Finding, Severity, detect, parse_event
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.forged_token import ForgedToken
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
-from strategies import audit_events, damaged_events
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ID = "authentication.kubernetes.io/credential-id"
@@ -162,13 +159,3 @@ def test_what_it_knows_of_a_cluster_is_kept() -> None:
     second.restore(json.loads(json.dumps(first.state())))
     assert len(found([FORGED], second)) == 1
     assert found([FORGED]) == []
-
-
-@given(st.lists(audit_events | damaged_events(), max_size=6))
-def test_no_events_raise(log: list[dict[str, Any]]) -> None:
-    """Whatever they hold."""
-    errors: list[Any] = []
-    detector = ForgedToken()
-    list(detect(log, detectors=[detector], on_error=errors.append))
-    assert not [error for error in errors if "failed" in str(error)]
-    ForgedToken().restore(json.loads(json.dumps(detector.state())))

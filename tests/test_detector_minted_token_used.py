@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from builders import body, token_request
 from k8stokendetect import ConfigError, Event, Finding, Severity, Tally, detect
@@ -20,7 +18,6 @@ from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, events, labels, records
-from strategies import audit_events
 
 ID = "authentication.kubernetes.io/credential-id"
 MINTED = "JTI=956ad9c7-399e-46ac-9fd5-de1a3dfe5e03"
@@ -349,14 +346,6 @@ def test_a_state_of_something_else_is_refused() -> None:
         with pytest.raises(ConfigError):
             detector.restore(document)
     assert detector.state() == good
-
-
-@given(st.lists(audit_events, max_size=6))
-def test_no_events_raise(log: list[dict[str, Any]]) -> None:
-    """Whatever they hold."""
-    detector = MintedTokenUsed()
-    list(detect(log, detectors=["token-request", detector], on_error=lambda _: None, exclusions=()))
-    MintedTokenUsed().restore(json.loads(json.dumps(detector.state())))
 
 
 def test_a_mint_without_a_time_is_followed() -> None:

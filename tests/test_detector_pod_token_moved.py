@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from k8stokendetect import ConfigError, Finding, Severity, detect
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.pod_token_moved import PodTokenMoved
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, labels, records
-from strategies import audit_events, damaged_events
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PREFIX = "authentication.kubernetes.io/"
@@ -167,13 +164,3 @@ def test_nonsense_is_refused(options: Any) -> None:
     """When it is made."""
     with pytest.raises(ConfigError):
         PodTokenMoved(**options)
-
-
-@given(st.lists(audit_events | damaged_events(), max_size=6))
-def test_no_events_raise(log: list[dict[str, Any]]) -> None:
-    """Whatever they hold."""
-    errors: list[Any] = []
-    detector = PodTokenMoved()
-    list(detect(log, detectors=[detector], on_error=errors.append))
-    assert not [error for error in errors if "failed" in str(error)]
-    PodTokenMoved().restore(json.loads(json.dumps(detector.state())))

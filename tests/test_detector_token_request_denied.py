@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import ConfigError, Finding, Severity, detect
@@ -19,7 +17,6 @@ from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.token_request_denied import TokenRequestDenied
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, Request, labelled_token_requests, records, requests
-from strategies import audit_events, damaged_events
 
 LABELLED = pytest.mark.parametrize("path", [METADATA, METADATA_1_27], ids=["1.36", "1.27"])
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -221,13 +218,3 @@ def test_nonsense_is_refused(options: Any) -> None:
     """When it is made."""
     with pytest.raises(ConfigError):
         TokenRequestDenied(**options)
-
-
-@given(st.lists(audit_events | damaged_events(), max_size=5))
-def test_no_events_raise(log: list[dict[str, Any]]) -> None:
-    """Whatever they hold; an unreadable record is not this detector's business."""
-    errors: list[Any] = []
-    detector = TokenRequestDenied()
-    list(detect(log, detectors=[detector], on_error=errors.append))
-    assert not [error for error in errors if "failed" in str(error)]
-    TokenRequestDenied().restore(json.loads(json.dumps(detector.state())))

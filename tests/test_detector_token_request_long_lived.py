@@ -7,15 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
 
 from builders import body, token_request
-from k8stokendetect import ConfigError, Finding, ReadError, Severity, detect, parse_event
+from k8stokendetect import ConfigError, Finding, Severity, detect
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.token_request_long_lived import TokenRequestLongLived
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
-from strategies import audit_events, damaged_events
 
 DAY = 86400
 POD = {"kind": "Pod", "name": "web-1"}
@@ -152,14 +150,3 @@ def test_the_evidence_resolves_and_the_caveats_say_what_was_not_seen() -> None:
     assert all(plain(item.value) == resolve(item.path, record) for item in finding.evidence)
     assert finding.caveats == ()
     assert found(mint(seconds=30 * DAY))[0].caveats == ("a cap of the server's would not show: no answer was logged",)
-
-
-@given(record=audit_events | damaged_events())
-def test_it_never_raises(record: dict[str, Any]) -> None:
-    """Whatever an event holds."""
-    try:
-        event = parse_event(record)
-    except ReadError:
-        return
-    for finding in TokenRequestLongLived().inspect(event):
-        assert all(plain(item.value) == resolve(item.path, record) for item in finding.evidence)

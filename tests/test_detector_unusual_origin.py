@@ -10,8 +10,6 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import ConfigError, Finding, Severity, detect, parse_event
@@ -19,7 +17,6 @@ from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.unusual_origin import UnusualOrigin
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, Request, labelled_token_requests, records
-from strategies import audit_events, damaged_events
 
 LABELLED = pytest.mark.parametrize("path", [METADATA, METADATA_1_27], ids=["1.36", "1.27"])
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -233,19 +230,6 @@ def test_nonsense_is_refused(learn: Any) -> None:
     """When it is made."""
     with pytest.raises(ConfigError):
         UnusualOrigin(learn=learn)
-
-
-@given(st.lists(audit_events | damaged_events(), max_size=6))
-def test_no_events_raise(log: list[dict[str, Any]]) -> None:
-    """Whatever they hold, and the evidence of whatever it says resolves."""
-    errors: list[Any] = []
-    detector = UnusualOrigin(learn=1)
-    for record in [*log, *log]:
-        for finding in detect(record, detectors=[detector], on_error=errors.append):
-            for item in finding.evidence:
-                assert plain(item.value) == resolve(item.path, record)
-    assert not [error for error in errors if "failed" in str(error)]
-    UnusualOrigin().restore(json.loads(json.dumps(detector.state())))
 
 
 def test_an_address_that_the_client_may_have_chosen_is_no_network() -> None:
