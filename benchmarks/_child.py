@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one command and tells its wall time, processor time and peak memory: `_child.py ANSWER OUTPUT COMMAND…`.
+"""Runs one command and writes its wall time, processor time and peak memory: `_child.py ANSWER OUTPUT COMMAND…`.
 
 A process of its own, and a small one, because Linux counts the memory of the process that starts a command towards the
-peak of the command (fs/exec.c: setmax_mm_hiwater_rss). What it holds itself, some 9 MB, is the least it can tell.
+peak of the command (fs/exec.c: setmax_mm_hiwater_rss). What it holds itself, some 9 MB, is the least it can measure.
 """
 
 import os

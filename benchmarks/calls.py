@@ -101,7 +101,7 @@ def samples() -> dict[str, bytes]:
 def costs() -> dict[str, Cost]:
     """Return what each sample adds to an empty log."""
     events = samples()
-    count(b"".join(events.values()))  # imports, and what is kept as long as the process lives
+    count(b"".join(events.values()))  # imports and caches of the process
     bare = count(b"")
     found: dict[str, Cost] = {}
     for name, line in events.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a synthetic audit log of a busy cluster, the same for the same arguments.
+"""Writes a synthetic audit log, the same for the same arguments.
 
     python benchmarks/generate.py --size 1GiB --share 0.02 --level Metadata --wrapper native --mix busy --out audit.log
 
@@ -31,7 +31,7 @@ MIXES: Final[dict[str, type[Generator]]] = {"busy": Generator, "set-up": SetUpGe
 """What makes the events: a busy cluster's, or those of one that is set up and full of operators."""
 
 BLOCK: Final = 20_000
-"""So many different events, about 23 MB at level Metadata."""
+"""Number of different events, about 23 MB at level Metadata."""
 
 
 class Template(NamedTuple):

@@ -56,7 +56,7 @@ def fit(points: Sequence[tuple[float, float]]) -> Fit:
     return Fit(start, slope, 1 - left / total if total else 1.0, worst)
 
 
-def sizes(folder: Path, names: Sequence[str], tell: Callable[[str], None]) -> dict[str, Any]:
+def sizes(folder: Path, names: Sequence[str], progress: Callable[[str], None]) -> dict[str, Any]:
     """Measure native logs of level Metadata of several sizes; return seconds, peaks and the fit."""
     points: list[dict[str, Any]] = []
     script = str(Path(__file__).with_name("ours.py"))
@@ -65,7 +65,7 @@ def sizes(folder: Path, names: Sequence[str], tell: Callable[[str], None]) -> di
         size = write(path, size_of(name)).size
         warm(path)
         runs = 1 if size > MANY * 2 else RUNS
-        done = alternate({name: [sys.executable, script, str(path), str(folder / "findings")]}, runs, tell)[name]
+        done = alternate({name: [sys.executable, script, str(path), str(folder / "findings")]}, runs, progress)[name]
         path.unlink()
         if done:
             found = min(done, key=lambda run: run.wall)

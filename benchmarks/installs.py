@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The base install beside one with extras, on the same log: a virtual environment for each, made from this tree."""
+"""Compares the base install with one with extras, each in a virtual environment of its own, on the same log."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def _environment(folder: Path, extras: str) -> str:
     return python
 
 
-def compare(log: Path, rounds: int, tell: Callable[[str], None]) -> dict[str, list[Run]] | None:
-    """Run both on one log, in turn; None where an environment cannot be made, which is said."""
+def compare(log: Path, rounds: int, progress: Callable[[str], None]) -> dict[str, list[Run]] | None:
+    """Run both on one log, in turn; None if an environment cannot be made."""
     script = str(Path(__file__).with_name("ours.py"))
     with tempfile.TemporaryDirectory() as folder:
         commands: dict[str, list[str]] = {}
         for name, extras in EXTRAS.items():
-            tell(f"installing {name}")
+            progress(f"installing {name}")
             try:
                 python = _environment(Path(folder, name), extras)
             except (OSError, subprocess.CalledProcessError) as error:
-                tell(f"{name}: {error}")
+                progress(f"{name}: {error}")
                 return None
             commands[name] = [python, "-I", script, str(log), str(Path(folder, "findings"))]
         warm(log)
-        runs = alternate(commands, rounds, tell)
+        runs = alternate(commands, rounds, progress)
     return runs if all(runs.values()) else None

@@ -54,7 +54,9 @@ def run(command: Sequence[str]) -> Run:
         return Run(float(wall), float(user) + float(system), int(peak), output.read_bytes())
 
 
-def alternate(commands: Mapping[str, Sequence[str]], rounds: int, tell: Callable[[str], None]) -> dict[str, list[Run]]:
+def alternate(
+    commands: Mapping[str, Sequence[str]], rounds: int, progress: Callable[[str], None]
+) -> dict[str, list[Run]]:
     """Run commands in turn, forwards and backwards, so that what drifts on the machine meets all of them alike.
 
     Returns:
@@ -71,7 +73,7 @@ def alternate(commands: Mapping[str, Sequence[str]], rounds: int, tell: Callable
             try:
                 found[name].append(run(commands[name]))
             except (Failed, OSError) as error:
-                tell(f"{name}: {error}")
+                progress(f"{name}: {error}")
                 failed.add(name)
                 found[name].clear()
     return found

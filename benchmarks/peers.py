@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is compared with us on one log, how each is called, and what it says that it found."""
+"""The peers on one log: how each is called, and how its output is read."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Peer(NamedTuple):
 
 
 def tool_version(name: str) -> str | None:
-    """Return what a command says of its version; None where there is no such command."""
+    """Return a command's version; None if there is no such command."""
     if shutil.which(name) is None:
         return None
     answer = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - ours

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rules token-request and token-request-uri with their exclusions, short, for the peers: Python, SQL, jq, Sigma.
 
-The library looks closer: thirteen more rules, what an exclusion asks beside a name, tokens followed to their uses,
+The library looks closer: thirteen more rules, what an exclusion asks besides a name, tokens followed to their uses,
 damage reported. The peers answer the two questions that a query about this log usually asks.
 """
 

@@ -84,7 +84,7 @@ def _growth(growth: dict[str, Any] | None) -> Iterator[str]:
         speed = point["bytes"] / point["seconds"] / MEGA
         rows.append((point["size"], f"{point['seconds']:.3f}", said, f"{speed:,.0f}", f"{point['peak'] / MEGA:,.0f}"))
     yield from _grid(("size", "seconds", "line", "MB/s", "peak MB"), rows)
-    yield "Custom detectors that watch token requests, beside all built-in ones, on nothing but token requests:"
+    yield "Custom detectors that watch token requests, besides all built-in ones, on nothing but token requests:"
     yield ""
     bare = growth["custom"][0]["microseconds"]
     yield from _grid(

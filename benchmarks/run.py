@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs everything side by side on the same files, and says which aims are reached.
+"""Runs everything side by side on the same files, and prints which aims are reached.
 
 python benchmarks/run.py [--size 1GiB] [--full] [--data FOLDER] [--out results.md]
 """
@@ -45,8 +45,8 @@ FORMS: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
 """Title, file and what the generator is asked for."""
 
 
-def tell(text: str) -> None:
-    """Say how far it has come."""
+def progress(text: str) -> None:
+    """Print how far it has come."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -55,7 +55,7 @@ def generate(folder: Path, size: int) -> Iterator[Log]:
     events = None
     for title, name, options in FORMS:
         path, form = folder / name, str(options.get("wrapper", "native"))
-        tell(f"writing {title}")
+        progress(f"writing {title}")
         written = write(path, size, most=events if form == "subscription" else None, **options)
         events = events or written.events
         yield Log(path, form, written.events, written.size, title)
@@ -71,22 +71,22 @@ def compare(log: Log, everyone: list[Peer], folder: Path, rounds: int) -> Table:
             commands[peer.name] = command
         missing = f"not installed: `{peer.missing}`"
         rows[peer.name] = Row(peer.name, [], note="not for this form" if peer.version else missing)
-    for name, runs in alternate(commands, rounds, tell).items():
+    for name, runs in alternate(commands, rounds, progress).items():
         peer = next(one for one in everyone if one.name == name)
         if runs:
             rows[name] = Row(name, runs, peer.hits(runs[-1].output), parallel=peer.parallel)
-            tell(f"  {name}: {rows[name].wall:.3f} s")
+            progress(f"  {name}: {rows[name].wall:.3f} s")
         else:
             rows[name] = Row(name, [], note="failed: see the terminal")
     return Table(log.title, log.size, log.path.stat().st_size, log.events, list(rows.values()))
 
 
 def script(name: str, *arguments: str) -> dict[str, Any] | None:
-    """Run another of these scripts; None when it fails, which is told."""
-    tell(f"{name} {' '.join(arguments)}")
+    """Run another of these scripts; None if it fails."""
+    progress(f"{name} {' '.join(arguments)}")
     done = subprocess.run([sys.executable, str(HERE / name), *arguments], stdout=subprocess.PIPE, check=False)  # noqa: S603
     if done.returncode:
-        tell(f"{name}: exit {done.returncode}")
+        progress(f"{name}: exit {done.returncode}")
         return None
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -108,7 +108,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     for log in generate(folder, size_of(arguments.size)):
         results["tables"].append(compare(log, everyone, folder, arguments.rounds))
         if log.title == NATIVE:
-            results["installs"] = installs.compare(log.path, arguments.rounds, tell)
+            results["installs"] = installs.compare(log.path, arguments.rounds, progress)
         if arguments.data is None:
             log.path.unlink()
     results["rate"] = script("streaming.py", "rate")
@@ -121,11 +121,11 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, and print or write the page."""
-    parser = argparse.ArgumentParser(description="Measure k8stokendetect beside what people would use instead.")
+    parser = argparse.ArgumentParser(description="Measure k8stokendetect next to what people would use instead.")
     parser.add_argument("--size", default="128MiB", help="of each log; default 128MiB, the aims are for 1GiB")
     parser.add_argument("--full", action="store_true", help="also memory, growth up to 5 GiB, and the start")
     parser.add_argument("--data", type=Path, help="keep the logs in this folder; default: a temporary one")
-    parser.add_argument("--rounds", type=int, default=5, help="everybody runs so often, in turn; default 5")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds in which all run in turn; default 5")
     parser.add_argument("--out", type=Path, help="write the page here; default: print it")
     arguments = parser.parse_args()
     os.environ["LC_ALL"] = "C"
@@ -138,7 +138,7 @@ def main() -> None:
         print(page)
     else:
         arguments.out.write_text(page, encoding="utf-8")
-        tell(f"written: {arguments.out}")
+        progress(f"written: {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ FIELDS: Final = (
     "responseStatus.code",
 )
 BATCH: Final = 100_000
-"""So many events stand in the table at once."""
+"""Maximum number of events in the table at once."""
 
 
 def _rows(log: Path) -> Iterator[tuple[Any, ...]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spark beside plain `detect` on one log of several files: throughput, its growth with the cores, equal findings.
+"""Compares Spark with plain `detect` on one log of several files: throughput, growth with the cores, equal findings.
 
     python benchmarks/spark.py FOLDER [1GiB]
 
@@ -63,7 +63,7 @@ def measure(way: str, logs: Path) -> dict[str, Any]:
 
 
 def _stream(spark: Any, session: Any, logs: Path) -> Sequence[Any]:
-    """Run a stream, a file a batch, until nothing waits; state and checkpoint are told on standard error."""
+    """Run a stream, a file a batch, until nothing waits; state and checkpoint go to standard error."""
     from datetime import timedelta  # noqa: PLC0415 - as above
 
     checkpoint = logs.with_name(f"checkpoint-{time.time_ns()}")
@@ -78,10 +78,10 @@ def _stream(spark: Any, session: Any, logs: Path) -> Sequence[Any]:
         quiet = len({p["batchId"] for p in progress})
     for batch in running.recentProgress:
         state = batch["stateOperators"][0] if batch["stateOperators"] else {}
-        told = {"batch": batch["batchId"], "rows": batch["numInputRows"], "ms": dict(batch["durationMs"])}
-        told |= {"state_rows": state.get("numRowsTotal"), "state_bytes": state.get("memoryUsedBytes")}
-        told["commit_ms"] = state.get("commitTimeMs")
-        print(json.dumps(told), file=sys.stderr)
+        figures = {"batch": batch["batchId"], "rows": batch["numInputRows"], "ms": dict(batch["durationMs"])}
+        figures |= {"state_rows": state.get("numRowsTotal"), "state_bytes": state.get("memoryUsedBytes")}
+        figures["commit_ms"] = state.get("commitTimeMs")
+        print(json.dumps(figures), file=sys.stderr)
     running.stop()
     size = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
     print(json.dumps({"checkpoint_bytes": size}), file=sys.stderr)
@@ -103,11 +103,11 @@ def main() -> None:
         command = [sys.executable, "-W", "ignore", __file__, "--way", way, str(logs)]
         answer = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ourselves
         (folder / f"{way.replace(' ', '-')}.err").write_text(answer.stderr, encoding="utf-8")
-        told = json.loads(answer.stdout.splitlines()[-1])
-        expected = expected or told["found"]
-        same = "yes" if told["found"] == expected else "NO"
-        rate = size / told["seconds"] / (1 << 20)
-        print(f"| {way} | {told['seconds']:.1f} | {rate:.0f} | {len(told['found'])} | {same} |", flush=True)
+        result = json.loads(answer.stdout.splitlines()[-1])
+        expected = expected or result["found"]
+        same = "yes" if result["found"] == expected else "NO"
+        rate = size / result["seconds"] / (1 << 20)
+        print(f"| {way} | {result['seconds']:.1f} | {rate:.0f} | {len(result['found'])} | {same} |", flush=True)
 
 
 if __name__ == "__main__":

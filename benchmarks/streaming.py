@@ -22,12 +22,12 @@ from k8stokendetect import Tally, detect
 from mix import ANSWER, CREDENTIAL, ISSUED, KUBECTL, KUBELET, START, STEP
 
 MIXED: Final = 100_000
-"""So many different events make up the mix."""
+"""Number of different events in the mix."""
 
 FOLLOWED: Final = 100_000
 RUNS: Final = 3
 STEPS: Final = 10
-"""So many times memory is looked at."""
+"""Number of times that memory is looked at."""
 
 
 def _mappings(share: float, count: int) -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def _mappings(share: float, count: int) -> list[dict[str, Any]]:
 
 
 def _seconds(events: list[dict[str, Any]]) -> float:
-    """Return the shortest processor time for one event; nothing here waits, and others may use the cores."""
+    """Return the shortest processor time for one event; nothing here waits, and other programs may use the cores."""
     best = float("inf")
     for _ in range(RUNS):
         start = time.process_time()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the library set out to reach, each beside what was measured: reached, or not."""
+"""Compares what was measured with what the library set out to reach."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LEAST: Final = (
     ("native, Metadata, gzip", LOOP, 1.2),
     ("native, Metadata, set-up", LOOP, 0.5),
 )
-"""Log, peer (its name begins so), and how often its time holds ours at least."""
+"""Log, beginning of a peer's name, and the least ratio of its time to ours."""
 
 FED: Final = (
     ("mappings one by one, the mix: at least 150,000 events/s", "mix_events_per_second", 150_000, "events/s"),
     ("a mapping that matches nothing: under 3 µs", "other_microseconds", 3, "µs"),
     ("a kubelet's mint as a mapping, typing included: under 25 µs", "kubelet_mint_microseconds", 25, "µs"),
 )
-"""Aim, name of the figure, limit (the first one at least, the others at most), unit."""
+"""Aim, name of the figure, limit (events/s: at least; µs: less than), unit."""
 
 
 class Target(NamedTuple):

@@ -149,7 +149,9 @@ def parts() -> dict[str, list[Path]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         found.setdefault(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), []).append(path)
     written = [path for path in ROOT.glob("docs/**/*.md") if path.parent.name != "detectors"]
-    for path in sorted([*written, *ROOT.glob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("examples/**/*.py")]):
+    written += [*ROOT.glob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("examples/**/*.py")]
+    written += [ROOT / "benchmarks/README.md", *ROOT.glob("benchmarks/*.py")]
+    for path in sorted(written):
         found.setdefault(path.relative_to(ROOT).as_posix(), []).append(path)
     return found
 
