@@ -462,7 +462,7 @@ def test_pod_identity_associations_are_read_from_both_commands() -> None:
     """`list-pod-identity-associations` has no role; `describe-pod-identity-association` completes it."""
     summary = {"clusterName": "c", "namespace": "prod", "serviceAccount": "api", "associationId": "a-1"}
     whole = summary | {"roleArn": "arn:aws:iam::111122223333:role/api", "tags": {}, "createdAt": 1.5}
-    expected = PodIdentity("prod", "api", "a-1", "arn:aws:iam::111122223333:role/api", "", "c")
+    expected = PodIdentity("prod", "api", "a-1", "arn:aws:iam::111122223333:role/api")
 
     listing: dict[str, Any] = {"associations": [summary]}
     for sources in ((listing, {"association": whole}), ({"association": whole}, listing)):

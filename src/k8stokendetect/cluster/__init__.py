@@ -16,7 +16,7 @@ from typing import Self
 import attrs
 
 from k8stokendetect.cluster.changes import Changes, patch_for
-from k8stokendetect.cluster.cloud_identity import CloudIdentity, CloudKind, gke_principals, identities_of
+from k8stokendetect.cluster.cloud_identity import CloudIdentity, CloudKind, identities_of
 from k8stokendetect.cluster.documents import Source
 from k8stokendetect.cluster.grants import Bindings, checked_groups
 from k8stokendetect.cluster.load import load_objects
@@ -58,7 +58,6 @@ __all__ = [
     "Way",
     "WayKind",
     "Worth",
-    "gke_principals",
     "patch_for",
     "who_can_mint",
 ]

@@ -78,11 +78,6 @@ class Minter:
         return tuple(way for way in self.ways if way.direct)
 
     @property
-    def indirect(self) -> tuple[Way, ...]:
-        """The others."""
-        return tuple(way for way in self.ways if not way.direct)
-
-    @property
     def status(self) -> Status:
         """Whether it is expected to mint; who only comes to tokens in other ways is not."""
         if not self.exclusions:

@@ -32,7 +32,6 @@ class Account:
         name: what it is called.
         annotations: among them those that tie it to a cloud identity.
         secrets: the names of the Secrets that it lists, legacy tokens among them.
-        automount: `automountServiceAccountToken`; None when not set.
 
     """
 
@@ -40,7 +39,6 @@ class Account:
     name: str
     annotations: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     secrets: tuple[str, ...] = ()
-    automount: bool | None = None
 
     @property
     def ref(self) -> ServiceAccount:
@@ -94,7 +92,6 @@ class PodIdentity:
     association_id: str = ""
     role_arn: str = ""
     target_role_arn: str = ""
-    cluster_name: str = ""
 
     @property
     def ref(self) -> ServiceAccount:

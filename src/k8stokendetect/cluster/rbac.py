@@ -67,9 +67,6 @@ class PolicyRule:
         return bool(subresource) and f"*/{subresource}" in found
 
 
-ALL: Final = PolicyRule(("*",), ("*",), ("*",))
-
-
 def is_everything(rule: PolicyRule, /) -> bool:
     """Tell whether a rule allows every verb on every resource, as the one of `cluster-admin` does."""
     return "*" in rule.verbs and "*" in rule.api_groups and "*" in rule.resources and not rule.resource_names

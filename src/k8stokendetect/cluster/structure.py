@@ -76,7 +76,6 @@ class _Reference:
 class _Account:
     metadata: _Metadata
     secrets: tuple[_Reference, ...] = ()
-    automount_service_account_token: bool | None = None
 
 
 @attrs.frozen
@@ -187,7 +186,7 @@ def _account(item: Mapping[str, Any]) -> Account:
     raw = _CONVERTER.structure(item, _Account)
     meta = _named(raw.metadata, namespaced=True)
     secrets = tuple(one.name for one in raw.secrets if one.name)
-    return Account(meta.namespace, meta.name, meta.annotations, secrets, raw.automount_service_account_token)
+    return Account(meta.namespace, meta.name, meta.annotations, secrets)
 
 
 def _pod(item: Mapping[str, Any]) -> Pod:

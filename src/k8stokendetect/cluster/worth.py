@@ -105,12 +105,6 @@ class Worth:
         return any(not right.namespace for right in self.of(RightKind.ADMIN))
 
     @property
-    def reads_secrets_in(self) -> tuple[str, ...]:
-        """The namespaces whose Secrets it may read without knowing their names; an empty text stands for all."""
-        places = {right.namespace for right in self.of(RightKind.READ_SECRETS) if not right.names}
-        return ("",) if "" in places else tuple(sorted(places))
-
-    @property
     def escalation_paths(self) -> tuple[Right, ...]:
         """The rights with which it can have others."""
         return self.of(*ESCALATION)

@@ -7,7 +7,7 @@ expressions (Lucene has no anchors) and no `cased` (Splunk, Lucene, ES|QL and Ku
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 Terms: TypeAlias = dict[str, Any]
@@ -15,8 +15,6 @@ Terms: TypeAlias = dict[str, Any]
 
 Selection: TypeAlias = Terms | list[Terms]
 """A Sigma selection; of a list of terms one is enough."""
-
-Selections: TypeAlias = Mapping[str, Selection]
 
 USERNAME: Final = "user.username"
 GROUPS: Final = "user.groups"
