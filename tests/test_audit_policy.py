@@ -284,7 +284,7 @@ def test_words_that_match_nothing() -> None:
             "rules: [{level: metadata}]",
             "level 'metadata' is none of None, Metadata, Request, RequestResponse @ $.rules[0].level",
         ),
-        ("rules: [{levl: None}]", "unknown key 'levl' @ $.rules[0]"),
+        ("rules: [{levl: None}]", "unknown key 'levl'; did you mean 'level'? @ $.rules[0]"),
         ("rules: [{}]", "required field missing @ $.rules[0].level"),
         ("rules: []", "no rules"),
         ("rules: [{level: None, users: bob}]", "expected a list of strings, got a string @ $.rules[0].users"),
@@ -293,9 +293,9 @@ def test_words_that_match_nothing() -> None:
         ("rules: [{level: None, resources: [{resourceNames: [x]}]}]", "resourceNames without resources"),
         ("rules: [{level: None, nonResourceURLs: [/x], namespaces: [a]}]", "not both @ $.rules[0]"),
         ("rules: [{level: None, nonResourceURLs: [x]}]", "'x' does not begin with '/'"),
-        ("rules: [{level: None}]\nrules: [{level: Metadata}]", "key 'rules' stands there twice, line 4"),
+        ("rules: [{level: None}]\nrules: [{level: Metadata}]", "duplicate key, line 4"),
         ("rules: [{level: None", "not YAML"),
-        ("rules: [{level: None}]\n---\n{}", "not YAML"),
+        ("rules: [{level: None}]\n---\n{}", "several YAML documents"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(yaml: str, said: str) -> None:

@@ -292,7 +292,7 @@ def test_a_bad_object_is_told_and_the_rest_is_answered(item: Any, error: str) ->
         (b'{"kind": "List"', "not JSON, in the value that begins in line 1"),
         (b'{"kind": "List", "items": []}\n{"kind"', "not JSON, in the value that begins in line 2"),
         (b"kind: List\nitems: [", "not YAML, line 3"),
-        (b"kind: Role\nkind: Role", "a key stands there twice, line 2"),
+        (b"kind: Role\nkind: Role", "duplicate key, line 2"),
         (b"a: &a [1]\nb: [" + b"*a," * 200 + b"]", "more aliases than a cluster's objects need"),
         (b"\x1f\x8b\x08broken", "its gzip is damaged"),
         (b"\xff\xfea", "neither UTF-8 nor UTF-16"),

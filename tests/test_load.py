@@ -79,7 +79,7 @@ def test_several_user_names(tmp_path: Path) -> None:
         ("2027-01-31", "2027-01-31T00:00:00Z", "expected a date such as 2026-11-24"),
         ('platforms = ["eks"]', 'platforms = ["ekz"]', "exclusion 'acme': unknown platform"),
         ('platforms = ["eks"]', 'if_unseen = "hide"', "expected 'report' or 'exclude', got a string"),
-        ("[[exclusion]]", "[exclusion]", r"of a wrong type @ \$.exclusion|expected an object"),
+        ("[[exclusion]]", "[exclusion]", r"expected a list, got an object @ \$.exclusion"),
         ('hides = "Whoever runs code in it can mint."', "", r"required field missing @ \$.exclusion\[0\].hides"),
         ('"It deploys."', '""', "exclusion 'acme': because is empty"),
         ("system:serviceaccount:ci:deployer", "deployer", "a username alone proves nothing"),

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from builders import body, token_request
 from k8stokendetect import Event, ReadError, User, parse_event
-from k8stokendetect.convert.structure import event_to_mapping, go_name
+from k8stokendetect.convert.converter import go_name
+from k8stokendetect.convert.structure import event_to_mapping
 from k8stokendetect.convert.times import parse_time
 from k8stokendetect.events import BoundObjectRef, ObjectRef, ResponseStatus, TokenGrant, TokenRequestSpec
 from recordings import METADATA, REQUEST_RESPONSE, records

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Self, TypeAlias
 
 
@@ -72,6 +73,13 @@ class DetectorError(K8sTokenDetectError):
 
 class ConfigError(K8sTokenDetectError):
     """An argument, a rule, an exclusion or a configuration file is wrong; the message says which and why."""
+
+
+def did_you_mean(name: str, known: Iterable[str], /) -> str:
+    """Return `; did you mean …?` with the names that are near, or `; known: …` with all."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; known: {', '.join(names)}"
 
 
 OnError: TypeAlias = Callable[[K8sTokenDetectError], object]

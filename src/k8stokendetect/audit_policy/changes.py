@@ -3,21 +3,16 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Any
 
 import attrs
 
 from k8stokendetect.audit_policy.needs import Need
 from k8stokendetect.audit_policy.policy import Level, Logged, PolicyRule
 from k8stokendetect.audit_policy.policy_yaml import AuditPolicy
+from k8stokendetect.convert.yaml import write
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP
-
-_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9./:_-]*[A-Za-z0-9]")
-_WORDS: Final = frozenset("null true false yes no on off".split())
-"""What YAML takes for something else than a text."""
 
 
 @attrs.frozen
@@ -40,21 +35,17 @@ class Change:
     def to_yaml(self) -> str:
         """Return the rule as YAML, an item of the list `rules`."""
         rule = self.rule
-        lines = [f"- level: {rule.level}"]
-        for key, values in (
-            ("users", rule.users),
-            ("userGroups", rule.user_groups),
-            ("verbs", rule.verbs),
-            ("namespaces", rule.namespaces),
-        ):
-            lines += [f"  {key}: {_flow(values)}"] if values else []
-        lines += ["  resources:"] if rule.resources else []
-        for item in rule.resources:
-            lines.append(f"    - group: {json.dumps(item.group)}")
-            lines += [f"      resources: {_flow(item.resources)}"] if item.resources else []
-            lines += [f"      resourceNames: {_flow(item.resource_names)}"] if item.resource_names else []
-        lines.append(f"  omitStages: {_flow(rule.omit_stages)}")
-        return "\n".join(lines) + "\n"
+        resources = [
+            {"group": item.group, **_given(resources=item.resources, resourceNames=item.resource_names)}
+            for item in rule.resources
+        ]
+        who = _given(users=rule.users, userGroups=rule.user_groups, verbs=rule.verbs, namespaces=rule.namespaces)
+        fields = {"level": str(rule.level), **who, **_given(resources=resources)}
+        return write([fields | {"omitStages": list(rule.omit_stages)}], is_flow=True)
+
+
+def _given(**fields: Sequence[Any]) -> dict[str, list[Any]]:
+    return {name: list(values) for name, values in fields.items() if values}
 
 
 def changes_for(policy: AuditPolicy, need: Need, missed: Sequence[Logged], highest: Level, /) -> Iterator[Change]:
@@ -110,12 +101,3 @@ def merged(changes: Iterable[Change], /) -> tuple[Change, ...]:
         stages = tuple(sorted({*other.keep_stages, *change.keep_stages}))
         found[kind] = attrs.evolve(higher, keep_stages=stages)
     return tuple(sorted(found.values(), key=lambda change: (change.before, change.in_place)))
-
-
-def _flow(values: Iterable[str]) -> str:
-    return f"[{', '.join(map(_quoted, values))}]"
-
-
-def _quoted(value: str) -> str:
-    plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS
-    return value if plain else json.dumps(value, ensure_ascii=False)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, raise_error
-from k8stokendetect.exclusions.catalogue import did_you_mean
+from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, did_you_mean, raise_error
 from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.incidents import incidents
 from k8stokendetect.outputs.ecs import to_ecs_line

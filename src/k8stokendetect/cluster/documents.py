@@ -16,7 +16,7 @@ from typing import IO, Any, Final, TypeAlias
 
 import orjson
 
-from k8stokendetect.cluster.yaml_documents import yaml_documents
+from k8stokendetect.convert.yaml import read_documents
 from k8stokendetect.errors import ConfigError, OnError, ReadError
 from k8stokendetect.input.sources import name_of
 
@@ -108,7 +108,7 @@ def _parsed(content: bytes) -> Iterator[Any]:
     if not content.strip():
         raise ReadError("it is empty")
     if not _LOOKS_LIKE_JSON.match(content):
-        yield from yaml_documents(content)
+        yield from read_documents(content)
         return
     try:
         document = orjson.loads(content)

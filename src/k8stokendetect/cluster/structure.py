@@ -5,31 +5,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeAlias
 
 import attrs
-import cattrs
-from cattrs.gen import make_dict_structure_fn, override
 
 from k8stokendetect.cluster.objects import AUTO_UPDATE, MOUNT_PATH, Account, Pod, PodIdentity
 from k8stokendetect.cluster.rbac import RBAC_GROUP, Binding, Expression, PolicyRule, Role, RoleRef, Selector, Subject
-from k8stokendetect.convert.hooks import (
-    WrongTypeError,
-    is_optional,
-    keyed_strings,
-    optional,
-    scalar,
-    strings,
-    without_nulls,
-)
-from k8stokendetect.convert.structure import explain, go_name
+from k8stokendetect.convert.converter import WrongTypeError, class_hook, explain, strict_converter
 from k8stokendetect.errors import ReadError
-
-T = TypeVar("T")
 
 _MIRROR: Final = "kubernetes.io/config.mirror"
 _OPERATORS: Final = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
-_STRINGS: Final = tuple[str, ...]
 _KIND: Final = re.compile(r"[A-Za-z]{1,63}")
 
 
@@ -145,7 +131,7 @@ def read_object(item: Mapping[str, Any], kind: str, path: str, /) -> Object:
     except _RefusedError as error:
         raise ReadError(error.args[0], path=f"{path}{error.args[1]}") from None
     except Exception as error:  # noqa: BLE001 - hostile input: whatever goes wrong is told as a ReadError
-        reason, where = explain(error, path, _name)
+        reason, where = explain(error, path)
     raise ReadError(reason, path=where)
 
 
@@ -240,57 +226,6 @@ def shown_kind(value: object, /) -> str:
     return value if isinstance(value, str) and _KIND.fullmatch(value) else "?"
 
 
-def _name(field: str) -> str:
-    return "nonResourceURLs" if field == "non_resource_urls" else go_name(field)
-
-
-def _shaped(converter: cattrs.Converter, kind: type[T]) -> Callable[[Any, Any], T]:
-    """Make the hook of a class: Go names in, null treated as absent, and only an object will do."""
-    names: Any = {one.name: override(rename=_name(one.name)) for one in attrs.fields(kind)}  # type: ignore[arg-type]  # T cannot say that each is an attrs class
-    structure = make_dict_structure_fn(kind, converter, **names)
-
-    def strict(value: Any, _: Any) -> T:
-        return structure(without_nulls(value), kind)
-
-    return strict
-
-
-def _is_tuple(kind: Any) -> bool:
-    origin: object = get_origin(kind)
-    return origin is tuple
-
-
-def _list_of(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], tuple[Any, ...]]:
-    wanted: Any = list.__class_getitem__(get_args(kind)[0])
-    inner = converter.get_structure_hook(wanted)
-
-    def structure(value: Any, _: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list | tuple):
-            raise WrongTypeError("a list", value)
-        return tuple(inner(value, wanted))
-
-    return structure
-
-
-def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter()
-    for kind in (str, bool):
-        converter.register_structure_hook(kind, scalar(kind))
-    converter.register_structure_hook_factory(_is_tuple, _list_of)
-    converter.register_structure_hook_func(lambda kind: kind == _STRINGS, strings)
-    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, str], keyed_strings)
-    converter.register_structure_hook_factory(is_optional, optional)
-    return converter
-
-
-_CONVERTER = _converter()
-_EXPRESSION = _shaped(_CONVERTER, Expression)
+_CONVERTER = strict_converter()
+_EXPRESSION = class_hook(_CONVERTER, Expression)
 _CONVERTER.register_structure_hook(Expression, _expression)
-_CLASSES: tuple[type[Any], ...] = (
-    *(_Metadata, PolicyRule, Subject, RoleRef, Selector, _Aggregation, _Role, _Binding, _Reference, _Account),
-    *(_Token, _Source, _Projected, _Volume, _Mount, _Container, _Spec, _Pod, PodIdentity),
-)
-"""Those that others hold stand before them."""
-
-for _class in _CLASSES:
-    _CONVERTER.register_structure_hook(_class, _shaped(_CONVERTER, _class))

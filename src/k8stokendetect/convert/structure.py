@@ -3,119 +3,67 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_unstructure_fn, override
 
-from k8stokendetect.convert.hooks import (
-    WrongTypeError,
-    as_mapping,
-    is_optional,
-    optional,
-    scalar,
-    string_lists,
-    string_mapping,
-    strings,
-    timestamp,
-    without_nulls,
-)
+from k8stokendetect.convert.converter import as_mapping, class_hook, explain, go_name, strict_converter, strings
 from k8stokendetect.convert.redaction import clean_text, redact
 from k8stokendetect.convert.revealed import shown
 from k8stokendetect.convert.times import format_time
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import (
     TOKEN_SUBRESOURCE,
-    AuthenticationMetadata,
-    BoundObjectRef,
     Event,
     JsonValue,
-    ObjectRef,
     Platform,
-    ResponseStatus,
     TokenGrant,
     TokenRequestSpec,
-    User,
 )
 from k8stokendetect.findings import EventRef, Finding
 
 T = TypeVar("T")
 
-_GO_NAMES = {"audit_id": "auditID", "request_uri": "requestURI", "source_ips": "sourceIPs"}
 _NOT_IN_RECORD = frozenset(
     {"token_request", "token_grant", "carried_token", "platform", "origin", "cluster", "account", "region", "lost"}
 )
 
 
-def go_name(name: str, /) -> str:
-    """Return the JSON name of a field of the Go type: `object_ref` is `objectRef`."""
-    return _GO_NAMES.get(name) or re.sub(r"_(.)", lambda match: match[1].upper(), name)
-
-
-def _structuring(converter: cattrs.Converter, kind: type[T]) -> None:
-    """Register a class: Go names in, null treated as absent, and only an object will do."""
-    names: Any = {
-        field.name: override(omit=True) if field.name in _NOT_IN_RECORD else override(rename=go_name(field.name))
-        for field in attrs.fields(kind)  # type: ignore[arg-type]  # T cannot say that each is an attrs class
-    }
-    structure = make_dict_structure_fn(kind, converter, **names)
-
-    def strict(value: Any, _: Any) -> T:
-        return structure(without_nulls(value), kind)
-
-    converter.register_structure_hook(kind, strict)
-    converter.register_unstructure_hook(
-        kind, make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True, **names)
-    )
-
-
 def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter()
-    for kind in (str, int, bool):
-        converter.register_structure_hook(kind, scalar(kind))
-    converter.register_structure_hook(datetime, timestamp)
-    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], strings)
-    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, str], string_mapping)
-    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, tuple[str, ...]], string_lists)
+    converter = strict_converter(classes=_is_of_an_event)
+    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, tuple[str, ...]], _string_lists)
     converter.register_structure_hook_func(
         lambda kind: kind == Mapping[str, JsonValue], lambda value, _: dict(as_mapping(value))
     )
-    converter.register_structure_hook_factory(is_optional, optional)
+    converter.register_structure_hook(Event, class_hook(converter, Event, omit=_NOT_IN_RECORD))
     converter.register_unstructure_hook(datetime, format_time)
-    for inner in (
-        User,
-        ObjectRef,
-        ResponseStatus,
-        AuthenticationMetadata,
-        BoundObjectRef,
-        TokenRequestSpec,
-        TokenGrant,
-    ):
-        _structuring(converter, inner)
-    _structuring(converter, Event)
+    converter.register_unstructure_hook_factory(_is_of_an_event, lambda kind: _unstructuring(converter, kind))
     return converter
 
 
+def _string_lists(value: Any, kind: Any) -> dict[str, tuple[str, ...]]:
+    """Take an object of lists of strings, as a user's extra is."""
+    return {key: strings(item, kind) for key, item in as_mapping(value).items() if item is not None}
+
+
+def _is_of_an_event(kind: Any) -> bool:
+    return attrs.has(kind) and kind.__module__ == Event.__module__
+
+
+def _unstructuring(converter: cattrs.Converter, kind: Any) -> Callable[[Any], dict[str, Any]]:
+    """Return how a class is written: under its Go names, without what is empty and what no record holds."""
+    names: Any = {
+        field.name: override(omit=True) if field.name in _NOT_IN_RECORD else override(rename=go_name(field.name))
+        for field in attrs.fields(kind)
+    }
+    return make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True, **names)
+
+
 CONVERTER = _converter()
-
-
-def explain(error: Exception, path: str = "$", name: Callable[[str], str] = go_name) -> tuple[str, str]:
-    """Return what is wrong and where, without any value of the record; the first problem of several."""
-    while isinstance(error, cattrs.BaseValidationError):
-        inner = error.exceptions[0]
-        note = next((n for n in getattr(inner, "__notes__", ()) if hasattr(n, "name") or hasattr(n, "index")), None)
-        step = getattr(note, "name", None)
-        path += f".{name(step)}" if step else f"[{getattr(note, 'index', '?')}]"
-        error = inner
-    if isinstance(error, KeyError):
-        return "required field missing", path
-    if isinstance(error, WrongTypeError):
-        return str(error), path
-    return ("not a timestamp" if isinstance(error, ValueError) else "of a wrong type"), path
 
 
 def structure(value: Any, kind: type[T], path: str = "$") -> T:

@@ -11,10 +11,9 @@ from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.engine.pipeline import Stages
 from k8stokendetect.engine.tally import Tally
-from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
+from k8stokendetect.errors import ConfigError, OnError, ReadError, did_you_mean, raise_error
 from k8stokendetect.events import Event, Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion
-from k8stokendetect.exclusions.catalogue import did_you_mean
 from k8stokendetect.findings import Finding
 from k8stokendetect.reading import AuditLog, Source, read
 from k8stokendetect.reading.interest import Interest

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector, KeyedDetector
-from k8stokendetect.errors import ConfigError
-from k8stokendetect.exclusions.catalogue import did_you_mean
+from k8stokendetect.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Final
 
-from k8stokendetect.errors import ConfigError
+from k8stokendetect.errors import ConfigError, did_you_mean
 from k8stokendetect.exclusions import addons, aks, eks, gke, kubernetes, openshift
 from k8stokendetect.exclusions.base import Exclusion
 
@@ -30,10 +28,3 @@ def find_exclusion(name: str, /) -> Exclusion:
     if name not in known:
         raise ConfigError(f"unknown exclusion {name!r}{did_you_mean(name, known)}")
     return known[name]
-
-
-def did_you_mean(name: str, known: Iterable[str], /) -> str:
-    """Return `; did you mean …?` or the list of what is known."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; known: {', '.join(names)}"

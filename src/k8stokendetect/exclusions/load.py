@@ -11,14 +11,12 @@ from typing import Any, Literal, get_args, get_origin
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn, override
 
-from k8stokendetect.convert.hooks import WrongTypeError, scalar, strings
-from k8stokendetect.convert.structure import explain
+from k8stokendetect.convert.converter import WrongTypeError, class_hook, explain, strict_converter, strings
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions.base import Actor, Exclusion
-from k8stokendetect.exclusions.catalogue import did_you_mean, find_exclusion
+from k8stokendetect.exclusions.catalogue import find_exclusion
 
 
 @attrs.frozen
@@ -55,7 +53,7 @@ def load_exclusions(path: str | os.PathLike[str], /) -> tuple[Exclusion, ...]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except cattrs.BaseValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from None
+        raise ConfigError(f"{path}: {' @ '.join(explain(error, name=str))}") from None
     return _without_twins(path, enabled + content.exclusion)
 
 
@@ -64,21 +62,6 @@ def _without_twins(path: object, exclusions: tuple[Exclusion, ...]) -> tuple[Exc
     for twin in {name for name in ids if ids.count(name) > 1}:
         raise ConfigError(f"{path}: exclusion {twin!r} stands there twice")
     return exclusions
-
-
-def _explain(error: cattrs.BaseValidationError) -> str:
-    cause: Exception = error
-    while isinstance(cause, cattrs.ClassValidationError | cattrs.IterableValidationError):
-        unknown = [e for e in cause.exceptions if isinstance(e, cattrs.ForbiddenExtraKeysError)]
-        step = (unknown or cause.exceptions)[0]  # a mistyped key also leaves the right one missing: say the mistake
-        if isinstance(step, cattrs.ForbiddenExtraKeysError):
-            key = min(step.extra_fields)
-            return f"unknown key {key!r}{did_you_mean(key, [field.name for field in attrs.fields(step.cl)])}"
-        if isinstance(step, ConfigError):
-            return str(step)
-        cause = step
-    reason, path = explain(error, name=str)
-    return f"{reason} @ {path}"
 
 
 def _username(value: Any, _: Any) -> tuple[str, ...]:
@@ -102,21 +85,14 @@ def _one_of(value: Any, kind: Any) -> Any:
 
 
 def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    for kind in (str, int, bool):
-        converter.register_structure_hook(kind, scalar(kind))
+    converter = strict_converter(forbid_extra_keys=True, name=str)
     converter.register_structure_hook(date, _day)
     converter.register_structure_hook_func(_is_literal, _one_of)
-    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], strings)
     converter.register_structure_hook_func(
         lambda kind: kind == frozenset[Platform], lambda value, kind: frozenset(strings(value, kind))
     )
-    converter.register_structure_hook(
-        Actor,
-        make_dict_structure_fn(
-            Actor, converter, _cattrs_forbid_extra_keys=True, username=override(struct_hook=_username)
-        ),
-    )
+    actor = class_hook(converter, Actor, name=str, hooks={"username": _username})
+    converter.register_structure_hook(Actor, actor)
     return converter
 
 

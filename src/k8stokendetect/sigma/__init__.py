@@ -15,12 +15,11 @@ from uuid import UUID, uuid5
 
 import attrs
 
-from k8stokendetect.convert import yaml_writer as yaml
+from k8stokendetect.convert import yaml
 from k8stokendetect.detectors import Detector
-from k8stokendetect.errors import ConfigError
+from k8stokendetect.errors import ConfigError, did_you_mean
 from k8stokendetect.events import PLATFORMS, Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion
-from k8stokendetect.exclusions.catalogue import did_you_mean
 from k8stokendetect.findings import Rule, Severity
 from k8stokendetect.sigma.filters import Filter, filters, unsaid
 from k8stokendetect.sigma.form import Form, Join, Part
@@ -141,7 +140,7 @@ def _document(form: Form, chosen: _Chosen) -> str:
         comments += more
     return yaml.write(
         _head(rule, rule.id) | {"logsource": LOGSOURCE, "detection": detection} | _tail(rule),
-        {"detection": comments},
+        comments={"detection": comments},
     )
 
 
@@ -193,7 +192,7 @@ def _joined(join: Join, chosen: _Chosen) -> Iterator[str]:
     named = attrs.evolve(rule, title=f"{rule.title}{join.part[1]}")
     yield yaml.write(
         _head(named, join.id) | {"correlation": correlation} | _tail(rule),
-        {"correlation": comments},
+        comments={"correlation": comments},
     )
 
 
@@ -203,7 +202,7 @@ def _part(part: Part, name: str, key: str, chosen: _Chosen) -> str:
     rule = Rule(key, part.title, Severity.INFORMATIONAL, "Of use only in the correlation that names it.")
     return yaml.write(
         _head(rule, key, name=name) | {"logsource": LOGSOURCE, "detection": detection} | _tail(rule),
-        {"detection": comments},
+        comments={"detection": comments},
     )
 
 
