@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import html
 import re
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -17,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import token_request
-from k8stokendetect import Evidence, Finding, Rule, Severity, detect
+from k8stokendetect import ConfigError, Evidence, Finding, Rule, Severity, detect
 from k8stokendetect.findings import EventRef
 from k8stokendetect.incidents import Incident, incidents
 from k8stokendetect.incidents.story import acts
 from k8stokendetect.outputs.figures import LANES, ROWS, chain, timeline
+from k8stokendetect.outputs.html import environment
 from k8stokendetect.outputs.report import OPEN_UP_TO, to_report
 from k8stokendetect.outputs.text import neutral
 from recordings import METADATA, labels
@@ -356,8 +358,8 @@ def test_what_an_exclusion_set_aside_says_so() -> None:
     made = incident(mint())
     aside = attrs.evolve(made, findings=(attrs.evolve(made.findings[0], excluded_by="kubelet"),))
 
-    assert "set aside by exclusion kubelet" in to_report([aside])
-    assert "set aside" not in to_report([made])
+    assert "excluded by kubelet" in to_report([aside])
+    assert "excluded by" not in to_report([made])
 
 
 def test_long_values_and_long_lists_are_cut_and_say_so() -> None:
@@ -456,3 +458,12 @@ def test_what_a_request_without_a_user_is_called() -> None:
     svg = chain(acts([mint("", source_ips=("203.0.113.9",))]))
 
     assert html.escape("an unauthenticated client at 203.0.113.9") in svg
+
+
+def test_without_the_template_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra that is missing is named."""
+    environment.cache_clear()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+
+    with pytest.raises(ConfigError, match=r"k8stokendetect\[cli\]"):
+        to_report([])

@@ -23,7 +23,7 @@ try:
 except SystemExit:
     pass
 """
-HEAVY = {"attr", "attrs", "cattrs", "dateutil", "isal", "orjson", "pyspark", "rich", "stringzilla"}
+HEAVY = {"attr", "attrs", "cattrs", "dateutil", "isal", "jinja2", "orjson", "pyspark", "rich", "stringzilla"}
 
 
 def imported(code: str) -> set[str]:

@@ -14,6 +14,7 @@ from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, did
 from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.incidents import incidents
 from k8stokendetect.outputs.ecs import to_ecs_line
+from k8stokendetect.outputs.html import environment
 from k8stokendetect.outputs.incident import to_incident_line
 from k8stokendetect.outputs.native import to_line
 from k8stokendetect.outputs.ocsf import to_ocsf_line
@@ -61,6 +62,8 @@ class Printer:
         known = {"text", "findings", *lines}
         if form not in known:
             raise ConfigError(f"unknown format {form!r}{did_you_mean(form, known)}; plug-ins need --plugins")
+        if report is not None:
+            environment()  # says what is missing before the log is read
         self.worst: Severity | None = None
         self._form = "incidents" if form == "json" and as_incidents else form
         self._line = lines.get(self._form)

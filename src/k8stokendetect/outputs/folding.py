@@ -1,30 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folds equal parts of an incident that stand side by side into one, with their number."""
+"""An incident as a forest: callers, their requests, what was done with each token; equal ones are folded into one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
 
-from k8stokendetect.findings import Severity
+import attrs
 
-
-class Part(Protocol):
-    """What a tree or a drawing is made of."""
-
-    shape: int
-    worst: Severity
-    seen: tuple[datetime, ...]
-    times: int
+from k8stokendetect.findings import EventRef, Severity
+from k8stokendetect.incidents.story import Act, RequestKey, moment
 
 
-P = TypeVar("P", bound=Part)
+@attrs.define(eq=False)
+class Part:
+    """A caller, or a request; equal ones with equal consequences, side by side, are one.
+
+    Attributes:
+        label: who it is, or what it did.
+        note: what else to say.
+        kind: `identity`, `token`, `act` or `refused`.
+        id: of the token that was minted.
+        worst: the highest severity of it and of what is below.
+        seen: when.
+        times: how many there are.
+        children: what was done with the token.
+        shape: the same number for what looks the same.
+
+    """
+
+    label: str
+    note: str = ""
+    kind: str = "identity"
+    id: str = ""
+    worst: Severity = Severity.INFORMATIONAL
+    seen: tuple[datetime, ...] = ()
+    times: int = 1
+    children: tuple[Part, ...] = ()
+    shape: int = -1
 
 
-def folded(parts: Iterable[P], /) -> tuple[P, ...]:
+def forest(
+    requests: Mapping[RequestKey, Act],
+    /,
+    *,
+    describe: Callable[[Act, EventRef | None], Part],
+    describe_caller: Callable[[Sequence[EventRef]], Part],
+    name: Callable[[EventRef], str],
+) -> tuple[Part, ...]:
+    """Group requests by caller, each below the mint of the token it was made with, the most urgent first.
+
+    Arguments:
+        requests: of an incident.
+        describe: what to say about a request, and the mint of its token where that is known.
+        describe_caller: what to say about the caller of some requests.
+        name: of a request's caller; those of one name are one.
+
+    """
+    below: dict[RequestKey | None, list[RequestKey]] = {}
+    for key, act in requests.items():
+        below.setdefault(act.parent, []).append(key)
+    order = list(below.get(None, ()))
+    for key in order:
+        order.extend(below.get(key, ()))
+    parts: dict[RequestKey, Part] = {}
+    shapes: dict[tuple[object, ...], int] = {}
+    for key in reversed(order):
+        act = requests[key]
+        part = parts[key] = describe(act, requests[act.parent].ref if act.parent else None)
+        part.children = _folded(parts[child] for child in below.get(key, ()))
+        shape = (part.kind, part.label, part.note, *((child.shape, child.times) for child in part.children))
+        part.shape = shapes.setdefault(shape, len(shapes))
+        part.worst = max([act.severity, *(child.worst for child in part.children)])
+        time = moment(act.ref)
+        part.seen = (time,) if time else ()
+    callers: dict[str, list[RequestKey]] = {}
+    for key in below.get(None, ()):
+        callers.setdefault(name(requests[key].ref), []).append(key)
+    found = []
+    for keys in callers.values():
+        caller = describe_caller([requests[key].ref for key in keys])
+        caller.children = _folded(parts[key] for key in keys)
+        caller.worst = max(child.worst for child in caller.children)
+        found.append(caller)
+    return tuple(sorted(found, key=lambda part: -part.worst))
+
+
+def _folded(parts: Iterable[Part]) -> tuple[Part, ...]:
     """Fold parts of one shape; the most urgent come first, for the rest may be cut off, then the earliest."""
-    found: dict[int, P] = {}
+    found: dict[int, Part] = {}
     for part in parts:
         same = found.setdefault(part.shape, part)
         if same is not part:

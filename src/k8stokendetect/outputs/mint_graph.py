@@ -10,36 +10,25 @@ from typing import Final, NamedTuple
 import attrs
 
 from k8stokendetect.cluster import Minter, Status, Way
-from k8stokendetect.outputs.figures import shown
+from k8stokendetect.outputs.html import render
 from k8stokendetect.outputs.minters import Entry, expectation, folded, path, role_name, whom, worth
 from k8stokendetect.outputs.text import neutral
 
 ENTRIES: Final = 30
-"""So many entries are drawn, each for all subjects that are alike; what is left out is said below."""
+"""Maximum number of entries drawn, each for all subjects that are alike; what is left out is said below."""
 
 WAYS: Final = 8
-"""So many bindings of one subject are drawn, the direct ones first."""
+"""Maximum number of bindings drawn for one subject, the direct ones first."""
 
 _WIDE, _HIGH, _STEP, _GAP, _TOP = 330, 42, 54, 120, 64
 _FITTING: Final = 42
 _HEADS: Final = ("who", "by which role and binding", "whose tokens")
-_STYLE: Final = """
-svg{--bg:#f6f7f9;--card:#fff;--ink:#17202b;--dim:#566272;--rule:#9aa5b3;
---l4:#b3123c;--l3:#c2410c;--l2:#6d3bbd;--l1:#1c64a8;--l0:#5b6776}
-@media(prefers-color-scheme:dark){svg{--bg:#10151b;--card:#19202a;--ink:#e6eaf0;--dim:#9aa7b6;--rule:#56637a;
---l4:#ff6b8a;--l3:#ff9457;--l2:#b794f6;--l1:#6cb2f5;--l0:#9aa7b6}}
-.l4{--c:var(--l4)}.l3{--c:var(--l3)}.l2{--c:var(--l2)}.l1{--c:var(--l1)}.l0{--c:var(--l0)}
-text{font:12px ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;fill:var(--ink);unicode-bidi:isolate}
-.note{fill:var(--dim);font-size:11px}.head{font-size:13px;font-weight:700}
-.page{fill:var(--bg)}.box{fill:var(--card);stroke:var(--rule)}.mark{fill:var(--c)}
-path{fill:none;stroke:var(--c);stroke-width:1.6;opacity:.75}.other{stroke-dasharray:5 4;opacity:.6}
-"""
 _LEGEND: Final = (
-    (4, "all rights"),
-    (3, "rights that lead to more"),
-    (2, "cloud identity"),
-    (1, "a service account"),
-    (0, "none there now"),
+    ("l4", "all rights"),
+    ("l3", "rights that lead to more"),
+    ("l2", "cloud identity"),
+    ("l1", "a service account"),
+    ("l0", "none there now"),
 )
 
 
@@ -92,7 +81,7 @@ def to_svg(minters: Sequence[Minter], /) -> str:
     entries = folded(minters)
     graph = _Graph()
     left_out = sum(_add(graph, entry) for entry in entries[:ENTRIES])
-    bottom = max((_placed(graph, column) for column in range(3)), default=_TOP)
+    bottom = round(max((_placed(graph, column) for column in range(len(_HEADS))), default=_TOP))
     notes = [f"{left_out:,} bindings of the subjects above are not drawn"] if left_out else []
     if rest := entries[ENTRIES:]:
         subjects = sum(1 + len(entry.others) for entry in rest)
@@ -101,22 +90,20 @@ def to_svg(minters: Sequence[Minter], /) -> str:
         )
     if not entries:
         notes.append("nobody comes to a service account's token")
-    width, height = 3 * _WIDE + 2 * _GAP + 40, bottom + 24 + 18 * len(notes)
-    parts = [
-        f'<rect class="page" width="{width}" height="{height:.0f}"/>',
-        *_legend(),
-        *(f'<text class="head" x="{_x(column)}" y="52">{head}</text>' for column, head in enumerate(_HEADS)),
-        *(_line(graph, edge, *kind) for edge, kind in sorted(graph.edges.items(), key=lambda item: item[1])),
-        *(_box(node, _x(key.column)) for key, node in graph.nodes.items()),
-        *(
-            f'<text class="note" x="20" y="{bottom + 18 + 18 * row:.0f}">{note}</text>'
-            for row, note in enumerate(notes)
-        ),
-    ]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="Who can mint" width="{width}" '
-        f'height="{height:.0f}" viewBox="0 0 {width} {height:.0f}"><style>{_STYLE}</style>{"".join(parts)}</svg>\n'
+    drawing = render(
+        "minters.svg",
+        width=3 * _WIDE + 2 * _GAP + 40,
+        height=bottom + 24 + 18 * len(notes),
+        bottom=bottom,
+        legend=_LEGEND,
+        heads=[(_x(column), head) for column, head in enumerate(_HEADS)],
+        lines=[_line(graph, edge, *kind) for edge, kind in sorted(graph.edges.items(), key=lambda item: item[1])],
+        boxes=[(node, _x(key.column), round(node.y)) for key, node in graph.nodes.items()],
+        notes=notes,
+        box=(_WIDE, _HIGH),
+        fitting=_fitting,
     )
+    return f"{drawing}\n"
 
 
 def _add(graph: _Graph, entry: Entry) -> int:
@@ -127,7 +114,7 @@ def _add(graph: _Graph, entry: Entry) -> int:
     name = f"{minter.subject} and {alike:,} alike" if alike else str(minter.subject)
     note = {Status.EXPECTED: "by design", Status.BEYOND: "more than its design"}.get(minter.status, minter.meaning)
     title = f"{name}. {minter.meaning} {expectation(minter)}; reaches {worth(minter.reach)}"
-    graph.nodes[who] = _Node(name, note or f"reaches: {dict(_LEGEND)[level]}", title, level)
+    graph.nodes[who] = _Node(name, note or f"reaches: {dict(_LEGEND)[f'l{level}']}", title, level)
     by_binding: dict[object, list[Way]] = {}
     for way in minter.ways:
         by_binding.setdefault(way.binding, []).append(way)
@@ -167,40 +154,18 @@ def _x(column: int) -> int:
     return 20 + column * (_WIDE + _GAP)
 
 
-def _legend() -> Iterator[str]:
-    x = 20
-    for level, text in (*_LEGEND, (-1, "direct"), (-2, "in another way")):
-        if level >= 0:
-            yield f'<rect class="mark l{level}" x="{x}" y="12" width="10" height="10"/>'
-        else:
-            yield f'<path class="l0{" other" * (level == -2)}" d="M{x - 12} 17h22"/>'  # noqa: PLR2004 - a line, no level
-        yield f'<text class="note" x="{x + 15}" y="21">{text}</text>'
-        x += 55 + 7 * len(text)
-
-
-def _line(graph: _Graph, edge: _Edge, direct: bool, level: int) -> str:  # noqa: FBT001 - from a table
+def _line(graph: _Graph, edge: _Edge, is_direct: bool, level: int) -> tuple[str, str]:  # noqa: FBT001 - from a table
+    """Return class and path of a line."""
     x, to_x = _x(edge.start.column) + _WIDE, _x(edge.end.column)
-    y, to_y = graph.nodes[edge.start].y + _HIGH / 2, graph.nodes[edge.end].y + _HIGH / 2
-    middle = (x + to_x) / 2
-    kind = f"l{level}" + ("" if direct else " other")
-    return f'<path class="{kind}" d="M{x} {y:.0f}C{middle:.0f} {y:.0f} {middle:.0f} {to_y:.0f} {to_x} {to_y:.0f}"/>'
-
-
-def _box(node: _Node, x: int) -> str:
-    y = f"{node.y:.0f}"
-    mark = f'<rect class="mark" x="{x}" y="{y}" width="5" height="{_HIGH}"/>' if node.level >= 0 else ""
-    middle = node.y + (17 if node.note else 26)
-    note = f'<text class="note" x="{x + 12}" y="{node.y + 34:.0f}">{_fitting(node.note)}</text>' if node.note else ""
-    return (
-        f'<g class="l{max(node.level, 0)}"><title>{shown(node.title)}</title>'
-        f'<rect class="box" x="{x}" y="{y}" width="{_WIDE}" height="{_HIGH}" rx="4"/>{mark}'
-        f'<text x="{x + 12}" y="{middle:.0f}">{_fitting(node.label)}</text>{note}</g>'
-    )
+    y, to_y = (round(graph.nodes[key].y + _HIGH / 2) for key in (edge.start, edge.end))
+    middle = (x + to_x) // 2
+    path = f"M{x} {y}C{middle} {y} {middle} {to_y} {to_x} {to_y}"
+    return f"l{level}" + ("" if is_direct else " other"), path
 
 
 def _fitting(text: str) -> str:
     """Cut a text to the width of a box; a character of East Asia takes two cells, a control character its escape."""
-    return shown("".join(_cut(neutral(text))))
+    return "".join(_cut(neutral(text)))
 
 
 def _cut(characters: Iterable[str]) -> Iterator[str]:

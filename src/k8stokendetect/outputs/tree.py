@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-import attrs
-
 from k8stokendetect.detectors.wording import brief
-from k8stokendetect.findings import EventRef, Severity
+from k8stokendetect.findings import EventRef
 from k8stokendetect.identity import ServiceAccount
 from k8stokendetect.incidents import Incident
-from k8stokendetect.incidents.story import Act, RequestKey, act_name, acts, asked_for, caller, issued, moment, succeeded
-from k8stokendetect.outputs.folding import folded
+from k8stokendetect.incidents.story import Act, act_name, acts, asked_for, caller, issued, succeeded
+from k8stokendetect.outputs.folding import Part, forest
 from k8stokendetect.outputs.text import neutral
 
 LONGEST: Final = 40
@@ -24,20 +22,6 @@ _WIDEST: Final = 45
 """So many characters of indentation are kept of a chain that is deeper than the terminal is wide."""
 
 _MOST_RULES: Final = 3
-
-
-@attrs.define(eq=False)
-class _Node:
-    """Equal acts with equal consequences, side by side: shown once."""
-
-    label: str
-    shape: int
-    note: str = ""
-    id: str = ""
-    worst: Severity = Severity.INFORMATIONAL
-    seen: tuple[datetime, ...] = ()
-    times: int = 1
-    children: tuple[_Node, ...] = ()
 
 
 def to_tree(incident: Incident, /) -> str:
@@ -50,7 +34,16 @@ def to_tree(incident: Incident, /) -> str:
         f"  {_span(incident.first_seen, incident.last_seen)}  {_count(incident)}  incident {incident.id}",
     ]
     todo = [f"  {number}. {sentence}" for number, sentence in enumerate(incident.advice, 1)]
-    tree = list(_lines(_forest(acts(incident.findings))))
+    tree = list(
+        _lines(
+            forest(
+                acts(incident.findings),
+                describe=_described,
+                describe_caller=lambda refs: Part(_identity(refs[0])),
+                name=_identity,
+            )
+        )
+    )
     room = LONGEST - len(head) - 1
     todo = _cut(todo, max(room // 2, room - len(tree)))
     tree = _cut(tree, room - len(todo))
@@ -78,50 +71,11 @@ def _span(first: datetime | None, last: datetime | None) -> str:
     return f"{start:%Y-%m-%d %H:%M:%S}Z to {end:{'%H:%M:%S' if start.date() == end.date() else '%Y-%m-%d %H:%M:%S'}}Z"
 
 
-def _forest(requests: Mapping[RequestKey, Act]) -> tuple[_Node, ...]:
-    """Group the acts by identity, each below the mint of the token it was made with."""
-    below: dict[RequestKey | None, list[RequestKey]] = {}
-    for key, act in requests.items():
-        below.setdefault(act.parent, []).append(key)
-    order = list(below.get(None, ()))
-    for key in order:
-        order.extend(below.get(key, ()))
-    nodes: dict[RequestKey, _Node] = {}
-    shapes: dict[tuple[object, ...], int] = {}
-    for key in reversed(order):
-        nodes[key] = _node(requests, key, folded(nodes[child] for child in below.get(key, ())), shapes)
-    identities: dict[str, list[_Node]] = {}
-    for key in below.get(None, ()):
-        identities.setdefault(_identity(requests[key].ref), []).append(nodes[key])
-    found = [
-        _Node(name, -1, worst=max(node.worst for node in group), children=folded(group))
-        for name, group in identities.items()
-    ]
-    return tuple(sorted(found, key=lambda node: -node.worst))
-
-
-def _node(
-    requests: Mapping[RequestKey, Act],
-    key: RequestKey,
-    children: tuple[_Node, ...],
-    shapes: dict[tuple[object, ...], int],
-) -> _Node:
-    act = requests[key]
-    label = _label(act.ref, requests[act.parent].ref if act.parent else None)
+def _described(act: Act, mint: EventRef | None) -> Part:
     more = len(act.rules) - _MOST_RULES
     rules = ", ".join(act.rules[:_MOST_RULES]) + (f" and {more} more rules" if more > 0 else "")
     note = f"{str(act.severity).upper()} {rules}" if rules else "known from a later finding only"
-    shape = (label, note, *((child.shape, child.times) for child in children))
-    time = moment(act.ref)
-    return _Node(
-        label,
-        shapes.setdefault(shape, len(shapes)),
-        note,
-        brief(act.ref.minted_credential or ""),
-        max([act.severity, *(child.worst for child in children)]),
-        (time,) if time else (),
-        children=children,
-    )
+    return Part(_label(act.ref, mint), note, "act", brief(act.ref.minted_credential or ""))
 
 
 def _identity(ref: EventRef) -> str:
@@ -149,7 +103,7 @@ def _label(ref: EventRef, mint: EventRef | None) -> str:
     return text if issued(ref) or succeeded(ref) else f"{text}: refused with {ref.code}"
 
 
-def _lines(forest: Iterable[_Node]) -> Iterator[str]:
+def _lines(forest: Iterable[Part]) -> Iterator[str]:
     """Draw the tree, depth first; without recursion, for a chain may be long."""
     for identity in forest:
         yield identity.label
@@ -160,7 +114,7 @@ def _lines(forest: Iterable[_Node]) -> Iterator[str]:
             waiting += _below(node, further)
 
 
-def _below(node: _Node, prefix: str) -> list[tuple[_Node, str, str]]:
+def _below(node: Part, prefix: str) -> list[tuple[Part, str, str]]:
     """Return the children with their branch and the prefix of what is below them, the last one first."""
     prefix = prefix[-_WIDEST:]
     last = len(node.children) - 1
@@ -171,7 +125,7 @@ def _below(node: _Node, prefix: str) -> list[tuple[_Node, str, str]]:
     return found[::-1]
 
 
-def _line(node: _Node) -> str:
+def _line(node: Part) -> str:
     seen = [f"{time.astimezone(UTC):%H:%M:%S}" for time in (min(node.seen), max(node.seen))] if node.seen else []
     parts = (
         f"{node.label} ×{node.times}" if node.times > 1 else node.label,  # noqa: RUF001 - the sign for times

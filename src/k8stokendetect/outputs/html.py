@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Renders the HTML and SVG templates: every value is cut, its control characters written out, and escaped."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Final
+
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.outputs.text import neutral
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+LONGEST: Final = 1000
+"""A longer value is cut; the JSON forms have it whole."""
+
+
+def render(template: str, /, **values: Any) -> str:
+    """Return a template as text that may stand in another template as it is.
+
+    Raises:
+        ConfigError: when Jinja2 is not installed.
+
+    """
+    rendered = environment().get_template(template).render(**values)
+    from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2
+
+    return Markup(rendered)  # noqa: S704 - the template has escaped it
+
+
+def cut(text: str, longest: int = LONGEST, /) -> str:
+    """Cut a text and say how long it was."""
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters)"
+
+
+@functools.cache
+def environment() -> Environment:
+    """Return what loads the templates; raises ConfigError when Jinja2 is not installed."""
+    try:
+        import jinja2  # noqa: PLC0415 - in the extra `cli`
+        from markupsafe import Markup, escape  # noqa: PLC0415 - the same
+    except ModuleNotFoundError:
+        raise ConfigError("Jinja2 is missing: pip install 'k8stokendetect[cli]'") from None
+
+    def shown(value: str, longest: int = LONGEST) -> Markup:
+        return escape(neutral(cut(value, longest)))
+
+    def finalize(value: Any) -> Any:
+        return value if hasattr(value, "__html__") or not isinstance(value, str) else shown(value)
+
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("k8stokendetect.outputs"),
+        autoescape=True,
+        finalize=finalize,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters["shown"] = shown
+    return found
