@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from auditd import log, records
 from k8stokendetect import ConfigError, K8sTokenDetectError, ReadError
-from k8stokendetect.commands.auditd import PENDING_EVENTS, Grouping, parse_line
-from k8stokendetect.commands.auditd_lines import LONGEST_LINE
-from k8stokendetect.commands.exec_events import ExecEvent, ExecLog, read_auditd
+from k8stokendetect.commands.auditd import LONGEST_LINE, parse_line
+from k8stokendetect.commands.exec_events import PENDING_EVENTS, ExecEvent, ExecLog, Grouping, read_auditd
 from strategies import JWT
 
 HAND_WRITTEN = b"""\

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import io
 import json
 import os
 import re
@@ -18,7 +17,7 @@ import orjson
 
 from k8stokendetect.convert.yaml import read_documents
 from k8stokendetect.errors import ConfigError, OnError, ReadError
-from k8stokendetect.input.sources import name_of
+from k8stokendetect.input.sources import check_source, name_of
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | Mapping[str, Any] | IO[bytes]
 """A path, content as bytes, a mapping as `json.load` gives it, or a file that is open in binary mode."""
@@ -38,7 +37,7 @@ def documents(sources: tuple[Source, ...], on_error: OnError, /) -> Iterator[tup
     if not sources:
         raise ConfigError("a cluster is loaded from at least one source")
     for source in sources:
-        _check(source)
+        check_source(source, "a cluster's objects", (bytes, bytearray, Mapping))
     for source in sources:
         if isinstance(source, Mapping):
             yield source, None
@@ -50,19 +49,6 @@ def documents(sources: tuple[Source, ...], on_error: OnError, /) -> Iterator[tup
                 yield document, _place(name, number)
         except ReadError as error:
             on_error(ReadError(error.reason, name))
-
-
-def _check(source: object) -> None:
-    if isinstance(source, io.TextIOBase):
-        raise ConfigError("the file is open in text mode: open it with 'rb', or take sys.stdin.buffer")
-    if isinstance(source, str) and source.lstrip()[:1] in {"{", "["}:
-        raise ConfigError("a str is a path, and this looks like content: encode it to bytes")
-    if isinstance(source, str | os.PathLike) and not os.fspath(source):
-        raise ConfigError("the path is empty")
-    if not isinstance(source, (str, os.PathLike, bytes, bytearray, Mapping)) and not callable(
-        getattr(source, "read", None)
-    ):
-        raise ConfigError(f"cannot read a cluster's objects from {type(source).__name__}")
 
 
 def _name(source: Any) -> str | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads lines of a Linux audit log, and groups the records of one event.
+"""Reads the records of a Linux audit log, from files, rotated files in their order, gzip, streams and bytes.
 
 How the kernel writes them: kernel/auditsc.c (`audit_log_execve_info`, `audit_log_proctitle`) and kernel/audit.c
 (`audit_log_n_untrustedstring`). A text with a space, a quote or a byte outside 0x21 to 0x7E is written in hex, any
@@ -9,35 +9,50 @@ other one in quotes; so no value holds a space. With `log_format = ENRICHED`, `a
 
 from __future__ import annotations
 
+import io
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.limits import DEFAULT
+from k8stokendetect.input.sources import files_in, name_of, opened
+from k8stokendetect.input.streams import BinaryFile, ByteStream
+
+AuditdItem: TypeAlias = "os.PathLike[str] | bytes | BinaryFile"
+AuditdSource: TypeAlias = "str | AuditdItem | Iterable[AuditdItem]"
+"""A path (a file, a gzip file, a folder of rotated files), bytes (content), an open binary file, or a list of such."""
+
+Line: TypeAlias = tuple[str, bytes]
+"""Its place, such as `audit.log:12`, and what stands there."""
+
+LONGEST_LINE: Final = 64 * 1024
+"""Bytes; auditd's records have at most 8,970 (MAX_AUDIT_MESSAGE_LENGTH of audit-userspace's libaudit.h)."""
+
+_ROTATED: Final = re.compile(r"\.(\d{1,9})(?:\.gz)?$")
+
+_PEEK: Final = 1000
+"""Maximum number of lines that are looked at to learn when a file begins."""
 
 LONGEST_TITLE: Final = 128
 """Bytes of a PROCTITLE that are logged (MAX_PROCTITLE_AUDIT_LEN); what fills them may have been cut."""
 
-END_OF_EVENT: Final = timedelta(seconds=2)
-"""After so long no record of an event is to be expected: `end_of_event_timeout` of auditd.conf(5), its default."""
-
-PENDING_EVENTS: Final = 4096
-PENDING_BYTES: Final = 32 * 1024 * 1024
-"""So much waits for the rest of its event; the oldest goes on as it is when there is more."""
-
 _HEAD: Final = re.compile(
-    rb"(?:[^\"'=]*[ :])?(?:node=(\S{1,255}) )?type=([A-Z0-9_]{1,40}) (?:msg=)?"
-    rb"audit\((\d{1,11})\.(\d{3}):(\d{1,20})\): ?"
+    rb"(?:[^\"'=]*[ :])?(?:node=(?P<node>\S{1,255}) )?type=(?P<kind>[A-Z0-9_]{1,40}) (?:msg=)?"
+    rb"audit\((?P<stamp>(?P<seconds>\d{1,11})\.(?P<millis>\d{3})):(?P<serial>\d{1,20})\): ?"
 )
 _TYPES: Final = {b"1300": b"SYSCALL", b"1309": b"EXECVE", b"1320": b"EOE", b"1327": b"PROCTITLE"}
 """Numbers stand where the kernel log has the records (include/uapi/linux/audit.h)."""
 
 _WANTED: Final = frozenset(_TYPES.values())
-_ARGUMENT: Final = re.compile(rb"a(\d{1,7})(?:\[(\d{1,7})\])?")
-_LENGTH: Final = re.compile(rb"a(\d{1,7})_len")
+_ARGUMENT: Final = re.compile(rb"a(?P<number>\d{1,7})(?:\[(?P<piece>\d{1,7})\])?")
+_LENGTH: Final = re.compile(rb"a(?P<number>\d{1,7})_len")
 _EXECVE_CALLS: Final = {
     b"c000003e": (b"59", b"322"),  # x86_64
     b"40000003": (b"11", b"358"),  # i386
@@ -47,6 +62,81 @@ _EXECVE_CALLS: Final = {
     b"80000016": (b"11", b"354"),  # s390x
 }
 """Numbers of execve and execveat by architecture (the kernel's syscall tables)."""
+
+
+def lines_of(source: Any, /) -> Iterator[Line | ReadError]:
+    """Yield the lines of a source, with a ReadError for whatever cannot be read; empty lines are none."""
+    if isinstance(source, str | os.PathLike):
+        yield from _of_path(Path(source))
+    elif isinstance(source, bytes | bytearray | memoryview):
+        yield from _of_stream(io.BytesIO(source), "<bytes>")
+    elif hasattr(source, "read"):
+        yield from _of_stream(source, name_of(source))
+    else:
+        items = list(source)
+        if items and all(isinstance(item, os.PathLike) for item in items):
+            items.sort(key=lambda path: _age(Path(path)))
+        for item in items:
+            if isinstance(item, os.PathLike | bytes | bytearray | memoryview) or hasattr(item, "read"):
+                yield from lines_of(item)
+            else:
+                kind = type(item).__name__
+                yield ReadError(f"cannot read an audit log from {kind} in a list: give bytes or a Path")
+
+
+def _of_path(path: Path) -> Iterator[Line | ReadError]:
+    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+        yield from _of_file(path)
+        return
+    files, errors = files_in(path)
+    yield from errors
+    if not files and not errors:
+        yield ReadError("the folder holds no log files", str(path))
+    for file in sorted(files, key=_age):
+        yield from _of_file(file)
+
+
+def _of_file(path: Path) -> Iterator[Line | ReadError]:
+    file = opened(path)
+    if isinstance(file, ReadError):
+        yield file
+        return
+    with file:
+        yield from _of_stream(file, str(path))
+
+
+def _of_stream(source: BinaryFile, name: str) -> Iterator[Line | ReadError]:
+    """Yield lines; one that is too long to be a record is passed over and reported."""
+    try:
+        stream = ByteStream(source, lambda _: None, DEFAULT.ratio)
+    except ReadError as error:
+        yield error.at(name)
+        return
+    number, place = 0, name
+    while line := stream.buffer.readline(LONGEST_LINE):
+        number, place = number + 1, f"{name}:{number + 1}"
+        if len(line) == LONGEST_LINE and line[-1:] != b"\n":
+            while (more := stream.buffer.readline(LONGEST_LINE)) and more[-1:] != b"\n":
+                pass
+            yield ReadError(f"line longer than {LONGEST_LINE} bytes", place)
+        elif line.strip():
+            yield place, line
+    if stream.failure:
+        yield ReadError(f"{stream.failure}; what comes after is not read", place)
+
+
+def _age(path: Path) -> tuple[datetime, int, int, str]:
+    """When the first record of a file was written that says something about a command; `audit.log.2` is before `.1`."""
+    rotated = _ROTATED.search(path.name)
+    number = -int(rotated[1]) if rotated else 0
+    for item in islice(_of_file(path), _PEEK):
+        try:
+            record = None if isinstance(item, ReadError) else parse_line(item[1])
+        except ReadError:
+            continue
+        if record is not None:
+            return record.time, record.serial, number, str(path)
+    return datetime.max.replace(tzinfo=UTC), 0, number, str(path)
 
 
 @attrs.frozen
@@ -72,12 +162,11 @@ def parse_line(line: bytes, /) -> AuditRecord | None:
     head = _HEAD.match(line)
     if head is None:
         raise ReadError("no record of an audit log")
-    node, kind, seconds, millis, serial = head.groups()
-    kind = _TYPES.get(kind, kind)
+    kind = _TYPES.get(head["kind"], head["kind"])
     if kind not in _WANTED:
         return None
     try:
-        time = datetime.fromtimestamp(int(seconds), UTC) + timedelta(milliseconds=int(millis))
+        time = datetime.fromtimestamp(int(head["seconds"]), UTC) + timedelta(milliseconds=int(head["millis"]))
     except (ValueError, OverflowError, OSError):
         raise ReadError("the record's time is none") from None
     words = line[head.end() :].replace(b"\x1d", b" ").split()
@@ -85,10 +174,11 @@ def parse_line(line: bytes, /) -> AuditRecord | None:
     if kind == b"EXECVE" and not all(mark for _, mark, _ in pairs):
         raise ReadError("the record is damaged: a field without a value")
     fields = tuple((name, value) for name, mark, value in pairs if mark)
-    return AuditRecord(kind, node or b"", time, f"{seconds.decode()}.{millis.decode()}", int(serial), fields, len(line))
+    node, stamp, serial = head["node"] or b"", head["stamp"].decode(), int(head["serial"])
+    return AuditRecord(kind, node, time, stamp, serial, fields, len(line))
 
 
-def decoded(value: bytes, /) -> bytes:
+def decode(value: bytes, /) -> bytes:
     """Return what an untrusted text says: it stands in quotes or in hex.
 
     Raises:
@@ -151,7 +241,7 @@ class Group:
             value = dict(record.fields).get(b"proctitle", b"")
             self.ended = True
             if value != b"(null)":
-                self.title = decoded(value)
+                self.title = decode(value)
         else:
             self.ended = True
 
@@ -167,10 +257,10 @@ class Group:
 
     def _add_argument(self, name: bytes, value: bytes) -> None:
         if argument := _ARGUMENT.fullmatch(name):
-            number, piece = int(argument[1]), int(argument[2] or 0)
+            number, piece = int(argument["number"]), int(argument["piece"] or 0)
             pieces = self.pieces.setdefault(number, {})
             if piece not in pieces:
-                pieces[piece] = decoded(value)
+                pieces[piece] = decode(value)
                 self.logged[number] = self.logged.get(number, 0) + len(value.strip(b'"'))
         elif name == b"argc" or (length := _LENGTH.fullmatch(name)):
             if not re.fullmatch(rb"\d{1,12}", value):
@@ -178,7 +268,7 @@ class Group:
             if name == b"argc":
                 self.argc = int(value)
             elif length:
-                self.lengths[int(length[1])] = int(value)
+                self.lengths[int(length["number"])] = int(value)
 
     @property
     def is_execve(self) -> bool:
@@ -207,61 +297,3 @@ class Group:
     def finished(self) -> bool:
         """Whether nothing more is to come: PROCTITLE is written last, and EOE only to plug-ins."""
         return self.ended and self.has_execve and self.syscall is not None and self.has_all_arguments
-
-
-class Grouping:
-    """Puts the records of one event together; those of several come interleaved, out of order, or not at all."""
-
-    def __init__(self) -> None:
-        self._nodes: dict[bytes, dict[tuple[str, int], Group]] = {}
-        self._events = self._bytes = 0
-
-    def put(self, record: AuditRecord, place: str, /) -> Iterator[Group | ReadError]:
-        """Take in a record and yield the events for which nothing more is to be expected."""
-        waiting = self._nodes.get(record.node, {})
-        key = (record.stamp, record.serial)
-        group = waiting.get(key)
-        if group is None:
-            if record.kind == b"EOE":  # of an event that was whole before
-                return
-            yield from self._expired(record)
-            group = Group(record.node, record.time, record.stamp, record.serial, place)
-            self._nodes.setdefault(record.node, {})[key] = group
-            self._events += 1
-        before = group.size
-        try:
-            group.add(record)
-        except ReadError as error:
-            group.broken = True
-            yield error.at(place)
-        self._bytes += group.size - before
-        if group.finished:
-            yield self._take(record.node, key)
-        while self._events > PENDING_EVENTS or self._bytes > PENDING_BYTES:
-            yield self._oldest()
-
-    def rest(self) -> Iterator[Group]:
-        """Yield the events that still wait."""
-        while self._nodes:
-            yield self._oldest()
-
-    def _expired(self, record: AuditRecord) -> Iterator[Group]:
-        """Yield what is too old to get another record; each host has a clock of its own."""
-        while waiting := self._nodes.get(record.node):
-            key = next(iter(waiting))
-            if record.time - waiting[key].time <= END_OF_EVENT:
-                return
-            yield self._take(record.node, key)
-
-    def _oldest(self) -> Group:
-        node = next(iter(self._nodes))
-        return self._take(node, next(iter(self._nodes[node])))
-
-    def _take(self, node: bytes, key: tuple[str, int]) -> Group:
-        waiting = self._nodes[node]
-        group = waiting.pop(key)
-        if not waiting:
-            del self._nodes[node]
-        self._events -= 1
-        self._bytes -= group.size
-        return group

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from k8stokendetect.commands.auditd_lines import AuditdSource
+from k8stokendetect.commands.auditd import AuditdSource
 from k8stokendetect.commands.exec_detector import ExecDetector
 from k8stokendetect.commands.exec_events import ExecEvent, ExecLog, read_auditd
 from k8stokendetect.commands.token_request_command import TokenRequestCommand

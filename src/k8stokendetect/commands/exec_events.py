@@ -4,18 +4,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import attrs
 
-from k8stokendetect.commands.auditd import LONGEST_TITLE, Group, Grouping, parse_line
-from k8stokendetect.commands.auditd import decoded as _bytes_of
-from k8stokendetect.commands.auditd_lines import AuditdSource, check, lines_of
+from k8stokendetect.commands.auditd import LONGEST_TITLE, AuditdSource, AuditRecord, Group, decode, lines_of, parse_line
 from k8stokendetect.convert.redaction import REDACTED, clean_text
 from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
 from k8stokendetect.findings import EventRef
+from k8stokendetect.input.sources import check_source
+
+END_OF_EVENT: Final = timedelta(seconds=2)
+"""After so long no record of an event is to be expected: `end_of_event_timeout` of auditd.conf(5), its default."""
+
+PENDING_EVENTS: Final = 4096
+PENDING_BYTES: Final = 32 * 1024 * 1024
+"""Maximum that waits for the rest of its event; beyond it the oldest event is read as it is."""
 
 _UNSET: Final = 2**32 - 1
 """What the kernel writes for no user and no session."""
@@ -41,10 +47,8 @@ class ExecEvent:
         comm: the thread's name, 15 bytes of it, which it can choose.
         uid: whose rights the process has; None when not known.
         auid: who logged in, whatever sudo made of it since; None when nobody did, as in containers.
-        user: name of uid, where the log carries names.
-        login: name of auid, where the log carries names.
-        pid: the process.
-        ppid: the process that started it.
+        user, login: the names of uid and auid, where the log carries names.
+        pid, ppid: the process, and the one that started it.
         ses: the login session; None when there is none.
         tty: the terminal; empty when there is none.
         success: whether the system call succeeded.
@@ -85,9 +89,8 @@ class ExecEvent:
 
     def ref(self) -> EventRef:
         """Refer to this event; `audit_id` is what `ausearch -a` and grep find it by."""
-        name = f"audit({self.stamp}:{self.serial})"
         return EventRef(
-            audit_id=f"{self.node} {name}".strip(),
+            audit_id=f"{self.node} audit({self.stamp}:{self.serial})".strip(),
             time=self.time,
             verb="execve",
             user=self.who,
@@ -122,6 +125,64 @@ def _handed(log: ExecLog, on_error: OnError) -> Iterator[ExecEvent]:
             yield item
 
 
+class Grouping:
+    """Puts the records of one event together; those of several come interleaved, out of order, or not at all."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[bytes, dict[tuple[str, int], Group]] = {}
+        self._events = self._bytes = 0
+
+    def put(self, record: AuditRecord, place: str, /) -> Iterator[Group | ReadError]:
+        """Take in a record and yield the events for which nothing more is to be expected."""
+        waiting = self._nodes.get(record.node, {})
+        key = (record.stamp, record.serial)
+        group = waiting.get(key)
+        if group is None:
+            if record.kind == b"EOE":  # of an event that was whole before
+                return
+            yield from self._expired(record)
+            group = Group(record.node, record.time, record.stamp, record.serial, place)
+            self._nodes.setdefault(record.node, {})[key] = group
+            self._events += 1
+        before = group.size
+        try:
+            group.add(record)
+        except ReadError as error:
+            group.broken = True
+            yield error.at(place)
+        self._bytes += group.size - before
+        if group.finished:
+            yield self._take(record.node, key)
+        while self._events > PENDING_EVENTS or self._bytes > PENDING_BYTES:
+            yield self._oldest()
+
+    def rest(self) -> Iterator[Group]:
+        """Yield the events that still wait."""
+        while self._nodes:
+            yield self._oldest()
+
+    def _expired(self, record: AuditRecord) -> Iterator[Group]:
+        """Yield what is too old to get another record; each host has a clock of its own."""
+        while waiting := self._nodes.get(record.node):
+            key = next(iter(waiting))
+            if record.time - waiting[key].time <= END_OF_EVENT:
+                return
+            yield self._take(record.node, key)
+
+    def _oldest(self) -> Group:
+        node = next(iter(self._nodes))
+        return self._take(node, next(iter(self._nodes[node])))
+
+    def _take(self, node: bytes, key: tuple[str, int]) -> Group:
+        waiting = self._nodes[node]
+        group = waiting.pop(key)
+        if not waiting:
+            del self._nodes[node]
+        self._events -= 1
+        self._bytes -= group.size
+        return group
+
+
 class ExecLog:
     """The commands of a source.
 
@@ -131,7 +192,7 @@ class ExecLog:
     """
 
     def __init__(self, source: AuditdSource) -> None:
-        check(source)
+        check_source(source, "an audit log", (Iterable,))
         self._source = source
         self.skipped = 0
 
@@ -217,7 +278,7 @@ def _of_syscall(fields: dict[bytes, bytes]) -> dict[str, Any]:
         if value in {b"", b"(null)", b"(none)"}:
             return ""
         try:
-            plain = value if name == b"tty" else _bytes_of(value)
+            plain = value if name == b"tty" else decode(value)
         except ReadError:
             return ""
         return clean_text(plain.decode("utf-8", "backslashreplace"))
@@ -226,11 +287,14 @@ def _of_syscall(fields: dict[bytes, bytes]) -> dict[str, Any]:
         value = fields.get(name, b"")
         return int(value) if re.fullmatch(rb"\d{1,10}", value) and int(value) != _UNSET else None
 
-    login, user = text(b"AUID"), text(b"UID")
+    def name(key: bytes) -> str:
+        found = text(key)
+        return "" if found in {"unset", "unknown"} or found.startswith("unknown(") else found
+
     return {
-        **{name: text(name.encode()) for name in ("exe", "comm", "tty", "key")},
-        **{name: number(name.encode()) for name in ("uid", "auid", "pid", "ppid", "ses")},
-        "user": "" if user in {"unset", "unknown"} or user.startswith("unknown(") else user,
-        "login": "" if login in {"unset", "unknown"} or login.startswith("unknown(") else login,
+        **{key: text(key.encode()) for key in ("exe", "comm", "tty", "key")},
+        **{key: number(key.encode()) for key in ("uid", "auid", "pid", "ppid", "ses")},
+        "user": name(b"UID"),
+        "login": name(b"AUID"),
         "success": {b"yes": True, b"no": False}.get(fields.get(b"success", b"")),
     }

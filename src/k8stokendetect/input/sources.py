@@ -13,16 +13,23 @@ from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event
 
 
-def check_source(source: Any) -> None:
-    """Raise ConfigError for what no audit events can be read from."""
+def check_source(source: Any, what: str = "audit events", kinds: tuple[type, ...] = (Event, Iterable)) -> None:
+    """Raise ConfigError for what cannot be read.
+
+    Arguments:
+        source: a path, an open binary file, or one of `kinds`.
+        what: is read from it, for the message.
+        kinds: types of other sources.
+
+    """
     if isinstance(source, io.TextIOBase):
         raise ConfigError("the file is open in text mode: open it with 'rb'")
     if isinstance(source, str) and source.lstrip()[:1] in {"{", "["}:
         raise ConfigError("a str is a path, and this looks like content: encode it to bytes")
     if isinstance(source, str | os.PathLike) and not os.fspath(source):
         raise ConfigError("the path is empty")
-    if not isinstance(source, str | os.PathLike | Event | Iterable) and not hasattr(source, "read"):
-        raise ConfigError(f"cannot read audit events from {type(source).__name__}")
+    if not isinstance(source, (str, os.PathLike, *kinds)) and not callable(getattr(source, "read", None)):
+        raise ConfigError(f"cannot read {what} from {type(source).__name__}")
 
 
 def is_file(item: Any) -> bool:
