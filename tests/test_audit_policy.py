@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from k8stokendetect import ConfigError
 from k8stokendetect.audit_policy import AuditPolicy, Change, Level, PolicyRule, changed, hints, merged, review
 from k8stokendetect.audit_policy.needs import NEEDS
-from k8stokendetect.cli.audit_policy import audit_policy
+from k8stokendetect.cli.app import audit_policy
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from recordings import METADATA, REQUEST_RESPONSE, records
 

@@ -30,7 +30,7 @@ from k8stokendetect import (
     Tally,
     detect,
 )
-from k8stokendetect.cli.scan_host import scan_host
+from k8stokendetect.cli.app import scan_host
 from k8stokendetect.commands import (
     BUILTIN_COMMANDS,
     ExecDetector,

@@ -27,7 +27,7 @@ from sigma.validators.core import validators
 import sigma_runner as runner
 from builders import body, token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, ConfigError, Exclusion, detect, parse_event, sigma
-from k8stokendetect.cli.sigma import sigma as command
+from k8stokendetect.cli.app import sigma as command
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS, verdict
 from k8stokendetect.sigma.forms import FORMS, UNSAYABLE

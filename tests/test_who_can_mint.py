@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from k8stokendetect import ConfigError
-from k8stokendetect.cli.who_can_mint import who_can_mint as command
+from k8stokendetect.cli.app import who_can_mint as command
 from k8stokendetect.cluster import Change, ChangeKind, Cluster, Level, Minter, Status, Step, patch_for, who_can_mint
 from k8stokendetect.exclusions import find_exclusion
 from k8stokendetect.outputs.mint_graph import ENTRIES, to_svg

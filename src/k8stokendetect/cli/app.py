@@ -1,33 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command: `k8stokendetect scan | rules | exclusions`. Findings go to stdout, everything else to stderr."""
+"""The commands and their options; what a command does stands in a module of its own, imported when it runs."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import signal
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-import k8stokendetect
-from k8stokendetect.cli.audit_policy import audit_policy
-from k8stokendetect.cli.progress import progress
-from k8stokendetect.cli.scan_host import scan_host
-from k8stokendetect.cli.shared import PLATFORMS, SEVERITIES, Errors, say
-from k8stokendetect.cli.sigma import sigma
-from k8stokendetect.cli.who_can_mint import who_can_mint
-from k8stokendetect.errors import ConfigError, ReadError
-from k8stokendetect.input.follow import FollowedFile
+from k8stokendetect.errors import ConfigError
 
 if TYPE_CHECKING:
-    from k8stokendetect import Detector, Exclusion, Tally
     from k8stokendetect.events import Platform
 
-# What else a command needs is imported when it runs: `--help` takes less than a third of the time.
+PLATFORMS: Final[tuple[Platform, ...]] = ("kubernetes", "eks", "aks", "gke", "openshift")
+SEVERITIES: Final = ("informational", "low", "medium", "high", "critical")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,9 +26,42 @@ def main() -> None:
     """Find Kubernetes service account tokens that were minted by someone who is no system component."""
 
 
+def _run(module: str, /, **options: Any) -> NoReturn:
+    """Do what a command says, and exit with its status; imported only now, so that `--help` answers at once."""
+    command = importlib.import_module(f"k8stokendetect.cli.{module}")
+    messages = importlib.import_module("k8stokendetect.cli.messages")
+    try:
+        status = command.run(**options)
+    except ConfigError as error:
+        messages.say(error)
+        status = 2
+    sys.exit(status)
+
+
+_files = click.argument("files", nargs=-1, required=True, metavar="FILES…")
+_platform = click.option("--platform", type=click.Choice(PLATFORMS), help="Where it comes from: adds its exclusions.")
+_exclusions = click.option("--exclusions", "exclusion_file", metavar="FILE", help="Exclusions of your own, in TOML.")
+_enable = click.option(
+    "--enable", multiple=True, metavar="NAME", help="Switch on an optional exclusion; may be repeated."
+)
+_fail_on = click.option(
+    "--fail-on",
+    type=click.Choice(SEVERITIES, case_sensitive=False),
+    default="low",
+    show_default=True,
+    help="Exit with 1 for a finding of at least this severity.",
+)
+
+
+def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help=help_text
+    )
+
+
 @main.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILES…")
-@click.option("--platform", type=click.Choice(PLATFORMS), help="Where the log comes from.")
+@_files
+@_platform
 @click.option(
     "--format",
     "form",
@@ -51,7 +74,7 @@ def main() -> None:
 @click.option("--incidents", "as_incidents", is_flag=True, help="With --format json: incidents, not findings.")
 @click.option("--report", metavar="FILE", help="Also write an HTML page about the incidents.")
 @click.option("--state", metavar="FILE", help="What detectors remember: read at the start if it exists, then written.")
-@click.option("--exclusions", "exclusion_file", metavar="FILE", help="Exclusions of your own, in TOML.")
+@_exclusions
 @click.option(
     "--cluster",
     "cluster_files",
@@ -60,7 +83,7 @@ def main() -> None:
     help="The cluster's objects, as `kubectl get serviceaccounts,roles,rolebindings,clusterroles,"
     "clusterrolebindings,pods -A -o json` prints them; may be repeated.",
 )
-@click.option("--enable", multiple=True, metavar="NAME", help="Switch on an optional exclusion; may be repeated.")
+@_enable
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
 @click.option(
@@ -72,31 +95,8 @@ def main() -> None:
 )
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
 @click.option("--keep-excluded", is_flag=True, help="Also print what an exclusion set aside.")
-@click.option(
-    "--fail-on",
-    type=click.Choice(SEVERITIES, case_sensitive=False),
-    default="low",
-    show_default=True,
-    help="Exit with 1 for a finding of at least this severity.",
-)
-def scan(
-    *,
-    files: tuple[str, ...],
-    platform: Platform | None,
-    form: str,
-    as_incidents: bool,
-    report: str | None,
-    state: str | None,
-    exclusion_file: str | None,
-    cluster_files: tuple[str, ...],
-    enable: tuple[str, ...],
-    rules: tuple[str, ...],
-    plugins: bool,
-    jobs: int,
-    follow: bool,
-    keep_excluded: bool,
-    fail_on: str,
-) -> None:
+@_fail_on
+def scan(**options: Any) -> None:
     """Scan audit logs: files, gzip files, folders of rotated files, or - for standard input.
 
     Prints incidents: findings that belong to one attack, as a tree, the worst first, and what to do. With --follow each
@@ -106,143 +106,84 @@ def scan(
     Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
     read or an option is wrong; everything that can be read is examined in any case.
     """
-    from k8stokendetect.cli.printer import Printer  # noqa: PLC0415 - not for --help
-    from k8stokendetect.cli.selection import Chosen, load_cluster  # noqa: PLC0415 - not for --help
-    from k8stokendetect.engine.state import load_state, save_state  # noqa: PLC0415 - not for --help
-
-    errors, warnings, tally = Errors(), Errors("warning"), k8stokendetect.Tally()
-    _lose_no_character()
-    try:
-        if follow:
-            _refuse_at_no_end(report, as_incidents=as_incidents)
-        if jobs > 1:
-            _refuse_streams(files, follow=follow)
-        sources = [_source(name, files, follow=follow) for name in files]
-        cluster = load_cluster(cluster_files, files, on_error=errors, warn=warnings)
-        chosen = Chosen.of(rules, plugins=plugins, cluster=cluster)
-        detectors = chosen.detectors
-        log = k8stokendetect.read(
-            sources, platform=platform, on_error=errors, workers=jobs - 1, envelopes=chosen.envelopes
-        )
-        if state is not None:
-            load_state(Path(state), detectors)
-        silencing: tuple[Exclusion | str, ...] = (*k8stokendetect.DEFAULT_EXCLUSIONS, *enable)
-        if exclusion_file is not None:
-            silencing += k8stokendetect.load_exclusions(exclusion_file)
-        findings = k8stokendetect.detect(
-            log,
-            detectors=detectors,
-            exclusions=silencing,
-            keep_excluded=keep_excluded,
-            on_error=errors,
-            tally=tally,
-            cluster=cluster,
-        )
-        printer = Printer(
-            "findings" if follow and form == "text" else form,
-            as_incidents=as_incidents,
-            report=report,
-            more=chosen.outputs,
-            on_error=errors,
-            cluster=cluster,
-        )
-    except ConfigError as error:
-        say(error)
-        sys.exit(2)
-    try:
-        with progress(() if follow else files, log), contextlib.suppress(KeyboardInterrupt):
-            for finding in findings:
-                printer.take(finding)
-        printer.finish()
-        if state is not None:
-            save_state(Path(state), detectors)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        errors(ReadError(f"cannot be written: {error.strerror}", str(error.filename)))
-    warnings.end("about the objects of the cluster")
-    click.echo(summary(tally), err=True)
-    found = printer.worst is not None and printer.worst >= k8stokendetect.Severity.of(fail_on)
-    sys.exit(2 if errors.count else int(found))
+    _run("scan", **options)
 
 
-def _lose_no_character() -> None:
-    """Escape what a terminal without Unicode cannot show."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+@main.command()
+@_files
+@_text_or_json("Each finding with its evidence, or JSON lines.")
+@_fail_on
+def scan_host(**options: Any) -> None:
+    """Scan audit logs of Linux hosts (auditd): files, gzip files, folders of rotated files, or - for standard input.
+
+    Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
+    read or an option is wrong; everything that can be read is examined in any case.
+    """
+    _run("scan_host", **options)
 
 
-def _refuse_at_no_end(report: str | None, *, as_incidents: bool) -> None:
-    if report or as_incidents:
-        raise ConfigError("--follow has no end: no incidents, no report")
+@main.command()
+@_files
+@_text_or_json("Entries that a person reads, subjects that are alike in one, or a line of JSON for each subject.")
+@click.option("--graph", metavar="FILE.svg", help="Also draw who comes to whose tokens by which role.")
+@_platform
+@_exclusions
+@_enable
+def who_can_mint(**options: Any) -> None:
+    """Tell who can mint tokens of which service accounts, or come to them otherwise, and what would end it.
+
+    FILES are what `kubectl get serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,pods -A -o json`
+    prints, JSON or YAML, gzip or not; - is standard input. The worst come first.
+
+    Exits with 0 when only components that mint by design can do so, 1 when others can, and 2 when a file could not be
+    read or an option is wrong. An object that is skipped, or a binding to a role that does not exist, is a warning.
+    """
+    _run("who_can_mint", **options)
 
 
-def _refuse_streams(files: tuple[str, ...], *, follow: bool) -> None:
-    if follow or "-" in files:
-        raise ConfigError("--jobs is for files and folders: not with --follow, nor for standard input")
+@main.command()
+@click.argument("rules", nargs=-1, metavar="[RULE…]")
+@click.option("--out", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each rule.")
+@_platform
+@_exclusions
+@_enable
+@click.option(
+    "--weaker",
+    multiple=True,
+    metavar="NAME",
+    help="Also filter by this exclusion where Sigma cannot say all its proofs; may be repeated.",
+)
+def sigma(**options: Any) -> None:
+    """Write rules as Sigma YAML for a SIEM: all that Sigma can say, or those named.
+
+    What Sigma cannot say stands as a comment in the YAML; such a rule reports too much rather than too little.
+
+    Exits with 2 when a name is unknown, or Sigma cannot say a rule.
+    """
+    _run("sigma", **options)
 
 
-def _source(name: str, files: tuple[str, ...], *, follow: bool) -> Any:
-    if not name:
-        raise ConfigError("the name of a file is empty")
-    if follow and (len(files) > 1 or name == "-" or Path(name).is_dir()):
-        raise ConfigError("--follow takes one file")
-    if follow:
-        return FollowedFile(Path(name), _stopped())
-    return sys.stdin.buffer if name == "-" else Path(name)
+@main.command()
+@click.argument("policy", metavar="POLICY.yaml")
+def audit_policy(policy: str) -> None:
+    """Tell which rules can work with the log that an audit policy gives, whom they do not see, and what to change.
 
+    POLICY.yaml is what the API server has as --audit-policy-file; - is standard input.
 
-def _stopped() -> Callable[[], bool]:
-    """Let an interrupt end the file rather than the command: what waits for later events is still examined."""
-    interrupts: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
-    return lambda: bool(interrupts)
-
-
-def summary(tally: Tally, /) -> str:
-    """Return one line that accounts for everything that was read."""
-
-    def listed(counts: dict[str, int]) -> str:
-        return f" ({', '.join(f'{name} {count:,}' for name, count in counts.items())})" if counts else ""
-
-    parts = [
-        f"events read: {tally.events:,}",
-        f"findings: {tally.findings.total():,}{listed(tally.findings)}",
-        f"set aside: {tally.excluded.total():,}{listed(tally.excluded)}",
-        f"repeated: {tally.duplicates:,}" if tally.duplicates else "",
-        f"unreadable: {tally.unreadable:,}",
-        f"of other logs: {tally.skipped:,}" if tally.skipped else "",
-        f"detector failures: {tally.failures:,}" if tally.failures else "",
-    ]
-    return "; ".join(part for part in parts if part)
+    Exits with 0 when every rule that is on by default works, 1 when one does not or works in part only, and 2 when the
+    file is no audit policy.
+    """
+    _run("audit_policy", policy=policy)
 
 
 @main.command()
 @click.option("--plugins", is_flag=True, help="Also those of installed plug-ins.")
-def rules(*, plugins: bool) -> None:
+def rules(**options: Any) -> None:
     """List the rules: what each finds, who triggers it without bad intent, what it cannot see."""
-    from k8stokendetect.cli.listing import describe_rules  # noqa: PLC0415 - not for --help
-
-    more: tuple[Detector, ...] = ()
-    if plugins:
-        from k8stokendetect.plugins import load_detectors  # noqa: PLC0415 - only on request
-
-        try:
-            more = load_detectors()
-        except ConfigError as error:
-            say(error)
-            sys.exit(2)
-    click.echo("\n".join(describe_rules(more)))
+    _run("listing", what="rules", **options)
 
 
 @main.command()
 def exclusions() -> None:
-    """List the exclusions: whom each excuses, on which proofs, why, at what price, and how we know."""
-    from k8stokendetect.cli.listing import describe_exclusions  # noqa: PLC0415 - not for --help
-
-    click.echo("\n".join(describe_exclusions()))
-
-
-for command in (scan_host, who_can_mint, sigma, audit_policy):
-    main.add_command(command)
+    """List the exclusions: whom each excuses, on which proofs, why, at what cost, and how we know."""
+    _run("listing", what="exclusions")

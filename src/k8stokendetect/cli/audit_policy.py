@@ -1,53 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `k8stokendetect audit-policy`: which rules can work with the log that an audit policy gives."""
+"""What `k8stokendetect audit-policy` does: says which rules can work with the log that an audit policy gives."""
 
 from __future__ import annotations
 
 import itertools
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 
-from k8stokendetect.cli.shared import say
-from k8stokendetect.errors import ConfigError
-
-if TYPE_CHECKING:
-    from k8stokendetect.audit_policy import AuditPolicy, Change
+from k8stokendetect.audit_policy import AuditPolicy, Change, hints, merged, review
+from k8stokendetect.detectors import BUILTIN
+from k8stokendetect.outputs.text import neutral
 
 
-@click.command("audit-policy")
-@click.argument("policy", metavar="POLICY.yaml")
-def audit_policy(policy: str) -> None:
-    """Tell which rules can work with the log that an audit policy gives, whom they do not see, and what to change.
+def run(*, policy: str) -> int:
+    """Print what a policy means for each rule and return the exit status.
 
-    POLICY.yaml is what the API server has as --audit-policy-file; - is standard input.
+    Raises:
+        ConfigError: when it is no audit policy.
 
-    Exits with 0 when every rule that is on by default works, 1 when one does not or works in part only, and 2 when the
-    file is no audit policy.
     """
-    from k8stokendetect import audit_policy as library  # noqa: PLC0415 - not for --help
-    from k8stokendetect.detectors import BUILTIN  # noqa: PLC0415 - not for --help
-    from k8stokendetect.outputs.text import neutral  # noqa: PLC0415 - not for --help
-
-    try:
-        loaded = library.AuditPolicy.load(sys.stdin.buffer.read() if policy == "-" else policy)
-    except ConfigError as error:
-        say(error)
-        sys.exit(2)
+    loaded = AuditPolicy.load(sys.stdin.buffer.read() if policy == "-" else policy)
     for line in described(loaded):
         click.echo(neutral(line))
     default = {cls.rule.id for cls in BUILTIN}
-    reviews = library.review(loaded)
-    sys.exit(int(any(found.verdict != "works" for found in reviews if found.rule_id in default)))
+    return int(any(found.verdict != "works" for found in review(loaded) if found.rule_id in default))
 
 
 def described(policy: AuditPolicy, /) -> Iterator[str]:
     """Yield lines about a policy: each rule's verdict, what is not seen, what is amiss, what to change."""
-    from k8stokendetect import audit_policy as library  # noqa: PLC0415 - not for --help
-
-    reviews = library.review(policy)
+    reviews = review(policy)
     width = max(len(found.rule_id) for found in reviews)
     for found in reviews:
         yield f"{found.rule_id:{width}}  {found.verdict}"
@@ -62,10 +45,10 @@ def described(policy: AuditPolicy, /) -> Iterator[str]:
         for text, rules in unseen.items():
             yield f"  {text}"
             yield f"    for {', '.join(rules)}"
-    for hint in library.hints(policy):
+    for hint in hints(policy):
         yield ""
         yield f"warning: {hint}"
-    yield from _changes(library.merged(change for found in reviews for change in found.changes))
+    yield from _changes(merged(change for found in reviews for change in found.changes))
 
 
 def _changes(changes: tuple[Change, ...]) -> Iterator[str]:

@@ -5,9 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import click
+
 from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Exclusion
+from k8stokendetect.plugins import load_detectors
+
+
+def run(*, what: str, plugins: bool = False) -> int:
+    """Print the rules or the exclusions and return the exit status.
+
+    Raises:
+        ConfigError: when a plug-in is broken or clashes.
+
+    """
+    lines = describe_rules(load_detectors() if plugins else ()) if what == "rules" else describe_exclusions()
+    click.echo("\n".join(lines))
+    return 0
 
 
 def describe_rules(plugins: Iterable[Detector] = ()) -> Iterator[str]:

@@ -52,8 +52,8 @@ class Printer:
         self,
         form: str,
         *,
-        as_incidents: bool,
-        report: str | None,
+        as_incidents: bool = False,
+        report: str | None = None,
         more: Mapping[str, Output] | None = None,
         on_error: OnError = raise_error,
         cluster: Cluster | None = None,
@@ -74,6 +74,10 @@ class Printer:
         self._kept: list[Finding] = []
         self._fired: dict[str, str] = {}
         self._previous: Finding | None = None
+
+    def worst_is_at_least(self, severity: Severity, /) -> bool:
+        """Tell whether something at or above a severity was taken, exclusions aside."""
+        return self.worst is not None and self.worst >= severity
 
     def take(self, finding: Finding, /) -> None:
         """Print a finding, or keep it for its incident."""

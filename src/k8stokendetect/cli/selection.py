@@ -1,28 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command runs: the detectors that were asked for, what plug-ins add, and what is known of the cluster."""
+"""What a command runs on: detectors, exclusions, what plug-ins add, files, and what is known of the cluster."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 import attrs
 
+from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors import Detector
 from k8stokendetect.engine.state import chosen
 from k8stokendetect.envelopes import Envelope
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, ReadError
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion, load_exclusions
 from k8stokendetect.findings import Finding
 from k8stokendetect.plugins import load_detectors, load_envelopes, load_outputs
 
-if TYPE_CHECKING:
-    from k8stokendetect.cluster import Cluster
-
 
 @attrs.frozen
-class Chosen:
+class Selection:
     """What to run.
 
     Arguments:
@@ -59,32 +58,38 @@ class Chosen:
         return cls([*detectors, *wanted], load_envelopes(), load_outputs())
 
 
-def load_cluster(names: Sequence[str], logs: Sequence[str], /, *, on_error: OnError, warn: OnError) -> Cluster | None:
-    """Load a snapshot of the cluster; None without files.
+def exclusions_of(enable: Sequence[str], file: str | None, /) -> tuple[Exclusion, ...]:
+    """Return the default exclusions, the optional ones that were named, and those of a file.
+
+    Raises:
+        ConfigError: when there is no such exclusion, or the file is wrong.
+
+    """
+    found = (*DEFAULT_EXCLUSIONS, *map(find_exclusion, enable))
+    return found if file is None else (*found, *load_exclusions(file))
+
+
+def source_of(name: str, /) -> Any:
+    """Return what to read: standard input for `-`, else the path; raises ConfigError for an empty name."""
+    if not name:
+        raise ConfigError("the name of a file is empty")
+    return sys.stdin.buffer if name == "-" else Path(name)
+
+
+def load_cluster(names: Sequence[str], /, *, on_error: OnError, warn: OnError) -> Cluster:
+    """Load a snapshot of the cluster.
 
     Arguments:
         names: of its files; `-` for standard input.
-        logs: of the audit logs.
-        on_error: told of a file that cannot be read.
-        warn: told of an object that is passed over, and of what grants nothing as it stands: there often is some.
+        on_error: called for a file that cannot be read.
+        warn: called for an object that is skipped, and for what grants nothing as it stands: there often is some.
 
     Raises:
-        ConfigError: when standard input is asked for twice, or no file could be read.
+        ConfigError: when a name is empty.
 
     """
-    if not names:
-        return None
-    if [*names, *logs].count("-") > 1:
-        raise ConfigError("standard input is either the log or the cluster")
-    from k8stokendetect.cluster import Cluster  # noqa: PLC0415 - only on request
 
     def tell(error: K8sTokenDetectError) -> None:
-        if isinstance(error, ReadError) and error.path is None:
-            on_error(error)
-        else:
-            warn(error)
+        (on_error if isinstance(error, ReadError) and error.path is None else warn)(error)
 
-    loaded = Cluster.load(*(sys.stdin.buffer if name == "-" else Path(name) for name in names), on_error=tell)
-    if not (loaded.accounts or loaded.bindings or loaded.roles):
-        raise ConfigError("--cluster: no service account, role or binding could be read")
-    return loaded
+    return Cluster.load(*map(source_of, names), on_error=tell)

@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands share: the choices that `--help` names, and how errors are told."""
+"""What every command tells on standard error: errors, the first few of them, and what was not read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 
-if TYPE_CHECKING:
-    from k8stokendetect.errors import K8sTokenDetectError
-    from k8stokendetect.events import Platform
+from k8stokendetect.errors import ConfigError, K8sTokenDetectError
+from k8stokendetect.outputs.text import neutral
 
 SHOWN_ERRORS = 20
-"""So many errors are printed; the others are counted."""
-
-PLATFORMS: tuple[Platform, ...] = ("kubernetes", "eks", "aks", "gke", "openshift")
-SEVERITIES = ("informational", "low", "medium", "high", "critical")
+"""Maximum number of errors that are printed; the others are counted."""
 
 
 class Errors:
@@ -41,6 +37,22 @@ class Errors:
 
 def say(error: K8sTokenDetectError, label: str = "error") -> None:
     """Print one error."""
-    from k8stokendetect.outputs.text import neutral  # noqa: PLC0415 - not for --help
-
     click.echo(f"{label}: {neutral(str(error))}", err=True)
+
+
+def write(path: Path, text: str, /) -> None:
+    """Write a file; raises ConfigError, with the file, when that fails."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def say_counts(*parts: str) -> None:
+    """Print one line that accounts for everything that was read, without the empty parts."""
+    click.echo("; ".join(part for part in parts if part), err=True)
+
+
+def listed(counts: dict[str, int], /) -> str:
+    """Return counts by name, in brackets behind their sum."""
+    return f" ({', '.join(f'{name} {count:,}' for name, count in counts.items())})" if counts else ""

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `k8stokendetect scan` does: findings go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from k8stokendetect import Severity, Tally, detect, read
+from k8stokendetect.cli.messages import Errors, listed, say_counts
+from k8stokendetect.cli.printer import Printer
+from k8stokendetect.cli.progress import progress
+from k8stokendetect.cli.selection import Selection, exclusions_of, load_cluster, source_of
+from k8stokendetect.cluster import Cluster
+from k8stokendetect.engine.state import load_state, save_state
+from k8stokendetect.errors import ConfigError, ReadError
+from k8stokendetect.events import Platform
+from k8stokendetect.input.follow import FollowedFile
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """The options of the command, by the names that `cli/app.py` gives them."""
+
+    files: tuple[str, ...]
+    platform: Platform | None
+    form: str
+    as_incidents: bool
+    report: str | None
+    state: str | None
+    exclusion_file: str | None
+    cluster_files: tuple[str, ...]
+    enable: tuple[str, ...]
+    rules: tuple[str, ...]
+    plugins: bool
+    jobs: int
+    follow: bool
+    keep_excluded: bool
+    fail_on: str
+
+    def check(self) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            ConfigError: as said.
+
+        """
+        if self.follow and (self.report or self.as_incidents):
+            raise ConfigError("--follow has no end: no incidents, no report")
+        if self.jobs > 1 and (self.follow or "-" in self.files):
+            raise ConfigError("--jobs is for files and folders: not with --follow, nor for standard input")
+        if [*self.cluster_files, *self.files].count("-") > 1:
+            raise ConfigError("standard input is either the log or the cluster")
+
+    def source(self, name: str, /) -> Any:
+        """Return what to read."""
+        source = source_of(name)
+        if not self.follow:
+            return source
+        if len(self.files) > 1 or name == "-" or source.is_dir():
+            raise ConfigError("--follow takes one file")
+        return FollowedFile(source, _stopped())
+
+    def load_cluster(self, errors: Errors, warnings: Errors) -> Cluster | None:
+        """Load the snapshot of the cluster, where one is given."""
+        if not self.cluster_files:
+            return None
+        cluster = load_cluster(self.cluster_files, on_error=errors, warn=warnings)
+        if not (cluster.accounts or cluster.bindings or cluster.roles):
+            raise ConfigError("--cluster: no service account, role or binding could be read")
+        return cluster
+
+
+def run(**given: Any) -> int:
+    """Scan logs and return the exit status.
+
+    Raises:
+        ConfigError: when an option is wrong; before anything is printed.
+
+    """
+    options = Options(**given)
+    errors, warnings, tally = Errors(), Errors("warning"), Tally()
+    _lose_no_character()
+    options.check()
+    sources = [options.source(name) for name in options.files]
+    cluster = options.load_cluster(errors, warnings)
+    selection = Selection.of(options.rules, plugins=options.plugins, cluster=cluster)
+    log = read(
+        sources,
+        platform=options.platform,
+        on_error=errors,
+        workers=options.jobs - 1,
+        envelopes=selection.envelopes,
+    )
+    if options.state is not None:
+        load_state(Path(options.state), selection.detectors)
+    findings = detect(
+        log,
+        detectors=selection.detectors,
+        exclusions=exclusions_of(options.enable, options.exclusion_file),
+        keep_excluded=options.keep_excluded,
+        on_error=errors,
+        tally=tally,
+        cluster=cluster,
+    )
+    printer = _printer(options, selection, cluster, errors)
+    try:
+        with progress(() if options.follow else options.files, log), contextlib.suppress(KeyboardInterrupt):
+            for finding in findings:
+                printer.take(finding)
+        printer.finish()
+        if options.state is not None:
+            save_state(Path(options.state), selection.detectors)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        errors(ReadError(f"cannot be written: {error.strerror}", str(error.filename)))
+    warnings.end("about the objects of the cluster")
+    say_counts(summary(tally))
+    return 2 if errors.count else int(printer.worst_is_at_least(Severity.of(options.fail_on)))
+
+
+def _printer(options: Options, selection: Selection, cluster: Cluster | None, errors: Errors) -> Printer:
+    return Printer(
+        "findings" if options.follow and options.form == "text" else options.form,
+        as_incidents=options.as_incidents,
+        report=options.report,
+        more=selection.outputs,
+        on_error=errors,
+        cluster=cluster,
+    )
+
+
+def _lose_no_character() -> None:
+    """Escape what a terminal without Unicode cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _stopped() -> Callable[[], bool]:
+    """Let an interrupt end the file rather than the command: what waits for later events is still examined."""
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    return lambda: bool(interrupts)
+
+
+def summary(tally: Tally, /) -> str:
+    """Return one line that accounts for everything that was read."""
+    parts = [
+        f"events read: {tally.events:,}",
+        f"findings: {tally.findings.total():,}{listed(tally.findings)}",
+        f"set aside: {tally.excluded.total():,}{listed(tally.excluded)}",
+        f"repeated: {tally.duplicates:,}" if tally.duplicates else "",
+        f"unreadable: {tally.unreadable:,}",
+        f"of other logs: {tally.skipped:,}" if tally.skipped else "",
+        f"detector failures: {tally.failures:,}" if tally.failures else "",
+    ]
+    return "; ".join(part for part in parts if part)
