@@ -9,6 +9,7 @@ import pkgutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -95,6 +96,19 @@ def test_a_file_does_one_job_that_its_first_line_states(name: str) -> None:
     assert docstring
     assert docstring.splitlines()[0].endswith((".", "`detect`", "`scan | rules | exclusions`"))
     assert len(lines) <= 300
+
+
+def functions() -> Iterator[tuple[str, str, int]]:
+    """Yield the file, the name and the number of lines of every function."""
+    for name, path in FILES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield name, node.name, (node.end_lineno or 0) - node.lineno + 1
+
+
+def test_no_function_has_more_than_sixty_lines() -> None:
+    """Its docstring included; a longer one does two things."""
+    assert not [(name, function) for name, function, lines in functions() if lines > 60]
 
 
 def modules() -> list[ModuleType]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
+from k8stokendetect.errors import ConfigError
 from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, TRUNCATED, ServiceAccount
 
 JsonValue: TypeAlias = Any
@@ -18,6 +19,13 @@ Platform: TypeAlias = Literal["kubernetes", "eks", "aks", "gke", "openshift"]
 """Where a record comes from; it decides which provider's exclusions apply."""
 
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
+
+
+def check_platform(platform: object, /) -> None:
+    """Raise ConfigError for what is neither None nor a platform."""
+    if platform is not None and platform not in PLATFORMS:
+        raise ConfigError(f"unknown platform {platform!r}; known: {', '.join(PLATFORMS)}")
+
 
 TOKEN_SUBRESOURCE = "serviceaccounts/token"  # noqa: S105 - RBAC notation, no secret
 

@@ -18,7 +18,7 @@ import attrs
 from k8stokendetect.convert import yaml
 from k8stokendetect.detectors import Detector
 from k8stokendetect.errors import ConfigError, did_you_mean
-from k8stokendetect.events import PLATFORMS, Platform
+from k8stokendetect.events import Platform, check_platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion
 from k8stokendetect.findings import Rule, Severity
 from k8stokendetect.sigma.filters import Filter, filters, unsaid
@@ -105,8 +105,7 @@ class _Chosen:
         given = [find_exclusion(one) if isinstance(one, str) else one for one in exclusions]
         if not all(isinstance(one, Exclusion) for one in given):
             raise ConfigError("exclusions takes Exclusions and names of such")
-        if platform is not None and platform not in PLATFORMS:
-            raise ConfigError(f"unknown platform {platform!r}; known: {', '.join(PLATFORMS)}")
+        check_platform(platform)
         self.weaker = frozenset(weaker)
         if unknown := sorted(self.weaker - {one.id for one in given}):
             raise ConfigError(f"weaker: {unknown[0]!r} is none of the exclusions")

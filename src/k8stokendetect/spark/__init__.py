@@ -18,7 +18,7 @@ from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.keyed import LATENESS
 from k8stokendetect.engine.detection import choose_detectors, choose_exclusions
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import PLATFORMS, Platform
+from k8stokendetect.events import Platform, check_platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
 from k8stokendetect.reading.interest import Interest
 from k8stokendetect.spark.back import in_order
@@ -83,8 +83,7 @@ def detect(
 
     """
     _check_installed()
-    if platform is not None and platform not in PLATFORMS:
-        raise ConfigError(f"unknown platform {platform!r}; known: {', '.join(PLATFORMS)}")
+    check_platform(platform)
     chosen = choose_detectors(detectors, None)
     plan = Plan(
         detectors=chosen,
@@ -95,7 +94,11 @@ def detect(
         independent=frozenset(independent),
         every_use=bool(df.isStreaming),
     )
-    rows = _rows(df, column, origin, partition)
+    return _detected(_rows(df, column, origin, partition), plan, patience, pushdown=pushdown)
+
+
+def _detected(rows: DataFrame, plan: Plan, patience: timedelta, *, pushdown: bool) -> DataFrame:
+    """Return what both halves give: the first for each row, the second for each bucket."""
     interest = plan.stages(lambda _: None).interest
     if interest is not None and interest.follows and not plan.every_use:
         plan = attrs.evolve(plan, followed=_followed(plan, rows, pushdown=pushdown))

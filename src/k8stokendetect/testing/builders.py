@@ -94,39 +94,49 @@ def request(
 
     """
     code = (201 if verb == "create" else 200) if code is None else code
-    kind, _, subresource = resource.partition("/")
-    steps = ["apis", api_group, api_version] if api_group else ["api", api_version]
-    steps += ["namespaces", namespace] if namespace else []
-    path = "/".join(["", *steps, *(step for step in (kind, name, subresource) if step)])
-    ref = {
-        "resource": kind,
-        "namespace": namespace,
-        "name": name,
-        "apiGroup": api_group,
-        "apiVersion": api_version,
-        "subresource": subresource,
-    }
-    moment = parse_time(time) if isinstance(time, str) else time
-    event = {
+    ref = _object_ref(resource, namespace, name, api_group, api_version)
+    is_known = code != _UNAUTHORIZED
+    event: dict[str, Any] = {
         "kind": "Event",
         "apiVersion": "audit.k8s.io/v1",
         "level": level,
         "auditID": None,
-        "stage": "ResponseStarted" if code == _UNAUTHORIZED else "ResponseComplete",
-        "requestURI": path,
+        "stage": "ResponseComplete" if is_known else "ResponseStarted",
+        "requestURI": _path(ref),
         "verb": verb,
-        "user": {} if code == _UNAUTHORIZED else _user(user, groups, credential),
+        "user": _user(user, groups, credential) if is_known else {},
         "impersonatedUser": None,
         "sourceIPs": [ip],
         "userAgent": user_agent,
-        "objectRef": {key: value for key, value in ref.items() if value},
+        "objectRef": ref,
         "responseStatus": _status(code),
         "requestObject": None,
         "responseObject": None,
-        "requestReceivedTimestamp": format_time(moment),
-        "stageTimestamp": format_time(moment + _TOOK),
-        "annotations": None if code == _UNAUTHORIZED else _decision(code),
-    } | fields
+        "annotations": _decision(code) if is_known else None,
+    }
+    return _finished(event | _timestamps(time) | fields)
+
+
+def _timestamps(time: datetime | str) -> dict[str, str]:
+    received = parse_time(time) if isinstance(time, str) else time
+    return {"requestReceivedTimestamp": format_time(received), "stageTimestamp": format_time(received + _TOOK)}
+
+
+def _object_ref(resource: str, *rest: str | None) -> dict[str, str]:
+    kind, _, subresource = resource.partition("/")
+    names = ("resource", "namespace", "name", "apiGroup", "apiVersion", "subresource")
+    return {key: value for key, value in zip(names, (kind, *rest, subresource), strict=True) if value}
+
+
+def _path(ref: Mapping[str, str]) -> str:
+    group = ["apis", ref["apiGroup"]] if "apiGroup" in ref else ["api"]
+    namespace = ["namespaces", ref["namespace"]] if "namespace" in ref else []
+    steps = [ref[key] for key in ("resource", "name", "subresource") if key in ref]
+    return "/".join(["", *group, ref["apiVersion"], *namespace, *steps])
+
+
+def _finished(event: dict[str, Any]) -> dict[str, Any]:
+    """Put the fields in their order, and give the event its id."""
     event = {name: event[name] for name in (*FIELDS, *event) if name in event}
     if event["auditID"] is None:  # the same request has the same id, another one another
         event["auditID"] = str(uuid.uuid5(_MADE_HERE, json.dumps(event, sort_keys=True, default=str)))
@@ -178,23 +188,19 @@ def token_request(
         fields["requestObject"] = token_request_body(expiration_seconds or 3600, audiences, bound)
     if level == "RequestResponse" and succeeded:
         granted = token_request_body(expiration_seconds or 3600, audiences or (API_SERVER,), bound)
-        status = {"token": LIVE_TOKEN, "expirationTimestamp": "2026-11-23T22:43:45Z"}
-        fields["responseObject"] = granted | {"metadata": {"name": name, "namespace": namespace}, "status": status}
-    event = request(
-        "create",
-        TOKEN_SUBRESOURCE,
-        user=user,
-        groups=groups,
-        namespace=namespace,
-        name=name,
-        code=code,
-        level=level,
-        **(fields | more),
-    )
+        fields["responseObject"] = granted | _answer(namespace, name)
+    given: dict[str, Any] = {"user": user, "groups": groups, "code": code, "level": level}
+    given |= {"namespace": namespace, "name": name}
+    event = request("create", TOKEN_SUBRESOURCE, **(given | fields | more))
     if succeeded and issued is not None and "annotations" not in more:
         credential = issued or f"JTI={uuid.uuid5(_MADE_HERE, event['auditID'])}"
         event["annotations"] = {ISSUED_CREDENTIAL_ID[0]: credential, **event["annotations"]}
     return event
+
+
+def _answer(namespace: str, name: str) -> dict[str, Any]:
+    status = {"token": LIVE_TOKEN, "expirationTimestamp": "2026-11-23T22:43:45Z"}
+    return {"metadata": {"name": name, "namespace": namespace}, "status": status}
 
 
 def token_request_body(
