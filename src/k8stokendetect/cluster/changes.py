@@ -12,8 +12,9 @@ import attrs
 from k8stokendetect.cluster.objects import AUTO_UPDATE
 from k8stokendetect.cluster.rbac import RBAC_GROUP, Binding, Grant, PolicyRule, Role, Subject
 from k8stokendetect.cluster.steps import Change, ChangeKind, Step
-from k8stokendetect.cluster.without_token import TOKEN, is_minting, minting, rest_of, split, to_json
+from k8stokendetect.cluster.without_token import minting, rest_of, split, to_json
 from k8stokendetect.errors import ConfigError
+from k8stokendetect.events import TOKEN_SUBRESOURCE
 
 _RESTORED: Final = (
     "{} is one of Kubernetes' own: the API server puts back what is missing when it starts. The patch sets"
@@ -77,13 +78,13 @@ class Changes:
         A rule that does not let its subject create tokens itself is given up with the binding, as in `removal`.
         """
         kept = _checked(keep)
-        if not is_minting(grant.rule):
+        if not grant.rule.mints:
             return self.removal(grant)
         parted = split(grant.role.rules)
         rest = rest_of(grant.role.rules, parted)
         if grant.namespace:  # a RoleBinding gives no URLs, and a Role cannot hold them
             rest = tuple(rule for rule in rest if not rule.non_resource_urls)
-        useful = [rule for rule in rest if rule.non_resource_urls or set(rule.resources) - {TOKEN}]
+        useful = [rule for rule in rest if rule.non_resource_urls or set(rule.resources) - {TOKEN_SUBRESOURCE}]
         if parted.is_wild or not useful:
             warnings = (_WILD.format(grant.role),) if parted.is_wild else ()
             lost = grant.role.rules if parted.is_wild else (*rest, *parted.loose)

@@ -17,6 +17,7 @@ import attrs
 
 from k8stokendetect.cluster.grants import Bound
 from k8stokendetect.cluster.rbac import RBAC_GROUP, Grant, PolicyRule, is_everything
+from k8stokendetect.events import TOKEN_SUBRESOURCE
 
 WRITE: Final = ("update", "patch")
 _CERTIFICATES: Final = "certificates.k8s.io"
@@ -64,14 +65,14 @@ def _written(kind: str, api_group: str, *resources: str) -> tuple[_Row, _Row]:
 
 
 TABLE: Final = (
-    _Row("mint", ("create",), "", ("serviceaccounts/token",)),
+    _Row("mint", ("create",), "", (TOKEN_SUBRESOURCE,)),
     _Row("impersonate-account", ("impersonate",), "", ("serviceaccounts",)),
     _Row("impersonate-user", ("impersonate",), "", ("users",)),
     _Row("impersonate-group", ("impersonate",), "", ("groups",)),
     _Row("constrained-account", ("impersonate:serviceaccount",), _AUTHENTICATION, ("serviceaccounts",)),
-    _Row("constrained-account-mint", ("impersonate-on:serviceaccount:create",), "", ("serviceaccounts/token",)),
+    _Row("constrained-account-mint", ("impersonate-on:serviceaccount:create",), "", (TOKEN_SUBRESOURCE,)),
     _Row("constrained-user", ("impersonate:user-info",), _AUTHENTICATION, ("users",)),
-    _Row("constrained-user-mint", ("impersonate-on:user-info:create",), "", ("serviceaccounts/token",)),
+    _Row("constrained-user-mint", ("impersonate-on:user-info:create",), "", (TOKEN_SUBRESOURCE,)),
     _Row("pod", ("create",), "", ("pods",), is_nameless=True),
     *(row for group, names in _WORKLOADS for row in _written("workload", group, *names)),
     _Row("exec", ("create", "get"), "", ("pods/exec", "pods/attach")),

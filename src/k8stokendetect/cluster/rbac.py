@@ -8,10 +8,11 @@ plugin/pkg/auth/authorizer/rbac/rbac.go:178, RuleAllows; measured on 1.36.2, see
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, Self
 
 import attrs
 
+from k8stokendetect.events import TOKEN_SUBRESOURCE
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 
 RBAC_GROUP: Final = "rbac.authorization.k8s.io"
@@ -38,6 +39,21 @@ class PolicyRule:
     resources: tuple[str, ...] = ()
     resource_names: tuple[str, ...] = ()
     non_resource_urls: tuple[str, ...] = ()
+
+    @classmethod
+    def of_json(cls, rule: Mapping[str, Any], /) -> Self:
+        """Read a rule of a logged body: the strings of each list; the API server refuses whatever else stands there."""
+
+        def strings(name: str) -> tuple[str, ...]:
+            value = rule.get(name)
+            return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+        return cls(*map(strings, ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")))
+
+    @property
+    def mints(self) -> bool:
+        """Whether it gives the right to create service account tokens, whatever names it is narrowed to."""
+        return self.covers("create", "", TOKEN_SUBRESOURCE)
 
     def covers(self, verb: str, api_group: str, resource: str, /) -> bool:
         """Tell whether it is about a verb and a resource, whatever the name of the object."""

@@ -36,22 +36,22 @@ DIRECT: Final = frozenset({WayKind.MASTERS, WayKind.TOKEN_REQUEST})
 NEEDS_POD: Final = frozenset({WayKind.RUN_IN_POD, WayKind.NODES_PROXY})
 """These reach an account through a pod that runs as it."""
 
-WHY: Final = {
+_POWERS: Final = {
     WayKind.MASTERS: "may do everything: the API server asks no authorizer about system:masters",
-    WayKind.TOKEN_REQUEST: "may create its tokens",
-    WayKind.IMPERSONATE_ACCOUNT: "may act as it",
-    WayKind.IMPERSONATE_USER: "may act as a user who may create its tokens",
-    WayKind.IMPERSONATE_GROUP: "may act as a member of a group that may create its tokens",
-    WayKind.ESCALATE: "may write rights that it does not hold into a role",
-    WayKind.BIND: "may bind itself to a role that leads there",
-    WayKind.CREATE_POD: "may create a pod that runs as it",
-    WayKind.WRITE_WORKLOAD: "may have a controller create a pod that runs as it",
-    WayKind.RUN_IN_POD: "may run code in a pod that runs as it",
-    WayKind.CREATE_SECRET: "may have a token put into a Secret, and read it",
-    WayKind.READ_SECRET: "may read a Secret with a token of it, where there is one",
-    WayKind.CERTIFICATE: "may have a certificate issued in the name of a user who may create its tokens",
-    WayKind.NODES_PROXY: "may run code in every pod, by way of the kubelet",
-    WayKind.MUTATING_WEBHOOK: "may change every pod that is created, by a webhook",
+    WayKind.TOKEN_REQUEST: "may create tokens of {}",
+    WayKind.IMPERSONATE_ACCOUNT: "may act as {}",
+    WayKind.IMPERSONATE_USER: "may act as a user who may create tokens of {}",
+    WayKind.IMPERSONATE_GROUP: "may act as a member of a group that may create tokens of {}",
+    WayKind.ESCALATE: "may write any right into a role, also that to create tokens of {}",
+    WayKind.BIND: "may bind itself to a role that leads to {}",
+    WayKind.CREATE_POD: "may create pods that run as {}",
+    WayKind.WRITE_WORKLOAD: "may have pods created that run as {}",
+    WayKind.RUN_IN_POD: "may run code in the pods of {}",
+    WayKind.CREATE_SECRET: "may have tokens of {} put into Secrets, and read them",
+    WayKind.READ_SECRET: "may read the Secrets with tokens of {}",
+    WayKind.CERTIFICATE: "may have certificates issued in the name of a user who may create tokens of {}",
+    WayKind.NODES_PROXY: "may run code in the pods of {}, by way of the kubelet",
+    WayKind.MUTATING_WEBHOOK: "may change the pods of {} as they are created, by a webhook",
 }
 
 
@@ -94,8 +94,17 @@ class Way:
 
     @property
     def why(self) -> str:
-        """What it is, as the end of a sentence about the subject."""
-        return WHY[self.kind]
+        """What it is good for, as the end of a sentence about the subject."""
+        return self.power("the account")
+
+    def power(self, accounts: object, /) -> str:
+        """Say what it is good for: the end of a sentence about the subject.
+
+        Arguments:
+            accounts: whose tokens it leads to, in words.
+
+        """
+        return _POWERS[self.kind].format(accounts)
 
     def reaches(self, account: ServiceAccount, /) -> bool:
         """Tell whether an account is among those."""

@@ -9,14 +9,9 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.cluster.rbac import PolicyRule
+from k8stokendetect.events import TOKEN_SUBRESOURCE
 
-TOKEN: Final = "serviceaccounts/token"  # noqa: S105 - the name of a resource
-_MEANT: Final = frozenset({TOKEN, "*/token"})
-
-
-def is_minting(rule: PolicyRule, /) -> bool:
-    """Tell whether a rule gives the right to create service account tokens, whatever names it is narrowed to."""
-    return rule.covers("create", "", TOKEN)
+_MEANT: Final = frozenset({TOKEN_SUBRESOURCE, "*/token"})
 
 
 @attrs.frozen
@@ -40,14 +35,14 @@ def split(rules: Sequence[PolicyRule], /) -> Split:
     """Part the rules that give the right from what else they give."""
     kept, loose, is_wild = [], [], False
     for index, rule in enumerate(rules):
-        if not is_minting(rule):
+        if not rule.mints:
             continue
         hit = tuple(name for name in rule.resources if name in _MEANT)
         others = tuple(name for name in rule.resources if name not in _MEANT)
         is_wild |= "*" in others
         kept.append((index, (attrs.evolve(rule, resources=others),) if others else ()))
-        if set(rule.verbs) != {"create"} or set(rule.api_groups) != {""} or hit != (TOKEN,):
-            loose.append(attrs.evolve(rule, resources=hit or (TOKEN,)))
+        if set(rule.verbs) != {"create"} or set(rule.api_groups) != {""} or hit != (TOKEN_SUBRESOURCE,):
+            loose.append(attrs.evolve(rule, resources=hit or (TOKEN_SUBRESOURCE,)))
     return Split(tuple(kept), tuple(loose), is_wild)
 
 
@@ -59,7 +54,7 @@ def rest_of(rules: Sequence[PolicyRule], parted: Split, /) -> tuple[PolicyRule, 
 
 def minting(names: Iterable[str] = (), /) -> PolicyRule:
     """Make the rule that gives the right, for these names; for every one without any."""
-    return PolicyRule(("create",), ("",), (TOKEN,), tuple(names))
+    return PolicyRule(("create",), ("",), (TOKEN_SUBRESOURCE,), tuple(names))
 
 
 def to_json(rule: PolicyRule, /) -> dict[str, Any]:

@@ -84,6 +84,9 @@ _CONTROLLERS: Final[Mapping[str, str]] = {
 }
 """The controllers of kube-system, by what they may do."""
 
+CONTROLLERS: Final = frozenset(name for names in _CONTROLLERS.values() for name in names.split())
+"""Their names."""
+
 _ALL: Final = "may do everything in the cluster, as cluster-admin"
 _SECRETS: Final = "may read and write the Secrets of every namespace"
 

@@ -21,24 +21,6 @@ if TYPE_CHECKING:
 EVERYTHING: Final = "may do everything in the cluster"
 _EVERYONE: Final = "every service account"
 
-_POWERS: Final = {
-    WayKind.TOKEN_REQUEST: "may create tokens of {}",
-    WayKind.IMPERSONATE_ACCOUNT: "may act as {}",
-    WayKind.IMPERSONATE_USER: "may act as a user who may create tokens of {}",
-    WayKind.IMPERSONATE_GROUP: "may act as a member of a group that may create tokens of {}",
-    WayKind.ESCALATE: "may write any right into a role, also that to create tokens of {}",
-    WayKind.BIND: "may bind itself to a role that leads to {}",
-    WayKind.CREATE_POD: "may create pods that run as {}",
-    WayKind.WRITE_WORKLOAD: "may have pods created that run as {}",
-    WayKind.RUN_IN_POD: "may run code in the pods of {}",
-    WayKind.CREATE_SECRET: "may have tokens of {} put into Secrets, and read them",
-    WayKind.READ_SECRET: "may read the Secrets with tokens of {}",
-    WayKind.CERTIFICATE: "may have certificates issued in the name of a user who may create tokens of {}",
-    WayKind.NODES_PROXY: "may run code in the pods of {}, by way of the kubelet",
-    WayKind.MUTATING_WEBHOOK: "may change the pods of {} as they are created, by a webhook",
-}
-"""What each way to a token is good for."""
-
 _SYSTEM: Final = "kube-system"
 _CLIENTS: Final = ("kubernetes.io/kube-apiserver-client", "kubernetes.io/*")
 """How the signers are called whose certificates the API server takes for users and nodes."""
@@ -147,14 +129,14 @@ def _powers(cluster: Cluster, account: ServiceAccount, ways: tuple[Way, ...]) ->
         if way.kind is WayKind.READ_SECRET and way.namespace in {"", _SYSTEM}:
             powers.setdefault(f"may read the Secrets of {way.namespace or 'every namespace'}", way.grants)
         elif not way.namespace:
-            powers.setdefault(_POWERS[way.kind].format(_EVERYONE), way.grants)
+            powers.setdefault(way.power(_EVERYONE), way.grants)
     return powers
 
 
 def _described(path: tuple[_Step, ...], last: ServiceAccount, powers: dict[str, tuple[Grant, ...]]) -> Takeover:
     more = len(powers) - _MOST
     what = "; ".join([*powers][:_MOST]) + (f"; and {more} things more" if more > 0 else "")
-    steps = [(step.account, _POWERS[step.way.kind].format(step.to), step.way.grants) for step in path]
+    steps = [(step.account, step.way.power(step.to), step.way.grants) for step in path]
     evidence: dict[tuple[str, str], str] = {}
     for account, power, grants in (*steps, *((last, power, grants) for power, grants in powers.items())):
         for grant in grants:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.powerful import CONTROLLERS
 from k8stokendetect.detectors.wording import caller_evidence, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
@@ -15,21 +16,7 @@ from k8stokendetect.identity import ServiceAccount, token_uri_oddities
 STANDARD_NAMESPACES: Final = frozenset({"default", "kube-node-lease", "kube-public", "kube-system"})
 """The initial namespaces (https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/)."""
 
-STANDARD_SERVICE_ACCOUNTS: Final = frozenset(
-    """
-    default attachdetach-controller bootstrap-signer certificate-controller clusterrole-aggregation-controller
-    cronjob-controller daemon-set-controller deployment-controller device-taint-eviction-controller
-    disruption-controller endpoint-controller endpointslice-controller endpointslicemirroring-controller
-    ephemeral-volume-controller expand-controller generic-garbage-collector horizontal-pod-autoscaler job-controller
-    legacy-service-account-token-cleaner namespace-controller node-controller persistent-volume-binder
-    pod-garbage-collector pv-protection-controller pvc-protection-controller replicaset-controller
-    replication-controller resource-claim-controller resourcequota-controller root-ca-cert-publisher route-controller
-    selinux-warning-controller service-account-controller service-ca-cert-publisher service-cidrs-controller
-    service-controller statefulset-controller storage-version-garbage-collector token-cleaner
-    ttl-after-finished-controller ttl-controller validatingadmissionpolicy-status-controller
-    volumeattributesclass-protection-controller
-    """.split()
-)
+STANDARD_SERVICE_ACCOUNTS: Final = CONTROLLERS | {"default"}
 """Those that Kubernetes creates: `default`, and the controllers' (bootstrappolicy/controller_policy.go, measured)."""
 
 

@@ -15,18 +15,16 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, JsonValue
+from k8stokendetect.cluster.rbac import SUBJECT_KINDS, PolicyRule
+from k8stokendetect.events import Event, JsonValue
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.findings import Evidence
 from k8stokendetect.identity import LEGACY_TOKEN, SERVICE_ACCOUNTS_GROUP, credential_kind
 
-RBAC_GROUP: Final = "rbac.authorization.k8s.io"
 ROLES: Final = frozenset({"roles", "clusterroles"})
 RBAC: Final = ROLES | {"rolebindings", "clusterrolebindings"}
 DONE: Final = {"create": "created", "update": "changed", "patch": "changed", "delete": "deleted"}
 EVERY: Final = "every service account"
-
-GRANTING_RESOURCES: Final = frozenset({TOKEN_SUBRESOURCE, "*/token", "*"})
 
 BUILT_IN: Final = frozenset(
     "cluster-admin admin edit system:aggregate-to-edit system:node system:kube-controller-manager".split()
@@ -38,8 +36,6 @@ BUILT_IN_BINDINGS: Final = frozenset({"cluster-admin", "system:node", "system:ku
 
 CLUSTER_WIDE: Final = frozenset({"clusterroles", "clusterrolebindings"})
 AGGREGATION_CONTROLLER: Final = "system:serviceaccount:kube-system:clusterrole-aggregation-controller"
-
-SUBJECTS: Final = ("User", "Group", "ServiceAccount")
 
 _RESOURCES_OF_A_RULE: Final = re.compile(r"/rules/(\d+|-)/resources(/.*)?", re.DOTALL)
 _NAME: Final = re.compile(r"[A-Za-z]+")
@@ -112,7 +108,7 @@ def subjects(event: Event, /) -> dict[str, Evidence]:
     """Return the subjects of a binding that was written, by name: of a patch those that it states."""
     found = {}
     for place, item in _parts(event.request_object, "requestObject"):
-        if item.get("kind") in SUBJECTS and item.get("name"):
+        if item.get("kind") in SUBJECT_KINDS and item.get("name"):
             namespace = f"{item['namespace']}/" if item.get("namespace") else ""
             found[f"{item['kind']} {namespace}{item['name']}"] = Evidence(place, item, "who receives the right")
     return found
@@ -191,7 +187,7 @@ def _anywhere(patch: JsonValue, path: str) -> Iterator[Grant]:
         added = part.get("value")
         if (
             _RESOURCES_OF_A_RULE.fullmatch(str(part.get("path")))
-            and {*_strings(added), str(added)} & GRANTING_RESOURCES
+            and PolicyRule(("create",), ("",), (*_strings(added), str(added))).mints
         ):
             yield Grant(place, part, partial=True)
         yield from _grant(part, place)
@@ -210,18 +206,10 @@ def _parts(value: JsonValue, path: str) -> Iterator[tuple[str, Mapping[str, Any]
 
 
 def _grant(rule: JsonValue, path: str) -> Iterator[Grant]:
-    if isinstance(rule, Mapping) and _grants(rule):
-        names = _strings(rule.get("resourceNames"))
+    if isinstance(rule, Mapping) and (read := PolicyRule.of_json(rule)).mints:
+        names = read.resource_names
         if any(names) or not names:  # an empty name fits no service account
-            yield Grant(path, rule, tuple(sorted(filter(None, names))))
-
-
-def _grants(rule: Mapping[str, JsonValue]) -> bool:
-    return bool(
-        _strings(rule.get("verbs")) & {"create", "*"}
-        and _strings(rule.get("apiGroups")) & {"", "*"}
-        and _strings(rule.get("resources")) & GRANTING_RESOURCES
-    )
+            yield Grant(path, rule, tuple(sorted({*filter(None, names)})))
 
 
 def _strings(value: JsonValue) -> frozenset[str]:

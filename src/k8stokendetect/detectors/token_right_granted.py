@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import attrs
 
+from k8stokendetect.cluster.rbac import RBAC_GROUP
 from k8stokendetect.detectors import token_right as right
 from k8stokendetect.detectors.keyed import KeyedDetector, Step
 from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, who
@@ -65,7 +66,7 @@ class TokenRightGranted(KeyedDetector[Known]):
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
         """Name the role; for a binding the role that it refers to, where shown, and then the binding."""
         ref = event.object_ref
-        rbac = ref is not None and ref.api_group in {"", right.RBAC_GROUP} and event.resource in right.RBAC
+        rbac = ref is not None and ref.api_group in {"", RBAC_GROUP} and event.resource in right.RBAC
         if not rbac or not event.succeeded or event.verb not in right.DONE:
             return
         bound = None if event.resource in right.ROLES else right.role_ref(event)

@@ -259,7 +259,7 @@ def _way(way: Way) -> dict[str, Any]:
     return {
         "kind": str(way.kind),
         "direct": way.direct,
-        "why": way.why,
+        "why": way.power(whom(way)),
         "namespace": way.namespace or None,
         "accounts": list(way.accounts),
         "path": [
