@@ -6,7 +6,9 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
+
+T = TypeVar("T")
 
 
 class K8sTokenDetectError(Exception):
@@ -73,6 +75,44 @@ class DetectorError(K8sTokenDetectError):
 
 class ConfigError(K8sTokenDetectError):
     """An argument, a rule, an exclusion or a configuration file is wrong; the message says which and why."""
+
+
+def check(
+    value: object, kind: type | tuple[type, ...], problem: str, is_right: Callable[[Any], object] = lambda _: True
+) -> None:
+    """Check an argument; a boolean is no number.
+
+    Arguments:
+        value: the argument.
+        kind: the types it may have.
+        problem: what to say when it has another.
+        is_right: what else must hold.
+
+    Raises:
+        ConfigError: as said.
+
+    """
+    is_kind = isinstance(value, kind) and (type(value) is not bool or kind is not int)
+    if not is_kind or not is_right(value):
+        raise ConfigError(problem)
+
+
+def checked_list(values: object, kind: type[T], problem: str) -> tuple[T, ...]:
+    """Return a list that was given; a lone string is none, and would be taken letter by letter.
+
+    Arguments:
+        values: the argument.
+        kind: what each of them must be.
+        problem: what to say when it is something else.
+
+    Raises:
+        ConfigError: as said.
+
+    """
+    found = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes) else None
+    if found is None or not all(isinstance(value, kind) for value in found):
+        raise ConfigError(problem)
+    return found
 
 
 def did_you_mean(name: str, known: Iterable[str], /) -> str:

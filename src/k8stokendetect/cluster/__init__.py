@@ -18,7 +18,7 @@ import attrs
 from k8stokendetect.cluster.changes import Changes, patch_for
 from k8stokendetect.cluster.cloud_identity import CloudIdentity, CloudKind, identities_of
 from k8stokendetect.cluster.documents import Source
-from k8stokendetect.cluster.grants import Bindings, checked_groups
+from k8stokendetect.cluster.grants import Bindings
 from k8stokendetect.cluster.load import load_objects
 from k8stokendetect.cluster.minters import Minter, Status, who_can_mint
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
@@ -28,7 +28,7 @@ from k8stokendetect.cluster.steps import Change, ChangeKind, Step
 from k8stokendetect.cluster.way_finder import AUTHENTICATED, WayFinder
 from k8stokendetect.cluster.ways import NEEDS_POD, Way, WayKind
 from k8stokendetect.cluster.worth import Right, RightKind, Worth, rights_of
-from k8stokendetect.errors import ConfigError, OnError, raise_error
+from k8stokendetect.errors import ConfigError, OnError, check, checked_list, raise_error
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount
 
@@ -139,7 +139,7 @@ class Cluster:
             ConfigError: when groups is no list of strings.
 
         """
-        groups = checked_groups(groups)
+        groups = _groups(groups)
         if MASTERS in groups:  # k8s.io/apiserver pkg/authorization/authorizerfactory, NewPrivilegedGroups: asked first
             return True
         request = Request(verb, resource, namespace or "", name or "", api_group)
@@ -147,7 +147,7 @@ class Cluster:
 
     def allows_url(self, user: str, groups: Iterable[str], verb: str, url: str) -> bool:
         """Answer for a URL that is no resource, such as `/metrics`; the rest is as in `allows`."""
-        groups = checked_groups(groups)
+        groups = _groups(groups)
         return MASTERS in groups or self._bindings.allows_url(user, groups, verb, url)
 
     def grants(
@@ -163,7 +163,7 @@ class Cluster:
     ) -> tuple[Grant, ...]:
         """Return every binding, role and rule that allows a request, cluster-wide first; arguments as in `allows`."""
         request = Request(verb, resource, namespace or "", name or "", api_group)
-        return tuple(self._bindings.granting(user, checked_groups(groups), request))
+        return tuple(self._bindings.granting(user, _groups(groups), request))
 
     @cached_property
     def subjects(self) -> tuple[Subject, ...]:
@@ -185,7 +185,7 @@ class Cluster:
             ConfigError: when groups is no list of strings, or the account is not named as it should be.
 
         """
-        found = tuple(self._ways.of(user, checked_groups(groups)))
+        found = tuple(self._ways.of(user, _groups(groups)))
         if account is None:
             return found
         target = _ref(account)
@@ -243,11 +243,16 @@ class Cluster:
         return found
 
 
+def _groups(groups: Iterable[str]) -> tuple[str, ...]:
+    return checked_list(groups, str, "groups takes a list of group names")
+
+
 def _ref(account: ServiceAccount | str) -> ServiceAccount:
     if isinstance(account, ServiceAccount):
         return account
-    value: object = account
-    namespace, _, name = value.partition("/") if isinstance(value, str) else ("", "", "")
+    problem = "a service account is named as namespace/name"
+    check(account, str, problem)
+    namespace, _, name = account.partition("/")
     if not namespace or not name or "/" in name:
-        raise ConfigError("a service account is named as namespace/name")
+        raise ConfigError(problem)
     return ServiceAccount(namespace, name)

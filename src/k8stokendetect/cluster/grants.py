@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Request, Role, Subject
-from k8stokendetect.errors import ConfigError
 
 
 class Bound(NamedTuple):
@@ -104,13 +103,3 @@ class Bindings:
     def allows_url(self, user: str, groups: Iterable[str], verb: str, url: str, /) -> bool:
         """Tell whether a URL that is no resource may be asked for: only cluster-wide bindings count."""
         return any(rule.allows_url(verb, url) for bound in self.of(user, groups, "") for rule in bound.role.rules)
-
-
-def checked_groups(groups: object, /) -> tuple[str, ...]:
-    """Return the groups of a question; a lone string would be taken letter by letter, and is refused."""
-    if isinstance(groups, str) or not isinstance(groups, Iterable):
-        raise ConfigError("groups takes a list of group names")
-    found = tuple(groups)
-    if not all(isinstance(group, str) for group in found):
-        raise ConfigError("groups takes a list of group names")
-    return found

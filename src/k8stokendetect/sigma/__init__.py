@@ -17,7 +17,7 @@ import attrs
 
 from k8stokendetect.convert import yaml
 from k8stokendetect.detectors import Detector
-from k8stokendetect.errors import ConfigError, did_you_mean
+from k8stokendetect.errors import ConfigError, checked_list, did_you_mean
 from k8stokendetect.events import Platform, check_platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion
 from k8stokendetect.findings import Rule, Severity
@@ -103,8 +103,7 @@ class _Chosen:
 
     def __init__(self, exclusions: Iterable[Exclusion | str], platform: Platform | None, weaker: Iterable[str]) -> None:
         given = [find_exclusion(one) if isinstance(one, str) else one for one in exclusions]
-        if not all(isinstance(one, Exclusion) for one in given):
-            raise ConfigError("exclusions takes Exclusions and names of such")
+        checked_list(given, Exclusion, "exclusions takes Exclusions and names of such")
         check_platform(platform)
         self.weaker = frozenset(weaker)
         if unknown := sorted(self.weaker - {one.id for one in given}):

@@ -17,7 +17,7 @@ import attrs
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.keyed import LATENESS
 from k8stokendetect.engine.detection import choose_detectors, choose_exclusions
-from k8stokendetect.errors import ConfigError
+from k8stokendetect.errors import ConfigError, check
 from k8stokendetect.events import Platform, check_platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
 from k8stokendetect.reading.interest import Interest
@@ -84,13 +84,14 @@ def detect(
     """
     _check_installed()
     check_platform(platform)
+    check(buckets, int, f"buckets must be an integer of at least 1: {buckets!r}", lambda number: number >= 1)
     chosen = choose_detectors(detectors, None)
     plan = Plan(
         detectors=chosen,
         silencing=choose_exclusions(exclusions, chosen),
         keep_excluded=keep_excluded,
         platform=platform,
-        buckets=_checked_buckets(buckets),
+        buckets=buckets,
         independent=frozenset(independent),
         every_use=bool(df.isStreaming),
     )
@@ -147,13 +148,6 @@ def _check_installed() -> None:
     missing = [name for name in ("pyspark", "pandas", "pyarrow") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"{', '.join(missing)} not installed: pip install 'k8stokendetect[spark]'")
-
-
-def _checked_buckets(buckets: int) -> int:
-    given: object = buckets
-    if type(given) is not int or buckets < 1:
-        raise ConfigError(f"buckets must be an integer of at least 1: {buckets!r}")
-    return buckets
 
 
 def _rows(df: DataFrame, column: str, origin: Column | str | None, partition: Column | str | None) -> DataFrame:
