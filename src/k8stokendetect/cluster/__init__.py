@@ -11,30 +11,41 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Self
+from typing import Self, TypeAlias
 
 import attrs
 
+from k8stokendetect.cluster.account_profile import (
+    AccountProfile,
+    CloudIdentity,
+    CloudKind,
+    Right,
+    RightKind,
+    identities_of,
+    rights_of,
+)
+from k8stokendetect.cluster.attack_paths import NEEDS_POD, AttackPath, AttackPathKind
+from k8stokendetect.cluster.blast_radius import BlastRadius, Level
 from k8stokendetect.cluster.changes import Changes, patch_for
-from k8stokendetect.cluster.cloud_identity import CloudIdentity, CloudKind, identities_of
 from k8stokendetect.cluster.documents import Source
 from k8stokendetect.cluster.grants import Bindings
 from k8stokendetect.cluster.load import load_objects
 from k8stokendetect.cluster.minters import Minter, Status, who_can_mint
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
+from k8stokendetect.cluster.path_finder import AUTHENTICATED, PathFinder
 from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Request, Role, RoleRef, Subject
-from k8stokendetect.cluster.reach import Level, Reach
 from k8stokendetect.cluster.steps import Change, ChangeKind, Step
-from k8stokendetect.cluster.way_finder import AUTHENTICATED, WayFinder
-from k8stokendetect.cluster.ways import NEEDS_POD, Way, WayKind
-from k8stokendetect.cluster.worth import Right, RightKind, Worth, rights_of
 from k8stokendetect.errors import ConfigError, OnError, check, checked_list, raise_error
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount
 
 __all__ = [
     "Account",
+    "AccountProfile",
+    "AttackPath",
+    "AttackPathKind",
     "Binding",
+    "BlastRadius",
     "Change",
     "ChangeKind",
     "Changes",
@@ -61,6 +72,13 @@ __all__ = [
     "patch_for",
     "who_can_mint",
 ]
+
+
+Way: TypeAlias = AttackPath
+WayKind: TypeAlias = AttackPathKind
+Reach: TypeAlias = BlastRadius
+Worth: TypeAlias = AccountProfile
+"""The four above: earlier names of the same classes."""
 
 
 @attrs.frozen(slots=False)
@@ -170,7 +188,9 @@ class Cluster:
         """Everybody that a binding names, each once."""
         return tuple(dict.fromkeys(subject for binding in self.bindings for subject in binding.subjects))
 
-    def ways(self, user: str, groups: Iterable[str], account: ServiceAccount | str | None = None) -> tuple[Way, ...]:
+    def ways(
+        self, user: str, groups: Iterable[str], account: ServiceAccount | str | None = None
+    ) -> tuple[AttackPath, ...]:
         """Return the ways on which somebody comes to service accounts' tokens, the direct ones first.
 
         Each way says which accounts it reaches, so that one call for a subject answers for all of them.
@@ -192,12 +212,12 @@ class Cluster:
         has_pod = not self.pods or any(pod.audiences for pod in self.pods_of(target))
         return tuple(way for way in found if way.reaches(target) and (has_pod or way.kind not in NEEDS_POD))
 
-    def ways_of(self, subject: Subject) -> tuple[Way, ...]:
+    def ways_of(self, subject: Subject) -> tuple[AttackPath, ...]:
         """Return the ways that the bindings of one subject open; what it has through a group is the group's."""
         groups = (subject.name,) if subject.kind == "Group" else ()
         return self.ways(subject.username(), groups)
 
-    def service_account(self, account: ServiceAccount | str) -> Worth | None:
+    def service_account(self, account: ServiceAccount | str) -> AccountProfile | None:
         """Return what an account may do, which cloud identities hang on it and which pods run as it.
 
         Arguments:
@@ -215,9 +235,11 @@ class Cluster:
         if found is None:
             return None
         user = f"{SERVICE_ACCOUNT_PREFIX}{ref.namespace}:{ref.name}"
-        held = self._ways.powers.held(self._bindings.of(user, (*ref.groups, AUTHENTICATED)))
+        held = self._ways.capabilities.held(self._bindings.of(user, (*ref.groups, AUTHENTICATED)))
         associations = [one for one in self.pod_identities if one.ref == ref]
-        return Worth(found, tuple(rights_of(held)), tuple(identities_of(found, associations)), self.pods_of(ref))
+        return AccountProfile(
+            found, tuple(rights_of(held)), tuple(identities_of(found, associations)), self.pods_of(ref)
+        )
 
     def pods_of(self, account: ServiceAccount | str) -> tuple[Pod, ...]:
         """Return the pods that run as an account; raises ConfigError when it is not named as it should be."""
@@ -228,8 +250,8 @@ class Cluster:
         return Bindings(self.roles, self.bindings)
 
     @cached_property
-    def _ways(self) -> WayFinder:
-        return WayFinder(self._bindings, self.accounts, self.pods)
+    def _ways(self) -> PathFinder:
+        return PathFinder(self._bindings, self.accounts, self.pods)
 
     @cached_property
     def _accounts(self) -> dict[ServiceAccount, Account]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Final
 
-from k8stokendetect.cluster.ways import Way, WayKind
+from k8stokendetect.cluster.attack_paths import AttackPath as Way
+from k8stokendetect.cluster.attack_paths import AttackPathKind as WayKind
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions.base import Exclusion, matches
 from k8stokendetect.exclusions.index import Named

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from k8stokendetect.cluster.objects import AUTO_UPDATE
-from k8stokendetect.cluster.rbac import RBAC_GROUP, Binding, Grant, PolicyRule, Role, Subject
+from k8stokendetect.cluster.rbac import RBAC_GROUP, Binding, Grant, PolicyRule, Subject
 from k8stokendetect.cluster.steps import Change, ChangeKind, Step
 from k8stokendetect.cluster.without_token import minting, rest_of, split, to_json
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE
+
+if TYPE_CHECKING:
+    from k8stokendetect.cluster import Cluster
 
 _RESTORED: Final = (
     "{} is one of Kubernetes' own: the API server puts back what is missing when it starts. The patch sets"
@@ -24,21 +27,7 @@ _WILD: Final = "a rule of {} names all resources, and all but one cannot be said
 _NO_UNDO: Final = "a component of Kubernetes may need it"
 
 
-class Roles(Protocol):
-    """What of a cluster is needed."""
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        """Every role."""
-        ...
-
-    @property
-    def bindings(self) -> tuple[Binding, ...]:
-        """Every binding."""
-        ...
-
-
-def patch_for(cluster: Roles, grant: Grant, /, *, keep: Mapping[str, Iterable[str]] | None = None) -> Change:
+def patch_for(cluster: Cluster, grant: Grant, /, *, keep: Mapping[str, Iterable[str]] | None = None) -> Change:
     """Return the smallest change after which a binding no longer lets its subject create tokens.
 
     For more than a few grants of one cluster make one `Changes`.
@@ -64,7 +53,7 @@ class Changes:
 
     """
 
-    def __init__(self, cluster: Roles) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._bindings: dict[tuple[str, str], list[Binding]] = defaultdict(list)
         for binding in cluster.bindings:
             self._bindings[_role_key(binding)].append(binding)

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.cluster.cloud_identity import CloudIdentity, CloudKind
+from k8stokendetect.cluster.account_profile import CloudIdentity, CloudKind
 from k8stokendetect.cluster.objects import Account
 from k8stokendetect.convert.redaction import clean_text
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX

@@ -6,20 +6,23 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from datetime import date
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from k8stokendetect.cluster.attack_paths import AttackPath
+from k8stokendetect.cluster.blast_radius import AccountIndex, BlastRadius
 from k8stokendetect.cluster.by_design import ByDesign, needed
-from k8stokendetect.cluster.changes import Changes, Roles, identity_of
+from k8stokendetect.cluster.changes import Changes, identity_of
 from k8stokendetect.cluster.rbac import Subject
-from k8stokendetect.cluster.reach import Accounts, Census, Reach
 from k8stokendetect.cluster.steps import Change
-from k8stokendetect.cluster.ways import Way
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Exclusion
 from k8stokendetect.exclusions.catalogue import DEFAULT_EXCLUSIONS
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP, ServiceAccount
+
+if TYPE_CHECKING:
+    from k8stokendetect.cluster import Cluster
 
 _MEANINGS: Final = {
     ("Group", AUTHENTICATED): "everybody who is authenticated: every user, every service account, every node",
@@ -42,14 +45,6 @@ class Status(enum.StrEnum):
     NOT_EXPECTED = "not-expected"
 
 
-class Snapshot(Roles, Accounts, Protocol):
-    """What of a cluster is needed."""
-
-    def ways_of(self, subject: Subject) -> tuple[Way, ...]:
-        """Return the ways that a subject's bindings open."""
-        ...
-
-
 @attrs.frozen
 class Minter:
     """Somebody who comes to service accounts' tokens.
@@ -65,15 +60,15 @@ class Minter:
     """
 
     subject: Subject
-    ways: tuple[Way, ...]
-    reach: Reach
-    direct_reach: Reach
+    ways: tuple[AttackPath, ...]
+    reach: BlastRadius
+    direct_reach: BlastRadius
     exclusions: tuple[Exclusion, ...] = ()
-    beyond: tuple[Way, ...] = ()
+    beyond: tuple[AttackPath, ...] = ()
     _changes: Changes = attrs.field(kw_only=True, eq=False, repr=False)
 
     @property
-    def direct(self) -> tuple[Way, ...]:
+    def direct(self) -> tuple[AttackPath, ...]:
         """The ways on which it creates tokens itself."""
         return tuple(way for way in self.ways if way.direct)
 
@@ -89,7 +84,7 @@ class Minter:
         """Who that is, where the name does not say it; else empty."""
         return meaning(self.subject)
 
-    def change(self, way: Way, /) -> Change | None:
+    def change(self, way: AttackPath, /) -> Change | None:
         """Return the smallest change that closes a way of this subject; None for system:masters, whom no change stops.
 
         A component keeps what its exclusion says it needs, where that has names and no pattern. A way that is not
@@ -103,7 +98,7 @@ class Minter:
 
 
 def who_can_mint(
-    cluster: Snapshot,
+    cluster: Cluster,
     *,
     exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
     platform: Platform | None = None,
@@ -122,7 +117,7 @@ def who_can_mint(
         today: the day to which an exclusion's end is compared; by default today, in UTC.
 
     """
-    census, changes, by_design = Census(cluster), Changes(cluster), ByDesign(exclusions, platform, today)
+    accounts, changes, by_design = AccountIndex(cluster), Changes(cluster), ByDesign(exclusions, platform, today)
     found = []
     subjects = dict.fromkeys(subject for binding in cluster.bindings for subject in binding.subjects)
     named = dict.fromkeys(_plain(subject) for subject in (*subjects, _ALL_RIGHTS))
@@ -135,8 +130,8 @@ def who_can_mint(
             Minter(
                 subject,
                 ways,
-                census.reach(ways),
-                census.reach(way for way in ways if way.direct),
+                accounts.reach(ways),
+                accounts.reach(way for way in ways if way.direct),
                 by_design.of(username),
                 by_design.beyond(username, ways),
                 changes=changes,

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from k8stokendetect.cluster.ways import NEEDS_POD, Way, WayKind
-from k8stokendetect.cluster.worth import RightKind
+from k8stokendetect.cluster.account_profile import RightKind
+from k8stokendetect.cluster.attack_paths import NEEDS_POD
+from k8stokendetect.cluster.attack_paths import AttackPath as Way
+from k8stokendetect.cluster.attack_paths import AttackPathKind as WayKind
 from k8stokendetect.exclusions.base import AUTHENTICATED
 from k8stokendetect.findings import Evidence
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount

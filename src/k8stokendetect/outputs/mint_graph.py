@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import attrs
 
-from k8stokendetect.cluster import Minter, Status, Way
+from k8stokendetect.cluster import AttackPath, Minter, Status
 from k8stokendetect.outputs.html import render
 from k8stokendetect.outputs.minters import Entry, expectation, folded, path, role_name, whom, worth
 from k8stokendetect.outputs.text import neutral
@@ -115,7 +115,7 @@ def _add(graph: _Graph, entry: Entry) -> int:
     note = {Status.EXPECTED: "by design", Status.BEYOND: "more than its design"}.get(minter.status, minter.meaning)
     title = f"{name}. {minter.meaning} {expectation(minter)}; reaches {worth(minter.reach)}"
     graph.nodes[who] = _Node(name, note or f"reaches: {dict(_LEGEND)[f'l{level}']}", title, level)
-    by_binding: dict[object, list[Way]] = {}
+    by_binding: dict[object, list[AttackPath]] = {}
     for way in minter.ways:
         by_binding.setdefault(way.binding, []).append(way)
     for ways in list(by_binding.values())[:WAYS]:

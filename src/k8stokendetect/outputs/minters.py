@@ -10,18 +10,18 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.cluster import (
+    AttackPath,
     Binding,
+    BlastRadius,
     Change,
     ChangeKind,
     Grant,
     Minter,
     PolicyRule,
-    Reach,
     Role,
     Status,
     Step,
     Subject,
-    Way,
 )
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.outputs.values import one_line
@@ -68,7 +68,7 @@ def _shape(minter: Minter) -> tuple[object, ...]:
     return (minter.subject.kind, minter.status, minter.reach.level, several)
 
 
-def _scope(way: Way) -> str:
+def _scope(way: AttackPath) -> str:
     return f"{'one' if way.namespace else 'all'} {'named' if way.accounts else 'whole'}"
 
 
@@ -77,7 +77,7 @@ def role_name(role: Role, /) -> str:
     return f"{role.kind} {role.name}"
 
 
-def whom(way: Way, /) -> str:
+def whom(way: AttackPath, /) -> str:
     """Say which service accounts a way reaches."""
     if not way.accounts:
         return f"every service account of {way.namespace}" if way.namespace else "every service account"
@@ -137,7 +137,7 @@ def expectation(minter: Minter, /) -> str:
     return f"has the name of a component that mints for {allowed} (exclusion {names}); granted beyond that: {beyond}"
 
 
-def worth(reach: Reach, /) -> str:
+def worth(reach: BlastRadius, /) -> str:
     """Say how many accounts are reached, and what they are worth."""
     parts = [
         f"{count:,} {what}"
@@ -157,9 +157,9 @@ def worth(reach: Reach, /) -> str:
     )
 
 
-def by_binding(ways: Iterable[Way], /) -> list[list[Way]]:
+def by_binding(ways: Iterable[AttackPath], /) -> list[list[AttackPath]]:
     """Sort ways by the binding that opens them, in their order."""
-    found: dict[object, list[Way]] = {}
+    found: dict[object, list[AttackPath]] = {}
     for way in ways:
         found.setdefault(way.binding, []).append(way)
     return list(found.values())
@@ -170,7 +170,7 @@ def path(grants: Iterable[Grant], /) -> str:
     return " and ".join(f"{grant.binding}, which gives {grant.role}" for grant in grants)
 
 
-def _through(minter: Minter, ways: Sequence[Way]) -> Iterator[str]:
+def _through(minter: Minter, ways: Sequence[AttackPath]) -> Iterator[str]:
     """Yield what a binding gives, and what would end it."""
     direct, indirect = ([way for way in ways if way.direct is is_direct] for is_direct in (True, False))
     yield f"by {path(ways[0].grants[:1])}:" if ways[0].grants else "by no object: what counts is who has this group"
@@ -188,7 +188,7 @@ def _through(minter: Minter, ways: Sequence[Way]) -> Iterator[str]:
             seen.add(change.kind)
 
 
-def _alike(ways: Iterable[Way]) -> dict[str, list[str]]:
+def _alike(ways: Iterable[AttackPath]) -> dict[str, list[str]]:
     """Sort indirect ways by what they reach and what else they take."""
     found: dict[str, list[str]] = {}
     for way in ways:
@@ -197,7 +197,7 @@ def _alike(ways: Iterable[Way]) -> dict[str, list[str]]:
     return found
 
 
-def _leaves(way: Way) -> bool:
+def _leaves(way: AttackPath) -> bool:
     """Tell whether a way takes another binding beside its own."""
     return any(grant.binding != way.binding for grant in way.grants)
 
@@ -255,7 +255,7 @@ def to_line(minter: Minter, /) -> str:
     )
 
 
-def _way(way: Way) -> dict[str, Any]:
+def _way(way: AttackPath) -> dict[str, Any]:
     return {
         "kind": str(way.kind),
         "direct": way.direct,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from k8stokendetect.cluster import Way
+from k8stokendetect.cluster import AttackPath
 from k8stokendetect.convert.times import format_time
 from k8stokendetect.events import JsonValue
 from k8stokendetect.outputs.text import neutral
@@ -115,7 +115,7 @@ def _of_mints(one: Unexplained) -> Iterator[str]:
     yield f"    it {one.why}"
 
 
-def _reach(way: Way) -> str:
+def _reach(way: AttackPath) -> str:
     place = f"in {way.namespace}" if way.namespace else "in every namespace"
     return f"for {_listed(way.accounts)} {place}" if way.accounts else f"for every service account {place}"
 

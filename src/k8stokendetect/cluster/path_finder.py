@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from k8stokendetect.cluster.attack_paths import AttackPath, AttackPathKind
+from k8stokendetect.cluster.capabilities import Capabilities, CapabilityIndex, HeldCapability
 from k8stokendetect.cluster.grants import Bindings
 from k8stokendetect.cluster.objects import Account, Pod
-from k8stokendetect.cluster.powers import Held, HeldByKind, Powers
 from k8stokendetect.cluster.rbac import Grant
-from k8stokendetect.cluster.ways import Way, WayKind
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.identity import ServiceAccount
 
@@ -26,7 +26,7 @@ k8s.io/kubernetes pkg/certauthorization/certauthorization.go, IsAuthorizedForSig
 """
 
 
-class WayFinder:
+class PathFinder:
     """Finds ways: every rule is looked at once for the whole cluster, every binding once a subject.
 
     Arguments:
@@ -38,7 +38,7 @@ class WayFinder:
 
     def __init__(self, bindings: Bindings, accounts: Iterable[Account], pods: Iterable[Pod]) -> None:
         self._bindings = bindings
-        self.powers = Powers()
+        self.capabilities = CapabilityIndex()
         self._by_secret: dict[str, set[ServiceAccount]] = defaultdict(set)
         for account in accounts:
             for name in account.secrets:
@@ -49,13 +49,13 @@ class WayFinder:
             if pod.audiences:
                 self._by_pod[pod.name].add(pod.ref)
                 self._by_node[pod.node].add(pod.ref)
-        self._mints: dict[tuple[str, str], Sequence[Held]] = {}
+        self._mints: dict[tuple[str, str], Sequence[HeldCapability]] = {}
 
-    def of(self, user: str, groups: tuple[str, ...], /) -> Iterator[Way]:
+    def of(self, user: str, groups: tuple[str, ...], /) -> Iterator[AttackPath]:
         """Yield every way of a user with these groups, the direct ones first."""
         if MASTERS in groups:
-            yield Way(WayKind.MASTERS)
-        held = self.powers.held(self._bindings.of(user, groups))
+            yield AttackPath(AttackPathKind.MASTERS)
+        held = self.capabilities.held(self._bindings.of(user, groups))
         seen = set()
         for way in self._all(held) if held else ():
             key = (way.kind, way.namespace, way.accounts, *map(id, way.grants))  # a rule can open one way twice
@@ -63,7 +63,7 @@ class WayFinder:
                 seen.add(key)
                 yield way
 
-    def _all(self, held: HeldByKind) -> Iterator[Way]:
+    def _all(self, held: Capabilities) -> Iterator[AttackPath]:
         yield from _alone(held)
         yield from self._through_objects(held)
         yield from _paired(held)
@@ -71,114 +71,119 @@ class WayFinder:
         yield from self._as_user(held)
         yield from self._as_group(held)
 
-    def _through_objects(self, held: HeldByKind) -> Iterator[Way]:
+    def _through_objects(self, held: Capabilities) -> Iterator[AttackPath]:
         """Yield the ways through pods, nodes and Secrets; where they are named, to the accounts that those lead to."""
         for power, kind, accounts in (
-            ("exec", WayKind.RUN_IN_POD, self._by_pod),
-            ("kubelet", WayKind.NODES_PROXY, self._by_node),
-            ("read-secret", WayKind.READ_SECRET, self._by_secret),
+            ("exec", AttackPathKind.RUN_IN_POD, self._by_pod),
+            ("kubelet", AttackPathKind.NODES_PROXY, self._by_node),
+            ("read-secret", AttackPathKind.READ_SECRET, self._by_secret),
         ):
             for namespace, names, grant in held.get(power, ()):
                 if not names:
-                    yield Way(kind, namespace, (), (grant,))
+                    yield AttackPath(kind, namespace, (), (grant,))
                     continue
                 found = defaultdict(set)
                 for account in (one for name in names for one in accounts.get(name, ())):
                     if namespace in {"", account.namespace}:
                         found[account.namespace].add(account.name)
                 for place in sorted(found):
-                    yield Way(kind, place, tuple(sorted(found[place])), (grant,))
+                    yield AttackPath(kind, place, tuple(sorted(found[place])), (grant,))
 
-    def _by_bind(self, held: HeldByKind) -> Iterator[Way]:
+    def _by_bind(self, held: Capabilities) -> Iterator[AttackPath]:
         roles = [one for one in held.get("bind-role", ()) if self._leads_on(one, is_cluster_role=False)]
         cluster_roles = [one for one in held.get("bind-cluster-role", ()) if self._leads_on(one, is_cluster_role=True)]
         for namespace, grants in together((*roles, *cluster_roles), held.get("write-binding", ())):
-            yield Way(WayKind.BIND, namespace, (), grants)
+            yield AttackPath(AttackPathKind.BIND, namespace, (), grants)
         everywhere = [one for one in cluster_roles if not one.namespace]
         for namespace, grants in together(everywhere, held.get("write-cluster-binding", ())):
-            yield Way(WayKind.BIND, namespace, (), grants)
+            yield AttackPath(AttackPathKind.BIND, namespace, (), grants)
 
-    def _leads_on(self, bind: Held, *, is_cluster_role: bool) -> bool:
+    def _leads_on(self, bind: HeldCapability, *, is_cluster_role: bool) -> bool:
         """Tell whether one of the roles that may be bound holds any power at all, as `view` does not."""
         roles = [role for name in bind.names for role in self._bindings.roles_named(name)]
         if is_cluster_role:
             roles = [role for role in roles if not role.namespace]
         else:
             roles = [role for role in roles if role.namespace and bind.namespace in {"", role.namespace}]
-        return not bind.names or any(self.powers.of(rule) for role in roles for rule in role.rules)
+        return not bind.names or any(self.capabilities.of(rule) for role in roles for rule in role.rules)
 
-    def _as_user(self, held: HeldByKind) -> Iterator[Way]:
+    def _as_user(self, held: Capabilities) -> Iterator[AttackPath]:
         plain = held.get("impersonate-user", ())
         for _, names, grant in plain:
-            yield from self._as_named(WayKind.IMPERSONATE_USER, "User", names, (grant,))
+            yield from self._as_named(AttackPathKind.IMPERSONATE_USER, "User", names, (grant,))
         known = {id(one.grant) for one in plain}
         constrained = [one for one in held.get("constrained-user", ()) if id(one.grant) not in known]
         for namespace, grants in together(constrained, held.get("constrained-user-mint", ())):
-            yield Way(WayKind.IMPERSONATE_USER, namespace, (), grants)
+            yield AttackPath(AttackPathKind.IMPERSONATE_USER, namespace, (), grants)
 
-    def _as_group(self, held: HeldByKind) -> Iterator[Way]:
+    def _as_group(self, held: Capabilities) -> Iterator[AttackPath]:
         """Yield the ways by a group; it is assumed beside a user or a service account only."""
         bearers = (*held.get("impersonate-user", ()), *held.get("impersonate-account", ()))
         if bearers:
             for _, names, grant in held.get("impersonate-group", ()):
                 grants = _distinct(grant, bearers[0].grant)
-                yield from self._as_named(WayKind.IMPERSONATE_GROUP, "Group", names, grants)
+                yield from self._as_named(AttackPathKind.IMPERSONATE_GROUP, "Group", names, grants)
 
-    def _as_named(self, kind: WayKind, of: str, names: Sequence[str], grants: tuple[Grant, ...]) -> Iterator[Way]:
+    def _as_named(
+        self, kind: AttackPathKind, of: str, names: Sequence[str], grants: tuple[Grant, ...]
+    ) -> Iterator[AttackPath]:
         """Yield the ways of whoever may be assumed; without names that is everybody, system:masters too."""
         if not names or (of == "Group" and MASTERS in names):
-            yield Way(kind, "", (), grants)
+            yield AttackPath(kind, "", (), grants)
             return
         for name in names:
             for mint in self._mints_of(of, name):
-                yield Way(kind, mint.namespace, mint.names, (*grants, mint.grant))
+                yield AttackPath(kind, mint.namespace, mint.names, (*grants, mint.grant))
 
-    def _mints_of(self, of: str, name: str) -> Sequence[Held]:
+    def _mints_of(self, of: str, name: str) -> Sequence[HeldCapability]:
         """Return what a user or a group may mint by itself, without what every authenticated user may."""
         found = self._mints.get((of, name))
         if found is None:
             user, groups = (name, ()) if of == "User" else ("", (name,))
-            found = self._mints[of, name] = self.powers.held(self._bindings.of(user, groups)).get("mint", ())
+            found = self._mints[of, name] = self.capabilities.held(self._bindings.of(user, groups)).get("mint", ())
         return found
 
 
-def _alone(held: HeldByKind) -> Iterator[Way]:
+def _alone(held: Capabilities) -> Iterator[AttackPath]:
     """Yield the ways that one grant opens."""
-    for power, kind in (("mint", WayKind.TOKEN_REQUEST), ("impersonate-account", WayKind.IMPERSONATE_ACCOUNT)):
-        for namespace, names, grant in held.get(power, ()):
-            yield Way(kind, namespace, names, (grant,))
     for power, kind in (
-        ("pod", WayKind.CREATE_POD),
-        ("workload", WayKind.WRITE_WORKLOAD),
-        ("webhook", WayKind.MUTATING_WEBHOOK),
+        ("mint", AttackPathKind.TOKEN_REQUEST),
+        ("impersonate-account", AttackPathKind.IMPERSONATE_ACCOUNT),
+    ):
+        for namespace, names, grant in held.get(power, ()):
+            yield AttackPath(kind, namespace, names, (grant,))
+    for power, kind in (
+        ("pod", AttackPathKind.CREATE_POD),
+        ("workload", AttackPathKind.WRITE_WORKLOAD),
+        ("webhook", AttackPathKind.MUTATING_WEBHOOK),
     ):
         for namespace, _, grant in held.get(power, ()):
-            yield Way(kind, namespace, (), (grant,))
+            yield AttackPath(kind, namespace, (), (grant,))
 
 
-def _paired(held: HeldByKind) -> Iterator[Way]:
+def _paired(held: Capabilities) -> Iterator[AttackPath]:
     """Yield the ways that take two grants, and a certificate, which takes three."""
     for first, second, kind, is_same_object in (
-        ("create-secret", "read-secret", WayKind.CREATE_SECRET, False),
-        ("escalate-role", "write-role", WayKind.ESCALATE, True),
-        ("escalate-cluster-role", "write-cluster-role", WayKind.ESCALATE, True),
+        ("create-secret", "read-secret", AttackPathKind.CREATE_SECRET, False),
+        ("escalate-role", "write-role", AttackPathKind.ESCALATE, True),
+        ("escalate-cluster-role", "write-cluster-role", AttackPathKind.ESCALATE, True),
     ):
         pairs = together(held.get(first, ()), held.get(second, ()), is_same_object=is_same_object)
         for namespace, grants in pairs:
-            yield Way(kind, namespace, (), grants)
+            yield AttackPath(kind, namespace, (), grants)
     legacy = {id(one.grant) for one in held.get("impersonate-account", ())}
     for one in held.get("constrained-account", ()):
         if id(one.grant) not in legacy:
             for namespace, grants in together((one,), held.get("constrained-account-mint", ())):
-                yield Way(WayKind.IMPERSONATE_ACCOUNT, namespace, one.names, grants)
+                yield AttackPath(AttackPathKind.IMPERSONATE_ACCOUNT, namespace, one.names, grants)
     signers = [one for one in held.get("approve-signer", ()) if not one.names or _SIGNERS & set(one.names)]
     for _, grants in together(held.get("create-csr", ()), held.get("approve-csr", ())):
         if signers:
-            yield Way(WayKind.CERTIFICATE, "", (), _distinct(signers[0].grant, *grants))
+            yield AttackPath(AttackPathKind.CERTIFICATE, "", (), _distinct(signers[0].grant, *grants))
 
 
 def together(
-    firsts: Iterable[Held], seconds: Iterable[Held], *, is_same_object: bool = False
+    firsts: Iterable[HeldCapability], seconds: Iterable[HeldCapability], *, is_same_object: bool = False
 ) -> Iterator[tuple[str, tuple[Grant, ...]]]:
     """Yield where two powers hold together and by which grants, each first one with one second in each place.
 
@@ -188,7 +193,7 @@ def together(
         is_same_object: the names of both are of the same object, and so must not differ altogether.
 
     """
-    by_place: dict[str, list[Held]] = {}
+    by_place: dict[str, list[HeldCapability]] = {}
     for one in seconds:
         by_place.setdefault(one.namespace, []).append(one)
     for first in firsts:

@@ -29,7 +29,7 @@ _WORKLOADS: Final = (
 )
 
 
-class Power(NamedTuple):
+class Capability(NamedTuple):
     """What a rule is good for, and the names that it is narrowed to; empty for every name."""
 
     kind: str
@@ -111,7 +111,7 @@ CLUSTER_WIDE: Final = frozenset(
 """
 
 
-class Held(NamedTuple):
+class HeldCapability(NamedTuple):
     """A power that a subject holds: where, for which names, and by which grant."""
 
     namespace: str
@@ -119,26 +119,26 @@ class Held(NamedTuple):
     grant: Grant
 
 
-HeldByKind: TypeAlias = Mapping[str, Sequence[Held]]
+Capabilities: TypeAlias = Mapping[str, Sequence[HeldCapability]]
 
 
-class Powers:
+class CapabilityIndex:
     """The powers of rules and bindings, each looked at once: many subjects share them, and equal rules many roles."""
 
     def __init__(self) -> None:
-        self._of_rule: dict[PolicyRule, tuple[Power, ...]] = {}
-        self._of_bound: dict[int, tuple[Bound, tuple[tuple[str, Held], ...]]] = {}
+        self._of_rule: dict[PolicyRule, tuple[Capability, ...]] = {}
+        self._of_bound: dict[int, tuple[Bound, tuple[tuple[str, HeldCapability], ...]]] = {}
 
-    def of(self, rule: PolicyRule, /) -> tuple[Power, ...]:
+    def of(self, rule: PolicyRule, /) -> tuple[Capability, ...]:
         """Return what a rule is good for."""
         found = self._of_rule.get(rule)
         if found is None:
             found = self._of_rule[rule] = _powers(rule)
         return found
 
-    def held(self, bounds: Iterable[Bound], /) -> HeldByKind:
+    def held(self, bounds: Iterable[Bound], /) -> Capabilities:
         """Sort what is held by kind of power; what a RoleBinding cannot give is left out."""
-        found: dict[str, list[Held]] = {}
+        found: dict[str, list[HeldCapability]] = {}
         for bound in bounds:
             known = self._of_bound.get(id(bound))
             if known is None:
@@ -147,7 +147,7 @@ class Powers:
                 found.setdefault(kind, []).append(held)
         return found
 
-    def _given(self, bound: Bound) -> Iterator[tuple[str, Held]]:
+    def _given(self, bound: Bound) -> Iterator[tuple[str, HeldCapability]]:
         namespace = bound.binding.namespace
         for rule in bound.role.rules:
             powers = self.of(rule)
@@ -155,21 +155,21 @@ class Powers:
                 grant = bound.by(rule)
                 for kind, names in powers:
                     if not namespace or kind not in CLUSTER_WIDE:
-                        yield kind, Held(namespace, names, grant)
+                        yield kind, HeldCapability(namespace, names, grant)
 
 
-def _powers(rule: PolicyRule) -> tuple[Power, ...]:
+def _powers(rule: PolicyRule) -> tuple[Capability, ...]:
     found = dict.fromkeys(power for row in TABLE if (power := _power(row, rule)))
     if is_everything(rule):
-        return (*found, Power("admin", ()))
+        return (*found, Capability("admin", ()))
     return tuple(found)
 
 
-def _power(row: _Row, rule: PolicyRule) -> Power | None:
+def _power(row: _Row, rule: PolicyRule) -> Capability | None:
     if not any(rule.covers(verb, row.api_group, name) for verb in row.verbs for name in row.resources):
         return None
     names = rule.resource_names
     if row.is_nameless:
-        return Power(row.kind, ()) if not names or "" in names else None
+        return Capability(row.kind, ()) if not names or "" in names else None
     named = tuple(dict.fromkeys(filter(None, names)))  # no object has the empty name
-    return Power(row.kind, named) if named or not names else None
+    return Capability(row.kind, named) if named or not names else None

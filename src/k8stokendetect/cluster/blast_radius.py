@@ -6,14 +6,15 @@ from __future__ import annotations
 import enum
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from k8stokendetect.cluster.objects import Account, Pod
-from k8stokendetect.cluster.ways import NEEDS_POD, Way
-from k8stokendetect.cluster.worth import Worth
-from k8stokendetect.identity import ServiceAccount
+from k8stokendetect.cluster.account_profile import AccountProfile
+from k8stokendetect.cluster.attack_paths import NEEDS_POD, AttackPath
+
+if TYPE_CHECKING:
+    from k8stokendetect.cluster import Cluster
 
 MOST_NAMED: Final = 3
 
@@ -34,7 +35,7 @@ class Level(enum.IntEnum):
 
 
 @attrs.frozen
-class Reach:
+class BlastRadius:
     """The service accounts that somebody comes to, counted; an account can be several of these.
 
     Arguments:
@@ -66,32 +67,10 @@ class Reach:
         return Level.NOTHING
 
 
-class Accounts(Protocol):
-    """What of a cluster is needed."""
-
-    @property
-    def accounts(self) -> tuple[Account, ...]:
-        """Every service account."""
-        ...
-
-    @property
-    def pods(self) -> tuple[Pod, ...]:
-        """Every pod; empty when none were given."""
-        ...
-
-    def service_account(self, account: ServiceAccount | str) -> Worth | None:
-        """Return what one is worth."""
-        ...
-
-    def pods_of(self, account: ServiceAccount | str) -> tuple[Pod, ...]:
-        """Return the pods that run as one."""
-        ...
-
-
-class Census:
+class AccountIndex:
     """Every service account of a cluster with its worth, looked at once."""
 
-    def __init__(self, cluster: Accounts) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._refs = sorted((account.ref for account in cluster.accounts), key=str)
         self._in: dict[str, int] = defaultdict(int)
         self._named: dict[str, int] = defaultdict(int)
@@ -109,7 +88,7 @@ class Census:
         if not cluster.pods:
             self._with_pod = self._all
 
-    def reach(self, ways: Iterable[Way], /) -> Reach:
+    def reach(self, ways: Iterable[AttackPath], /) -> BlastRadius:
         """Count the accounts that these ways reach, each once."""
         found = 0
         for way in ways:
@@ -118,7 +97,7 @@ class Census:
             found & self._of[level] for level in (Level.CLUSTER_ADMIN, Level.ESCALATION, Level.CLOUD)
         )
         worst = dict.fromkeys(name for bits in (admins, escalating, cloud, found) for name in self._names(bits))
-        return Reach(
+        return BlastRadius(
             accounts=found.bit_count(),
             cluster_admins=admins.bit_count(),
             escalating=escalating.bit_count(),
@@ -126,7 +105,7 @@ class Census:
             worst=tuple(worst)[:MOST_NAMED],
         )
 
-    def _reached(self, way: Way) -> int:
+    def _reached(self, way: AttackPath) -> int:
         found = self._in.get(way.namespace, 0) if way.namespace else self._all
         if way.accounts:
             named = 0
@@ -144,7 +123,7 @@ class Census:
             bits ^= lowest
 
 
-def _levels(worth: Worth | None) -> Iterator[Level]:
+def _levels(worth: AccountProfile | None) -> Iterator[Level]:
     if worth is None:
         return
     if worth.is_cluster_admin:

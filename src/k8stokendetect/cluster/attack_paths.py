@@ -12,7 +12,7 @@ from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Role
 from k8stokendetect.identity import ServiceAccount
 
 
-class WayKind(enum.StrEnum):
+class AttackPathKind(enum.StrEnum):
     """How a subject comes to a token; the first two are direct."""
 
     MASTERS = "system-masters"
@@ -32,31 +32,31 @@ class WayKind(enum.StrEnum):
     MUTATING_WEBHOOK = "mutating-webhook"
 
 
-DIRECT: Final = frozenset({WayKind.MASTERS, WayKind.TOKEN_REQUEST})
-NEEDS_POD: Final = frozenset({WayKind.RUN_IN_POD, WayKind.NODES_PROXY})
+DIRECT: Final = frozenset({AttackPathKind.MASTERS, AttackPathKind.TOKEN_REQUEST})
+NEEDS_POD: Final = frozenset({AttackPathKind.RUN_IN_POD, AttackPathKind.NODES_PROXY})
 """These reach an account through a pod that runs as it."""
 
 _POWERS: Final = {
-    WayKind.MASTERS: "may do everything: the API server asks no authorizer about system:masters",
-    WayKind.TOKEN_REQUEST: "may create tokens of {}",
-    WayKind.IMPERSONATE_ACCOUNT: "may act as {}",
-    WayKind.IMPERSONATE_USER: "may act as a user who may create tokens of {}",
-    WayKind.IMPERSONATE_GROUP: "may act as a member of a group that may create tokens of {}",
-    WayKind.ESCALATE: "may write any right into a role, also that to create tokens of {}",
-    WayKind.BIND: "may bind itself to a role that leads to {}",
-    WayKind.CREATE_POD: "may create pods that run as {}",
-    WayKind.WRITE_WORKLOAD: "may have pods created that run as {}",
-    WayKind.RUN_IN_POD: "may run code in the pods of {}",
-    WayKind.CREATE_SECRET: "may have tokens of {} put into Secrets, and read them",
-    WayKind.READ_SECRET: "may read the Secrets with tokens of {}",
-    WayKind.CERTIFICATE: "may have certificates issued in the name of a user who may create tokens of {}",
-    WayKind.NODES_PROXY: "may run code in the pods of {}, by way of the kubelet",
-    WayKind.MUTATING_WEBHOOK: "may change the pods of {} as they are created, by a webhook",
+    AttackPathKind.MASTERS: "may do everything: the API server asks no authorizer about system:masters",
+    AttackPathKind.TOKEN_REQUEST: "may create tokens of {}",
+    AttackPathKind.IMPERSONATE_ACCOUNT: "may act as {}",
+    AttackPathKind.IMPERSONATE_USER: "may act as a user who may create tokens of {}",
+    AttackPathKind.IMPERSONATE_GROUP: "may act as a member of a group that may create tokens of {}",
+    AttackPathKind.ESCALATE: "may write any right into a role, also that to create tokens of {}",
+    AttackPathKind.BIND: "may bind itself to a role that leads to {}",
+    AttackPathKind.CREATE_POD: "may create pods that run as {}",
+    AttackPathKind.WRITE_WORKLOAD: "may have pods created that run as {}",
+    AttackPathKind.RUN_IN_POD: "may run code in the pods of {}",
+    AttackPathKind.CREATE_SECRET: "may have tokens of {} put into Secrets, and read them",
+    AttackPathKind.READ_SECRET: "may read the Secrets with tokens of {}",
+    AttackPathKind.CERTIFICATE: "may have certificates issued in the name of a user who may create tokens of {}",
+    AttackPathKind.NODES_PROXY: "may run code in the pods of {}, by way of the kubelet",
+    AttackPathKind.MUTATING_WEBHOOK: "may change the pods of {} as they are created, by a webhook",
 }
 
 
 @attrs.frozen
-class Way:
+class AttackPath:
     """A way to service accounts' tokens.
 
     Arguments:
@@ -67,7 +67,7 @@ class Way:
 
     """
 
-    kind: WayKind
+    kind: AttackPathKind
     namespace: str = ""
     accounts: tuple[str, ...] = ()
     grants: tuple[Grant, ...] = ()
