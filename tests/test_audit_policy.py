@@ -282,14 +282,14 @@ def test_words_that_match_nothing() -> None:
     [
         (
             "rules: [{level: metadata}]",
-            "level 'metadata' is none of None, Metadata, Request, RequestResponse @ $.rules[0].level",
+            "level 'metadata' is not one of None, Metadata, Request, RequestResponse @ $.rules[0].level",
         ),
         ("rules: [{levl: None}]", "unknown key 'levl'; did you mean 'level'? @ $.rules[0]"),
         ("rules: [{}]", "required field missing @ $.rules[0].level"),
         ("rules: []", "no rules"),
         ("rules: [{level: None, users: bob}]", "expected a list of strings, got a string @ $.rules[0].users"),
-        ("rules: [{level: None, omitStages: [Done]}]", "stage 'Done' is none of"),
-        ("rules: [{level: None, resources: [{group: apps/v1}]}]", "'apps/v1' is no API group"),
+        ("rules: [{level: None, omitStages: [Done]}]", "stage 'Done' is not one of"),
+        ("rules: [{level: None, resources: [{group: apps/v1}]}]", "'apps/v1' is not an API group"),
         ("rules: [{level: None, resources: [{resourceNames: [x]}]}]", "resourceNames without resources"),
         ("rules: [{level: None, nonResourceURLs: [/x], namespaces: [a]}]", "not both @ $.rules[0]"),
         ("rules: [{level: None, nonResourceURLs: [x]}]", "'x' does not begin with '/'"),

@@ -204,14 +204,14 @@ def test_the_values_are_frozen_and_compared_by_value() -> None:
 
 ROLE = made("ClusterRole", "r", rules=[MINT])
 BAD = [
-    (made("ConfigMap", "c", "dev"), "kind ConfigMap is none that is read @ $.items[0].kind"),
-    (made("eyJhbGciOi.x", "c"), "kind ? is none that is read @ $.items[0].kind"),
+    (made("ConfigMap", "c", "dev"), "kind ConfigMap is not supported @ $.items[0].kind"),
+    (made("eyJhbGciOi.x", "c"), "kind ? is not supported @ $.items[0].kind"),
     (["x"], "expected a Kubernetes object @ $.items[0]"),
     ({"apiVersion": "v1"}, "it has no kind @ $.items[0].kind"),
-    (listed(), "kind List is none that is read @ $.items[0].kind"),
+    (listed(), "kind List is not supported @ $.items[0].kind"),
     (
         made("ClusterRole", "a", rules=[]) | {"apiVersion": "authorization.openshift.io/v1"},
-        f"ClusterRole: its apiVersion is none of {GROUP}/v1, {GROUP}/v1beta1 @ $.items[0].apiVersion",
+        f"ClusterRole: its apiVersion is not one of {GROUP}/v1, {GROUP}/v1beta1 @ $.items[0].apiVersion",
     ),
     (made("Role", "a", rules=[]), "Role a: it has no namespace, and none is guessed @ $.items[0].metadata.namespace"),
     (made("ServiceAccount", "", "dev"), "ServiceAccount dev: it has no name @ $.items[0].metadata.name"),
@@ -266,7 +266,7 @@ BAD = [
             roleRef={"kind": "ClusterRole", "name": "r"},
             subjects=[{"kind": "ServiceAccount", "name": "x"}],
         ),
-        "ClusterRoleBinding b: a service account without namespace is nobody @ $.items[0].subjects[0].namespace",
+        "ClusterRoleBinding b: a service account needs a namespace @ $.items[0].subjects[0].namespace",
     ),
     (
         made("ClusterRole", "r", rules=[]),
@@ -332,7 +332,7 @@ def test_documents_and_files_are_named_in_errors() -> None:
     """The second document of a YAML stream says so."""
     content = b"apiVersion: v1\nkind: List\nitems: []\n---\napiVersion: v1\nkind: Secret\n"
 
-    assert loaded(content)[1] == ["document 2: kind Secret is none that is read @ $.kind"]
+    assert loaded(content)[1] == ["document 2: kind Secret is not supported @ $.kind"]
 
 
 def test_yaml_dates_are_strings_as_kubectl_has_them() -> None:

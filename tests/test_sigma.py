@@ -475,7 +475,7 @@ def test_lifetimes_and_audiences() -> None:
         ({"rule": "token-requst"}, "unknown rule 'token-requst'; did you mean 'token-request'"),
         ({"rule": "token-request", "exclusions": ["kubelt"]}, "unknown exclusion 'kubelt'"),
         ({"rule": "token-request", "platform": "mars"}, "unknown platform 'mars'"),
-        ({"rule": "token-request", "weaker": ["flux"]}, "weaker: 'flux' is none of the exclusions"),
+        ({"rule": "token-request", "weaker": ["flux"]}, "weaker: 'flux' is not one of the exclusions"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:

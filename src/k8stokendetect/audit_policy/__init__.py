@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells from a Kubernetes audit policy which detectors can work, who stays unseen, and what to change."""
+"""Tells from a Kubernetes audit policy which detectors work, whom they miss, and what to change."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Verdict = Literal["works", "works in part", "blind"]
 
 CLUSTER_WIDE: Final = frozenset({"clusterroles", "clusterrolebindings", "selfsubjectrulesreviews"})
 MOST: Final = 4
-"""So many names are listed in a sentence."""
+"""Maximum number of names in a sentence."""
 
 
 @attrs.frozen
 class Unseen:
-    """Requests that are logged too low, or not at all.
+    """Requests that are logged at too low a level, or not at all.
 
     Arguments:
         who: whose, in words.
         what: such as `create serviceaccounts/token`.
         where: the namespaces and names, in words.
-        level: the level that they are logged at, with the stage that is needed.
-        rule: the index of the rule that decides so; None where none matches.
+        level: the level at which the needed stage is logged.
+        rule: the index of the deciding rule; None where none matches.
 
     """
 
@@ -53,9 +53,9 @@ class Review:
 
     Arguments:
         rule_id: the detector's rule.
-        verdict: `works`, `works in part` or `blind`: blind where an ordinary caller's requests are not seen anywhere.
-        why: what it needs and does not get; empty where it works.
-        unseen: whose requests it does not see.
+        verdict: `works`, `works in part` or `blind`: blind where an ordinary caller's requests are never seen.
+        why: what it needs and lacks; empty where it works.
+        unseen: whose requests it misses.
         changes: what to change; empty where it works.
 
     """
@@ -85,13 +85,13 @@ class _Shortfall:
 
 
 def review(policy: AuditPolicy, /) -> tuple[Review, ...]:
-    """Tell for each detector that ships whether it can work with the log that this policy gives.
+    """Tell for each built-in detector whether it works with the log that this policy produces.
 
-    Every user, group, namespace and name that the policy speaks of is tried, beside the system's own and others. Names
-    and groups can be had: a rule that hides a user hides whoever is called so, by a certificate or an OIDC claim.
+    Every user, group, namespace and name in the policy is tried, and the system's own. Names and groups can be
+    obtained: a rule that hides a user hides anyone with that name, by a certificate or an OIDC claim.
 
     Arguments:
-        policy: the policy of the API server; what a provider or a wrapper drops later is not in it.
+        policy: of the API server; it does not show what a provider or a wrapper drops later.
 
     """
     return tuple(_reviewed(policy, rule_id, needs) for rule_id, needs in NEEDS.items())
@@ -145,7 +145,7 @@ def _requests(policy: AuditPolicy, act: Act, caller: Caller) -> Iterator[Request
 
 
 def _unseen(policy: AuditPolicy, act: Act, missed: Sequence[_Tried], callers: Sequence[Caller]) -> Iterator[Unseen]:
-    """Fold what is missed: a caller that fares as an ordinary one is not named again."""
+    """Merge what is missed: callers treated like an ordinary one are not named again."""
     alike: dict[tuple[object, ...], list[Caller]] = {}
     parts: dict[tuple[object, ...], tuple[Level, int | None, list[Request]]] = {}
     for caller in callers:
@@ -164,7 +164,7 @@ def _unseen(policy: AuditPolicy, act: Act, missed: Sequence[_Tried], callers: Se
 
 
 def _who(act: Act, who: Sequence[Caller], callers: Sequence[Caller]) -> str:
-    """Name callers; where the ordinary one is among them, rather those that are not."""
+    """Name callers; where the ordinary one is among them, name the exceptions instead."""
     if callers[0] not in who or len(callers) == 1:
         return ", ".join(caller.label for caller in who)
     everybody = "every service account" if act.callers == "service accounts" else "everybody"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whom to try an audit policy on: everybody it tells apart, beside the system's own callers.
+"""The callers to try an audit policy on: all that it distinguishes, and the system's own.
 
-For a caller of several groups the first rule that fits one of them decides, so each group by itself, each user by
-itself, and the pairs that stand in one rule give every outcome there is.
+For a caller of several groups the first rule that matches one of them decides. So each group alone, each user alone,
+and the pairs within one rule produce every possible outcome.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONTROLLER_MANAGER = "system:kube-controller-manager"
 
 @attrs.frozen
 class Caller:
-    """Somebody to try a policy on."""
+    """A caller to try a policy on."""
 
     label: str
     user: str | None
@@ -33,7 +33,7 @@ class Caller:
 def callers_of(
     policy: AuditPolicy, kind: Literal["anybody", "service accounts", "controller manager", "nobody"], /
 ) -> tuple[Caller, ...]:
-    """Return the callers of a kind that a policy tells apart, the ordinary one first."""
+    """Return the callers of a kind that a policy distinguishes, the ordinary one first."""
     if kind == "nobody":
         return (Caller("whoever fails to authenticate", None, ()),)
     if kind == "controller manager":
@@ -45,13 +45,13 @@ def callers_of(
 
 
 def namespaces_of(policy: AuditPolicy, /) -> tuple[str, ...]:
-    """Return one that the policy does not name, kube-system, and those that it names."""
+    """Return a namespace that the policy does not name, kube-system, and those that it names."""
     named = {name for rule in policy.rules for name in rule.namespaces if name}
     return tuple(dict.fromkeys((_fresh("other", named), "kube-system", *sorted(named))))
 
 
 def names_of(policy: AuditPolicy, /) -> tuple[str, ...]:
-    """Return one that the policy does not name, and those that it names."""
+    """Return a name that the policy does not contain, and those that it does."""
     named = {name for rule in policy.rules for item in rule.resources for name in item.resource_names}
     return (_fresh("other", named), *sorted(named))
 

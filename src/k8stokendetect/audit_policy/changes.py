@@ -21,9 +21,9 @@ class Change:
 
     Arguments:
         rule: the rule.
-        before: the index of the rule that it stands before; the number of rules for the end.
-        keep_stages: what has to go from the policy's own `omitStages`, which no rule can overrule.
-        in_place: it logs what the rule at `before` hides, and stands behind whatever else is added there.
+        before: the index of the rule to insert it before; the number of rules for the end.
+        keep_stages: what to remove from the policy's own `omitStages`, which no rule can override.
+        in_place: it logs what the rule at `before` hides, and comes after anything else inserted there.
 
     """
 
@@ -49,14 +49,14 @@ def _given(**fields: Sequence[Any]) -> dict[str, list[Any]]:
 
 
 def changes_for(policy: AuditPolicy, need: Need, missed: Sequence[Logged], highest: Level, /) -> Iterator[Change]:
-    """Yield what has to be added for what is missed.
+    """Yield the rules to add so that nothing is missed.
 
     Arguments:
         policy: the policy.
         need: what a detector needs.
-        missed: what becomes of the requests that it does not see.
-        highest: the level at which others of these requests are logged: no change lowers it, unless that keeps
-            credentials out of the log.
+        missed: how the requests that it misses are logged.
+        highest: the level at which other such requests are logged; no change lowers it, except to keep credentials
+            out of the log.
 
     """
     act = need.act
@@ -78,7 +78,7 @@ def changes_for(policy: AuditPolicy, need: Need, missed: Sequence[Logged], highe
 
 
 def changed(policy: AuditPolicy, changes: Iterable[Change], /) -> AuditPolicy:
-    """Return the policy with these changes; where several of one kind are given, with the one that logs most."""
+    """Return the policy with these changes; of several of one kind, with the one that logs most."""
     rules = list(policy.rules)
     wanted = merged(changes)
     for change in sorted(wanted, key=lambda change: (change.before, change.in_place), reverse=True):
@@ -92,7 +92,7 @@ def changed(policy: AuditPolicy, changes: Iterable[Change], /) -> AuditPolicy:
 
 
 def merged(changes: Iterable[Change], /) -> tuple[Change, ...]:
-    """Leave out each change that another one includes; return the others in the order of their place."""
+    """Drop each change that another includes; return the others by position."""
     found: dict[Change, Change] = {}
     for change in changes:
         kind = attrs.evolve(change, rule=attrs.evolve(change.rule, level=Level.NONE), keep_stages=())

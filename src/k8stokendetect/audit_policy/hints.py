@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What else is amiss in an audit policy: tokens that it writes down, doubles, words that match nothing."""
+"""What else is wrong with an audit policy: tokens written to the log, duplicates, patterns that match nothing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _BODIES: Final = (
     ("authentication.k8s.io", "tokenreviews", Level.REQUEST, "each token to be reviewed stands in the request"),
     ("", "secrets", Level.REQUEST, "what is written into Secrets stands in the request"),
 )
-"""Group, resource, from which level on a credential is written into the log, and where."""
+"""Group, resource, the level from which a credential is logged, and where."""
 
 
 def hints(policy: AuditPolicy, /) -> tuple[str, ...]:
-    """Return a sentence for everything amiss; rules are named by their index.
+    """Return a sentence for every problem; rules are named by index.
 
-    Whoever reads a log with live tokens can act with them: those come first. Then what is logged twice, and rules that
-    do not say what they seem to say.
+    Live tokens come first: whoever reads the log can use them. Then what is logged twice, and rules that do not mean
+    what they seem to mean.
     """
     return (*_written(policy), *_doubled(policy), *_idle(policy))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each detector needs to find in the log, as data: which requests, at which audit level."""
+"""What each detector needs in the log, as data: which requests, at which audit level."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Act:
     Arguments:
         name: in words.
         requests: verb, API group and resource of each.
-        callers: who makes them: anybody, service accounts, the controller manager, or who fails to authenticate.
-        fix: the rule that logs them, to stand before all others; its level is filled in. None: what a rule hides is
-            logged by a copy of it in front of it.
-        most: the highest level for that rule: above it credentials are written down.
-        stage: the stage that is looked at.
+        callers: who makes them: anybody, service accounts, the controller manager, or unauthenticated clients.
+        fix: the rule that logs them, to be put before all others; its level is filled in. None: a copy of the hiding
+            rule is put in front of it.
+        most: the highest level for that rule: above it, credentials are logged.
+        stage: the stage that the detector reads.
 
     """
 
@@ -37,7 +37,7 @@ class Act:
 
 @attrs.frozen
 class Need:
-    """What a detector needs; without it the detector is blind or, where it is not essential, works in part."""
+    """What a detector needs; without it the detector is blind or, if it is not essential, works in part."""
 
     act: Act
     level: Level
@@ -78,7 +78,7 @@ USES: Final = Act(
     "service accounts",
     None,
 )
-"""Typical ones: a policy may log these and hide others."""
+"""Typical ones; a policy may log these and hide others."""
 
 SECRETS: Final = Act("Secrets that are made", (("create", "", "secrets"),), "anybody", _SECRETS)
 FILLED: Final = Act(
@@ -146,4 +146,4 @@ NEEDS: Final[dict[str, tuple[Need, ...]]] = {
     "forged-token": (_USE,),
     "pod-token-moved": (_USE,),
 }
-"""By rule id; none: it works with whatever is logged."""
+"""By rule id; an empty tuple works with any log."""

@@ -13,7 +13,7 @@ STAGES: Final = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Pani
 
 
 class Level(enum.IntEnum):
-    """How much of a request is logged; ordered, and printed by Kubernetes' name."""
+    """How much of a request is logged; ordered, and printed with Kubernetes' name."""
 
     NONE = 0
     METADATA = 1
@@ -32,13 +32,13 @@ LEVELS: Final = {str(level): level for level in Level}
 
 @attrs.frozen
 class GroupResources:
-    """Resources of one API group; no resources: every one of the group, with its subresources.
+    """Resources of one API group; without resources, all of the group and their subresources.
 
     Arguments:
         group: the API group, empty for the core; no wildcard.
         resources: `pods` matches no subresource; `pods/*` matches pods and all of its subresources, `*/token` the
             subresource of every resource, `*` everything in the group.
-        resource_names: the objects' names; none given: every one.
+        resource_names: names of objects; empty for all.
 
     """
 
@@ -47,7 +47,7 @@ class GroupResources:
     resource_names: tuple[str, ...] = ()
 
     def matches(self, group: str, resource: str, name: str, /) -> bool:
-        """Tell whether a request for `resource`, such as `serviceaccounts/token`, of that name is meant."""
+        """Tell whether a request for `resource`, such as `serviceaccounts/token`, with this name matches."""
         if group != self.group:
             return False
         if not self.resources:
@@ -61,7 +61,7 @@ class GroupResources:
 
 @attrs.frozen
 class PolicyRule:
-    """One rule; each condition that is given must hold, and of its values one. Names are compared by letter."""
+    """One rule; one value of each given condition must match. Names are compared exactly."""
 
     level: Level
     users: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class PolicyRule:
     omit_managed_fields: bool | None = None
 
     def matches(self, request: Request, /) -> bool:
-        """Tell whether this rule decides about a request, if no earlier one does."""
+        """Tell whether this rule decides a request, unless an earlier one does."""
         if self.users and request.user not in self.users:
             return False
         if self.user_groups and (request.user is None or set(self.user_groups).isdisjoint(request.groups)):
@@ -103,14 +103,14 @@ class Request:
     """What a policy looks at.
 
     Arguments:
-        user: who really calls, also under impersonation: the policy is asked before it. None: not authenticated, 401.
+        user: the real caller, also under impersonation, which comes later. None: not authenticated, 401.
         groups: the caller's groups; the API server adds `system:authenticated` to everybody who is.
         verb: such as `create`.
-        resource: such as `serviceaccounts/token`; empty for a request that is about no resource.
+        resource: such as `serviceaccounts/token`; empty for a non-resource request.
         group: the API group, empty for the core.
-        namespace: empty for what is in none.
+        namespace: empty for cluster-scoped objects.
         name: the object's name.
-        path: the URL's path, for a request about no resource.
+        path: of the URL, for a non-resource request.
 
     """
 
@@ -126,7 +126,7 @@ class Request:
 
 @attrs.frozen
 class Logged:
-    """What becomes of a request: its level, the stages that are not logged, and the index of the rule that decided."""
+    """How a request is logged: its level, the omitted stages, and the index of the deciding rule."""
 
     level: Level
     omit_stages: frozenset[str] = frozenset()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An audit policy, read strictly from YAML: what the API server refuses, or would pass over, is an error.
+"""An audit policy, read strictly from YAML: what the API server refuses or ignores is an error.
 
 The checks are those of k8s.io/apiserver pkg/apis/audit/validation/validation.go.
 """
@@ -27,7 +27,7 @@ _HEAD: Final = frozenset({"apiVersion", "kind", "metadata"})
 
 @attrs.frozen
 class AuditPolicy:
-    """An audit policy: `rules` in their order, the first that matches decides; no match is level None."""
+    """An audit policy: the first of `rules` that matches decides; no match is level None."""
 
     rules: tuple[PolicyRule, ...]
     omit_stages: tuple[str, ...] = ()
@@ -41,8 +41,8 @@ class AuditPolicy:
             source: the file; bytes are content.
 
         Raises:
-            ConfigError: when it cannot be read, is no YAML, is no Policy of audit.k8s.io/v1, or holds an unknown key,
-                level or stage, a wrong type, or what the API server refuses; says where.
+            ConfigError: when it cannot be read, is not YAML, is not a Policy of audit.k8s.io/v1, has an unknown key,
+                level or stage or a wrong type, or the API server would refuse it; says where.
 
         """
         where = "the policy" if isinstance(source, bytes) else os.fspath(source)
@@ -56,7 +56,7 @@ class AuditPolicy:
             raise ConfigError(f"{where}: {error}") from None
 
     def decide(self, request: Request, /) -> Logged:
-        """Say what becomes of a request."""
+        """Say how a request is logged."""
         for index, rule in enumerate(self.rules):
             if rule.matches(request):
                 fields = self.omit_managed_fields if rule.omit_managed_fields is None else rule.omit_managed_fields
@@ -75,7 +75,7 @@ class AuditPolicy:
         name: str = "",
         path: str = "",
     ) -> Logged:
-        """Say what becomes of a request, by default of alice's for a token; the arguments are those of `Request`."""
+        """Say how a request is logged, by default alice's for a token; the arguments are those of `Request`."""
         return self.decide(
             Request(
                 user=user,
@@ -111,13 +111,13 @@ def _structured(table: Any) -> AuditPolicy:
     except cattrs.BaseValidationError as error:
         raise ConfigError(" @ ".join(explain(error))) from None
     if not policy.rules:
-        raise ConfigError("it has no rules: the API server refuses it @ $.rules")
+        raise ConfigError("it has no rules, so the API server refuses it @ $.rules")
     return policy
 
 
 def _level(value: Any, _: Any) -> Level:
     if not isinstance(value, str) or value not in LEVELS:
-        raise ConfigError(f"level {value!r} is none of {', '.join(LEVELS)}")
+        raise ConfigError(f"level {value!r} is not one of {', '.join(LEVELS)}")
     return LEVELS[value]
 
 
@@ -125,7 +125,7 @@ def _stages(value: Any, kind: Any) -> tuple[str, ...]:
     found = strings(value, kind)
     for stage in found:
         if stage not in STAGES:
-            raise ConfigError(f"stage {stage!r} is none of {', '.join(STAGES)}")
+            raise ConfigError(f"stage {stage!r} is not one of {', '.join(STAGES)}")
     return found
 
 
@@ -140,7 +140,7 @@ def _urls(value: Any, kind: Any) -> tuple[str, ...]:
 def _group(value: Any, kind: Any) -> str:
     group: str = scalar(str)(value, kind)
     if group and not _GROUP.fullmatch(group):
-        raise ConfigError(f"{group!r} is no API group; no wildcard is allowed, the version does not belong to it")
+        raise ConfigError(f"{group!r} is not an API group; wildcards and versions are not allowed")
     return group
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cluster's own objects: who may do what as the RBAC authorizer decides, the ways to a token, what a target is worth.
+"""A snapshot of a cluster: who may do what under RBAC, attack paths to tokens, and what a stolen token is worth.
 
     kubectl get serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,pods -A -o json > cluster.json
 
-The evaluator agrees with a running API server's own answers: tests/data/rbac/README.md.
+The evaluator was compared with the answers of a running API server: tests/data/rbac/README.md.
 """
 
 from __future__ import annotations
@@ -112,16 +112,16 @@ class Cluster:
         (null; in a manifest without uid also `[]`) they are computed from the label selectors.
 
         Arguments:
-            sources: paths, content as bytes, mappings, files open in binary mode (`sys.stdin.buffer`); gzip is told
-                from the content, JSON and YAML too.
-            on_error: called with a ReadError (origin and JSON path) for everything that cannot be read, of a kind or
-                version that is not known, given twice and different, and for what the API server passes over without
-                a word: a binding to a role that does not exist, a subject that is nobody, a circle of aggregation.
-                What else there is, is answered.
+            sources: paths, content as bytes, mappings, files open in binary mode (`sys.stdin.buffer`); gzip, JSON and
+                YAML are recognised by content.
+            on_error: called with a ReadError (origin and JSON path) for everything that cannot be read, has an
+                unknown kind or version, or appears twice with different content, and for what the API server ignores
+                silently: a binding to a role that does not exist, a subject that cannot exist, circular aggregation.
+                The rest is loaded.
 
         Raises:
             ReadError: with the default `on_error`.
-            ConfigError: when an argument is no source, or YAML is given and PyYAML not installed.
+            ConfigError: when an argument is not a source, or a source is YAML and PyYAML is not installed.
 
         """
         found = load_objects(sources, on_error)
@@ -140,9 +140,9 @@ class Cluster:
     ) -> bool:
         """Answer as the API server's RBAC authorizer would; members of system:masters may do everything.
 
-        Nothing is added to the groups: the API server gives a service account `system:serviceaccounts`,
-        `system:serviceaccounts:NAMESPACE` and `system:authenticated`. What the Node authorizer allows on top is not in
-        RBAC: its answers have an empty reason.
+        No groups are added. The API server gives a service account `system:serviceaccounts`,
+        `system:serviceaccounts:NAMESPACE` and `system:authenticated`. What the Node authorizer
+        allows in addition is not in RBAC; its answers have an empty reason.
 
         Arguments:
             user: the user name, such as `system:serviceaccount:prod:api`.
@@ -154,7 +154,7 @@ class Cluster:
             api_group: of the resource; empty for the core group.
 
         Raises:
-            ConfigError: when groups is no list of strings.
+            ConfigError: when groups is not a list of strings.
 
         """
         groups = _groups(groups)
@@ -164,7 +164,7 @@ class Cluster:
         return next(self._bindings.granting(user, groups, request), None) is not None
 
     def allows_url(self, user: str, groups: Iterable[str], verb: str, url: str) -> bool:
-        """Answer for a URL that is no resource, such as `/metrics`; the rest is as in `allows`."""
+        """Answer for a non-resource URL such as `/metrics`; everything else is as in `allows`."""
         groups = _groups(groups)
         return MASTERS in groups or self._bindings.allows_url(user, groups, verb, url)
 
@@ -185,24 +185,24 @@ class Cluster:
 
     @cached_property
     def subjects(self) -> tuple[Subject, ...]:
-        """Everybody that a binding names, each once."""
+        """Every subject of any binding, once."""
         return tuple(dict.fromkeys(subject for binding in self.bindings for subject in binding.subjects))
 
     def ways(
         self, user: str, groups: Iterable[str], account: ServiceAccount | str | None = None
     ) -> tuple[AttackPath, ...]:
-        """Return the ways on which somebody comes to service accounts' tokens, the direct ones first.
+        """Return the attack paths by which somebody can obtain service account tokens, direct ones first.
 
-        Each way says which accounts it reaches, so that one call for a subject answers for all of them.
+        Each path says which accounts it reaches, so one call per subject covers all accounts.
 
         Arguments:
             user: the user name; empty to ask about groups alone.
             groups: all groups of the user.
-            account: only the ways to this one, as `namespace/name`. Where pods were loaded, a way through a pod must
-                then have one that runs as the account and mounts a token.
+            account: only the paths to this account, as `namespace/name`. Where pods were loaded, a path through a pod
+                then needs a pod that runs as the account and mounts a token.
 
         Raises:
-            ConfigError: when groups is no list of strings, or the account is not named as it should be.
+            ConfigError: when groups is not a list of strings, or the account is not written as `namespace/name`.
 
         """
         found = tuple(self._ways.of(user, _groups(groups)))
@@ -213,12 +213,12 @@ class Cluster:
         return tuple(way for way in found if way.reaches(target) and (has_pod or way.kind not in NEEDS_POD))
 
     def ways_of(self, subject: Subject) -> tuple[AttackPath, ...]:
-        """Return the ways that the bindings of one subject open; what it has through a group is the group's."""
+        """Return the attack paths that a subject's own bindings open; rights through a group belong to the group."""
         groups = (subject.name,) if subject.kind == "Group" else ()
         return self.ways(subject.username(), groups)
 
     def service_account(self, account: ServiceAccount | str) -> AccountProfile | None:
-        """Return what an account may do, which cloud identities hang on it and which pods run as it.
+        """Return what an account may do, its cloud identities and the pods that run as it.
 
         Arguments:
             account: as `namespace/name`.
@@ -227,7 +227,7 @@ class Cluster:
             None when it does not exist.
 
         Raises:
-            ConfigError: when it is not named as it should be.
+            ConfigError: when it is not written as `namespace/name`.
 
         """
         ref = _ref(account)
@@ -242,7 +242,7 @@ class Cluster:
         )
 
     def pods_of(self, account: ServiceAccount | str) -> tuple[Pod, ...]:
-        """Return the pods that run as an account; raises ConfigError when it is not named as it should be."""
+        """Return the pods that run as an account; raises ConfigError when it is not written as `namespace/name`."""
         return tuple(self._pods.get(_ref(account), ()))
 
     @cached_property

@@ -30,17 +30,17 @@ class CloudKind(enum.StrEnum):
 
 @attrs.frozen
 class CloudIdentity:
-    """An identity in a cloud that a token of the service account is good for.
+    """A cloud identity that a token of the service account can assume.
 
-    What the cloud itself trusts (a role's trust policy, a federated credential, an IAM binding) stands in the cloud:
-    the cluster says only what is asked for.
+    What the cloud trusts (a role's trust policy, a federated credential, an IAM binding) is configured in the cloud;
+    the cluster shows only what it asks for.
 
     Arguments:
         kind: how it is tied.
-        identity: the role's ARN, the client id, the Google service account's e-mail; empty where the file does not
-            say, as `aws eks list-pod-identity-associations` leaves the role out.
-        owner: the AWS account, the Azure tenant or the Google project, where it shows.
-        audience: what a token must be for; empty where it depends on the project.
+        identity: the role's ARN, the client id, the Google service account's e-mail; empty where the file lacks
+            it: `aws eks list-pod-identity-associations` leaves the role out.
+        owner: the AWS account, Azure tenant or Google project, where known.
+        audience: the token's required audience; empty where it depends on the project.
         where: the annotation or the association that says so.
 
     """
@@ -84,7 +84,7 @@ def _group(pattern: re.Pattern[str], text: str) -> str:
 
 
 class RightKind(enum.StrEnum):
-    """What somebody with the account's token could do."""
+    """What the account's token allows."""
 
     ADMIN = "everything"
     MINT = "create-tokens"
@@ -123,7 +123,7 @@ _OF_POWER: Final = {
 ESCALATION: Final = frozenset(
     {RightKind.IMPERSONATE, RightKind.ESCALATE, RightKind.BIND, RightKind.CERTIFICATES, RightKind.WEBHOOKS}
 )
-"""Rights with which others can be had."""
+"""Rights that lead to further rights."""
 
 
 @attrs.frozen
@@ -133,8 +133,8 @@ class Right:
     Arguments:
         kind: which.
         namespace: where it holds; empty for the whole cluster.
-        names: what it is narrowed to, such as Secrets; empty for every one.
-        grant: binding, role and rule.
+        names: the objects it is limited to, such as Secrets; empty for all.
+        grant: the binding, role and rule that give it.
 
     """
 
@@ -146,12 +146,12 @@ class Right:
 
 @attrs.frozen
 class AccountProfile:
-    """A service account as a target.
+    """What a service account is worth to an attacker.
 
     Arguments:
         account: the object itself.
-        rights: what it may do that matters, each with its reason.
-        cloud: the identities in clouds that its annotations and associations name.
+        rights: the dangerous ones, each with its reason.
+        cloud: the cloud identities named by its annotations and associations.
         pods: those that run as it.
 
     """
@@ -168,12 +168,12 @@ class AccountProfile:
 
     @property
     def is_cluster_admin(self) -> bool:
-        """Whether it may do everything everywhere, under whatever name the role goes."""
+        """Whether it may do everything everywhere, whatever the role is called."""
         return any(not right.namespace for right in self.of(RightKind.ADMIN))
 
     @property
     def escalation_paths(self) -> tuple[Right, ...]:
-        """The rights with which it can have others."""
+        """The rights that lead to further rights."""
         return self.of(*ESCALATION)
 
     def of(self, *kinds: RightKind) -> tuple[Right, ...]:
@@ -182,7 +182,7 @@ class AccountProfile:
 
 
 def rights_of(held: Capabilities, /) -> Iterator[Right]:
-    """Yield what somebody holds, summarised: each rule once for each kind of right."""
+    """Summarise capabilities as rights: each rule once for each kind of right."""
     seen: set[tuple[RightKind, int]] = set()
     for power, kind in _OF_POWER.items():
         for namespace, names, grant in held.get(power, ()):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fills aggregated ClusterRoles whose rules a file leaves out, as the controller would, and finds circles.
+"""Fills in the rules of aggregated ClusterRoles where a file leaves them out, as the controller would; finds cycles.
 
 Source: k8s.io/kubernetes pkg/controller/clusterroleaggregation/clusterroleaggregation_controller.go, syncClusterRole:
-selector by selector, the roles of each by name, each rule once, a role's own rules never.
+selectors in order, the roles of each by name, each rule once, never a role's own rules.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ def fill(roles: Collection[Role], unfilled: Collection[str], /) -> tuple[dict[st
         unfilled: the names of those whose rules are to be computed; others are read as recorded.
 
     Returns:
-        The computed roles by name, and the circles of roles that aggregate each other, each by name. What a circle
-        holds is computed all the same: the controller goes on until nothing changes any more.
+        The computed roles by name, and the cycles of roles that aggregate each other, each by name. The rules of a
+        cycle are computed, too: the controller repeats until nothing changes.
 
     """
     by_name = {role.name: role for role in sorted(roles, key=lambda role: role.name)}
     edges = {role.name: _selected(role, by_name.values()) for role in by_name.values() if role.selectors}
     computed = {name: role for name, role in by_name.items() if name in unfilled}
     changed = True
-    while changed:  # rules are only ever added, so it ends
+    while changed:  # rules are only added, so this terminates
         changed = False
         for name, role in computed.items():
             rules = tuple(dict.fromkeys(rule for other in edges.get(name, ()) for rule in by_name[other].rules))
@@ -48,7 +48,7 @@ def _selected(role: Role, others: Iterable[Role]) -> tuple[str, ...]:
 
 
 def _circles(edges: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
-    """Return the groups of roles of which each aggregates every other, directly or not."""
+    """Return the groups of roles in which each aggregates every other, directly or not."""
     left = {name: {other for other in others if other in edges} for name, others in edges.items()}
     backwards: dict[str, set[str]] = {name: set() for name in left}
     for name, others in left.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A way to a service account's token: which kind, which accounts it reaches, and what opens it."""
+"""A path to service account tokens: its kind, the accounts it reaches, and the grants it takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from k8stokendetect.identity import ServiceAccount
 
 
 class AttackPathKind(enum.StrEnum):
-    """How a subject comes to a token; the first two are direct."""
+    """How a subject obtains a token; the first two are direct."""
 
     MASTERS = "system-masters"
     TOKEN_REQUEST = "token-request"  # noqa: S105 - the name of a way
@@ -34,7 +34,7 @@ class AttackPathKind(enum.StrEnum):
 
 DIRECT: Final = frozenset({AttackPathKind.MASTERS, AttackPathKind.TOKEN_REQUEST})
 NEEDS_POD: Final = frozenset({AttackPathKind.RUN_IN_POD, AttackPathKind.NODES_PROXY})
-"""These reach an account through a pod that runs as it."""
+"""These need a pod that runs as the account."""
 
 _POWERS: Final = {
     AttackPathKind.MASTERS: "may do everything: the API server asks no authorizer about system:masters",
@@ -57,13 +57,13 @@ _POWERS: Final = {
 
 @attrs.frozen
 class AttackPath:
-    """A way to service accounts' tokens.
+    """A path to service account tokens.
 
     Arguments:
-        kind: which.
-        namespace: where the accounts live that it reaches; empty for every namespace.
-        accounts: the names of those; empty for every one there.
-        grants: what it takes, all of them together; empty for members of system:masters.
+        kind: how it works.
+        namespace: of the accounts it reaches; empty for every namespace.
+        accounts: their names; empty for all.
+        grants: everything it takes; empty for members of system:masters.
 
     """
 
@@ -79,7 +79,7 @@ class AttackPath:
 
     @property
     def binding(self) -> Binding | None:
-        """The binding that opens it: take it away and the way is gone."""
+        """The binding that opens it; without that binding the path is closed."""
         return self.grants[0].binding if self.grants else None
 
     @property
@@ -94,18 +94,18 @@ class AttackPath:
 
     @property
     def why(self) -> str:
-        """What it is good for, as the end of a sentence about the subject."""
+        """What it allows, as the end of a sentence about the subject."""
         return self.power("the account")
 
     def power(self, accounts: object, /) -> str:
-        """Say what it is good for: the end of a sentence about the subject.
+        """Say what it allows, as the end of a sentence about the subject.
 
         Arguments:
-            accounts: whose tokens it leads to, in words.
+            accounts: whose tokens it reaches, in words.
 
         """
         return _POWERS[self.kind].format(accounts)
 
     def reaches(self, account: ServiceAccount, /) -> bool:
-        """Tell whether an account is among those."""
+        """Tell whether it reaches an account."""
         return self.namespace in {"", account.namespace} and (not self.accounts or account.name in self.accounts)

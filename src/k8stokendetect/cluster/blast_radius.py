@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which service accounts ways reach, and what those are worth: sets of accounts as bits of an integer."""
+"""The service accounts that attack paths reach, counted by value; sets of accounts are bits of an integer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_NAMED: Final = 3
 
 
 class Level(enum.IntEnum):
-    """What the best target of somebody is worth."""
+    """The value of the best target."""
 
     NOTHING = 0
     ACCOUNT = 1
@@ -36,14 +36,14 @@ class Level(enum.IntEnum):
 
 @attrs.frozen
 class BlastRadius:
-    """The service accounts that somebody comes to, counted; an account can be several of these.
+    """The service accounts that somebody can act as, counted; one account can count in several fields.
 
     Arguments:
-        accounts: how many there are.
-        cluster_admins: how many may do everything everywhere.
-        escalating: how many have a right for the whole cluster with which others can be had, such as `escalate`.
-        cloud: how many are tied to an identity in a cloud.
-        worst: the names of some, the most valuable first.
+        accounts: all of them.
+        cluster_admins: those that may do everything everywhere.
+        escalating: those with a cluster-wide right that leads to further rights, such as `escalate`.
+        cloud: those with a cloud identity.
+        worst: names of a few, the most valuable first.
 
     """
 
@@ -55,7 +55,7 @@ class BlastRadius:
 
     @property
     def level(self) -> Level:
-        """What the best of them is worth."""
+        """The value of the best of them."""
         for level, count in (
             (Level.CLUSTER_ADMIN, self.cluster_admins),
             (Level.ESCALATION, self.escalating),
@@ -68,7 +68,7 @@ class BlastRadius:
 
 
 class AccountIndex:
-    """Every service account of a cluster with its worth, looked at once."""
+    """Every service account of a cluster by namespace, name and value, evaluated once."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._refs = sorted((account.ref for account in cluster.accounts), key=str)
@@ -89,7 +89,7 @@ class AccountIndex:
             self._with_pod = self._all
 
     def reach(self, ways: Iterable[AttackPath], /) -> BlastRadius:
-        """Count the accounts that these ways reach, each once."""
+        """Count the accounts that these paths reach, each once."""
         found = 0
         for way in ways:
             found |= self._reached(way)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What single rules of a role are good for on the way to a token: a table of verbs and resources.
+"""What a single RBAC rule contributes to an attack path: a table of verbs and resources.
 
 Sources: kubernetes.io/docs/concepts/security/rbac-good-practices (workload creation, escalate, bind, impersonate,
 nodes/proxy, CSRs, token request); k8s.io/apiserver pkg/endpoints/filters/impersonation/mode.go for impersonation.
-Not in the table, as they give no token: `impersonate` on `userextras` and `uids` (RBAC looks at neither), writing
+Not in the table, because they give no token: `impersonate` on `userextras` and `uids` (RBAC looks at neither), writing
 `serviceaccounts` (neither its Secrets list nor its annotations yield a token), `sign` (the certificate has to be made
 with the signer's own key).
 """
@@ -30,7 +30,7 @@ _WORKLOADS: Final = (
 
 
 class Capability(NamedTuple):
-    """What a rule is good for, and the names that it is narrowed to; empty for every name."""
+    """What a rule allows, and the object names it is limited to; empty for all."""
 
     kind: str
     names: tuple[str, ...]
@@ -41,12 +41,12 @@ class _Row:
     """One line of the table.
 
     Arguments:
-        kind: the power.
+        kind: the capability.
         verbs: each of them gives it.
         api_group: of the resources.
         resources: each of them gives it.
-        is_nameless: such a request carries no name when it is authorized (`create` of an object): a rule with
-            resourceNames does not allow it, but for the empty name.
+        is_nameless: such a request is authorized without a name (`create` of an object): a rule with resourceNames
+            does not allow it, except for the empty name.
 
     """
 
@@ -96,23 +96,23 @@ TABLE: Final = (
 """What a rule must allow; a subresource has its name in the path, so that resourceNames limit `create` on it too.
 
 `get` on pods/exec opens a WebSocket up to 1.34; 1.35 asks for `create` as well (feature gate
-AuthorizePodWebsocketUpgradeCreatePermission). `get` on nodes/proxy reaches the kubelet's exec. Whoever writes a pod can
-change the image of one that runs.
+AuthorizePodWebsocketUpgradeCreatePermission). `get` on nodes/proxy reaches the kubelet's exec. Whoever may update a
+pod can change its image while it runs.
 """
 
 CLUSTER_WIDE: Final = frozenset(
     "impersonate-user impersonate-group constrained-user escalate-cluster-role write-cluster-role"
     " write-cluster-binding create-csr approve-csr approve-signer kubelet webhook".split()
 )
-"""These are about what is in no namespace: a RoleBinding does not give them.
+"""These concern cluster-scoped objects: a RoleBinding does not grant them.
 
-`bind` on clusterroles is not among them: it is asked in the namespace of the new binding
+`bind` on clusterroles is not among them: it is checked in the namespace of the new binding
 (k8s.io/kubernetes pkg/registry/rbac/escalation_check.go, BindingAuthorized).
 """
 
 
 class HeldCapability(NamedTuple):
-    """A power that a subject holds: where, for which names, and by which grant."""
+    """A capability of a subject: where, for which names, and by which grant."""
 
     namespace: str
     names: tuple[str, ...]
@@ -123,26 +123,29 @@ Capabilities: TypeAlias = Mapping[str, Sequence[HeldCapability]]
 
 
 class CapabilityIndex:
-    """The powers of rules and bindings, each looked at once: many subjects share them, and equal rules many roles."""
+    """The capabilities of rules and bindings, each evaluated once: subjects share bindings, and roles share rules."""
 
     def __init__(self) -> None:
         self._of_rule: dict[PolicyRule, tuple[Capability, ...]] = {}
         self._of_bound: dict[int, tuple[Bound, tuple[tuple[str, HeldCapability], ...]]] = {}
 
     def of(self, rule: PolicyRule, /) -> tuple[Capability, ...]:
-        """Return what a rule is good for."""
+        """Return the capabilities of a rule."""
         found = self._of_rule.get(rule)
         if found is None:
             found = self._of_rule[rule] = _powers(rule)
         return found
 
     def held(self, bounds: Iterable[Bound], /) -> Capabilities:
-        """Sort what is held by kind of power; what a RoleBinding cannot give is left out."""
+        """Group what is granted by kind of capability, without what a RoleBinding cannot grant."""
         found: dict[str, list[HeldCapability]] = {}
         for bound in bounds:
             known = self._of_bound.get(id(bound))
             if known is None:
-                known = self._of_bound[id(bound)] = (bound, tuple(self._given(bound)))  # kept, so that the id stays its
+                known = self._of_bound[id(bound)] = (
+                    bound,
+                    tuple(self._given(bound)),
+                )  # keeps the id unique
             for kind, held in known[1]:
                 found.setdefault(kind, []).append(held)
         return found

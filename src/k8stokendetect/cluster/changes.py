@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The least change that takes the right to mint from a subject: in the binding, in the role, or by another role."""
+"""The smallest change that takes the right to mint from a subject: in the binding, in the role, or with a new role."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ _NO_UNDO: Final = "a component of Kubernetes may need it"
 def patch_for(cluster: Cluster, grant: Grant, /, *, keep: Mapping[str, Iterable[str]] | None = None) -> Change:
     """Return the smallest change after which a binding no longer lets its subject create tokens.
 
-    For more than a few grants of one cluster make one `Changes`.
+    For more than a few grants of one cluster, make one `Changes`.
 
     Arguments:
         cluster: to which the grant belongs.
-        grant: binding, subject, role and rule, as in `Way.grants` or from `Cluster.grants`.
-        keep: service accounts for which the subject shall still mint: their names by namespace, all of the namespace
-            where there is no name.
+        grant: binding, subject, role and rule, as in `AttackPath.grants` or from `Cluster.grants`.
+        keep: service accounts for which the subject may still mint: names by namespace; no names stand for every
+            account of the namespace.
 
     Raises:
-        ConfigError: when the grant's binding does not have the subject, or names are a lone string.
+        ConfigError: when the grant's binding lacks the subject, or the names are a single string.
 
     """
     return Changes(cluster).for_grant(grant, keep=keep)
 
 
 class Changes:
-    """Finds the smallest changes; looks over a cluster's bindings once.
+    """Finds the smallest changes; reads a cluster's bindings once.
 
     Arguments:
         cluster: its roles and bindings.
@@ -64,7 +64,7 @@ class Changes:
     def for_grant(self, grant: Grant, /, *, keep: Mapping[str, Iterable[str]] | None = None) -> Change:
         """Return the smallest change against a grant; see `patch_for`.
 
-        A rule that does not let its subject create tokens itself is given up with the binding, as in `removal`.
+        A rule that does not itself allow creating tokens is removed with the binding, as in `removal`.
         """
         kept = _checked(keep)
         if not grant.rule.mints:
@@ -83,11 +83,11 @@ class Changes:
         return self._keeping(grant, kept, self._replaced(grant, rest, parted.loose))
 
     def removal(self, grant: Grant, /) -> Change:
-        """Return the change that takes the subject out of the binding, with all that this gives."""
+        """Return the change that removes the subject from the binding, with everything it grants."""
         return self._removal(grant, grant.role.rules)
 
     def _removal(self, grant: Grant, loses: Iterable[PolicyRule], warnings: tuple[str, ...] = ()) -> Change:
-        """Take the subject out of the binding, and away with a binding that is then for nobody."""
+        """Remove the subject from the binding, and delete a binding that would have no subject left."""
         binding = grant.binding
         mine = _places(grant)
         is_last = len(mine) == len(binding.subjects) and not binding.is_default
@@ -102,14 +102,14 @@ class Changes:
         return Change(kind, tuple(steps), tuple(dict.fromkeys(loses)), "", warnings)
 
     def _is_its_own(self, grant: Grant) -> bool:
-        """Tell whether a role is there for this subject in this binding alone, so that it can be changed itself."""
+        """Tell whether a role serves only this subject in this binding, so that the role itself can be changed."""
         role, binding = grant.role, grant.binding
         others = len(self._bindings[_role_key(binding)]) > 1 or len(_places(grant)) < len(binding.subjects)
         is_shared = bool(role.selectors) or any(selector.matches(role.labels) for selector in self._selectors)
         return not (others or role.is_default or (is_shared and not role.namespace))
 
     def _narrowed(self, grant: Grant, keep: Mapping[str, tuple[str, ...]]) -> Change:
-        """Change the rules of the role itself."""
+        """Change the role's own rules."""
         role, here = grant.role, grant.binding.namespace
         parted = split(role.rules)
         operations: list[dict[str, Any]] = []
@@ -132,7 +132,7 @@ class Changes:
         return change if here else self._keeping(grant, keep, change)
 
     def _replaced(self, grant: Grant, rest: Sequence[PolicyRule], loose: tuple[PolicyRule, ...]) -> Change:
-        """Give the subject a role of its own with the rest, then take it out of the binding."""
+        """Give the subject a role of its own with the remaining rules, then remove it from the binding."""
         binding, here = grant.binding, grant.binding.namespace
         steps = self._given(f"{binding.name}-without-token", here, rest, grant.subject)
         removal = self._removal(grant, loose)
@@ -142,7 +142,7 @@ class Changes:
         return attrs.evolve(removal, kind=ChangeKind.REPLACE_ROLE, steps=(*steps, *removal.steps), warnings=warnings)
 
     def _keeping(self, grant: Grant, keep: Mapping[str, tuple[str, ...]], change: Change) -> Change:
-        """Give the right anew, first, for what the subject shall keep."""
+        """First grant the right again for what the subject keeps."""
         here = grant.binding.namespace
         wanted = {place: names for place, names in keep.items() if here in {"", place}}
         steps = [
@@ -201,7 +201,7 @@ def _role_key(binding: Binding) -> tuple[str, str]:
 
 
 def _places(grant: Grant) -> list[int]:
-    """Return where in the binding a subject stands: a service account may stand there as a user too."""
+    """Return the positions of a subject in the binding: a service account may be written as a user, too."""
     wanted = identity_of(grant.subject)
     found = [at for at, one in enumerate(grant.binding.subjects) if identity_of(one) == wanted]
     if not found:
@@ -210,12 +210,12 @@ def _places(grant: Grant) -> list[int]:
 
 
 def identity_of(subject: Subject, /) -> tuple[str, str]:
-    """Return whom the API server takes a subject for: a service account is the user of its name."""
+    """Return the identity that the API server sees: a service account is the user of its name."""
     return ("Group", subject.name) if subject.kind == "Group" else ("User", subject.username())
 
 
 def _removed(binding: Binding, places: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Yield operations that take subjects out, the last first, so that the places of the others stay."""
+    """Yield operations that remove subjects, the last first, so that the positions of the others stay valid."""
     for at in reversed(places):
         path = f"/subjects/{at}"
         yield {"op": "test", "path": path, "value": _subject(binding.subjects[at], is_implied=at in binding.implied)}
@@ -223,14 +223,14 @@ def _removed(binding: Binding, places: Sequence[int]) -> Iterator[dict[str, Any]
 
 
 def _emptied(binding: Binding) -> Iterator[dict[str, Any]]:
-    """Yield operations that take all subjects out, and fail when there is another one by now."""
+    """Yield operations that remove all subjects, and fail when another one was added meanwhile."""
     found = [_subject(one, is_implied=at in binding.implied) for at, one in enumerate(binding.subjects)]
     yield {"op": "test", "path": "/subjects", "value": found}
     yield {"op": "remove", "path": "/subjects"}
 
 
 def _protect() -> dict[str, Any]:
-    """Return the operation that keeps the API server from restoring an object of its own."""
+    """Return the operation that keeps the API server from restoring a default object."""
     return {"op": "add", "path": f"/metadata/annotations/{AUTO_UPDATE.replace('/', '~1')}", "value": "false"}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a cloud's own log shows that a service account's token was taken there, and what ends that access."""
+"""Which cloud log shows that a service account token was used in the cloud, and what ends that access."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 
 @attrs.frozen
 class CloudTrace:
-    """What to know about an identity in a cloud whose service account a token was minted for.
+    """What to check for a cloud identity whose service account's token was minted.
 
     Arguments:
         at: where the cluster's objects name the identity.
         identity: the role's ARN, the client id, the Google service account; `a role that …` where that is not known.
         what: the identity in words.
-        log: which of the cloud's logs to search, and for what.
+        log: which cloud log to search, and for what.
         rotate: what ends the access.
         source: where that is documented.
 
@@ -57,7 +57,7 @@ _REVOKE_AWS: Final = (
 
 
 def trace_of(account: Account, identity: CloudIdentity, /) -> CloudTrace:
-    """Say where to look for the use of an account's token as one of its identities, and what to rotate."""
+    """Say where to look for the use of an account's token as this identity, and what to rotate."""
     subject = f"{SERVICE_ACCOUNT_PREFIX}{account.namespace}:{account.name}"
     name, owner = clean_text(identity.identity), clean_text(identity.owner)
     where = f"ServiceAccount {account} metadata.annotations['{identity.where}']"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sources of a cluster's objects, JSON or YAML, as documents that know where they stood."""
+"""Reads documents, JSON or YAML, from the sources of a cluster's objects, each with its origin."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _GZIP: Final = b"\x1f\x8b"
 
 
 def documents(sources: tuple[Source, ...], on_error: OnError, /) -> Iterator[tuple[Any, str | None]]:
-    """Yield every document and its origin; a source that cannot be read is told, and the others are read.
+    """Yield every document and its origin; a source that cannot be read is reported, and the others are read.
 
     Raises:
-        ConfigError: when an argument is no source; before anything is read.
+        ConfigError: when an argument is not a source; before anything is read.
 
     """
     if not sources:
@@ -77,7 +77,7 @@ def _content(source: Any) -> bytes:
 
 
 def _plain(content: bytes) -> bytes:
-    """Decompress gzip, and turn into UTF-8 what PowerShell wrote as UTF-16."""
+    """Decompress gzip, and convert the UTF-16 that PowerShell writes to UTF-8."""
     try:
         if content.startswith(_GZIP):
             content = gzip.decompress(content)
@@ -105,7 +105,7 @@ def _parsed(content: bytes) -> Iterator[Any]:
 
 
 def _one_after_the_other(content: bytes) -> Iterator[Any]:
-    """Read JSON values that follow each other, as `kubectl … >> file` leaves them."""
+    """Read concatenated JSON values, as `kubectl … >> file` writes them."""
     decoder = json.JSONDecoder()
     try:
         text = content.decode()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is given which role: the bindings by subject and namespace, evaluated as the RBAC authorizer does.
+"""Who is granted which role: bindings by subject and namespace, evaluated as the RBAC authorizer does.
 
 Source: k8s.io/kubernetes pkg/registry/rbac/validation/rule.go, VisitRulesFor (ClusterRoleBindings, then the
-RoleBindings of the request's namespace; a binding whose role does not exist is passed over) and appliesToUser.
+RoleBindings of the request's namespace; a binding whose role does not exist is skipped) and appliesToUser.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Bound(NamedTuple):
     role: Role
 
     def by(self, rule: PolicyRule, /) -> Grant:
-        """Say which rule of it allows something."""
+        """Name the rule of it that allows something."""
         return Grant(self.binding, self.subject, self.role, rule)
 
 
@@ -30,11 +30,11 @@ _ByNamespace = dict[str, list[Bound]]
 
 
 class Bindings:
-    """The bindings of a cluster by subject: answering looks at those of the subject only.
+    """The bindings of a cluster by subject; an answer reads only the subject's own.
 
     Arguments:
         roles: every Role and ClusterRole.
-        bindings: every binding; one whose role is not there gives nothing.
+        bindings: every binding; one whose role does not exist grants nothing.
 
     """
 
@@ -51,7 +51,7 @@ class Bindings:
                     self._add(Bound(binding, subject, given))
 
     def role_of(self, binding: Binding, /) -> Role | None:
-        """Return the role that a binding gives; None when it does not exist, or is none that it could give."""
+        """Return the role that a binding grants; None if missing or of a kind it cannot reference."""
         ref = binding.role_ref
         if ref.kind == "ClusterRole":
             return self._roles.get(("", ref.name))
@@ -59,7 +59,7 @@ class Bindings:
         return self._roles.get((binding.namespace, ref.name)) if is_local else None
 
     def roles_named(self, name: str, /) -> Sequence[Role]:
-        """Return the Roles and the ClusterRole of a name, in every namespace."""
+        """Return the Roles of a name in every namespace, and the ClusterRole of that name."""
         return self._named.get(name, ())
 
     def _add(self, bound: Bound) -> None:
@@ -71,10 +71,10 @@ class Bindings:
             by_namespace.setdefault(bound.binding.namespace, []).append(bound)
 
     def of(self, user: str, groups: Iterable[str], namespace: str | None = None, /) -> Iterator[Bound]:
-        """Yield what a user with these groups is given, cluster-wide first, each binding once.
+        """Yield the roles of a user with these groups, cluster-wide first, each binding once.
 
         Arguments:
-            user: the user name; a service account has one too.
+            user: the user name, also of a service account.
             groups: all groups; nothing is added to them.
             namespace: only what holds there; empty for cluster-wide bindings alone, None for every namespace.
 
@@ -94,12 +94,12 @@ class Bindings:
                         yield bound
 
     def granting(self, user: str, groups: Iterable[str], request: Request, /) -> Iterator[Grant]:
-        """Yield every rule that allows a request for a resource, and how the user comes to it."""
+        """Yield every rule that allows a request for a resource, with the binding that grants it."""
         for bound in self.of(user, groups, request.namespace):
             for rule in bound.role.rules:
                 if rule.allows(request):
                     yield bound.by(rule)
 
     def allows_url(self, user: str, groups: Iterable[str], verb: str, url: str, /) -> bool:
-        """Tell whether a URL that is no resource may be asked for: only cluster-wide bindings count."""
+        """Tell whether a non-resource URL may be requested: only cluster-wide bindings count."""
         return any(rule.allows_url(verb, url) for bound in self.of(user, groups, "") for rule in bound.role.rules)

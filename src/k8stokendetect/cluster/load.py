@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collects a cluster's objects from documents; what is wrong with one is told, and the others are kept."""
+"""Collects a cluster's objects from documents; a broken one is reported, and the others are kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_NAME = 253  # apimachinery pkg/util/validation, DNS1123SubdomainMaxLeng
 
 @attrs.frozen
 class _Place:
-    """Where an object stood."""
+    """Where an object was found."""
 
     origin: str | None
     path: str
@@ -39,7 +39,7 @@ class _Item:
 
 @attrs.frozen
 class Objects:
-    """The objects of a cluster, each kind in the order read."""
+    """The objects of a cluster, each kind in reading order."""
 
     accounts: tuple[Account, ...] = ()
     roles: tuple[Role, ...] = ()
@@ -49,10 +49,10 @@ class Objects:
 
 
 def load_objects(sources: tuple[Source, ...], on_error: OnError, /) -> Objects:
-    """Read everything; what cannot be read, or is no sound RBAC, goes to `on_error` as a ReadError.
+    """Read everything; `on_error` is called for what cannot be read and for RBAC objects that grant nothing.
 
     Raises:
-        ConfigError: when an argument is no source, or PyYAML is needed and missing.
+        ConfigError: when an argument is not a source, or PyYAML is needed and missing.
 
     """
     found: dict[Key, _Item] = {}
@@ -69,7 +69,7 @@ def load_objects(sources: tuple[Source, ...], on_error: OnError, /) -> Objects:
 
 
 def shown(value: object, /) -> str:
-    """Return an object's name for a message, on one line and without a token in it."""
+    """Return an object's name for a message: one line, without a token."""
     text = clean_text(str(value)[:_LONGEST_NAME])
     return "".join(char if char.isprintable() else "?" for char in text)
 
@@ -79,7 +79,7 @@ def _tell(on_error: OnError, reason: str, place: _Place, path: str = "") -> None
 
 
 def _items(document: Any, origin: str | None, on_error: OnError) -> Iterator[_Item]:
-    """Yield what a document holds: one object, a list of objects, or what `aws eks` says about Pod Identity."""
+    """Yield what a document holds: one object, a list of objects, or the output of `aws eks` about Pod Identity."""
     place = _Place(origin, "$")
     if not isinstance(document, Mapping):
         _tell(on_error, "expected a Kubernetes object", place)
@@ -100,7 +100,7 @@ def _items(document: Any, origin: str | None, on_error: OnError) -> Iterator[_It
 
 
 def _list_of(document: Mapping[str, Any], kind: object) -> tuple[str, str | None]:
-    """Return the field in which a document lists objects, if any, and which kind they are if they do not say."""
+    """Return the field in which a document lists objects, if any, and the kind of items that name none."""
     if kind is None:
         field = next((name for name in ("associations", "association") if name in document), "")
         return field, "PodIdentityAssociation"
@@ -127,9 +127,9 @@ def _read(item: Mapping[str, Any], kind: Any, version: Any, place: _Place, on_er
     if kind is None:
         _tell(on_error, "it has no kind", place, ".kind")
     elif versions is None:
-        _tell(on_error, f"kind {shown_kind(kind)} is none that is read", place, ".kind")
+        _tell(on_error, f"kind {shown_kind(kind)} is not supported", place, ".kind")
     elif versions and version not in versions:
-        _tell(on_error, f"{kind}: its apiVersion is none of {', '.join(versions)}", place, ".apiVersion")
+        _tell(on_error, f"{kind}: its apiVersion is not one of {', '.join(versions)}", place, ".apiVersion")
     else:
         try:
             value = read_object(item, kind, place.path)
@@ -166,13 +166,13 @@ def _keep(found: dict[Key, _Item], item: _Item, on_error: OnError) -> None:
 
 
 def _merged(first: PodIdentity, second: PodIdentity) -> PodIdentity:
-    """Complete what `list-pod-identity-associations` says with what `describe` does."""
+    """Complete the output of `list-pod-identity-associations` with that of `describe`."""
     told = {name: value for name, value in attrs.asdict(second).items() if value}
     return attrs.evolve(first, **told)
 
 
 def _fill(found: dict[Key, _Item], on_error: OnError) -> None:
-    """Give the aggregated roles that were not filled their rules; tell of each circle."""
+    """Fill in the rules of aggregated roles that lack them; report each cycle."""
     roles = [item.value.role if isinstance(item.value, Unfilled) else item.value for item in found.values()]
     unfilled = {item.value.role.name for item in found.values() if isinstance(item.value, Unfilled)}
     filled, circles = fill([one for one in roles if isinstance(one, Role) and not one.namespace], unfilled)
@@ -185,7 +185,7 @@ def _fill(found: dict[Key, _Item], on_error: OnError) -> None:
 
 
 def _unsound(binding: Binding, roles: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Say what in a binding gives nothing: the API server skips it without a word."""
+    """Say what in a binding grants nothing: the API server ignores it silently."""
     ref = binding.role_ref
     if ref.kind not in {"Role", "ClusterRole"} or (ref.kind == "Role" and not binding.namespace):
         yield f"a {binding.kind} cannot give a {shown_kind(ref.kind)}", ".roleRef.kind"
@@ -195,7 +195,7 @@ def _unsound(binding: Binding, roles: set[tuple[str, str]]) -> Iterator[tuple[st
         if subject.kind not in SUBJECT_KINDS:
             yield f"{shown_kind(subject.kind)} is no kind of subject", f".subjects[{index}].kind"
         elif subject.kind == "ServiceAccount" and not subject.namespace:
-            yield "a service account without namespace is nobody", f".subjects[{index}].namespace"
+            yield "a service account needs a namespace", f".subjects[{index}].namespace"
 
 
 def _sorted(values: Iterable[Object]) -> Objects:

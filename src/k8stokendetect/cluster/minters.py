@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who can mint: every subject with a way to a token, for whom, expected or not, and the change that ends it."""
+"""Who can mint: every subject with an attack path to a token, whether that is expected, and the change that ends it."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ class Status(enum.StrEnum):
 
 @attrs.frozen
 class Minter:
-    """Somebody who comes to service accounts' tokens.
+    """A subject that can obtain service account tokens.
 
     Arguments:
-        subject: who; a user with the name of a service account is that service account.
-        ways: the ways, the direct ones first.
-        reach: what all ways lead to.
-        direct_reach: what the direct ones lead to.
+        subject: who; a user named like a service account is that service account.
+        ways: its attack paths, direct ones first.
+        reach: the blast radius of all paths.
+        direct_reach: the blast radius of the direct ones.
         exclusions: those that name it.
-        beyond: the direct ways that no exclusion of that name needs.
+        beyond: the direct paths that none of those exclusions needs.
 
     """
 
@@ -69,26 +69,26 @@ class Minter:
 
     @property
     def direct(self) -> tuple[AttackPath, ...]:
-        """The ways on which it creates tokens itself."""
+        """The paths on which it creates tokens itself."""
         return tuple(way for way in self.ways if way.direct)
 
     @property
     def status(self) -> Status:
-        """Whether it is expected to mint; who only comes to tokens in other ways is not."""
+        """Whether it is expected to mint; a subject with indirect paths only is not."""
         if not self.exclusions:
             return Status.NOT_EXPECTED
         return Status.BEYOND if self.beyond or not self.direct else Status.EXPECTED
 
     @property
     def meaning(self) -> str:
-        """Who that is, where the name does not say it; else empty."""
+        """Who that is, where the name does not say so; else empty."""
         return meaning(self.subject)
 
     def change(self, way: AttackPath, /) -> Change | None:
-        """Return the smallest change that closes a way of this subject; None for system:masters, whom no change stops.
+        """Return the smallest change that closes a path of this subject; None for system:masters, which nothing stops.
 
-        A component keeps what its exclusion says it needs, where that has names and no pattern. A way that is not
-        direct is closed by taking the subject out of the binding.
+        A component keeps what its exclusion says it needs, where that lists names rather than patterns. An indirect
+        path is closed by removing the subject from the binding.
         """
         if not way.grants or self.subject == _ALL_RIGHTS:
             return None
@@ -104,17 +104,16 @@ def who_can_mint(
     platform: Platform | None = None,
     today: date | None = None,
 ) -> tuple[Minter, ...]:
-    """Return everybody who comes to service accounts' tokens, the worst first and expected components last.
+    """Return everybody who can obtain service account tokens, the worst first and expected components last.
 
-    Each subject that a binding names stands there once, with what its own bindings give it. What it has as a member of
-    a group stands with the group. What other authorizers allow (the Node authorizer to kubelets, a webhook, a cloud's
-    own IAM) is in no RBAC object and not here.
+    Each subject of a binding appears once, with what its own bindings grant. Rights through a group appear with the
+    group. What other authorizers allow (the Node authorizer, a webhook, a cloud's IAM) is not in RBAC and not here.
 
     Arguments:
         cluster: the cluster.
         exclusions: whose minting is expected, and for which service accounts.
         platform: of the cluster; without it the exclusions of single platforms are left out.
-        today: the day to which an exclusion's end is compared; by default today, in UTC.
+        today: the day to compare expiry dates with; by default today, in UTC.
 
     """
     accounts, changes, by_design = AccountIndex(cluster), Changes(cluster), ByDesign(exclusions, platform, today)
@@ -141,7 +140,7 @@ def who_can_mint(
 
 
 def _urgency(minter: Minter) -> tuple[object, ...]:
-    """Sort by whether it is expected, the worth of the targets, the directness, their number, and how many it is."""
+    """Sort by expectation, value of the targets, directness, number of targets, and how many people it stands for."""
     reach = minter.direct_reach if minter.direct else minter.reach
     return (
         minter.status is Status.EXPECTED,
@@ -161,7 +160,7 @@ def _plain(subject: Subject) -> Subject:
 
 
 def meaning(subject: Subject, /) -> str:
-    """Say who that is, where it is not a single one; empty for a user, and for a group that only the site knows."""
+    """Say who that is, where it is more than one; empty for a user, and for a group that only the site knows."""
     known = _MEANINGS.get((subject.kind, subject.name), "")
     if known or subject.kind != "Group":
         return known

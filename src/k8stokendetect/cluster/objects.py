@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a cluster's files hold beside RBAC: service accounts, pods, EKS Pod Identity associations."""
+"""The objects of a cluster besides RBAC: service accounts, pods, EKS Pod Identity associations."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Account:
     Arguments:
         namespace: where it lives.
         name: what it is called.
-        annotations: among them those that tie it to a cloud identity.
-        secrets: the names of the Secrets that it lists, legacy tokens among them.
+        annotations: including those that name a cloud identity.
+        secrets: names of the Secrets it lists, including legacy tokens.
 
     """
 
@@ -56,10 +56,10 @@ class Pod:
     Arguments:
         namespace: where it lives.
         name: what it is called.
-        service_account: the name of the account that it runs as; empty for a mirror pod, which has none.
-        node: where it was scheduled; empty when nowhere.
-        labels: as they stand.
-        audiences: of the service account tokens that it mounts; an empty one is the API server's own.
+        service_account: the account it runs as; empty for a mirror pod, which has none.
+        node: where it was scheduled; empty if nowhere.
+        labels: its labels.
+        audiences: of the service account tokens it mounts; an empty one is the API server's.
 
     """
 

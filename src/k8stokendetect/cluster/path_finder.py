@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts what a subject holds together to ways: one grant, a pair that needs each other, or another's rights."""
+"""Combines a subject's capabilities into attack paths: one grant, two that need each other, or another's rights."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ AUTHENTICATED: Final = "system:authenticated"
 _SIGNERS: Final = frozenset(
     f"kubernetes.io/{name}" for name in ("*", "kube-apiserver-client", "kube-apiserver-client-kubelet")
 )
-"""Whose certificates the API server takes for users or nodes; the wildcard is asked for too.
+"""Signers whose certificates the API server accepts for users or nodes; the wildcard is checked, too.
 
 k8s.io/kubernetes pkg/certauthorization/certauthorization.go, IsAuthorizedForSignerName.
 """
 
 
 class PathFinder:
-    """Finds ways: every rule is looked at once for the whole cluster, every binding once a subject.
+    """Finds attack paths: every rule is evaluated once for the whole cluster, every binding once per subject.
 
     Arguments:
         bindings: who is given which role.
@@ -52,13 +52,13 @@ class PathFinder:
         self._mints: dict[tuple[str, str], Sequence[HeldCapability]] = {}
 
     def of(self, user: str, groups: tuple[str, ...], /) -> Iterator[AttackPath]:
-        """Yield every way of a user with these groups, the direct ones first."""
+        """Yield every attack path of a user with these groups, direct ones first."""
         if MASTERS in groups:
             yield AttackPath(AttackPathKind.MASTERS)
         held = self.capabilities.held(self._bindings.of(user, groups))
         seen = set()
         for way in self._all(held) if held else ():
-            key = (way.kind, way.namespace, way.accounts, *map(id, way.grants))  # a rule can open one way twice
+            key = (way.kind, way.namespace, way.accounts, *map(id, way.grants))  # a rule can open one path twice
             if key not in seen:
                 seen.add(key)
                 yield way
@@ -72,7 +72,7 @@ class PathFinder:
         yield from self._as_group(held)
 
     def _through_objects(self, held: Capabilities) -> Iterator[AttackPath]:
-        """Yield the ways through pods, nodes and Secrets; where they are named, to the accounts that those lead to."""
+        """Yield the paths through pods, nodes and Secrets; named ones lead to the accounts behind them."""
         for power, kind, accounts in (
             ("exec", AttackPathKind.RUN_IN_POD, self._by_pod),
             ("kubelet", AttackPathKind.NODES_PROXY, self._by_node),
@@ -99,7 +99,7 @@ class PathFinder:
             yield AttackPath(AttackPathKind.BIND, namespace, (), grants)
 
     def _leads_on(self, bind: HeldCapability, *, is_cluster_role: bool) -> bool:
-        """Tell whether one of the roles that may be bound holds any power at all, as `view` does not."""
+        """Tell whether one of the roles that may be bound has any capability at all; `view` has none."""
         roles = [role for name in bind.names for role in self._bindings.roles_named(name)]
         if is_cluster_role:
             roles = [role for role in roles if not role.namespace]
@@ -117,7 +117,7 @@ class PathFinder:
             yield AttackPath(AttackPathKind.IMPERSONATE_USER, namespace, (), grants)
 
     def _as_group(self, held: Capabilities) -> Iterator[AttackPath]:
-        """Yield the ways by a group; it is assumed beside a user or a service account only."""
+        """Yield the paths through a group; it can be impersonated only together with a user or a service account."""
         bearers = (*held.get("impersonate-user", ()), *held.get("impersonate-account", ()))
         if bearers:
             for _, names, grant in held.get("impersonate-group", ()):
@@ -127,7 +127,7 @@ class PathFinder:
     def _as_named(
         self, kind: AttackPathKind, of: str, names: Sequence[str], grants: tuple[Grant, ...]
     ) -> Iterator[AttackPath]:
-        """Yield the ways of whoever may be assumed; without names that is everybody, system:masters too."""
+        """Yield the paths of whoever may be impersonated; without names that is everybody, including system:masters."""
         if not names or (of == "Group" and MASTERS in names):
             yield AttackPath(kind, "", (), grants)
             return
@@ -136,7 +136,7 @@ class PathFinder:
                 yield AttackPath(kind, mint.namespace, mint.names, (*grants, mint.grant))
 
     def _mints_of(self, of: str, name: str) -> Sequence[HeldCapability]:
-        """Return what a user or a group may mint by itself, without what every authenticated user may."""
+        """Return what a user or a group may mint by itself, beyond what every authenticated user may."""
         found = self._mints.get((of, name))
         if found is None:
             user, groups = (name, ()) if of == "User" else ("", (name,))
@@ -145,7 +145,7 @@ class PathFinder:
 
 
 def _alone(held: Capabilities) -> Iterator[AttackPath]:
-    """Yield the ways that one grant opens."""
+    """Yield the paths that one grant opens."""
     for power, kind in (
         ("mint", AttackPathKind.TOKEN_REQUEST),
         ("impersonate-account", AttackPathKind.IMPERSONATE_ACCOUNT),
@@ -162,7 +162,7 @@ def _alone(held: Capabilities) -> Iterator[AttackPath]:
 
 
 def _paired(held: Capabilities) -> Iterator[AttackPath]:
-    """Yield the ways that take two grants, and a certificate, which takes three."""
+    """Yield the paths that take two grants, and the certificate, which takes three."""
     for first, second, kind, is_same_object in (
         ("create-secret", "read-secret", AttackPathKind.CREATE_SECRET, False),
         ("escalate-role", "write-role", AttackPathKind.ESCALATE, True),
@@ -185,12 +185,12 @@ def _paired(held: Capabilities) -> Iterator[AttackPath]:
 def together(
     firsts: Iterable[HeldCapability], seconds: Iterable[HeldCapability], *, is_same_object: bool = False
 ) -> Iterator[tuple[str, tuple[Grant, ...]]]:
-    """Yield where two powers hold together and by which grants, each first one with one second in each place.
+    """Yield where two capabilities combine and by which grants: each first one with one second in each place.
 
     Arguments:
-        firsts: those that open the way.
-        seconds: those that it needs as well.
-        is_same_object: the names of both are of the same object, and so must not differ altogether.
+        firsts: those that open the path.
+        seconds: those that it also needs.
+        is_same_object: both concern the same object, so their names must overlap.
 
     """
     by_place: dict[str, list[HeldCapability]] = {}
@@ -209,5 +209,5 @@ def together(
 
 
 def _distinct(*grants: Grant) -> tuple[Grant, ...]:
-    """Return each grant once: one rule can hold both powers."""
+    """Return each grant once: one rule can give both capabilities."""
     return tuple({id(grant): grant for grant in grants}.values())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The objects of Kubernetes RBAC, and which request a rule allows.
 
-RBAC compares letter by letter, within one rule (k8s.io/kubernetes pkg/apis/rbac/v1/evaluation_helpers.go:31-113 and
+RBAC compares exact strings, within one rule (k8s.io/kubernetes pkg/apis/rbac/v1/evaluation_helpers.go:31-113 and
 plugin/pkg/auth/authorizer/rbac/rbac.go:178, RuleAllows; measured on 1.36.2, see tests/data/rbac/README.md).
 """
 
@@ -21,7 +21,7 @@ SUBJECT_KINDS: Final = ("User", "Group", "ServiceAccount")
 
 @attrs.frozen
 class Request:
-    """What the authorizer is asked; `resource` in RBAC notation, an empty name or namespace asks for all of them."""
+    """What the authorizer is asked; `resource` in RBAC notation; an empty name or namespace stands for all."""
 
     verb: str
     resource: str = ""
@@ -32,7 +32,7 @@ class Request:
 
 @attrs.frozen
 class PolicyRule:
-    """One rule of a role; it grants alone, as the full cross product of its lists."""
+    """One rule of a role; it grants by itself the full cross product of its lists."""
 
     verbs: tuple[str, ...]
     api_groups: tuple[str, ...] = ()
@@ -52,11 +52,11 @@ class PolicyRule:
 
     @property
     def mints(self) -> bool:
-        """Whether it gives the right to create service account tokens, whatever names it is narrowed to."""
+        """Whether it gives the right to create service account tokens, whatever names it is limited to."""
         return self.covers("create", "", TOKEN_SUBRESOURCE)
 
     def covers(self, verb: str, api_group: str, resource: str, /) -> bool:
-        """Tell whether it is about a verb and a resource, whatever the name of the object."""
+        """Tell whether it covers a verb and a resource, whatever the name of the object."""
         return (
             (verb in self.verbs or "*" in self.verbs)
             and (api_group in self.api_groups or "*" in self.api_groups)
@@ -64,12 +64,12 @@ class PolicyRule:
         )
 
     def allows(self, request: Request, /) -> bool:
-        """Tell whether it allows a request for a resource; a rule without names is for every name."""
+        """Tell whether it allows a request for a resource; a rule without names covers every name."""
         names = self.resource_names
         return self.covers(request.verb, request.api_group, request.resource) and (not names or request.name in names)
 
     def allows_url(self, verb: str, url: str, /) -> bool:
-        """Tell whether it allows a request for a URL that is no resource; only a `*` at its end matches more."""
+        """Tell whether it allows a request for a non-resource URL; only a trailing `*` is a wildcard."""
         return (verb in self.verbs or "*" in self.verbs) and any(
             rule in {"*", url} or (rule.endswith("*") and url.startswith(rule.rstrip("*")))
             for rule in self.non_resource_urls
@@ -84,7 +84,7 @@ class PolicyRule:
 
 
 def is_everything(rule: PolicyRule, /) -> bool:
-    """Tell whether a rule allows every verb on every resource, as the one of `cluster-admin` does."""
+    """Tell whether a rule allows every verb on every resource, as `cluster-admin` does."""
     return "*" in rule.verbs and "*" in rule.api_groups and "*" in rule.resources and not rule.resource_names
 
 
@@ -97,7 +97,7 @@ class Expression:
     values: tuple[str, ...] = ()
 
     def matches(self, labels: Mapping[str, str], /) -> bool:
-        """Tell whether labels fit; `NotIn` fits those without the key too (apimachinery pkg/labels/selector.go)."""
+        """Tell whether labels match; `NotIn` also matches a missing key (apimachinery pkg/labels/selector.go)."""
         if self.operator == "Exists":
             return self.key in labels
         if self.operator == "DoesNotExist":
@@ -107,13 +107,13 @@ class Expression:
 
 @attrs.frozen
 class Selector:
-    """A label selector: all its parts must fit; without parts it fits everything."""
+    """A label selector: all its parts must match; without parts it matches everything."""
 
     match_labels: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     match_expressions: tuple[Expression, ...] = ()
 
     def matches(self, labels: Mapping[str, str], /) -> bool:
-        """Tell whether labels fit."""
+        """Tell whether labels match."""
         return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
             expression.matches(labels) for expression in self.match_expressions
         )
@@ -128,9 +128,9 @@ class Role:
     rules: tuple[PolicyRule, ...] = ()
     labels: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     selectors: tuple[Selector, ...] = ()
-    """Of an aggregated ClusterRole: the controller fills `rules` from the ClusterRoles that fit one of them."""
+    """Of an aggregated ClusterRole: the controller fills `rules` from the ClusterRoles that match one of them."""
     is_default: bool = False
-    """One of Kubernetes' own, to which the API server gives back what it lacks when it starts."""
+    """A default object of Kubernetes, which the API server restores when it starts."""
 
     @property
     def kind(self) -> str:
@@ -143,7 +143,7 @@ class Role:
 
 @attrs.frozen
 class Subject:
-    """Whom a binding is for: a `User`, a `Group` or a `ServiceAccount`."""
+    """The subject of a binding: a `User`, a `Group` or a `ServiceAccount`."""
 
     kind: str
     name: str
@@ -153,7 +153,7 @@ class Subject:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
     def username(self) -> str:
-        """Return the user name that it stands for; empty for a group, or a service account without namespace."""
+        """Return its user name; empty for a group, or a service account without namespace."""
         if self.kind == "ServiceAccount":
             return f"{SERVICE_ACCOUNT_PREFIX}{self.namespace}:{self.name}" if self.namespace else ""
         return self.name if self.kind == "User" else ""
@@ -161,7 +161,7 @@ class Subject:
 
 @attrs.frozen
 class RoleRef:
-    """The role that a binding gives."""
+    """The role that a binding refers to."""
 
     kind: str
     name: str
@@ -176,9 +176,9 @@ class Binding:
     role_ref: RoleRef
     subjects: tuple[Subject, ...] = ()
     is_default: bool = False
-    """One of Kubernetes' own, to which the API server gives back what it lacks when it starts."""
+    """A default object of Kubernetes, which the API server restores when it starts."""
     implied: tuple[int, ...] = ()
-    """Which of the subjects are written without the namespace, which is then the binding's."""
+    """Positions of the subjects that are written without a namespace, which is then the binding's."""
 
     @property
     def kind(self) -> str:
@@ -191,9 +191,9 @@ class Binding:
 
 @attrs.frozen
 class Grant:
-    """Why something is allowed: a binding gives a role to a subject, and this rule of the role allows it.
+    """Why something is allowed: a binding grants a role to a subject, and this rule of the role allows it.
 
-    `namespace` is where it holds: the binding's; empty for the whole cluster.
+    It holds in `namespace`, the binding's; empty for the whole cluster.
     """
 
     binding: Binding
@@ -203,7 +203,7 @@ class Grant:
 
     @property
     def namespace(self) -> str:
-        """Where it holds; empty for every namespace and for what is in none."""
+        """Where it holds; empty for every namespace and for cluster-scoped objects."""
         return self.binding.namespace
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ from k8stokendetect.cluster.rbac import PolicyRule
 
 
 class ChangeKind(enum.StrEnum):
-    """How a right is taken away."""
+    """How a right is removed."""
 
     REMOVE_SUBJECT = "remove-subject"
     DELETE_BINDING = "delete-binding"
@@ -31,7 +31,7 @@ class Step:
         kind: of the object, such as `RoleBinding`.
         name: of the object.
         namespace: where it lives; empty for cluster-wide ones.
-        body: of a patch the operations (RFC 6902), of a creation the object; None for a deletion.
+        body: the operations of a patch (RFC 6902), the object to create, or None for a deletion.
 
     """
 
@@ -43,7 +43,7 @@ class Step:
 
     @property
     def command(self) -> str:
-        """The same with kubectl, on one line, quoted for a POSIX shell: names come from the cluster."""
+        """The same as a kubectl command on one line, quoted for a POSIX shell: names come from the cluster."""
         body = json.dumps(self.body, separators=(",", ":"))
         if self.verb == "create":
             return f"printf %s {shlex.quote(body)} | kubectl create -f -"
@@ -56,18 +56,17 @@ class Step:
 
 @attrs.frozen
 class Change:
-    """The smallest change that takes a right from a subject.
+    """The smallest change that removes a right from a subject.
 
-    Each patch tests first that what it changes is still what was read, and fails when it is not: then read the cluster
-    anew. Several changes of one binding move its subjects, so do one, and read the cluster anew, too.
+    Each patch first tests that the object is still as it was read, and fails if not: then load the cluster again.
+    Several changes of one binding move its subjects: apply one, then load the cluster again.
 
     Arguments:
         kind: how.
         steps: what to do, in this order.
-        loses: the other rights that the subject had through this binding and loses with it, unless it has them through
-            another one.
+        loses: the other rights that the subject loses with this binding, unless another binding grants them.
         keeps: what it keeps of the right, in words; empty for nothing.
-        warnings: what to know before.
+        warnings: what to know first.
 
     """
 
@@ -79,5 +78,5 @@ class Change:
 
     @property
     def command(self) -> str:
-        """All steps with kubectl; one that fails stops the rest."""
+        """All steps as one command; a step that fails stops the rest."""
         return " && ".join(step.command for step in self.steps)

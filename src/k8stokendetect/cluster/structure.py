@@ -29,7 +29,7 @@ class _Metadata:
 
     @property
     def is_restored(self) -> bool:
-        """Whether the API server gives it back what it lacks; see AUTO_UPDATE."""
+        """Whether the API server restores it when it starts; see AUTO_UPDATE."""
         is_own = self.labels.get("kubernetes.io/bootstrapping") == "rbac-defaults"
         return is_own and self.annotations.get(AUTO_UPDATE) != "false"
 
@@ -111,7 +111,7 @@ class _Pod:
 
 @attrs.frozen
 class Unfilled:
-    """An aggregated ClusterRole whose rules the file leaves to the controller."""
+    """An aggregated ClusterRole whose rules are left to the controller."""
 
     role: Role
 
@@ -120,7 +120,7 @@ Object: TypeAlias = Role | Unfilled | Binding | Account | Pod | PodIdentity
 
 
 def read_object(item: Mapping[str, Any], kind: str, path: str, /) -> Object:
-    """Make a value of one object of a kind that is known.
+    """Structure one object of a known kind.
 
     Raises:
         ReadError: when a required field is missing or one has a wrong type; says the JSON path.
@@ -130,13 +130,13 @@ def read_object(item: Mapping[str, Any], kind: str, path: str, /) -> Object:
         return KINDS[kind][1](item)
     except _RefusedError as error:
         raise ReadError(error.args[0], path=f"{path}{error.args[1]}") from None
-    except Exception as error:  # noqa: BLE001 - hostile input: whatever goes wrong is told as a ReadError
+    except Exception as error:  # noqa: BLE001 - hostile input: whatever goes wrong becomes a ReadError
         reason, where = explain(error, path)
     raise ReadError(reason, path=where)
 
 
 class _RefusedError(Exception):
-    """An object is not what the API server accepts; says why and where."""
+    """The API server would not accept this object; says why and where."""
 
 
 def _named(metadata: _Metadata, *, namespaced: bool) -> _Metadata:
@@ -183,12 +183,12 @@ def _pod(item: Mapping[str, Any]) -> Pod:
 
 
 def _audiences(spec: _Spec, *, is_live: bool) -> tuple[str, ...]:
-    """Return what its tokens are for; an empty audience is the API server's own."""
+    """Return the audiences of its tokens; an empty one is the API server's."""
     sources = (source for volume in spec.volumes if volume.projected for source in volume.projected.sources)
     found = [source.service_account_token.audience for source in sources if source.service_account_token]
     mounts = {mount.mount_path.rstrip("/") for container in spec.containers for mount in container.volume_mounts}
     is_automatic = not is_live and spec.automount_service_account_token is not False
-    if (MOUNT_PATH in mounts or is_automatic) and "" not in found:  # before 1.22 out of a Secret
+    if (MOUNT_PATH in mounts or is_automatic) and "" not in found:  # before 1.22 from a Secret
         found.append("")
     return tuple(dict.fromkeys(found))
 
@@ -218,11 +218,11 @@ KINDS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], O
     "RoleBinding": (_RBAC, lambda item: _binding(item, namespaced=True)),
     "PodIdentityAssociation": ((), _identity),
 }
-"""The kinds that are read: in which API versions, and how."""
+"""The kinds that are read: their API versions, and the reader."""
 
 
 def shown_kind(value: object, /) -> str:
-    """Return a kind for a message; what is none is not repeated."""
+    """Return a kind for a message; an invalid one is not repeated."""
     return value if isinstance(value, str) and _KIND.fullmatch(value) else "?"
 
 

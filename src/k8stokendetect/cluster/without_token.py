@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes the right to create service account tokens out of rules, and says what cannot be kept beside it."""
+"""Removes the right to create service account tokens from rules, and says what is lost with it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MEANT: Final = frozenset({TOKEN_SUBRESOURCE, "*/token"})
 
 @attrs.frozen
 class Split:
-    """Some rules of a role, parted.
+    """The rules of a role, split into the right and the rest.
 
     Arguments:
-        kept: index of each rule that gives the right, and the rules that stand for it without the right.
-        loose: what is lost beside the right: it stands in the same lists, and means nothing to Kubernetes (another verb
-            or API group on the token subresource).
-        is_wild: a rule says `*` for the resource. All but one resource cannot be said, so that rule has to go.
+        kept: the index of each rule that gives the right, and the rules that replace it.
+        loose: what is lost with the right: combinations in the same lists that mean nothing to Kubernetes (another
+            verb or API group on the token subresource).
+        is_wild: a rule has `*` as resource. RBAC cannot express all but one, so that rule has to go.
 
     """
 
@@ -32,7 +32,7 @@ class Split:
 
 
 def split(rules: Sequence[PolicyRule], /) -> Split:
-    """Part the rules that give the right from what else they give."""
+    """Split the rules that give the right from what else they give."""
     kept, loose, is_wild = [], [], False
     for index, rule in enumerate(rules):
         if not rule.mints:
@@ -47,13 +47,13 @@ def split(rules: Sequence[PolicyRule], /) -> Split:
 
 
 def rest_of(rules: Sequence[PolicyRule], parted: Split, /) -> tuple[PolicyRule, ...]:
-    """Return all rules of a role without the right."""
+    """Return the rules of a role without the right."""
     kept = dict(parted.kept)
     return tuple(one for index, rule in enumerate(rules) for one in kept.get(index, (rule,)))
 
 
 def minting(names: Iterable[str] = (), /) -> PolicyRule:
-    """Make the rule that gives the right, for these names; for every one without any."""
+    """Make the rule that gives the right for these names; without names, for all."""
     return PolicyRule(("create",), ("",), (TOKEN_SUBRESOURCE,), tuple(names))
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the records of a Linux audit log, from files, rotated files in their order, gzip, streams and bytes.
+"""Reads the records of a Linux audit log from files, rotated files in order, gzip, streams and bytes.
 
 How the kernel writes them: kernel/auditsc.c (`audit_log_execve_info`, `audit_log_proctitle`) and kernel/audit.c
 (`audit_log_n_untrustedstring`). A text with a space, a quote or a byte outside 0x21 to 0x7E is written in hex, any
-other one in quotes; so no value holds a space. With `log_format = ENRICHED`, `auditd` adds names behind the byte 0x1D
+other one in quotes; so no value has a space. With `log_format = ENRICHED`, `auditd` adds names behind the byte 0x1D
 (AUDIT_INTERP_SEPARATOR of audit-userspace); its syslog plug-in writes a space instead.
 """
 
@@ -30,7 +30,7 @@ AuditdSource: TypeAlias = "str | AuditdItem | Iterable[AuditdItem]"
 """A path (a file, a gzip file, a folder of rotated files), bytes (content), an open binary file, or a list of such."""
 
 Line: TypeAlias = tuple[str, bytes]
-"""Its place, such as `audit.log:12`, and what stands there."""
+"""Its place, such as `audit.log:12`, and its content."""
 
 LONGEST_LINE: Final = 64 * 1024
 """Bytes; auditd's records have at most 8,970 (MAX_AUDIT_MESSAGE_LENGTH of audit-userspace's libaudit.h)."""
@@ -41,14 +41,14 @@ _PEEK: Final = 1000
 """Maximum number of lines that are looked at to learn when a file begins."""
 
 LONGEST_TITLE: Final = 128
-"""Bytes of a PROCTITLE that are logged (MAX_PROCTITLE_AUDIT_LEN); what fills them may have been cut."""
+"""Bytes of a PROCTITLE that are logged (MAX_PROCTITLE_AUDIT_LEN); a longer title is cut."""
 
 _HEAD: Final = re.compile(
     rb"(?:[^\"'=]*[ :])?(?:node=(?P<node>\S{1,255}) )?type=(?P<kind>[A-Z0-9_]{1,40}) (?:msg=)?"
     rb"audit\((?P<stamp>(?P<seconds>\d{1,11})\.(?P<millis>\d{3})):(?P<serial>\d{1,20})\): ?"
 )
 _TYPES: Final = {b"1300": b"SYSCALL", b"1309": b"EXECVE", b"1320": b"EOE", b"1327": b"PROCTITLE"}
-"""Numbers stand where the kernel log has the records (include/uapi/linux/audit.h)."""
+"""The kernel log has numbers instead of names (include/uapi/linux/audit.h)."""
 
 _WANTED: Final = frozenset(_TYPES.values())
 _ARGUMENT: Final = re.compile(rb"a(?P<number>\d{1,7})(?:\[(?P<piece>\d{1,7})\])?")
@@ -65,7 +65,7 @@ _EXECVE_CALLS: Final = {
 
 
 def lines_of(source: Any, /) -> Iterator[Line | ReadError]:
-    """Yield the lines of a source, with a ReadError for whatever cannot be read; empty lines are none."""
+    """Yield the lines of a source, with a ReadError for whatever cannot be read; empty lines are skipped."""
     if isinstance(source, str | os.PathLike):
         yield from _of_path(Path(source))
     elif isinstance(source, bytes | bytearray | memoryview):
@@ -106,7 +106,7 @@ def _of_file(path: Path) -> Iterator[Line | ReadError]:
 
 
 def _of_stream(source: BinaryFile, name: str) -> Iterator[Line | ReadError]:
-    """Yield lines; one that is too long to be a record is passed over and reported."""
+    """Yield lines; one that is too long to be a record is reported instead."""
     try:
         stream = ByteStream(source, lambda _: None, DEFAULT.ratio)
     except ReadError as error:
@@ -126,7 +126,7 @@ def _of_stream(source: BinaryFile, name: str) -> Iterator[Line | ReadError]:
 
 
 def _age(path: Path) -> tuple[datetime, int, int, str]:
-    """When the first record of a file was written that says something about a command; `audit.log.2` is before `.1`."""
+    """Return when a file's first record about a command was written; `audit.log.2` comes before `.1`."""
     rotated = _ROTATED.search(path.name)
     number = -int(rotated[1]) if rotated else 0
     for item in islice(_of_file(path), _PEEK):
@@ -141,7 +141,7 @@ def _age(path: Path) -> tuple[datetime, int, int, str]:
 
 @attrs.frozen
 class AuditRecord:
-    """One line: its type, which event it belongs to, and its fields as they stand there."""
+    """One line: its type, the event it belongs to, and its raw fields."""
 
     kind: bytes
     node: bytes
@@ -153,10 +153,10 @@ class AuditRecord:
 
 
 def parse_line(line: bytes, /) -> AuditRecord | None:
-    """Parse a line; None for a record that says nothing about a command.
+    """Parse a line; None for a record that is not about a command.
 
     Raises:
-        ReadError: when it is no record of the audit log; repeats none of it.
+        ReadError: when it is not a record of the audit log; the message repeats none of it.
 
     """
     head = _HEAD.match(line)
@@ -179,7 +179,7 @@ def parse_line(line: bytes, /) -> AuditRecord | None:
 
 
 def decode(value: bytes, /) -> bytes:
-    """Return what an untrusted text says: it stands in quotes or in hex.
+    """Decode an untrusted text, which is quoted or in hex.
 
     Raises:
         ReadError: when it is neither.
@@ -202,9 +202,9 @@ class Group:
 
     Attributes:
         pieces: pieces of arguments by the argument's number and theirs.
-        lengths: how long an argument is that stands in pieces, in characters as they are logged.
-        place: where its first record stands.
-        broken: a record of it could not be read whole.
+        lengths: of arguments that are logged in pieces, in logged characters.
+        place: of its first record.
+        broken: a record of it could not be read completely.
 
     """
 
@@ -225,10 +225,10 @@ class Group:
     lengths: dict[int, int] = attrs.field(factory=dict)
 
     def add(self, record: AuditRecord, /) -> None:
-        """Take in a record.
+        """Add a record.
 
         Raises:
-            ReadError: when a part of it is damaged; the rest was taken in.
+            ReadError: when a part of it is damaged; the rest was added.
 
         """
         self.size += record.size
@@ -272,14 +272,14 @@ class Group:
 
     @property
     def is_execve(self) -> bool:
-        """Whether its system call is known to start a program, and did."""
+        """Whether its system call starts a program, and succeeded."""
         call = self.syscall or {}
         named = call.get(b"SYSCALL", b"") in {b"execve", b"execveat"}
         numbered = call.get(b"syscall", b"-") in _EXECVE_CALLS.get(call.get(b"arch", b""), ())
         return call.get(b"success") == b"yes" and (named or numbered)
 
     def whole(self, number: int) -> bool:
-        """Tell whether every piece of an argument has come."""
+        """Tell whether every piece of an argument has arrived."""
         pieces = self.pieces.get(number, {})
         if len(pieces) > 1 and number not in self.lengths:
             return False
@@ -287,7 +287,7 @@ class Group:
 
     @property
     def has_all_arguments(self) -> bool:
-        """Whether every argument has come, with all of its pieces."""
+        """Whether every argument has arrived, with all its pieces."""
         count = len(self.pieces)
         if self.broken or self.argc != count or (count and max(self.pieces) != count - 1):
             return False
@@ -295,5 +295,5 @@ class Group:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more is to come: PROCTITLE is written last, and EOE only to plug-ins."""
+        """Whether the event is complete: PROCTITLE is written last, and EOE only to plug-ins."""
         return self.ended and self.has_execve and self.syscall is not None and self.has_all_arguments

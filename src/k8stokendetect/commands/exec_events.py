@@ -17,14 +17,14 @@ from k8stokendetect.findings import EventRef
 from k8stokendetect.input.sources import check_source
 
 END_OF_EVENT: Final = timedelta(seconds=2)
-"""After so long no record of an event is to be expected: `end_of_event_timeout` of auditd.conf(5), its default."""
+"""No record of an event arrives after this time: the default `end_of_event_timeout` of auditd.conf(5)."""
 
 PENDING_EVENTS: Final = 4096
 PENDING_BYTES: Final = 32 * 1024 * 1024
 """Maximum that waits for the rest of its event; beyond it the oldest event is read as it is."""
 
 _UNSET: Final = 2**32 - 1
-"""What the kernel writes for no user and no session."""
+"""What the kernel writes for no user or no session."""
 
 _BEARER: Final = re.compile(r"(?i)(\bbearer(?:\s|%20|\+)+)(?![$@<{%`])[^\s\"'\\]{16,}")
 _TOKEN_OPTION: Final = re.compile(r"(--token(?:=|\s+))(?![$@<{%`])[^\s\"'\\]+")
@@ -32,28 +32,28 @@ _TOKEN_OPTION: Final = re.compile(r"(--token(?:=|\s+))(?![$@<{%`])[^\s\"'\\]+")
 
 @attrs.frozen(kw_only=True)
 class ExecEvent:
-    r"""A command that was run on a host, without the tokens that stood in it.
+    r"""A command that was run on a host, with tokens removed.
 
     Attributes:
-        arguments: the argument vector, the program's own name first; bytes that are no UTF-8 as `\xNN`.
-        source: `execve`, the record of the call, or `proctitle`, the title of a process, which any process can set
-            for itself and of which 128 bytes are logged.
-        complete: nothing of the arguments is known to be missing.
+        arguments: the argument vector, the program's own name first; invalid UTF-8 as `\xNN`.
+        source: `execve`, the record of the call, or `proctitle`, the title that any process can set for itself,
+            of which 128 bytes are logged.
+        complete: no argument is known to be missing.
         time: when; UTC.
-        stamp: the same as the log writes it, such as `1700000000.123`.
-        serial: the kernel's number of the event.
-        node: which host, where the log says so.
+        stamp: the time as the log writes it, such as `1700000000.123`.
+        serial: the kernel's number for the event.
+        node: the host, where logged.
         exe: the program's file, as the kernel knows it.
-        comm: the thread's name, 15 bytes of it, which it can choose.
-        uid: whose rights the process has; None when not known.
-        auid: who logged in, whatever sudo made of it since; None when nobody did, as in containers.
-        user, login: the names of uid and auid, where the log carries names.
+        comm: the thread's name, 15 bytes, which it can choose.
+        uid: the user whose rights the process has; None if unknown.
+        auid: the user who logged in, unchanged by sudo; None if nobody did, as in containers.
+        user, login: the names of uid and auid, where logged.
         pid, ppid: the process, and the one that started it.
         ses: the login session; None when there is none.
         tty: the terminal; empty when there is none.
         success: whether the system call succeeded.
         key: the key of the audit rule that logged it.
-        carried_token: a live token stood in the arguments and was removed.
+        carried_token: the arguments contained a live token, which was removed.
         origin: file and line of its first record.
 
     """
@@ -82,13 +82,13 @@ class ExecEvent:
 
     @property
     def who(self) -> str:
-        """Who ran it: who logged in where that is known, by name where there is one; empty when nobody is known."""
+        """Who ran it: the login user where known, by name where there is one; empty if unknown."""
         if self.login or self.auid is not None:
             return self.login or f"uid {self.auid}"
         return self.user or ("" if self.uid is None else f"uid {self.uid}")
 
     def ref(self) -> EventRef:
-        """Refer to this event; `audit_id` is what `ausearch -a` and grep find it by."""
+        """Refer to this event; `ausearch -a` and grep find it by `audit_id`."""
         return EventRef(
             audit_id=f"{self.node} audit({self.stamp}:{self.serial})".strip(),
             time=self.time,
@@ -99,16 +99,16 @@ class ExecEvent:
 
 
 def read_auditd(source: AuditdSource, /, on_error: OnError = raise_error) -> Iterator[ExecEvent]:
-    """Read the commands that a Linux audit log shows; lazy, with a bounded amount of memory.
+    """Read the commands in a Linux audit log; lazy, with bounded memory.
 
     Arguments:
         source: a path, bytes (content), an open binary file, or a list of such; a folder's files and a list of files
             are read in the order of their first records.
-        on_error: called with a ReadError for each line that is no record, and each command of which arguments are
-            missing; the default raises it.
+        on_error: called with a ReadError for each line that is not a record, and each command with missing
+            arguments; the default raises it.
 
     Raises:
-        ConfigError: when the source is of no such type; at the call.
+        ConfigError: when the source has another type; at the call.
 
     """
     log = ExecLog(source)
@@ -126,19 +126,19 @@ def _handed(log: ExecLog, on_error: OnError) -> Iterator[ExecEvent]:
 
 
 class Grouping:
-    """Puts the records of one event together; those of several come interleaved, out of order, or not at all."""
+    """Groups records by event; records of several events arrive interleaved, out of order, or not at all."""
 
     def __init__(self) -> None:
         self._nodes: dict[bytes, dict[tuple[str, int], Group]] = {}
         self._events = self._bytes = 0
 
     def put(self, record: AuditRecord, place: str, /) -> Iterator[Group | ReadError]:
-        """Take in a record and yield the events for which nothing more is to be expected."""
+        """Add a record and yield the events that are complete or overdue."""
         waiting = self._nodes.get(record.node, {})
         key = (record.stamp, record.serial)
         group = waiting.get(key)
         if group is None:
-            if record.kind == b"EOE":  # of an event that was whole before
+            if record.kind == b"EOE":  # of an event that was complete before
                 return
             yield from self._expired(record)
             group = Group(record.node, record.time, record.stamp, record.serial, place)
@@ -157,12 +157,12 @@ class Grouping:
             yield self._oldest()
 
     def rest(self) -> Iterator[Group]:
-        """Yield the events that still wait."""
+        """Yield the events that are still incomplete."""
         while self._nodes:
             yield self._oldest()
 
     def _expired(self, record: AuditRecord) -> Iterator[Group]:
-        """Yield what is too old to get another record; each host has a clock of its own."""
+        """Yield events that are too old to get another record; each host has its own clock."""
         while waiting := self._nodes.get(record.node):
             key = next(iter(waiting))
             if record.time - waiting[key].time <= END_OF_EVENT:
@@ -184,10 +184,10 @@ class Grouping:
 
 
 class ExecLog:
-    """The commands of a source.
+    """The commands in a source.
 
     Attributes:
-        skipped: how many records were read that say nothing about a command, such as PATH and CWD.
+        skipped: number of records that are not about a command, such as PATH and CWD.
 
     """
 
@@ -229,7 +229,7 @@ class ExecLog:
 
 
 def _event(group: Group) -> ExecEvent:
-    """Make an event; no token is in it."""
+    """Make an event, without tokens."""
     found, complete = [_joined(group, number) for number in sorted(group.pieces)], group.has_all_arguments
     title = (group.title or b"").rstrip(b"\0").split(b"\0") if group.title else []
     titled = not group.has_execve or (not complete and len(title) > len(found))
@@ -253,7 +253,7 @@ def _event(group: Group) -> ExecEvent:
 
 
 def _joined(group: Group, number: int) -> bytes:
-    """Put an argument together; of one that is not whole the first piece only: behind a gap half a token may stand."""
+    """Join an argument's pieces; of an incomplete one only the first: half a token may follow a gap."""
     pieces = group.pieces[number]
     if not group.whole(number):
         return pieces.get(0, b"")
@@ -261,7 +261,7 @@ def _joined(group: Group, number: int) -> bytes:
 
 
 def _without_tokens(texts: list[str]) -> tuple[str, ...]:
-    """Remove JWTs, and whatever stands where a bearer token stands: those of OpenShift are no JWTs."""
+    """Remove JWTs, and anything in the place of a bearer token: those of OpenShift are not JWTs."""
     cleaned = []
     for before, text in zip(["", *texts], texts, strict=False):
         if before == "--token" and text and text[0] not in "$@<":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells from an argument vector whether a command asks for a service account's token, and on which terms."""
+"""Recognises commands that request a service account token, and on which terms, by their arguments."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from urllib.parse import unquote
 import attrs
 
 _KUBECTL: Final = re.compile(r"(kubectl|oc)(?:[:@].*|[-_.]?v?\d.*)?", re.DOTALL)
-"""Also with a version, as in `kubectl-1.33`, or an image's tag."""
+"""Also with a version, as in `kubectl-1.33`, or an image tag."""
 
 NOT_REQUESTING: Final = frozenset(
     "apropos cat echo egrep fgrep git grep head less ls man more printf rg sed tail test vi vim which".split()
 )
-"""Programs that take such words as text; one that only has such a name is still judged by the words themselves."""
+"""Programs that take such words as text; kubectl's own words are still recognised under such a name."""
 
 _VALUED: Final = frozenset(
     """
@@ -31,7 +31,7 @@ _VALUED: Final = frozenset(
 """Options of kubectl that take a value: global ones, those of `create` and of `create token` (kubectl, v1.33)."""
 
 _OC: Final = frozenset({"get-token", "new-token", "create-kubeconfig"})
-"""`oc sa …` of earlier versions of OpenShift: they print or make tokens that are kept in Secrets."""
+"""`oc sa …` of earlier OpenShift versions: they print or make tokens that are kept in Secrets."""
 
 _SHORT: Final = {"f": "filename", "k": "kustomize", "l": "selector", "n": "namespace", "o": "output", "s": "server"}
 _PATH: Final = re.compile(
@@ -44,23 +44,23 @@ _TAKES_COMMANDS: Final = frozenset({"parallel", "ssh", "watch", "eval"})
 _CONTROL: Final = frozenset("();<>|&\n")
 _QUOTING: Final = str.maketrans("", "", "'\"\\\n")
 _DEEPEST: Final = 3
-"""A shell in a shell in a shell: so deep commands are looked for in strings."""
+"""Maximum depth of shells within shells in which commands are looked for."""
 
 _LONGEST_TEXT: Final = 64 * 1024
-"""So many characters of a script are split into words; the path is looked for in all of it."""
+"""Maximum number of characters of a script that are split into words; the path is looked for in all of it."""
 
 
 @attrs.frozen
 class TokenCall:
-    """A request for a token, as a command line puts it.
+    """A request for a token on a command line.
 
     Attributes:
         how: what was recognised: `kubectl create token`, or `with …` where another program was given such words.
-        argument: number of the argument it stands in, from 0.
-        namespace: empty when the command does not say.
-        name: the service account; empty when it stands there as a variable or a pattern.
-        terms: what else was said, by option: `audience`, `duration`, `as`, `as-group`, `bound-object-name`.
-        certain: the program is known; otherwise only the words are those of kubectl.
+        argument: index of its argument.
+        namespace: empty if the command does not say.
+        name: the service account; empty if it is a variable or a pattern.
+        terms: values by option: `audience`, `duration`, `as`, `as-group`, `bound-object-name`.
+        certain: the program is known to be kubectl or oc; otherwise only the words match.
 
     """
 
@@ -73,16 +73,16 @@ class TokenCall:
 
 
 def token_calls(arguments: Sequence[str], exe: str = "", /) -> Iterator[TokenCall]:
-    """Yield what a command asks for, at most once in each way.
+    """Yield the token requests of a command, each service account once.
 
     Arguments:
         arguments: the argument vector.
-        exe: the program's file, where it is known; a link or an argument 0 may name another.
+        exe: the program's file, where known; a link or argument 0 may have another name.
 
     """
     text = "".join(arguments).translate(_QUOTING).lower()
     if not any(word in text for word in ("token", "kubeconfig", "%")):
-        return  # nothing below can be said without one of these
+        return  # nothing below matches without one of these
     seen = set()
     for call in _calls(arguments, {_base(exe), _base(arguments[0]) if arguments else ""}, 0):
         if (call.namespace, call.name) not in seen:
@@ -134,7 +134,7 @@ def _kubectl_call(arguments: Sequence[str], start: int) -> Iterator[TokenCall]:
 
 
 def _parsed(arguments: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
-    """Split kubectl's arguments into words and options, which may stand anywhere among them."""
+    """Split kubectl's arguments into words and options, in any order."""
     words: list[str] = []
     options: dict[str, tuple[str, ...]] = {}
     rest = iter(arguments)
@@ -186,26 +186,26 @@ def _path_calls(text: str) -> Iterator[TokenCall]:
 
 
 def _plain(text: str) -> str:
-    """Return a name; nothing where a variable, a pattern or code stands in its place."""
+    """Return a name; empty for a variable, a pattern or code in its place."""
     return text if _NAME.fullmatch(text) else ""
 
 
 def _holds_commands(arguments: Sequence[str], number: int, names: set[str], *, passive: bool, nested: bool) -> bool:
-    """Tell whether an argument is a script: what follows `-c` and its like, or what ssh and its like are given."""
+    """Tell whether an argument is a script, such as after `-c`, or for ssh."""
     text = arguments[number]
     if ("$(" in text or "`" in text) and (nested or not passive):
         return True  # the shell runs what is inside, whatever program gets the result
     if passive or not any(char.isspace() for char in text):
         return False
     if number == 0:
-        return nested  # what a language other than the shell's hands on: os.system('…')
+        return nested  # passed on by another language: os.system('…')
     return bool(_RUNS_TEXT.fullmatch(arguments[number - 1])) or any(
         _base(word) in _TAKES_COMMANDS for word in (*names, *arguments[:number])
     )
 
 
 def _commands(text: str) -> Iterator[list[str]]:
-    """Split a script into simple commands; as far as it goes where quotes do not match."""
+    """Split a script into simple commands, also where quotes do not match."""
     text = text[:_LONGEST_TEXT].replace("`", " $( ").replace("\\\n", " ").replace("\n", ";")
     lexer = shlex.shlex(text, posix=True, punctuation_chars=";()<>|&")
     lexer.whitespace_split, lexer.commenters = True, ""
@@ -224,7 +224,7 @@ def _commands(text: str) -> Iterator[list[str]]:
 
 
 def _base(path: str) -> str:
-    """Return the last part of a path; a login shell has a dash before its name, Windows' programs an ending."""
+    """Return the last part of a path, without a login shell's dash and the endings of Windows and deleted files."""
     return path.rpartition("/")[2].lower().removesuffix(" (deleted)").removesuffix(".exe").removeprefix("-")
 
 

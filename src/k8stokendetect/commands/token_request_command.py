@@ -33,7 +33,7 @@ _WHY: Final = {
 
 
 class TokenRequestCommand(ExecDetector):
-    """`kubectl create token` and its like, and any program that is given the path of the token subresource."""
+    """`kubectl create token` and similar commands, and any program called with the path of the token subresource."""
 
     rule = Rule(
         "token-request-command",
@@ -81,7 +81,7 @@ class TokenRequestCommand(ExecDetector):
     )
 
     def inspect_command(self, event: ExecEvent, /) -> Iterator[Finding]:
-        """Look at the argument vector, at URLs in it, and at commands within strings that a shell is given."""
+        """Look at the arguments, at URLs in them, and at commands in strings for a shell."""
         for call in token_calls(event.arguments, event.exe):
             target = "/".join(part for part in (call.namespace, call.name) if part)
             whom = target or "a service account that the command does not name"
@@ -108,7 +108,7 @@ def _where(event: ExecEvent) -> str:
 
 
 def _evidence(event: ExecEvent, call: TokenCall, /) -> Iterator[Evidence]:
-    """Yield the command, who ran it, and the terms that it names."""
+    """Yield the command, who ran it, and the terms it names."""
     if sum(map(len, event.arguments)) <= LONGEST_SHOWN:
         yield Evidence("arguments", event.arguments, "the command")
     else:
@@ -138,14 +138,14 @@ def _evidence(event: ExecEvent, call: TokenCall, /) -> Iterator[Evidence]:
 
 
 def _place(event: ExecEvent, call: TokenCall, value: str) -> str:
-    """Name the argument that a value is, or ends, or else the script that it stands in."""
+    """Name the argument that is or ends with a value, or else the script that contains it."""
     arguments = event.arguments
     alone = (number for number, text in enumerate(arguments) if text == value or text.endswith(f"={value}"))
     return f"arguments[{next(alone, call.argument)}]"
 
 
 def _lifetime(text: str) -> str:
-    """Say how long a token is asked for, in Go's notation."""
+    """Say which lifetime was requested; `text` is a Go duration."""
     match = _DURATION.fullmatch(text)
     parts = re.findall(r"([\d.]+)(h|ms|m|s|us|µs|ns)", match[1]) if match else []
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)

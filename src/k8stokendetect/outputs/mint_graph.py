@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws who comes to whose tokens as SVG: subjects, the roles that let them, the service accounts; the worst on top."""
+"""Draws who can obtain whose tokens as SVG: subjects, roles, service accounts; the worst on top."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from k8stokendetect.outputs.minters import Entry, expectation, folded, path, rol
 from k8stokendetect.outputs.text import neutral
 
 ENTRIES: Final = 30
-"""Maximum number of entries drawn, each for all subjects that are alike; what is left out is said below."""
+"""Maximum number of entries drawn, each for all similar subjects; what is left out is noted below."""
 
 WAYS: Final = 8
 """Maximum number of bindings drawn for one subject, the direct ones first."""
@@ -60,7 +60,7 @@ class _Edge:
 
 @attrs.define
 class _Graph:
-    """Boxes and lines; a line keeps the worst level, and is a direct one when one of its ways is."""
+    """Boxes and lines; a line keeps the worst level, and is direct if one of its paths is."""
 
     nodes: dict[_Key, _Node] = attrs.field(factory=dict)
     edges: dict[_Edge, tuple[bool, int]] = attrs.field(factory=dict)
@@ -75,8 +75,8 @@ class _Graph:
 def to_svg(minters: Sequence[Minter], /) -> str:
     """Return a drawing as an SVG document without scripts or links; names are cut, made harmless and escaped.
 
-    It follows the reader's light or dark setting. Lines that are drawn through are direct ways, the others are dashed.
-    Subjects that are alike share a box; below stands what is not drawn.
+    It follows the reader's light or dark setting. Solid lines are direct paths, dashed ones are indirect. Similar
+    subjects share a box; what is not drawn is noted below.
     """
     entries = folded(minters)
     graph = _Graph()
@@ -89,7 +89,7 @@ def to_svg(minters: Sequence[Minter], /) -> str:
             f"{len(rest):,} entries about {subjects:,} subjects are not drawn: the text and JSON forms have them"
         )
     if not entries:
-        notes.append("nobody comes to a service account's token")
+        notes.append("nobody can obtain a service account token")
     drawing = render(
         "minters.svg",
         width=3 * _WIDE + 2 * _GAP + 40,
@@ -107,7 +107,7 @@ def to_svg(minters: Sequence[Minter], /) -> str:
 
 
 def _add(graph: _Graph, entry: Entry) -> int:
-    """Add an entry; return how many of its bindings are left out."""
+    """Add an entry; return the number of bindings left out."""
     minter, alike = entry.minter, len(entry.others)
     level = int(minter.reach.level)
     who = _Key(0, minter.subject)
@@ -136,7 +136,7 @@ def _add(graph: _Graph, entry: Entry) -> int:
 
 
 def _placed(graph: _Graph, column: int) -> float:
-    """Place the boxes of a column near those they come from, none upon another; return where the column ends."""
+    """Place the boxes of a column near their predecessors, without overlap; return where the column ends."""
     below: dict[_Key, list[float]] = {}
     for edge in graph.edges:
         if edge.end.column == column:
@@ -164,7 +164,7 @@ def _line(graph: _Graph, edge: _Edge, is_direct: bool, level: int) -> tuple[str,
 
 
 def _fitting(text: str) -> str:
-    """Cut a text to the width of a box; a character of East Asia takes two cells, a control character its escape."""
+    """Cut a text to the width of a box; East Asian characters take two cells, control characters their escape."""
     return "".join(_cut(neutral(text)))
 
 

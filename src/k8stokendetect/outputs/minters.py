@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who can mint, as text that a person reads, folded, and as JSON with stable names."""
+"""Who can mint, as text that groups similar subjects, and as JSON with stable names."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from k8stokendetect.outputs.text import neutral
 from k8stokendetect.outputs.values import one_line
 
 MOST_ENTRIES: Final = 40
-"""So many entries are printed, each for all subjects that are alike; the others are counted."""
+"""Maximum number of entries printed, each for all similar subjects; the others are counted."""
 
 MOST_BINDINGS: Final = 5
-"""So many bindings of an entry are printed, the direct ones first; the others are counted."""
+"""Maximum number of bindings printed for an entry, direct ones first; the others are counted."""
 
 LONGEST_COMMAND: Final = 1000
-"""A longer command is in the JSON form only."""
+"""Longer commands appear only in the JSON form."""
 
 _MOST_NAMES, _MOST_RULES = 4, 3
 _WHOLE: Final = frozenset({ChangeKind.DELETE_BINDING, ChangeKind.REMOVE_SUBJECT})
-"""These take all that a binding gives."""
+"""These remove everything that a binding grants."""
 
 
 @attrs.frozen
 class Entry:
-    """Subjects that are alike: roles of the same names open the same kinds of ways, in one place or in several.
+    """Similar subjects: roles of the same names open the same kinds of paths, in one place or several.
 
     Arguments:
         minter: the first of them.
@@ -55,7 +55,7 @@ class Entry:
 
 
 def folded(minters: Iterable[Minter], /) -> tuple[Entry, ...]:
-    """Fold subjects that are alike, the worst first; one that stands for everybody or every account stays alone."""
+    """Group similar subjects, the worst first; one that stands for everybody or every account stays alone."""
     found: dict[object, list[Minter]] = {}
     for minter in minters:
         found.setdefault(minter.subject if minter.meaning else _shape(minter), []).append(minter)
@@ -78,7 +78,7 @@ def role_name(role: Role, /) -> str:
 
 
 def whom(way: AttackPath, /) -> str:
-    """Say which service accounts a way reaches."""
+    """Say which service accounts a path reaches."""
     if not way.accounts:
         return f"every service account of {way.namespace}" if way.namespace else "every service account"
     if way.namespace:
@@ -94,19 +94,19 @@ def few(names: Iterable[str], /) -> str:
 
 
 def to_text(minters: Sequence[Minter], /) -> Iterator[str]:
-    """Yield lines about everybody who comes to a token, without line ends; no name can steer the terminal."""
+    """Yield lines about everybody who can obtain a token, without line ends; no name can control the terminal."""
     entries = folded(minters)
     direct = [minter for minter in minters if minter.direct]
     expected = sum(minter.status is Status.EXPECTED for minter in direct)
     yield f"{len(direct):,} can mint tokens of service accounts, {expected:,} of them as components, by design"
-    yield f"{len(minters) - len(direct):,} more come to such tokens in other ways"
+    yield f"{len(minters) - len(direct):,} more can obtain such tokens indirectly"
     for entry in entries[:MOST_ENTRIES]:
         yield ""
         yield from map(neutral, _entry(entry))
     if rest := entries[MOST_ENTRIES:]:
         subjects = sum(1 + len(entry.others) for entry in rest)
         yield ""
-        yield f"… and {len(rest):,} entries more, about {subjects:,} subjects: --format json has all"
+        yield f"… and {len(rest):,} more entries, about {subjects:,} subjects: see --format json"
 
 
 def _entry(entry: Entry) -> Iterator[str]:
@@ -120,7 +120,7 @@ def _entry(entry: Entry) -> Iterator[str]:
         yield from (f"  {line}" for line in _through(minter, ways))
     if rest := bindings[MOST_BINDINGS:]:
         direct = sum(any(way.direct for way in ways) for ways in rest)
-        yield f"  … and by {len(rest):,} bindings more, {direct:,} of them directly: --format json has all"
+        yield f"  … and {len(rest):,} more bindings, {direct:,} of them direct: see --format json"
 
 
 def expectation(minter: Minter, /) -> str:
@@ -129,7 +129,7 @@ def expectation(minter: Minter, /) -> str:
     if minter.status is Status.EXPECTED:
         return f"mints by design, and no more than exclusion {names} allows"
     if not minter.exclusions:
-        return "no component that mints by design"
+        return "not a component that mints by design"
     allowed = few(f"{place}/{name}" for one in minter.exclusions for place in one.namespaces for name in one.names)
     if not minter.direct:
         return f"has the name of a component (exclusion {names}), and no right to mint"
@@ -138,7 +138,7 @@ def expectation(minter: Minter, /) -> str:
 
 
 def worth(reach: BlastRadius, /) -> str:
-    """Say how many accounts are reached, and what they are worth."""
+    """Say how many accounts are reached, and their value."""
     parts = [
         f"{count:,} {what}"
         for count, what in (
@@ -158,7 +158,7 @@ def worth(reach: BlastRadius, /) -> str:
 
 
 def by_binding(ways: Iterable[AttackPath], /) -> list[list[AttackPath]]:
-    """Sort ways by the binding that opens them, in their order."""
+    """Group paths by the binding that opens them, in order."""
     found: dict[object, list[AttackPath]] = {}
     for way in ways:
         found.setdefault(way.binding, []).append(way)
@@ -166,14 +166,14 @@ def by_binding(ways: Iterable[AttackPath], /) -> list[list[AttackPath]]:
 
 
 def path(grants: Iterable[Grant], /) -> str:
-    """Say through which bindings and roles a way leads."""
+    """Say through which bindings and roles a path leads."""
     return " and ".join(f"{grant.binding}, which gives {grant.role}" for grant in grants)
 
 
 def _through(minter: Minter, ways: Sequence[AttackPath]) -> Iterator[str]:
-    """Yield what a binding gives, and what would end it."""
+    """Yield what a binding grants, and what would end it."""
     direct, indirect = ([way for way in ways if way.direct is is_direct] for is_direct in (True, False))
-    yield f"by {path(ways[0].grants[:1])}:" if ways[0].grants else "by no object: what counts is who has this group"
+    yield f"by {path(ways[0].grants[:1])}:" if ways[0].grants else "by no object: membership in this group is enough"
     if direct:
         yield f"  creates tokens of {few(dict.fromkeys(map(whom, direct)))}"
     for what, of_these in _alike(indirect).items():
@@ -189,16 +189,16 @@ def _through(minter: Minter, ways: Sequence[AttackPath]) -> Iterator[str]:
 
 
 def _alike(ways: Iterable[AttackPath]) -> dict[str, list[str]]:
-    """Sort indirect ways by what they reach and what else they take."""
+    """Group indirect paths by what they reach and what else they take."""
     found: dict[str, list[str]] = {}
     for way in ways:
         more = f", with {path(way.grants[1:])}" if len(way.grants) > 1 and _leaves(way) else ""
-        found.setdefault(f"comes to tokens of {whom(way)}{more}", []).append(str(way.kind))
+        found.setdefault(f"can obtain tokens of {whom(way)}{more}", []).append(str(way.kind))
     return found
 
 
 def _leaves(way: AttackPath) -> bool:
-    """Tell whether a way takes another binding beside its own."""
+    """Tell whether a path takes a second binding."""
     return any(grant.binding != way.binding for grant in way.grants)
 
 
@@ -215,7 +215,7 @@ def _change(change: Change, what: str) -> Iterator[str]:
 
 
 def rule_text(rule: PolicyRule, /) -> str:
-    """Write a rule in short: verbs, resources, names, API groups."""
+    """Summarise a rule: verbs, resources, names, API groups."""
     names = f" named {few(rule.resource_names)}" if rule.resource_names else ""
     groups = [group for group in rule.api_groups if group]
     of = f" of {_all('API groups', groups)}" if groups and rule.resources else ""
@@ -284,7 +284,7 @@ def _named(one: Subject | Binding | Role | Step) -> dict[str, Any]:
 
 
 def _rule(rule: PolicyRule) -> dict[str, list[str]]:
-    """Write a rule with the names of Kubernetes, all of them."""
+    """Write a rule under Kubernetes' names, all fields."""
     return {
         "verbs": list(rule.verbs),
         "apiGroups": list(rule.api_groups),

@@ -107,7 +107,7 @@ class _Chosen:
         check_platform(platform)
         self.weaker = frozenset(weaker)
         if unknown := sorted(self.weaker - {one.id for one in given}):
-            raise ConfigError(f"weaker: {unknown[0]!r} is none of the exclusions")
+            raise ConfigError(f"weaker: {unknown[0]!r} is not one of the exclusions")
         self.platform = platform
         self.here = [one for one in given if not one.platforms or platform in one.platforms]
         self.elsewhere = [one for one in given if one.platforms and platform not in one.platforms]
