@@ -128,10 +128,10 @@ def test_the_policy_of_eks() -> None:
         ({"userGroups": ["system:serviceaccounts:kube-system"]}, "service accounts of kube-system"),
         ({"userGroups": ["system:serviceaccounts:ci"]}, "service accounts of ci"),
         ({"users": ["system:serviceaccount:ci:deployer"]}, "service account ci/deployer"),
-        ({"users": ["eks:evil"]}, "whoever is called eks:evil"),
+        ({"users": ["eks:evil"]}, "anyone called eks:evil"),
         ({"userGroups": ["devs"]}, "members of devs"),
-        ({"users": ["bob"], "userGroups": ["devs"]}, "whoever is called bob, of group devs"),
-        ({"namespaces": ["kube-system"], "users": ["bob"]}, "whoever is called bob"),
+        ({"users": ["bob"], "userGroups": ["devs"]}, "anyone called bob in group devs"),
+        ({"namespaces": ["kube-system"], "users": ["bob"]}, "anyone called bob"),
         ({"users": ["system:anonymous"]}, "system:anonymous"),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_name_without_its_groups_is_tried_too() -> None:
         {"level": "Metadata"},
     )
 
-    assert unseen(tricky) == ["whoever is called system:serviceaccount:ci:deployer"]
+    assert unseen(tricky) == ["anyone called system:serviceaccount:ci:deployer"]
 
 
 def test_where_and_by_which_rule() -> None:

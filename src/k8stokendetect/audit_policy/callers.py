@@ -35,7 +35,7 @@ def callers_of(
 ) -> tuple[Caller, ...]:
     """Return the callers of a kind that a policy distinguishes, the ordinary one first."""
     if kind == "nobody":
-        return (Caller("whoever fails to authenticate", None, ()),)
+        return (Caller("unauthenticated clients", None, ()),)
     if kind == "controller manager":
         return (Caller("kube-controller-manager", CONTROLLER_MANAGER),)
     found = [*_service_accounts(policy), *(() if kind == "service accounts" else _others(policy))]
@@ -87,7 +87,7 @@ def _others(policy: AuditPolicy) -> Iterator[Caller]:
     yield Caller("members of system:masters", nobody, ("system:masters", AUTHENTICATED))
     yield Caller("system:anonymous", "system:anonymous", (UNAUTHENTICATED,))
     for user in sorted(users - {"system:anonymous", CONTROLLER_MANAGER}):
-        yield Caller(f"whoever is called {user}", user)
+        yield Caller(f"anyone called {user}", user)
         if user.startswith("system:node:") and "*" not in user:
             yield Caller(f"the kubelet called {user}", user, (NODES, AUTHENTICATED))
     for group in sorted(groups - {AUTHENTICATED, UNAUTHENTICATED, NODES, "system:masters"}):
@@ -96,4 +96,4 @@ def _others(policy: AuditPolicy) -> Iterator[Caller]:
     for rule in policy.rules:
         for user in rule.users:
             for group in rule.user_groups:
-                yield Caller(f"whoever is called {user}, of group {group}", user, (group, AUTHENTICATED))
+                yield Caller(f"anyone called {user} in group {group}", user, (group, AUTHENTICATED))

@@ -21,7 +21,7 @@ _BODIES: Final = (
 def hints(policy: AuditPolicy, /) -> tuple[str, ...]:
     """Return a sentence for every problem; rules are named by index.
 
-    Live tokens come first: whoever reads the log can use them. Then what is logged twice, and rules that do not mean
+    Live tokens come first: anyone who reads the log can use them. Then what is logged twice, and rules that do not mean
     what they seem to mean.
     """
     return (*_written(policy), *_doubled(policy), *_idle(policy))
@@ -48,7 +48,7 @@ def _written(policy: AuditPolicy) -> Iterator[str]:
         }
         for rule, found in sorted(deciding, key=str):
             yield (
-                f"rules[{rule}] logs {resource} at level {found}: {why}, for whoever reads the log; an earlier rule "
+                f"rules[{rule}] logs {resource} at level {found}: {why}, for anyone who reads the log; an earlier rule "
                 f"should log it at level {Level(level - 1)}"
             )
 

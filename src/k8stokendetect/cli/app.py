@@ -23,7 +23,7 @@ SEVERITIES: Final = ("informational", "low", "medium", "high", "critical")
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="k8stokendetect", prog_name="k8stokendetect")
 def main() -> None:
-    """Find Kubernetes service account tokens that were minted by someone who is no system component."""
+    """Find Kubernetes service account tokens minted by someone other than a system component."""
 
 
 def _run(module: str, /, **options: Any) -> NoReturn:
@@ -91,10 +91,10 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Look through large files with so many processes.",
+    help="Number of processes that read large files.",
 )
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
-@click.option("--keep-excluded", is_flag=True, help="Also print what an exclusion set aside.")
+@click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
 @_fail_on
 def scan(**options: Any) -> None:
     """Scan audit logs: files, gzip files, folders of rotated files, or - for standard input.
@@ -179,11 +179,11 @@ def audit_policy(policy: str) -> None:
 @main.command()
 @click.option("--plugins", is_flag=True, help="Also those of installed plug-ins.")
 def rules(**options: Any) -> None:
-    """List the rules: what each finds, who triggers it without bad intent, what it cannot see."""
+    """List the rules: what each finds, its false positives, its blind spots."""
     _run("listing", what="rules", **options)
 
 
 @main.command()
 def exclusions() -> None:
-    """List the exclusions: whom each excuses, on which proofs, why, at what cost, and how we know."""
+    """List the exclusions: who each excludes, on which proofs, why, at what cost, and how we know."""
     _run("listing", what="exclusions")

@@ -26,7 +26,7 @@ def run(*, what: str, plugins: bool = False) -> int:
 
 
 def describe_rules(plugins: Iterable[Detector] = ()) -> Iterator[str]:
-    """Yield lines about the rules: what each finds, who triggers it without bad intent, what it cannot see.
+    """Yield lines about the rules: what each finds, its false positives, its blind spots.
 
     Arguments:
         plugins: detectors of other distributions, listed behind the built-in ones.
@@ -46,7 +46,7 @@ def describe_rules(plugins: Iterable[Detector] = ()) -> Iterator[str]:
 
 
 def describe_exclusions() -> Iterator[str]:
-    """Yield lines about the exclusions: whom each excuses, on which proofs, why, at what price, and how we know."""
+    """Yield lines about the exclusions: who each excludes, on which proofs, why, at what cost, and how we know."""
     for state, entries in (("on", DEFAULT_EXCLUSIONS), ("off", OPTIONAL_EXCLUSIONS)):
         for entry in entries:
             yield from _describe(entry, state)

@@ -41,7 +41,7 @@ class Printer:
         cluster: a snapshot, for the incidents.
 
     Attributes:
-        worst: the highest severity of what no exclusion set aside.
+        worst: the highest severity, exclusions aside.
 
     Raises:
         ConfigError: when there is no such form.

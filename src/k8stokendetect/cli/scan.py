@@ -46,7 +46,7 @@ class Options:
     fail_on: str
 
     def check(self) -> None:
-        """Refuse options that do not go together.
+        """Refuse options that contradict each other.
 
         Raises:
             ConfigError: as said.
@@ -157,7 +157,7 @@ def summary(tally: Tally, /) -> str:
     parts = [
         f"events read: {tally.events:,}",
         f"findings: {tally.findings.total():,}{listed(tally.findings)}",
-        f"set aside: {tally.excluded.total():,}{listed(tally.excluded)}",
+        f"excluded: {tally.excluded.total():,}{listed(tally.excluded)}",
         f"repeated: {tally.duplicates:,}" if tally.duplicates else "",
         f"unreadable: {tally.unreadable:,}",
         f"of other logs: {tally.skipped:,}" if tally.skipped else "",

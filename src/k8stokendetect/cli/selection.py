@@ -25,7 +25,7 @@ class Selection:
     """What to run.
 
     Arguments:
-        detectors: made anew.
+        detectors: fresh instances.
         envelopes: of plug-ins.
         outputs: of plug-ins, by their names.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Self, TypeAlias
+from typing import Self
 
 import attrs
 
@@ -74,10 +74,10 @@ __all__ = [
 ]
 
 
-Way: TypeAlias = AttackPath
-WayKind: TypeAlias = AttackPathKind
-Reach: TypeAlias = BlastRadius
-Worth: TypeAlias = AccountProfile
+Way = AttackPath
+WayKind = AttackPathKind
+Reach = BlastRadius
+Worth = AccountProfile
 """The four above: earlier names of the same classes."""
 
 

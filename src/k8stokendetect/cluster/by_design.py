@@ -22,7 +22,7 @@ class ByDesign:
 
     The name of a subject proves nothing, and RBAC knows no more of it: so a component is expected to mint only where
     the exclusion allows it, and whatever is granted beyond that is not. An exclusion whose actor is let in by the Node
-    authorizer needs no grant, and excuses none.
+    authorizer needs no grant and allows none.
 
     Arguments:
         exclusions: those in force; the others of a list are left out here.

@@ -96,8 +96,8 @@ TABLE: Final = (
 """What a rule must allow; a subresource has its name in the path, so that resourceNames limit `create` on it too.
 
 `get` on pods/exec opens a WebSocket up to 1.34; 1.35 asks for `create` as well (feature gate
-AuthorizePodWebsocketUpgradeCreatePermission). `get` on nodes/proxy reaches the kubelet's exec. Whoever may update a
-pod can change its image while it runs.
+AuthorizePodWebsocketUpgradeCreatePermission). `get` on nodes/proxy reaches the kubelet's exec. Updating a pod can
+change its image while it runs.
 """
 
 CLUSTER_WIDE: Final = frozenset(

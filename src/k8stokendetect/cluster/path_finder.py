@@ -127,7 +127,7 @@ class PathFinder:
     def _as_named(
         self, kind: AttackPathKind, of: str, names: Sequence[str], grants: tuple[Grant, ...]
     ) -> Iterator[AttackPath]:
-        """Yield the paths of whoever may be impersonated; without names that is everybody, including system:masters."""
+        """Yield the paths of the identities that may be impersonated; without names all, including system:masters."""
         if not names or (of == "Group" and MASTERS in names):
             yield AttackPath(kind, "", (), grants)
             return

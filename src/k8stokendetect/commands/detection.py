@@ -22,10 +22,10 @@ BUILTIN_COMMANDS: Final[tuple[type[ExecDetector], ...]] = (TokenRequestCommand,)
 """What `detect_commands` runs unless told otherwise."""
 
 SAME_PROCESS: Final = timedelta(hours=1)
-"""So long a process is taken for the same, by its number and file: numbers are given anew."""
+"""How long a process number and file stand for one process: the kernel reuses numbers."""
 
 WINDOW: Final = 100_000
-"""How many findings are remembered to drop repetitions; flooding it makes findings repeat, never vanish."""
+"""Number of findings remembered to drop duplicates; flooding it makes findings repeat, never vanish."""
 
 
 def detect_commands(
@@ -37,16 +37,15 @@ def detect_commands(
 ) -> Iterator[Finding]:
     """Find requests for service account tokens among the commands of a Linux host's audit log.
 
-    It stands beside `detect` and not in it: a detector takes one kind of event; a command stands in several lines,
-    mixed with others', where an audit event stands in one; and exclusions are about users of Kubernetes. Nobody is
-    excused here.
+    It is separate from `detect`: a detector takes one kind of event; a command spans several lines, mixed with those
+    of others, where an audit event is one line; and exclusions concern users of Kubernetes. Nobody is excluded here.
 
     Arguments:
         source: what `read_auditd` takes.
         detectors: instances, or ids of `BUILTIN_COMMANDS`, the default.
         on_error: called with a ReadError for each line or argument that cannot be read and a DetectorError for each
             detector that raised; the default raises.
-        tally: counted up while iterating: `events` are commands, `skipped` records that say nothing about one.
+        tally: updated while iterating: `events` are commands, `skipped` records that are not about one.
 
     Raises:
         ConfigError: when an argument is wrong; at the call.
@@ -97,7 +96,7 @@ def _run(log: ExecLog, detectors: Sequence[ExecDetector], on_error: OnError, tal
 
 
 def _found(event: ExecEvent, detectors: Sequence[ExecDetector], on_error: OnError, tally: Tally) -> Iterator[Finding]:
-    """Ask each detector; where one raises, the others must still see the event."""
+    """Ask each detector; when one raises, the others still see the event."""
     for detector in detectors:
         try:
             found = list(detector.inspect_command(event))
@@ -111,7 +110,7 @@ def _found(event: ExecEvent, detectors: Sequence[ExecDetector], on_error: OnErro
 
 
 class _Repeats:
-    """Remembers what was reported: lines that were delivered twice, and one process's title at many system calls."""
+    """Remembers what was reported: duplicate lines, and one process's title at many system calls."""
 
     def __init__(self) -> None:
         self._seen: dict[object, datetime] = {}

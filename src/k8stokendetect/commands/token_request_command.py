@@ -58,14 +58,15 @@ class TokenRequestCommand(ExecDetector):
         ),
         blind_spots=(
             (
-                "what stands in no argument: scripts and programs read from files or standard input, openssl s_client, "
-                "interactive interpreters, configuration files (curl -K), here-documents, environment variables"
+                "anything that is not in an argument: scripts and programs read from files or standard input, openssl "
+                "s_client, interactive interpreters, configuration files (curl -K), here-documents, environment "
+                "variables"
             ),
             "clients that are compiled, or linked with a Kubernetes library: their arguments say nothing",
             "words put together at run time: concatenated strings, variables, base64, curl's globs",
             (
-                "a process that overwrites its title: PROCTITLE is what it says it is, and is cut after 128 bytes; "
-                "EXECVE is the kernel's"
+                "a process that overwrites its title: the process chooses PROCTITLE, which is cut after 128 bytes; "
+                "EXECVE comes from the kernel"
             ),
             (
                 "arguments and events that the kernel dropped (auditctl -s, `lost`), and hosts and containers without "

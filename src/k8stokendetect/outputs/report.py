@@ -31,7 +31,7 @@ class _FindingView(NamedTuple):
 
 
 class _IncidentView(NamedTuple):
-    """What the page says about an incident beside its own fields."""
+    """What the page says about an incident besides its own fields."""
 
     incident: Incident
     head: str
