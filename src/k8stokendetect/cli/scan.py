@@ -7,7 +7,7 @@ import contextlib
 import io
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ import attrs
 from k8stokendetect import Severity, Tally, detect, read
 from k8stokendetect.cli.messages import Errors, listed, say_counts
 from k8stokendetect.cli.printer import Printer
-from k8stokendetect.cli.progress import progress
 from k8stokendetect.cli.selection import Selection, exclusions_of, load_cluster, source_of
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.engine.state import load_state, save_state
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Platform
 from k8stokendetect.input.follow import FollowedFile
+from k8stokendetect.reading import AuditLog
+
+LONG_READ = 32 * 1024 * 1024
+"""From so many bytes on, a terminal gets a progress bar."""
 
 
 @attrs.frozen(kw_only=True)
@@ -112,7 +115,7 @@ def run(**given: Any) -> int:
     )
     printer = _printer(options, selection, cluster, errors)
     try:
-        with progress(() if options.follow else options.files, log), contextlib.suppress(KeyboardInterrupt):
+        with _progress(() if options.follow else options.files, log), contextlib.suppress(KeyboardInterrupt):
             for finding in findings:
                 printer.take(finding)
         printer.finish()
@@ -143,6 +146,37 @@ def _lose_no_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _size_of(name: str, /) -> int:
+    """Return how many bytes there are to read, as far as that can be told; what cannot be read is reported later."""
+    try:
+        path = Path(name)
+        return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    except (OSError, ValueError):
+        return 0
+
+
+@contextlib.contextmanager
+def _progress(files: tuple[str, ...], log: AuditLog, /) -> Iterator[None]:
+    """Show a progress bar for a long read, when standard error is a terminal."""
+    total = sum(map(_size_of, files)) if sys.stderr.isatty() else 0
+    if total < LONG_READ:
+        yield
+        return
+    from rich import console  # noqa: PLC0415 - only a long read at a terminal needs it
+    from rich import progress as bars  # noqa: PLC0415 - the same
+
+    class Bar(bars.Progress):
+        def get_renderables(self) -> Iterable[Any]:
+            for task in self.task_ids:
+                self.update(task, completed=log.bytes_read)
+            return super().get_renderables()
+
+    # Findings must never leave standard output, unless it is the same terminal: then they go above the bar.
+    with Bar(console=console.Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        bar.add_task("reading", total=total)
+        yield
 
 
 def _stopped() -> Callable[[], bool]:

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 import attrs
 
-from k8stokendetect.cluster import AttackPath, Minter, Status
+from k8stokendetect.cluster import Minter, Status
 from k8stokendetect.outputs.html import render
-from k8stokendetect.outputs.minters import Entry, expectation, folded, path, role_name, whom, worth
+from k8stokendetect.outputs.minters import Entry, by_binding, expectation, folded, path, role_name, whom, worth
 from k8stokendetect.outputs.text import neutral
 
 ENTRIES: Final = 30
@@ -115,10 +115,8 @@ def _add(graph: _Graph, entry: Entry) -> int:
     note = {Status.EXPECTED: "by design", Status.BEYOND: "more than its design"}.get(minter.status, minter.meaning)
     title = f"{name}. {minter.meaning} {expectation(minter)}; reaches {worth(minter.reach)}"
     graph.nodes[who] = _Node(name, note or f"reaches: {dict(_LEGEND)[f'l{level}']}", title, level)
-    by_binding: dict[object, list[AttackPath]] = {}
-    for way in minter.ways:
-        by_binding.setdefault(way.binding, []).append(way)
-    for ways in list(by_binding.values())[:WAYS]:
+    bindings = by_binding(minter.ways)
+    for ways in bindings[:WAYS]:
         first = ways[0]
         how = _Key(1, (first.binding, bool(alike)))
         if first.role is None:
@@ -132,7 +130,7 @@ def _add(graph: _Graph, entry: Entry) -> int:
             alike_note = "and alike elsewhere" if alike and way.namespace else ""
             graph.nodes.setdefault(whose, _Node(whom(way), alike_note, whom(way)))
             graph.join(how, whose, level, direct=way.direct)
-    return max(0, len(by_binding) - WAYS)
+    return max(0, len(bindings) - WAYS)
 
 
 def _placed(graph: _Graph, column: int) -> float:
