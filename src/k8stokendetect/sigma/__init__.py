@@ -66,7 +66,7 @@ def rule_for(
             are missing. It hides what the exclusion would not.
 
     Raises:
-        ConfigError: when Sigma cannot say this rule, or an argument is wrong.
+        ConfigError: when Sigma cannot say this rule, an argument is wrong, or PyYAML is not installed.
 
     """
     name = rule if isinstance(rule, str) else rule.rule.id
