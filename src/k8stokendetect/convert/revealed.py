@@ -10,7 +10,7 @@ from typing import Any, Final
 from k8stokendetect.convert.redaction import clean_text
 
 LONGEST_LOOK: Final = 1024 * 1024 + 64 * 1024
-"""So many bytes of a broken record are looked at: requestURI stands after auditID, before verb and user (types.go).
+"""Maximum number of bytes read of a broken record: requestURI stands after auditID, before verb and user (types.go).
 
 A client may fill its Audit-ID header as far as Go's limit on all headers, 1 MiB (net/http DefaultMaxHeaderBytes).
 """

@@ -83,20 +83,27 @@ def _loader(content: bytes) -> Any:
 
 
 def _count_aliases(root: Any) -> None:
-    """Refuse a document with too many aliases, or in which a node holds itself."""
-    seen, aliases, open_nodes = set(), 0, [root]
-    while open_nodes:
-        node = open_nodes.pop()
-        if not isinstance(node.value, list):
-            continue
-        if id(node) in seen:
+    """Refuse a document with too many aliases, or in which a node contains itself."""
+    seen: set[int] = set()
+    path: set[int] = set()
+    aliases = 0
+    waiting = [(root, False)]
+    while waiting:
+        node, is_left = waiting.pop()
+        if is_left:
+            path.remove(id(node))
+        elif id(node) in path:
+            raise _RefusedError("an alias within what it stands for")
+        elif id(node) in seen:
             aliases += 1
             if aliases > MOST_ALIASES:
-                raise _RefusedError("more aliases than a cluster's objects need")
-            continue
-        seen.add(id(node))
-        for item in node.value:
-            open_nodes.extend(item if isinstance(item, tuple) else (item,))
+                raise _RefusedError("too many aliases")
+        elif isinstance(node.value, list):
+            seen.add(id(node))
+            path.add(id(node))
+            waiting.append((node, True))
+            for item in node.value:
+                waiting.extend((child, False) for child in (item if isinstance(item, tuple) else (item,)))
 
 
 def write(document: Any, /, *, comments: Mapping[str, Sequence[str]] | None = None, is_flow: bool = False) -> str:
