@@ -107,7 +107,7 @@ def class_hook(
     forbids = converter.forbid_extra_keys
 
     def strict(value: Any, _: Any) -> Any:
-        given = as_mapping(value)
+        given = value if type(value) is dict else as_mapping(value)
         if None in given.values():  # an unknown key is refused, also one that is null
             given = {key: item for key, item in given.items() if item is not None or (forbids and key not in known)}
         return structure(given, kind)
@@ -145,11 +145,11 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
 
 def _string_mapping(value: Any, _: Any) -> dict[str, str]:
     """Take an object of strings; in YAML the keys may be something else."""
-    for pair in as_mapping(value).items():
-        for text in pair:
-            if not isinstance(text, str):
-                raise WrongTypeError("an object of strings", text)
-    return dict(value)
+    given: Mapping[Any, Any] = as_mapping(value)
+    for key, text in given.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise WrongTypeError("an object of strings", text if isinstance(key, str) else key)
+    return dict(given)
 
 
 def _timestamp(value: Any, _: Any) -> datetime:
