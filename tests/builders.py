@@ -35,3 +35,14 @@ def body(
 ) -> dict[str, Any]:
     """Return the `requestObject` of a TokenRequest."""
     return testing.token_request_body(seconds, audiences, bound)
+
+
+def about(target: str | None) -> dict[str, Any]:
+    """Return the fields of an EventRef whose `target` reads like this: `prod/sa`, `secrets prod`, `pods prod/web-1`."""
+    if target is None:
+        return {}
+    resource, space, path = target.partition(" ")
+    if not space and "/" in resource:
+        resource, path = "serviceaccounts/token", resource
+    namespace, _, name = path.partition("/")
+    return {"resource": resource, "namespace": namespace, "name": name}

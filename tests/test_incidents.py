@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import body, token_request
+from builders import about, body, token_request
 from k8stokendetect import ConfigError, Evidence, Finding, ReadError, Rule, Severity, detect, parse_event
 from k8stokendetect.findings import EventRef
 from k8stokendetect.incidents import Incident, Incidents, incidents
@@ -38,7 +38,7 @@ def ref(user: str = "alice", target: str | None = "prod/payments-sa", minutes: f
         "time": START + timedelta(minutes=minutes),
         "audit_id": f"{user} {target} {minutes} {sorted(fields.items())}",
     }
-    return EventRef(**known | {"user": user, "target": target} | fields)
+    return EventRef(**known | {"user": user, **about(target)} | fields)
 
 
 def found(event: EventRef, *related: EventRef, rule: Rule = MINT, evidence: dict[str, Any] | None = None) -> Finding:

@@ -22,7 +22,7 @@ from k8stokendetect import Evidence, Finding, ReadError, Rule, Severity, User, d
 from k8stokendetect.commands import detect_commands
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
-from k8stokendetect.events import PLATFORMS
+from k8stokendetect.events import PLATFORMS, BoundObjectRef
 from k8stokendetect.findings import EventRef
 from k8stokendetect.outputs.attack import TACTICS, TECHNIQUES
 from k8stokendetect.outputs.ecs import to_ecs, to_ecs_line
@@ -225,6 +225,7 @@ odd_values: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=6,
 )
+lists = st.lists(texts, max_size=2).map(tuple)
 refs = st.builds(
     EventRef,
     audit_id=texts,
@@ -234,9 +235,21 @@ refs = st.builds(
     code=st.none() | st.integers(-1, 600),
     user=texts,
     impersonating=st.none() | texts,
+    groups=lists,
+    more_groups=st.integers(0, 9),
     source_ips=st.lists(texts | st.ip_addresses().map(str), max_size=2).map(tuple),
+    more_source_ips=st.integers(0, 9),
     user_agent=texts,
-    target=st.none() | texts | st.sampled_from(["prod/sa", "secrets prod", "pods/exec prod/web", "nodes"]),
+    resource=texts | st.sampled_from(["serviceaccounts/token", "secrets", "pods/exec"]),
+    namespace=texts | st.just("prod"),
+    name=texts | st.just("sa"),
+    request_uri=texts,
+    reason=st.none() | texts,
+    audiences=lists,
+    more_audiences=st.integers(0, 9),
+    bound_to=st.none() | st.builds(BoundObjectRef, texts, texts, texts, texts),
+    expiration_seconds=st.none() | st.integers(0, 2**40),
+    expires=st.none() | st.datetimes(YEAR_2),
     minted_credential=st.none() | texts,
     used_credential=st.none() | texts,
     origin=st.none() | texts,

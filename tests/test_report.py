@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import token_request
+from builders import about, token_request
 from k8stokendetect import ConfigError, Evidence, Finding, Rule, Severity, detect
 from k8stokendetect.findings import EventRef
 from k8stokendetect.incidents import Incident, incidents
@@ -135,7 +135,7 @@ def mint(user: str = "alice", target: str = "prod/payments-sa", seconds: float =
         "verb": "create",
         "code": 201,
     }
-    event = EventRef(audit_id=f"{user}-{seconds}", user=user, target=target, **known | fields)
+    event = EventRef(audit_id=f"{user}-{seconds}", user=user, **about(target) | known | fields)
     evidence = (Evidence("user.username", user, "who called"), Evidence("responseStatus.code", 201, "a token"))
     return Finding(
         rule=RULE, severity=RULE.severity, summary=f"{user} minted a token for {target}", event=event, evidence=evidence
@@ -230,7 +230,7 @@ def everywhere(text: str) -> Incident:
         impersonating=text,
         source_ips=(f"p{text}",),
         user_agent=text,
-        target=f"t{text}",
+        **about(f"t{text} "),
         used_credential=f"c{text}",
         origin=f"o{text}",
     )

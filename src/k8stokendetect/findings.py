@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a detector says: Severity, Rule, Evidence, EventRef and Finding, all frozen values."""
+"""What a detector says: Severity, Rule, Evidence and Finding, all frozen values."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Protocol, Self
+from datetime import datetime
+from typing import Self
 
 import attrs
 
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, JsonValue, Platform
+from k8stokendetect.event_ref import EventRef, Referable
+from k8stokendetect.events import JsonValue
+
+__all__ = ["EventRef", "Evidence", "Finding", "Referable", "Rule", "Severity"]
 
 
 class Severity(enum.IntEnum):
@@ -137,73 +140,6 @@ class Evidence:
     why: str
 
 
-class Referable(Protocol):
-    """What findings can be about beside an Event, such as an ExecEvent."""
-
-    def ref(self) -> EventRef:
-        """Refer to this event."""
-        ...
-
-
-@attrs.frozen(kw_only=True)
-class EventRef:
-    """Enough of an audit event to find it again and to join on."""
-
-    audit_id: str
-    stage: str = ""
-    time: datetime | None = None
-    verb: str = ""
-    code: int | None = None
-    user: str = ""
-    impersonating: str | None = None
-    source_ips: tuple[str, ...] = ()
-    user_agent: str = ""
-    target: str | None = None
-    minted_credential: str | None = None
-    used_credential: str | None = None
-    origin: str | None = None
-    platform: Platform | None = None
-    cluster: str | None = None
-    account: str | None = None
-    region: str | None = None
-
-    @classmethod
-    def of(cls, event: Event | Referable, /) -> EventRef:
-        """Refer to this event."""
-        if not isinstance(event, Event):
-            return event.ref()
-        return cls(
-            audit_id=event.audit_id,
-            stage=event.stage,
-            time=event.time,
-            verb=event.verb,
-            code=event.code,
-            user=event.user.username,
-            impersonating=event.impersonated_user.username if event.impersonated_user else None,
-            source_ips=event.source_ips,
-            user_agent=event.user_agent,
-            target=_target(event),
-            minted_credential=event.minted_credential,
-            used_credential=event.used_credential,
-            origin=event.origin,
-            platform=event.platform,
-            cluster=event.cluster,
-            account=event.account,
-            region=event.region,
-        )
-
-
-def _target(event: Event) -> str | None:
-    """Name what the request was about: `prod/payments-sa` for a token of it, `pods prod/web-1` otherwise."""
-    ref = event.object_ref
-    if event.resource == TOKEN_SUBRESOURCE and event.service_account:
-        return str(event.service_account)
-    if ref is None:
-        return None
-    name = "/".join(part for part in (ref.namespace, ref.name) if part)
-    return f"{event.resource} {name}".strip()
-
-
 @attrs.frozen(kw_only=True)
 class Finding:
     """One thing that a detector reports about one request; it explains itself and never holds a token.
@@ -235,21 +171,8 @@ class Finding:
     def fingerprint(self) -> str:
         """The same for the same request and rule, wherever the record was read from.
 
-        It rests on what a client cannot choose (the time the API server received the request, the authenticated
-        user, the peer's address, the target, the issued credential) beside the auditID, which a client can. Words,
-        severity and evidence are not in it: they may differ by audit level and release.
+        It rests on `EventRef.request_id`. Words, severity and evidence are not in it: they may differ by audit level
+        and release.
         """
-        event = self.event
-        parts = [
-            self.rule.id,
-            event.audit_id,
-            event.time.astimezone(UTC).isoformat() if event.time else None,
-            event.user,
-            event.impersonating,
-            event.source_ips[-1:],
-            event.target,
-            event.minted_credential,
-            [ref.audit_id for ref in self.related],
-            self.key,
-        ]
+        parts = [self.rule.id, self.event.request_id, [ref.audit_id for ref in self.related], self.key]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

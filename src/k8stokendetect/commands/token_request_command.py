@@ -13,6 +13,7 @@ from k8stokendetect.commands.exec_detector import ExecDetector
 from k8stokendetect.commands.exec_events import ExecEvent
 from k8stokendetect.commands.token_commands import TokenCall, token_calls
 from k8stokendetect.detectors.wording import brief
+from k8stokendetect.events import TOKEN_SUBRESOURCE
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 
 LONGEST_SHOWN: Final = 4000
@@ -95,8 +96,10 @@ class TokenRequestCommand(ExecDetector):
                 key=target,
             )
             impersonating = next(reversed(call.terms.get("as", ())), None)
-            named = target if call.namespace and call.name else None
-            yield attrs.evolve(finding, event=attrs.evolve(finding.event, target=named, impersonating=impersonating))
+            ref = attrs.evolve(finding.event, impersonating=impersonating)
+            if call.namespace and call.name:
+                ref = attrs.evolve(ref, resource=TOKEN_SUBRESOURCE, namespace=call.namespace, name=call.name)
+            yield attrs.evolve(finding, event=ref)
 
 
 def _what(event: ExecEvent, call: TokenCall) -> str:

@@ -154,12 +154,12 @@ def event_to_mapping(event: Event, /) -> dict[str, JsonValue]:
     return mapping
 
 
-def _ref_to_mapping(ref: EventRef) -> dict[str, JsonValue]:
-    return {
-        **attrs.asdict(ref),
-        "time": format_time(ref.time) if ref.time else None,
-        "source_ips": list(ref.source_ips),
-    }
+_REF_FIELDS = tuple(field.name for field in attrs.fields(EventRef))
+
+
+def ref_to_mapping(ref: EventRef, /) -> dict[str, JsonValue]:
+    """Return a request as JSON; the names are stable once released."""
+    return {**{name: plain(getattr(ref, name)) for name in _REF_FIELDS}, "target": ref.target}
 
 
 def finding_to_mapping(finding: Finding, /) -> dict[str, JsonValue]:
@@ -172,9 +172,9 @@ def finding_to_mapping(finding: Finding, /) -> dict[str, JsonValue]:
         "summary": finding.summary,
         "actor": finding.event.user,
         "target": finding.event.target,
-        "event": _ref_to_mapping(finding.event),
+        "event": ref_to_mapping(finding.event),
         "evidence": [{"path": item.path, "value": plain(item.value), "why": item.why} for item in finding.evidence],
-        "related": [_ref_to_mapping(ref) for ref in finding.related],
+        "related": [ref_to_mapping(ref) for ref in finding.related],
         "caveats": list(finding.caveats),
         "excluded_by": finding.excluded_by,
         "fingerprint": finding.fingerprint,

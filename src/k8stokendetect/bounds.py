@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cuts texts that a client controls to a bounded length."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from k8stokendetect.identity import ServiceAccount
+
+LONGEST_NAME: Final = 256
+"""Longer names are cut; Kubernetes itself allows 253 characters (apimachinery pkg/util/validation, RFC 1123)."""
+
+LONGEST_TEXT: Final = 1024
+"""Longer request URIs, user agents, auditIDs and authorization reasons are cut."""
+
+LONGEST_ADDRESS: Final = 64
+"""Longer addresses are cut; a client may write anything into X-Forwarded-For."""
+
+LONGEST_LIST: Final = 20
+"""Of more groups, audiences or addresses this many are kept, and the number of the others."""
+
+_LONGEST_ACCOUNT: Final = len("system:serviceaccount::") + 63 + 253
+"""The user name of a service account is this long at most, and never cut: tokens are matched by it."""
+
+
+def cut(text: str, longest: int = LONGEST_NAME, /) -> str:
+    """Return a text that a client controls, cut to a length; what was cut says so, with its own length and hash.
+
+    Cutting twice is cutting once.
+    """
+    if len(text) <= longest:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    note = f"… (cut: {len(text)} characters, sha256 {digest})"
+    return text[: longest - len(note)] + note
+
+
+def cut_user(username: str, /) -> str:
+    """Cut a user name, but none that a service account can have."""
+    if len(username) <= LONGEST_NAME:
+        return username
+    is_account = len(username) <= _LONGEST_ACCOUNT and ServiceAccount.of_username(username) is not None
+    return username if is_account else cut(username)
+
+
+def cut_text(text: str, /) -> str:
+    """Cut a request URI, a user agent, an auditID or a reason."""
+    return cut(text, LONGEST_TEXT)
+
+
+def cut_text_or_none(text: str | None, /) -> str | None:
+    """Cut such a text where there is one."""
+    return None if text is None else cut_text(text)
+
+
+def cut_or_none(text: str | None, /) -> str | None:
+    """Cut a name where there is one."""
+    return None if text is None else cut(text)
+
+
+def cut_user_or_none(username: str | None, /) -> str | None:
+    """Cut a user name where there is one."""
+    return None if username is None else cut_user(username)

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EventRef: the facts of one request that findings keep, each typed and of bounded size."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Final, Protocol
+
+import attrs
+
+from k8stokendetect.bounds import (
+    LONGEST_ADDRESS,
+    LONGEST_LIST,
+    cut,
+    cut_or_none,
+    cut_text,
+    cut_text_or_none,
+    cut_user,
+    cut_user_or_none,
+)
+from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, Event, Platform
+from k8stokendetect.identity import REASON, ServiceAccount
+
+_NAMESPACE: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
+_NAME: Final = re.compile(r"[a-z0-9][-a-z0-9.]{0,252}")
+
+
+class Referable(Protocol):
+    """What findings can be about beside an Event, such as an ExecEvent."""
+
+    def ref(self) -> EventRef:
+        """Refer to this event."""
+        ...
+
+
+def _aware(time: datetime | None) -> datetime | None:
+    """Take a time without a zone as UTC, which is what the API server writes."""
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
+
+
+@attrs.frozen(kw_only=True)
+class EventRef:
+    """One request: enough to find it again, to join on it, and to say what to do about it.
+
+    Texts that a client controls are cut, see `cut`; of long lists `LONGEST_LIST` items are kept.
+
+    Arguments:
+        audit_id: finds the request in the log; a client may choose it.
+        stage: of the event that was read.
+        time: when the API server received the request, in UTC; None where it was not logged.
+        verb: the API verb, or the HTTP method in lower case where no resource was requested.
+        code: the HTTP status of the answer; None where it was not logged.
+        user: the authenticated caller; empty when nobody was authenticated or it was not logged.
+        groups: the caller's; those named `system:…` are kept first.
+        more_groups: how many others were left out.
+        impersonating: the user whom the caller impersonated; None when nobody.
+        source_ips: the last is the peer that the API server saw; a client writes all others.
+        more_source_ips: how many before them were left out.
+        user_agent: what the client calls itself.
+        resource: in RBAC notation, such as `pods/exec`; empty for a path without a resource.
+        namespace: of the object.
+        name: of the object.
+        request_uri: as logged, with its query.
+        reason: why it was allowed or refused, see `identity.REASON`; None where it was not logged.
+        audiences: whom the requested token is for, where the request body was logged.
+        more_audiences: how many others were left out.
+        bound_to: the object whose deletion ends the requested token, where the request body was logged.
+        expiration_seconds: the requested lifetime, where the request body was logged.
+        expires: when the granted token ends, where the response body was logged.
+        minted_credential: the id of the token that was issued; None when unknown.
+        used_credential: the id of the credential that the request was made with; None when unknown.
+        origin: file and line.
+        platform: where the record comes from.
+        cluster: its name, where the log's wrapper has it.
+        account: the AWS account, Azure subscription or Google project.
+        region: the cloud's region.
+
+    """
+
+    audit_id: str = attrs.field(converter=cut_text)
+    stage: str = ""
+    time: datetime | None = attrs.field(default=None, converter=_aware)
+    verb: str = attrs.field(default="", converter=cut)
+    code: int | None = None
+    user: str = attrs.field(default="", converter=cut_user)
+    groups: tuple[str, ...] = ()
+    more_groups: int = 0
+    impersonating: str | None = attrs.field(default=None, converter=cut_user_or_none)
+    source_ips: tuple[str, ...] = ()
+    more_source_ips: int = 0
+    user_agent: str = attrs.field(default="", converter=cut_text)
+    resource: str = attrs.field(default="", converter=cut)
+    namespace: str = attrs.field(default="", converter=cut)
+    name: str = attrs.field(default="", converter=cut)
+    request_uri: str = attrs.field(default="", converter=cut_text)
+    reason: str | None = attrs.field(default=None, converter=cut_text_or_none)
+    audiences: tuple[str, ...] = ()
+    more_audiences: int = 0
+    bound_to: BoundObjectRef | None = None
+    expiration_seconds: int | None = None
+    expires: datetime | None = attrs.field(default=None, converter=_aware)
+    minted_credential: str | None = attrs.field(default=None, converter=cut_or_none)
+    used_credential: str | None = attrs.field(default=None, converter=cut_or_none)
+    origin: str | None = None
+    platform: Platform | None = None
+    cluster: str | None = None
+    account: str | None = None
+    region: str | None = None
+
+    @classmethod
+    def of(cls, event: Event | Referable, /) -> EventRef:
+        """Refer to this event."""
+        if not isinstance(event, Event):
+            return event.ref()
+        ref, user, grant = event.object_ref, event.user, event.token_grant
+        asked = event.token_request or (grant.spec if grant else None)
+        groups = sorted(user.groups, key=lambda group: not group.startswith("system:"))
+        audiences = asked.audiences if asked else ()
+        return cls(
+            audit_id=event.audit_id,
+            stage=event.stage,
+            time=event.time,
+            verb=event.verb,
+            code=event.code,
+            user=user.username,
+            groups=_first(groups),
+            more_groups=_more(groups),
+            impersonating=event.impersonated_user.username if event.impersonated_user else None,
+            source_ips=tuple(cut(ip, LONGEST_ADDRESS) for ip in event.source_ips[-LONGEST_LIST:]),
+            more_source_ips=_more(event.source_ips),
+            user_agent=event.user_agent,
+            resource=event.resource,
+            namespace=ref.namespace if ref else "",
+            name=ref.name if ref else "",
+            request_uri=event.request_uri,
+            reason=event.annotations.get(REASON),
+            audiences=_first(audiences),
+            more_audiences=_more(audiences),
+            bound_to=_bound(asked.bound_object_ref if asked else None),
+            expiration_seconds=asked.expiration_seconds if asked else None,
+            expires=grant.expiration_timestamp if grant else None,
+            minted_credential=event.minted_credential,
+            used_credential=event.used_credential,
+            origin=event.origin,
+            platform=event.platform,
+            cluster=event.cluster,
+            account=event.account,
+            region=event.region,
+        )
+
+    @cached_property
+    def request_id(self) -> str:
+        """The same for the same request, see `request_id`."""
+        return _request_id(
+            self.audit_id,
+            self.origin,
+            self.time,
+            (self.user, self.impersonating, self.peer_ip, self.resource, self.namespace, self.name),
+            self.minted_credential,
+        )
+
+    @property
+    def target(self) -> str | None:
+        """What the request was about: `prod/payments-sa` for a token of it, otherwise `pods prod/web-1`."""
+        if self.resource == TOKEN_SUBRESOURCE and self.namespace and self.name:
+            return f"{self.namespace}/{self.name}"
+        path = "/".join(part for part in (self.namespace, self.name) if part)
+        return f"{self.resource} {path}".strip() or None
+
+    @property
+    def token_account(self) -> ServiceAccount | None:
+        """Whose token was requested; None for any other request, and where no possible name was logged."""
+        asked = self.resource == TOKEN_SUBRESOURCE and (self.verb == "create" or self.minted_credential is not None)
+        if asked and _NAMESPACE.fullmatch(self.namespace) and _NAME.fullmatch(self.name):
+            return ServiceAccount(self.namespace, self.name)
+        return None
+
+    @property
+    def succeeded(self) -> bool:
+        """The answer was 2xx."""
+        return self.code is not None and 200 <= self.code < 300  # noqa: PLR2004 - HTTP 2xx
+
+    @property
+    def mints_token(self) -> bool:
+        """A service account token was really issued."""
+        asked = self.verb == "create" and self.resource == TOKEN_SUBRESOURCE
+        return self.minted_credential is not None or (asked and self.succeeded)
+
+    @property
+    def peer_ip(self) -> str | None:
+        """The peer that the API server saw, the only address that a client cannot choose."""
+        return self.source_ips[-1] if self.source_ips else None
+
+    @property
+    def peer_path(self) -> str:
+        """Where `peer_ip` stands in the audit event: `sourceIPs[0]`."""
+        return f"sourceIPs[{self.more_source_ips + len(self.source_ips) - 1}]"
+
+    @property
+    def client(self) -> str:
+        """The kind of client that it says it is: `kubectl` of `kubectl/v1.36.2 (linux/amd64)`."""
+        return self.user_agent.partition("/")[0]
+
+    def uses_token_of(self, mint: EventRef, /) -> bool:
+        """Tell whether this request can have been made with the token that another one issued.
+
+        Credential ids decide where both were logged, otherwise the service account's name does.
+        """
+        if mint.minted_credential and self.used_credential:
+            return mint.minted_credential == self.used_credential
+        account = mint.token_account if mint.mints_token else None
+        return account is not None and account == ServiceAccount.of_username(self.user)
+
+
+def request_id(event: Event, /) -> str:
+    """Return 32 hexadecimal digits that name a request, the same wherever and at whatever stage it was read.
+
+    They rest on what a client cannot choose (the time the API server received the request, the authenticated user, the
+    peer's address, the target, the issued credential) beside the auditID, which a client can. Where neither time nor
+    auditID was logged, file and line stand for them. `EventRef.of(event).request_id` is the same.
+    """
+    ref, assumed, peer = event.object_ref, event.impersonated_user, event.peer_ip
+    facts = (
+        cut_user(event.user.username),
+        cut_user_or_none(assumed.username if assumed else None),
+        None if peer is None else cut(peer, LONGEST_ADDRESS),
+        cut(event.resource),
+        cut(ref.namespace) if ref else "",
+        cut(ref.name) if ref else "",
+    )
+    time = _aware(event.time)
+    return _request_id(cut_text(event.audit_id), event.origin, time, facts, cut_or_none(event.minted_credential))
+
+
+def _request_id(
+    audit_id: str, origin: str | None, time: datetime | None, facts: tuple[str | None, ...], minted: str | None
+) -> str:
+    when = None if time is None else time.astimezone(UTC).isoformat()
+    place = origin if time is None and not audit_id else None
+    parts = json.dumps((audit_id, place, when, *facts, minted))
+    return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+
+def _first(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(cut(text) for text in texts[:LONGEST_LIST])
+
+
+def _more(texts: Sequence[str]) -> int:
+    return max(0, len(texts) - LONGEST_LIST)
+
+
+def _bound(to: BoundObjectRef | None) -> BoundObjectRef | None:
+    if to is None:
+        return None
+    return BoundObjectRef(cut(to.kind), cut(to.api_version), cut(to.name), cut(to.uid))
