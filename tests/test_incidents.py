@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Incidents: what belongs to one attack is one, and what does not is not; see also test_advice."""
+"""Incidents: what belongs to one attack is one, and what does not is not; see also test_incidents_advice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import about, body, token_request
-from k8stokendetect import ConfigError, Evidence, Finding, ReadError, Rule, Severity, detect, parse_event
+from k8stokendetect import ConfigError, Finding, ReadError, Rule, Severity, detect, parse_event
 from k8stokendetect.findings import EventRef
 from k8stokendetect.incidents import Incident, Incidents, incidents
 from k8stokendetect.outputs.incident import to_incident_line
@@ -41,12 +41,9 @@ def ref(user: str = "alice", target: str | None = "prod/payments-sa", minutes: f
     return EventRef(**known | {"user": user, **about(target)} | fields)
 
 
-def found(event: EventRef, *related: EventRef, rule: Rule = MINT, evidence: dict[str, Any] | None = None) -> Finding:
+def found(event: EventRef, *related: EventRef, rule: Rule = MINT) -> Finding:
     """Return a finding about a request."""
-    facts = tuple(Evidence(path, value, "a fact") for path, value in (evidence or {}).items())
-    return Finding(
-        rule=rule, severity=rule.severity, summary="It happened", event=event, evidence=facts, related=related
-    )
+    return Finding(rule=rule, severity=rule.severity, summary="It happened", event=event, related=related)
 
 
 def used(

@@ -21,7 +21,7 @@ from builders import about, token_request
 from k8stokendetect import ConfigError, Evidence, Finding, Rule, Severity, detect
 from k8stokendetect.findings import EventRef
 from k8stokendetect.incidents import Incident, incidents
-from k8stokendetect.incidents.story import acts
+from k8stokendetect.incidents.story import requests_of
 from k8stokendetect.outputs.figures import LANES, ROWS, chain, timeline
 from k8stokendetect.outputs.html import environment
 from k8stokendetect.outputs.report import OPEN_UP_TO, to_report
@@ -187,7 +187,7 @@ def test_the_labelled_chain_is_drawn_link_by_link() -> None:
     mints = [label["target"] for label in links if label["kind"] == "mint-ok"]
     ids = {label["auditID"] for label in links}
     found = [finding for finding in detect(METADATA, detectors=DETECTORS) if finding.event.audit_id in ids]
-    drawn = list(boxes(chain(acts(found))))
+    drawn = list(boxes(chain(requests_of(found))))
 
     assert len(mints) == 3
     assert [("identity", "alice"), *(("token", f"token of {target}") for target in mints)] == [
@@ -376,7 +376,7 @@ def test_equal_boxes_are_one_and_refused_ones_look_refused() -> None:
     """Twelve equal lists are a box with a number."""
     of = mint()
     uses = [use(of, 1 + number) for number in range(12)]
-    svg = chain(acts([of, *uses, use(of, 20, "pods prod", 403)]))
+    svg = chain(requests_of([of, *uses, use(of, 20, "pods prod", 403)]))
 
     assert [box[:2] for box in boxes(svg)] == [
         ("identity", "alice"),
@@ -394,7 +394,7 @@ def test_a_large_chain_keeps_the_worst_and_counts_the_rest() -> None:
     of = mint()
     uses = [use(of, 1 + number, f"pods prod/web-{number}") for number in range(100)]
     worst = attrs.evolve(use(of, 500), severity=Severity.CRITICAL)
-    drawn = list(boxes(svg := chain(acts([of, *uses, worst]))))
+    drawn = list(boxes(svg := chain(requests_of([of, *uses, worst]))))
 
     assert len(drawn) == ROWS
     assert drawn[2][1] == "list secrets prod"
@@ -407,7 +407,7 @@ def test_a_deep_chain_is_drawn_without_recursion() -> None:
     for number in range(1, 3000):
         of = links[-1]
         links.append(use(of, number, f"n/sa-{number}", verb="create", minted_credential=f"JTI={number}"))
-    svg = chain(acts(links))
+    svg = chain(requests_of(links))
 
     assert len(list(boxes(svg))) == ROWS
     assert float(ET.fromstring(svg).attrib["width"]) < 1000  # noqa: S314 - our own
@@ -416,7 +416,7 @@ def test_a_deep_chain_is_drawn_without_recursion() -> None:
 def test_the_timeline_has_bounded_marks_and_lanes() -> None:
     """Ten thousand requests of a hundred callers."""
     found = [mint(f"user-{number % 100}", seconds=number) for number in range(10_000)]
-    svg = timeline(acts(found))
+    svg = timeline(requests_of(found))
 
     assert svg.count("<line") == LANES
     assert f"{100 - LANES + 1} other callers" in svg
@@ -427,7 +427,7 @@ def test_the_timeline_has_bounded_marks_and_lanes() -> None:
 def test_marks_stand_where_their_time_is() -> None:
     """The first near the left end, the last near the right one, with the time between them written out."""
     of = mint()
-    svg = timeline(acts([of, use(of, 30), use(of, 120)]))
+    svg = timeline(requests_of([of, use(of, 30), use(of, 120)]))
 
     assert re.findall(r'<(?:rect x|circle cx)="([\d.]+)%"', svg) == ["2.0", "26.0", "98.0"]
     assert "2.0 min" in svg
@@ -442,7 +442,7 @@ def test_a_span_is_told_in_its_own_unit(seconds: float, words: str) -> None:
     """Neither 0.0 s nor 864000 s helps anybody."""
     of = mint()
 
-    assert f">{words}<" in timeline(acts([of, use(of, seconds)]))
+    assert f">{words}<" in timeline(requests_of([of, use(of, seconds)]))
 
 
 def test_times_that_are_missing_are_said_to_be() -> None:
@@ -455,7 +455,7 @@ def test_times_that_are_missing_are_said_to_be() -> None:
 
 def test_what_a_request_without_a_user_is_called() -> None:
     """By its address."""
-    svg = chain(acts([mint("", source_ips=("203.0.113.9",))]))
+    svg = chain(requests_of([mint("", source_ips=("203.0.113.9",))]))
 
     assert html.escape("an unauthenticated client at 203.0.113.9") in svg
 

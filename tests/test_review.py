@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from builders import token_request
-from k8stokendetect import ConfigError, Event, Evidence, Finding, detect, parse_event
+from k8stokendetect import ConfigError, Event, Finding, detect, parse_event
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.identity import REASON
 from k8stokendetect.outputs.review import review_to_mapping, to_review_text
@@ -127,7 +127,7 @@ THERE = 'RBAC: allowed by ClusterRoleBinding "mint-" of ClusterRole "mint" to Us
         (
             event("alice", annotations={REASON: THERE}),
             Cause.CHANGED,
-            "ClusterRoleBinding mint-, which gives it no more",
+            "ClusterRoleBinding mint-, which no longer gives it",
         ),
         (event("system:node:a", groups=("system:nodes",), annotations={REASON: ""}), Cause.NODE, "Node authorizer"),
         (event("system:node:a", groups=("system:nodes",), annotations={REASON: "EKS"}), Cause.OTHER_AUTHORIZER, "EKS"),
@@ -184,13 +184,13 @@ def test_a_service_accounts_own_groups_need_not_be_logged() -> None:
 
 
 def test_findings_complete_each_other() -> None:
-    """Groups stand in one of them; what one rule reports no exclusion has set aside; a refusal is no mint."""
+    """Groups stand in one of them; what one rule reports is not excluded for another; a refusal is no mint."""
     cluster = Cluster.load(listed(API, given("mint", EVERYBODY, MINT)))
     (whole,) = detect([event("alice")], detectors=["token-request"])
-    bare = attrs.evolve(whole, evidence=(), rule=attrs.evolve(whole.rule, id="other"))
+    bare = attrs.evolve(whole, event=attrs.evolve(whole.event, groups=()), rule=attrs.evolve(whole.rule, id="other"))
     aside = attrs.evolve(whole, excluded_by="kubelet")
     (refused,) = detect([event("alice", code=403, issued=None)], detectors=["token-request-denied"])
-    masters = attrs.evolve(whole, evidence=(Evidence("user.groups", ("system:masters",), "who called"),))
+    masters = attrs.evolve(whole, event=attrs.evolve(whole.event, groups=("system:masters",)))
 
     for findings in ([whole, bare], [bare, whole]):
         assert one(review(cluster, findings)).unexpected == ("alice",)
@@ -200,6 +200,22 @@ def test_findings_complete_each_other() -> None:
     for findings in ([whole, aside], [aside, whole]):
         assert one(review(cluster, findings)).status is Status.UNEXPECTED
     assert review(cluster, [refused]).mints == 0
+
+
+def test_groups_that_findings_do_not_keep_may_have_given_the_right() -> None:
+    """A directory gives a person hundreds of groups: events have them all, findings twenty."""
+    directory = tuple(f"team-{number}" for number in range(30))
+    mint = event("alice", groups=directory)
+    cluster = Cluster.load(listed(API, given("mint", {"kind": "Group", "name": "team-29"}, MINT)))
+    findings = list(detect([mint], detectors=["token-request"]))
+
+    assert one(review(cluster, [mint])).mints == 1
+    assert not review(cluster, [*findings, mint]).unexplained
+    (unexplained,) = review(cluster, findings).unexplained
+    assert (unexplained.cause, unexplained.why) == (
+        Cause.GROUPS_UNKNOWN,
+        "may have it through one of 10 groups that findings do not keep",
+    )
 
 
 def test_each_request_counts_once() -> None:

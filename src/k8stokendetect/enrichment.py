@@ -9,10 +9,8 @@ import attrs
 
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.cluster.cloud_trace import CloudTrace, trace_of
-from k8stokendetect.convert.structure import plain
 from k8stokendetect.findings import Evidence, Finding, Severity
 from k8stokendetect.identity import ServiceAccount
-from k8stokendetect.incidents.story import asked_for, is_token_of, issued
 
 
 def enriched(finding: Finding, cluster: Cluster, /) -> Finding:
@@ -44,13 +42,11 @@ def enriched(finding: Finding, cluster: Cluster, /) -> Finding:
 def tokens_of(finding: Finding, /) -> Iterator[ServiceAccount]:
     """Yield the accounts whose tokens a finding is about: the one just issued, the one that was used."""
     event = finding.event
-    for account in [asked_for(event)] if issued(event) else []:
-        if account is not None:
-            yield account
-    for mint in finding.related:
-        account = asked_for(mint)
-        if account is not None and is_token_of(mint, event):
-            yield account
+    minted = [event] if event.mints_token else []
+    used = [mint for mint in finding.related if event.uses_token_of(mint)]
+    for ref in (*minted, *used):
+        if ref.token_account is not None:
+            yield ref.token_account
 
 
 def traces_of(cluster: Cluster, account: ServiceAccount, /) -> tuple[CloudTrace, ...]:
@@ -71,18 +67,9 @@ def _unknown(finding: Finding, accounts: tuple[ServiceAccount, ...], cluster: Cl
             yield f"{account} is not in the snapshot of the cluster: which cloud identities hang on it is not known"
             continue
         wanted = {identity.audience for identity in worth.cloud}
-        asked = _audiences(finding) if account == asked_for(finding.event) else ()
+        asked = finding.event.audiences if account == finding.event.token_account else ()
         if wanted and "" not in wanted and asked and not wanted & set(asked):
             yield (
                 f"the cloud takes tokens for {', '.join(sorted(wanted))}, and this one is for {', '.join(asked)}; "
                 "whoever may mint the one may mint the other"
             )
-
-
-def _audiences(finding: Finding) -> tuple[str, ...]:
-    """Return whom a token is for, where the finding has that."""
-    for item in finding.evidence:
-        value = plain(item.value) if item.path == "requestObject.spec.audiences" else None
-        if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
-            return tuple(value)
-    return ()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final, Self
 from urllib.parse import parse_qsl, unquote
@@ -71,6 +72,41 @@ def credential_kind(credential_id: str | None, /) -> str | None:
     Source: k8s.io/apiserver pkg/authentication/serviceaccount/util.go and request/x509/x509.go:286.
     """
     return credential_id.partition("=")[0] if credential_id and "=" in credential_id else None
+
+
+_QUOTED: Final = r'("(?:[^"\\]|\\.)*")'
+_REASON: Final = re.compile(rf"RBAC: allowed by (ClusterRoleBinding|RoleBinding) {_QUOTED} of \w+ {_QUOTED} to (.+)")
+
+
+@attrs.frozen
+class ReasonedBinding:
+    """The binding that the API server names as the reason to allow a request; `str()` gives kind and name.
+
+    A RoleBinding is written "NAME/NAMESPACE" (kubernetes pkg/registry/rbac/validation/rule.go, roleBindingDescriber).
+    """
+
+    kind: str
+    name: str
+    namespace: str
+    role: str
+    subject: str
+    quoted: str
+    """Name and namespace as the API server wrote them."""
+
+    @classmethod
+    def of(cls, reason: str, /) -> Self | None:
+        """Parse a reason; None when it names no binding."""
+        match = _REASON.fullmatch(reason)
+        if match is None:
+            return None
+        try:
+            name, _, namespace = json.loads(match[2]).partition("/")
+        except ValueError:
+            return None
+        return cls(match[1], name, namespace, match[3], match[4], match[2])
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
 KNOWN_QUERY_PARAMETERS: Final = frozenset({"dryRun", "fieldManager", "fieldValidation", "pretty", "timeout"})

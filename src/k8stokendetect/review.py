@@ -19,7 +19,7 @@ from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
 from k8stokendetect.exclusions.base import AUTHENTICATED
 from k8stokendetect.findings import Finding
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP
-from k8stokendetect.incidents.mints import Cause, Mint, explain, observed
+from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
 
 __all__ = ["Cause", "Review", "Status", "Unexplained", "UsedRight", "review"]
 
@@ -155,7 +155,7 @@ def review(
     used: dict[tuple[Subject, int], list[Mint]] = {}
     unexplained: dict[tuple[str, str, Cause, str], list[Mint]] = {}
     for mint in mints:
-        found = explain(cluster, mint)
+        found = explain_mint(cluster, mint)
         for grant in found.grants:
             used.setdefault((grant.subject, id(grant.binding)), []).append(mint)
         if found.cause is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a snapshot of the cluster adds to an incident: the bindings behind it, what takes them away, the clouds."""
+"""What a snapshot of the cluster adds to an incident: the bindings behind it, how to take them away, the clouds."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final
 import attrs
 
 from k8stokendetect.cluster import Change, Changes, Cluster, Grant
-from k8stokendetect.detectors.wording import brief
 from k8stokendetect.enrichment import traces_of
 from k8stokendetect.findings import Finding
-from k8stokendetect.incidents.advice import Known
-from k8stokendetect.incidents.mints import Cause, Mint, explain, observed
+from k8stokendetect.incidents.advice import ClusterAdvice
+from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
+from k8stokendetect.words import NOBODY, brief, listed
 
 _MOST: Final = 5
 
@@ -36,8 +36,8 @@ class Access:
     change: Change
 
 
-class Snapshot:
-    """Answers for incident after incident from one snapshot.
+class AccessFinder:
+    """Finds the rights behind incidents in one snapshot of the cluster.
 
     Arguments:
         cluster: the snapshot.
@@ -48,19 +48,19 @@ class Snapshot:
         self._cluster = cluster
         self._changes = Changes(cluster)
 
-    def about(self, findings: Iterable[Finding], /) -> tuple[tuple[Access, ...], Known]:
+    def about(self, findings: Iterable[Finding], /) -> tuple[tuple[Access, ...], ClusterAdvice]:
         """Return the rights behind the mints of an incident, and what to say about them."""
         mints, _ = observed(findings, ())
         shown: dict[tuple[str, Grant], list[Mint]] = {}
         missing: dict[str, None] = {}
         for mint in mints:
-            explanation = explain(self._cluster, mint)
+            explanation = explain_mint(self._cluster, mint)
             for grant in explanation.grants:
                 shown.setdefault((mint.user, grant), []).append(mint)
             if explanation.cause is not None:
                 missing[_missing(mint, explanation.cause, explanation.why)] = None
         access = tuple(self._access(caller, grant, found) for (caller, grant), found in shown.items())
-        return access, Known(
+        return access, ClusterAdvice(
             (*_sentences(access), *missing),
             frozenset(str(one.grant.binding) for one in access),
             tuple(dict.fromkeys(self._clouds(mints))),
@@ -79,7 +79,7 @@ class Snapshot:
 def _sentences(access: Sequence[Access]) -> Iterator[str]:
     for one in access[:_MOST]:
         grant = one.grant
-        accounts = ", ".join(one.accounts[:_MOST]) + (" and others" if len(one.accounts) > _MOST else "")
+        accounts = listed(one.accounts, _MOST)
         loses = f" It loses {len(one.change.loses)} other rules with it." if one.change.loses else ""
         warnings = "".join(f" Note: {warning}." for warning in one.change.warnings)
         yield (
@@ -91,7 +91,7 @@ def _sentences(access: Sequence[Access]) -> Iterator[str]:
 
 
 def _missing(mint: Mint, cause: Cause, why: str) -> str:
-    caller = brief(mint.user) or "an unauthenticated client"
+    caller = brief(mint.user) or NOBODY
     if cause is Cause.MASTERS:
         return f"{caller} {why}: take away the credential."
     seen = f"The snapshot of the cluster shows no binding behind the mint for {mint.account}"

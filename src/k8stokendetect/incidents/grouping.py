@@ -14,23 +14,12 @@ import attrs
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import EventRef, Finding, Severity
-from k8stokendetect.incidents.advice import Known, advice
-from k8stokendetect.incidents.story import (
-    BEGINNING,
-    RequestKey,
-    acts,
-    asked_for,
-    depths,
-    is_token_of,
-    issued,
-    moment,
-    request_key,
-    title,
-)
+from k8stokendetect.incidents.advice import NO_CLUSTER, advice
+from k8stokendetect.incidents.story import BEGINNING, depths, requests_of, title
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
-    from k8stokendetect.incidents.access import Access, Snapshot
+    from k8stokendetect.incidents.access import Access, AccessFinder
 
 
 @attrs.frozen(kw_only=True)
@@ -102,7 +91,7 @@ class Incidents:
         self._findings: dict[int, Finding] = {}
         self._parents: dict[int, int] = {}
         self._members: dict[int, list[int]] = {}
-        self._requests: dict[RequestKey, int] = {}
+        self._requests: dict[str, int] = {}
         self._mints: dict[str, int] = {}
         self._uses: dict[str, list[int]] = {}
         self._active: dict[tuple[str, str], list[tuple[datetime, int]]] = {}
@@ -134,7 +123,7 @@ class Incidents:
         closed = {
             root: members
             for root, members in self._members.items()
-            if now - max(moment(self._findings[number].event) or BEGINNING for number in members) > self._window
+            if now - max(self._findings[number].event.time or BEGINNING for number in members) > self._window
         }
         done = _in_order(self._incident(members) for members in closed.values())
         for root, members in closed.items():
@@ -155,7 +144,7 @@ class Incidents:
         number = self._taken
         self._findings[number], self._parents[number], self._members[number] = finding, number, [number]
         for ref in (finding.event, *finding.related):
-            self._join(number, self._requests.setdefault(request_key(ref), number))
+            self._join(number, self._requests.setdefault(ref.request_id, number))
             if ref.minted_credential:
                 self._join(number, self._mints.setdefault(ref.minted_credential, number))
                 for use in self._uses.pop(ref.minted_credential, ()):
@@ -174,7 +163,7 @@ class Incidents:
         named = event.user not in {"", "system:anonymous"}
         actor = ("user", event.user) if named else ("peer", event.source_ips[-1] if event.source_ips else "")
         calls = self._active.setdefault(actor, [])
-        call = (moment(event) or BEGINNING, number)
+        call = (event.time or BEGINNING, number)
         place = bisect.bisect(calls, call)
         for time, other in calls[max(0, place - 1) : place + 1]:
             if abs(time - call[0]) <= self._window:
@@ -197,19 +186,19 @@ class Incidents:
         findings = sorted(
             (self._findings[number] for number in members),
             key=lambda finding: (
-                moment(finding.event) or BEGINNING,
+                finding.event.time or BEGINNING,
                 finding.rule.id,
                 finding.fingerprint,
                 finding.event.stage,
                 finding.summary,
             ),
         )
-        requests = acts(findings)
-        refs = [act.ref for act in requests.values()]
-        times = [time for ref in refs if (time := moment(ref))]
-        accounts = (account for ref in refs if (account := asked_for(ref)))
+        requests = requests_of(findings)
+        refs = [request.ref for request in requests.values()]
+        times = [ref.time for ref in refs if ref.time]
+        accounts = (ref.token_account for ref in refs if ref.token_account)
         credentials = (id_ for ref in refs for id_ in (ref.used_credential, ref.minted_credential) if id_)
-        access, known = self._snapshot.about(findings) if self._snapshot else ((), Known())
+        access, cluster = self._snapshot.about(findings) if self._snapshot else ((), NO_CLUSTER)
         return Incident(
             id=hashlib.sha256(findings[0].fingerprint.encode()).hexdigest()[:16],
             severity=max(finding.severity for finding in findings),
@@ -221,7 +210,7 @@ class Incidents:
             last_seen=max(times, default=None),
             depth=max(depths(requests).values()),
             findings=tuple(findings),
-            advice=advice(requests, findings, known),
+            advice=advice(requests, cluster),
             access=access,
         )
 
@@ -251,17 +240,17 @@ def incidents(
 
 def _decides(mint: EventRef, use: EventRef) -> bool:
     """Tell whether a related mint says more about who called than the name; a refused token (401) has no name."""
-    return is_token_of(mint, use) or (issued(mint) and not use.user)
+    return use.uses_token_of(mint) or (mint.mints_token and not use.user)
 
 
 def _in_order(found: Iterable[Incident]) -> list[Incident]:
     return sorted(found, key=lambda incident: (-incident.severity, incident.first_seen or BEGINNING, incident.id))
 
 
-def _snapshot(cluster: Cluster | None) -> Snapshot | None:
+def _snapshot(cluster: Cluster | None) -> AccessFinder | None:
     known = checked_cluster(cluster)
     if known is None:
         return None
-    from k8stokendetect.incidents.access import Snapshot  # noqa: PLC0415 - only where a cluster is known
+    from k8stokendetect.incidents.access import AccessFinder  # noqa: PLC0415 - only where a cluster is known
 
-    return Snapshot(known)
+    return AccessFinder(known)

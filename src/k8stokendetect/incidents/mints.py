@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observed mints, from events or findings, and how a snapshot of the cluster explains each."""
+"""Observed mints, from events or findings, and the bindings through which each was allowed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from datetime import datetime
 import attrs
 
 from k8stokendetect.cluster import Cluster, Grant, WayKind
-from k8stokendetect.convert.structure import plain
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import Exclusion, verdict
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS
 from k8stokendetect.exclusions.index import Named
 from k8stokendetect.findings import EventRef, Finding
-from k8stokendetect.identity import REASON, ServiceAccount
-from k8stokendetect.incidents.advice import ReasonedBinding
-from k8stokendetect.incidents.story import RequestKey, asked_for, issued, moment, request_key
+from k8stokendetect.identity import ReasonedBinding, ServiceAccount
+from k8stokendetect.words import brief
 
 _IMPERSONATES = frozenset({WayKind.IMPERSONATE_ACCOUNT, WayKind.IMPERSONATE_USER, WayKind.IMPERSONATE_GROUP})
 
@@ -32,15 +30,15 @@ class Mint:
         ref: the request.
         account: whose token.
         groups: of the caller; None where they were not logged.
-        reason: what the API server gave as the reason to allow it; None where it was not logged.
-        expected_by: the exclusion that excuses it; empty for none.
+        more_groups: how many others are not known, because a finding does not keep them all.
+        expected_by: the exclusion that covers it; empty for none.
 
     """
 
     ref: EventRef
     account: ServiceAccount
     groups: tuple[str, ...] | None = None
-    reason: str | None = None
+    more_groups: int = 0
     expected_by: str = ""
 
     @property
@@ -51,7 +49,7 @@ class Mint:
     @property
     def time(self) -> datetime | None:
         """When, in UTC; None where no time was logged."""
-        return moment(self.ref)
+        return self.ref.time
 
     @property
     def effective_groups(self) -> tuple[str, ...]:
@@ -75,7 +73,7 @@ class Cause(enum.StrEnum):
 
 @attrs.frozen
 class Explanation:
-    """How a mint was possible by the snapshot.
+    """What allowed a mint, by the snapshot of the cluster.
 
     Arguments:
         grants: each of them alone gives the right; empty where the snapshot shows none.
@@ -89,8 +87,8 @@ class Explanation:
     why: str = ""
 
 
-def explain(cluster: Cluster, mint: Mint, /) -> Explanation:
-    """Say through which bindings a caller could mint, or why the snapshot does not show it."""
+def explain_mint(cluster: Cluster, mint: Mint, /) -> Explanation:
+    """Find the bindings through which a caller could mint, or the reason why the snapshot shows none."""
     account, groups = mint.account, mint.effective_groups
     if MASTERS in groups:
         return Explanation((), Cause.MASTERS, "is a member of system:masters, which no binding limits")
@@ -117,15 +115,18 @@ def _each(grants: Iterable[Grant], user: str, groups: tuple[str, ...]) -> Iterat
 
 
 def _cause(cluster: Cluster, mint: Mint) -> tuple[Cause, str]:
-    named = ReasonedBinding.of(mint.reason or "")
+    reason = mint.ref.reason or ""
+    named = ReasonedBinding.of(reason)
     if named is not None:
         exists = any(str(binding) == str(named) for binding in cluster.bindings)
-        what = "gives it no more" if exists else "is not in the snapshot"
+        what = "no longer gives it" if exists else "is not in the snapshot"
         return Cause.CHANGED, f"had the right through {named}, which {what}"
-    if mint.user.startswith("system:node:") and not mint.reason:
+    if mint.user.startswith("system:node:") and not reason:
         return Cause.NODE, "is a node: the Node authorizer lets it mint for its own pods"
-    if mint.reason:
-        return Cause.OTHER_AUTHORIZER, f"was allowed by another authorizer than RBAC: {mint.reason[:100]}"
+    if reason:
+        return Cause.OTHER_AUTHORIZER, f"was allowed by another authorizer than RBAC: {brief(reason)}"
+    if mint.more_groups:
+        return Cause.GROUPS_UNKNOWN, f"may have it through one of {mint.more_groups} groups that findings do not keep"
     if mint.groups is None and ServiceAccount.of_username(mint.user) is None:
         return Cause.GROUPS_UNKNOWN, "may have it through a group; the groups were not logged"
     return Cause.UNKNOWN, "has no such right in the snapshot: it was taken away since, or another authorizer gave it"
@@ -146,51 +147,44 @@ def observed(items: Iterable[Finding | Event], exclusions: Iterable[Exclusion], 
 
     """
     named = Named(exclusions)
-    found: dict[RequestKey, Mint] = {}
-    nameless: set[RequestKey] = set()
+    found: dict[str, Mint] = {}
+    nameless: set[str] = set()
     for item in items:
-        ref, mint = _of_event(item, named) if isinstance(item, Event) else _of_finding(item)
-        key = request_key(ref)
-        if mint is not None:
-            found[key] = _merged(found[key], mint) if key in found else mint
-        elif ref.minted_credential is not None:
-            nameless.add(key)
+        mint = _of_event(item, named) if isinstance(item, Event) else _of_finding(item)
+        if isinstance(mint, Mint):
+            id_ = mint.ref.request_id
+            found[id_] = _merged(found[id_], mint) if id_ in found else mint
+        elif mint is not None:
+            nameless.add(mint.request_id)
     in_order = sorted(found.values(), key=lambda mint: (mint.time is not None, mint.time, str(mint.account)))
     return in_order, len(nameless)
 
 
-def _of_event(event: Event, named: Named) -> tuple[EventRef, Mint | None]:
-    ref, account = EventRef.of(event), event.service_account
-    if not event.mints_token or account is None:
-        return ref, None
+def _of_event(event: Event, named: Named) -> Mint | EventRef | None:
+    """Return the mint; its request alone where the account was not logged; None for any other event."""
+    if not event.mints_token:
+        return None
+    ref = EventRef.of(event)
+    if ref.token_account is None:
+        return ref
     verdicts = (verdict(exclusion, event) for exclusion in named.of(event.user.username))
     expected = next((judged.exclusion.id for judged in verdicts if judged and judged.excuses), "")
-    return ref, Mint(ref, account, event.user.groups or None, event.annotations.get(REASON), expected)
+    return Mint(ref, ref.token_account, event.user.groups or None, expected_by=expected)
 
 
-def _of_finding(finding: object) -> tuple[EventRef, Mint | None]:
+def _of_finding(finding: object) -> Mint | EventRef | None:
+    """Return the same of a finding."""
     if not isinstance(finding, Finding):
         raise ConfigError(f"neither a Finding nor an Event: {type(finding).__name__}")
     ref = finding.event
-    account = asked_for(ref) if issued(ref) else None
-    if account is None:
-        return ref, None
-    facts = {item.path: plain(item.value) for item in finding.evidence}
-    groups, reason = facts.get("user.groups"), facts.get(f"annotations['{REASON}']")
-    return ref, Mint(
-        ref,
-        account,
-        tuple(groups) if isinstance(groups, list | tuple) and groups else None,
-        reason if isinstance(reason, str) else None,
-        finding.excluded_by or "",
-    )
+    if not ref.mints_token:
+        return None
+    if ref.token_account is None:
+        return ref
+    return Mint(ref, ref.token_account, ref.groups or None, ref.more_groups, finding.excluded_by or "")
 
 
 def _merged(first: Mint, second: Mint) -> Mint:
-    """Join what two findings tell of one request; what one rule reports is not expected."""
-    return attrs.evolve(
-        first,
-        groups=second.groups if first.groups is None else first.groups,
-        reason=second.reason if first.reason is None else first.reason,
-        expected_by=first.expected_by and second.expected_by,
-    )
+    """Join what two items tell of one request: an event knows all groups, and what one rule reports is not expected."""
+    best = min(first, second, key=lambda mint: (mint.groups is None, mint.more_groups))
+    return attrs.evolve(best, expected_by=first.expected_by and second.expected_by)

@@ -13,9 +13,18 @@ from typing import Any, Final
 from k8stokendetect.convert.times import format_time
 from k8stokendetect.findings import EventRef, Finding, Rule
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
-from k8stokendetect.incidents.story import asked_for, issued, moment, succeeded
 from k8stokendetect.outputs import attack
-from k8stokendetect.outputs.values import address, as_text, given, is_command, one_line, resource_of, time_of, unique
+from k8stokendetect.outputs.values import (
+    address,
+    as_text,
+    given,
+    is_command,
+    one_line,
+    request_facts,
+    resource_of,
+    time_of,
+    unique,
+)
 
 ECS_VERSION: Final = "8.17.0"
 
@@ -40,8 +49,8 @@ def to_ecs(finding: Finding, /, *, observed: datetime | None = None) -> dict[str
 
     """
     ref, rule = finding.event, finding.rule
-    account = asked_for(ref)
-    resource = resource_of(ref, account)
+    account = ref.token_account
+    resource = resource_of(ref)
     target = f"{SERVICE_ACCOUNT_PREFIX}{account.namespace}:{account.name}" if account else None
     return {
         "@timestamp": format_time(time_of(finding, observed)),
@@ -75,7 +84,7 @@ def to_ecs_line(finding: Finding, /, *, observed: datetime | None = None) -> str
 
 def _event(finding: Finding) -> dict[str, Any]:
     ref = finding.event
-    worked = issued(ref) or succeeded(ref)
+    worked = ref.mints_token or ref.succeeded
     outcome = "success" if worked else "unknown" if ref.code is None else "failure"
     return {
         "kind": "event" if finding.excluded_by else "alert",
@@ -128,8 +137,7 @@ def _orchestrator(ref: EventRef, resource: dict[str, str]) -> dict[str, Any]:
 
 def _source(ref: EventRef) -> dict[str, str]:
     """Name the peer, the only address that a client cannot choose."""
-    peer = ref.source_ips[-1] if ref.source_ips else ""
-    return given(address=peer, ip=address(peer))
+    return given(address=ref.peer_ip, ip=address(ref.peer_ip or ""))
 
 
 def _related(finding: Finding, target: str | None) -> dict[str, Any]:
@@ -147,26 +155,7 @@ def _own(finding: Finding) -> dict[str, Any]:
         excluded_by=finding.excluded_by,
         caveats=list(finding.caveats),
         response=finding.rule.response,
-        event=_ref(finding.event),
-        related=[_ref(ref) for ref in finding.related],
+        event=request_facts(finding.event),
+        related=[request_facts(ref) for ref in finding.related],
         evidence=[given(path=item.path, value=as_text(item.value), why=item.why) for item in finding.evidence],
-    )
-
-
-def _ref(ref: EventRef) -> dict[str, Any]:
-    time = moment(ref)
-    return given(
-        audit_id=ref.audit_id,
-        stage=ref.stage,
-        time=format_time(time) if time else None,
-        verb=ref.verb,
-        code=ref.code,
-        user=ref.user,
-        impersonating=ref.impersonating,
-        source_ips=list(ref.source_ips),
-        user_agent=ref.user_agent,
-        target=ref.target,
-        minted_credential=ref.minted_credential,
-        used_credential=ref.used_credential,
-        origin=ref.origin,
     )

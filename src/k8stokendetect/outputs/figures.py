@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple, Self
 
 from k8stokendetect.findings import EventRef, Severity
-from k8stokendetect.incidents.story import Act, RequestKey, act_name, asked_for, caller, issued, moment, succeeded
+from k8stokendetect.incidents.story import Request
 from k8stokendetect.outputs.folding import Part, forest
 from k8stokendetect.outputs.html import render
 from k8stokendetect.outputs.text import neutral
+from k8stokendetect.words import NAMELESS_ACCOUNT, caller_of, request_of
 
 ROWS: Final = 40
 """Maximum number of boxes of the chain, the most urgent first; the findings below it are complete."""
@@ -69,9 +70,9 @@ class _Box(NamedTuple):
         return cls(part, label, note, "" if whole == (label, note) else ", ".join(whole), x, y, width, edge)
 
 
-def chain(requests: Mapping[RequestKey, Act], /) -> str:
+def chain(requests: Mapping[str, Request], /) -> str:
     """Draw who minted which token and what was done with it: each box below the one it depends on."""
-    parts = forest(requests, describe=_described, describe_caller=_described_caller, name=caller)
+    parts = forest(requests, describe=_described, describe_caller=_described_caller, name=caller_of)
     boxes: list[_Box] = []
     waiting: list[tuple[Part, int, tuple[int, int] | None]] = [(part, 0, None) for part in reversed(parts)]
     more = 0
@@ -105,15 +106,15 @@ def _fitting(text: str) -> str:
 
 
 def _described_caller(refs: Sequence[EventRef]) -> Part:
-    peers = list(dict.fromkeys(ref.source_ips[-1] for ref in refs if ref.source_ips))
+    peers = list(dict.fromkeys(ref.peer_ip for ref in refs if ref.peer_ip))
     more = f" and {len(peers) - 1} more" if len(peers) > 1 else ""
-    return Part(caller(refs[0]), f"from {peers[0]}{more}" if peers else "address not known")
+    return Part(caller_of(refs[0]), f"from {peers[0]}{more}" if peers else "address not known")
 
 
-def _described(act: Act, _: EventRef | None) -> Part:
-    ref = act.ref
-    kind = "token" if issued(ref) else "act" if succeeded(ref) or ref.code is None else "refused"
-    label = f"token of {asked_for(ref) or 'an unnamed service account'}" if kind == "token" else act_name(ref)
+def _described(request: Request, _: EventRef | None) -> Part:
+    ref = request.ref
+    kind = "token" if ref.mints_token else "act" if ref.succeeded or ref.code is None else "refused"
+    label = f"token of {ref.token_account or NAMELESS_ACCOUNT}" if kind == "token" else request_of(ref)
     answer = "answer not known" if ref.code is None else f"{'refused' if kind == 'refused' else 'answered'} {ref.code}"
     note = "minted" if kind == "token" else answer
     if ref.impersonating is not None:
@@ -130,20 +131,20 @@ class _Mark(NamedTuple):
     severity: Severity
 
 
-def timeline(requests: Mapping[RequestKey, Act], /) -> str:
+def timeline(requests: Mapping[str, Request], /) -> str:
     """Draw the requests on a line for each caller, in percent of any width; empty where no time was logged."""
-    timed = [(time, act) for act in requests.values() if (time := moment(act.ref))]
+    timed = [(time, request) for request in requests.values() if (time := request.ref.time)]
     if not timed:
         return ""
     first, last = min(time for time, _ in timed), max(time for time, _ in timed)
     span = (last - first).total_seconds()
-    names = list(dict.fromkeys(caller(act.ref) for _, act in timed))
+    names = list(dict.fromkeys(caller_of(request.ref) for _, request in timed))
     lanes = {name: min(place, LANES - 1) for place, name in enumerate(names)}
     words: dict[_Mark, list[str]] = {}
-    for time, act in timed:
+    for time, request in timed:
         percent = round(2 + 96 * (time - first).total_seconds() / span, 1) if span else 50.0
-        mark = _Mark(lanes[caller(act.ref)], percent, issued(act.ref), act.severity)
-        words.setdefault(mark, []).append(f"{utc(time)} {act.severity}: {act_name(act.ref)}")
+        mark = _Mark(lanes[caller_of(request.ref)], percent, request.ref.mints_token, request.severity)
+        words.setdefault(mark, []).append(f"{utc(time)} {request.severity}: {request_of(request.ref)}")
     labels = names if len(names) <= LANES else [*names[: LANES - 1], f"{len(names) - LANES + 1} other callers"]
     precision = "milliseconds" if span < _BRIEFLY else "seconds"
     return render(

@@ -9,7 +9,7 @@ from datetime import datetime
 import attrs
 
 from k8stokendetect.findings import EventRef, Severity
-from k8stokendetect.incidents.story import Act, RequestKey, moment
+from k8stokendetect.incidents.story import Request
 
 
 @attrs.define(eq=False)
@@ -41,10 +41,10 @@ class Part:
 
 
 def forest(
-    requests: Mapping[RequestKey, Act],
+    requests: Mapping[str, Request],
     /,
     *,
-    describe: Callable[[Act, EventRef | None], Part],
+    describe: Callable[[Request, EventRef | None], Part],
     describe_caller: Callable[[Sequence[EventRef]], Part],
     name: Callable[[EventRef], str],
 ) -> tuple[Part, ...]:
@@ -57,24 +57,23 @@ def forest(
         name: of a request's caller; those of one name are one.
 
     """
-    below: dict[RequestKey | None, list[RequestKey]] = {}
-    for key, act in requests.items():
-        below.setdefault(act.parent, []).append(key)
+    below: dict[str | None, list[str]] = {}
+    for key, request in requests.items():
+        below.setdefault(request.parent, []).append(key)
     order = list(below.get(None, ()))
     for key in order:
         order.extend(below.get(key, ()))
-    parts: dict[RequestKey, Part] = {}
+    parts: dict[str, Part] = {}
     shapes: dict[tuple[object, ...], int] = {}
     for key in reversed(order):
-        act = requests[key]
-        part = parts[key] = describe(act, requests[act.parent].ref if act.parent else None)
+        request = requests[key]
+        part = parts[key] = describe(request, requests[request.parent].ref if request.parent else None)
         part.children = _folded(parts[child] for child in below.get(key, ()))
         shape = (part.kind, part.label, part.note, *((child.shape, child.times) for child in part.children))
         part.shape = shapes.setdefault(shape, len(shapes))
-        part.worst = max([act.severity, *(child.worst for child in part.children)])
-        time = moment(act.ref)
-        part.seen = (time,) if time else ()
-    callers: dict[str, list[RequestKey]] = {}
+        part.worst = max([request.severity, *(child.worst for child in part.children)])
+        part.seen = (request.ref.time,) if request.ref.time else ()
+    callers: dict[str, list[str]] = {}
     for key in below.get(None, ()):
         callers.setdefault(name(requests[key].ref), []).append(key)
     found = []

@@ -13,9 +13,18 @@ from functools import cache
 from typing import Any, Final
 
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule
-from k8stokendetect.incidents.story import asked_for, moment
 from k8stokendetect.outputs import attack
-from k8stokendetect.outputs.values import address, as_text, given, is_command, one_line, resource_of, time_of, unique
+from k8stokendetect.outputs.values import (
+    address,
+    as_text,
+    given,
+    is_command,
+    one_line,
+    request_facts,
+    resource_of,
+    time_of,
+    unique,
+)
 
 OCSF_VERSION: Final = "1.5.0"
 
@@ -106,12 +115,12 @@ def _milliseconds(time: datetime) -> int:
 
 
 def _finding_info(finding: Finding) -> dict[str, Any]:
-    rule, time = finding.rule, moment(finding.event)
+    rule, time = finding.rule, finding.event.time
     related = [
         given(
             uid=ref.audit_id,
             title=f"{ref.verb} {ref.target}" if ref.verb and ref.target else None,
-            first_seen_time=_milliseconds(seen) if (seen := moment(ref)) else None,
+            first_seen_time=_milliseconds(seen) if (seen := ref.time) else None,
         )
         for ref in finding.related
         if ref.audit_id
@@ -150,14 +159,13 @@ def _named(entry: attack.Named) -> dict[str, str]:
 
 def _evidence(ref: EventRef, facts: tuple[Evidence, ...]) -> dict[str, Any]:
     """Return what is known of a request, and the facts that a finding rests on."""
-    peer = ref.source_ips[-1] if ref.source_ips else ""
-    ip = address(peer)
+    ip = address(ref.peer_ip or "")
     return given(
         actor=given(
-            user=given(name=ref.user, credential_uid=ref.used_credential) if ref.user else None,
+            user=given(name=ref.user, credential_uid=ref.used_credential, groups=_groups(ref)) if ref.user else None,
             session=None if ref.user else given(credential_uid=ref.used_credential),
         ),
-        src_endpoint=given(ip=ip, name=None if ip else peer),
+        src_endpoint=given(ip=ip, name=None if ip else ref.peer_ip),
         http_request=given(user_agent=ref.user_agent),
         api={
             "operation": ref.verb or "unknown",
@@ -168,10 +176,13 @@ def _evidence(ref: EventRef, facts: tuple[Evidence, ...]) -> dict[str, Any]:
     )
 
 
+def _groups(ref: EventRef) -> list[dict[str, str]]:
+    return [{"name": group} for group in ref.groups if group]
+
+
 def _resource(ref: EventRef) -> dict[str, Any]:
-    known = resource_of(ref, asked_for(ref))
-    uid = "/".join(known[part] for part in ("namespace", "name") if part in known)
-    return given(uid=uid or (ref.target or "").partition(" ")[2] or ref.target, **known) if ref.target else {}
+    path = "/".join(part for part in (ref.namespace, ref.name) if part)
+    return given(uid=path or ref.target, **resource_of(ref)) if ref.target else {}
 
 
 def _observables(evidences: list[dict[str, Any]], ref: EventRef) -> Iterator[dict[str, Any]]:
@@ -202,22 +213,6 @@ def _unmapped(finding: Finding) -> dict[str, Any]:
     return given(
         excluded_by=finding.excluded_by,
         caveats=list(finding.caveats),
-        event=_left_over(finding.event),
-        related=[_left_over(ref) for ref in finding.related],
-    )
-
-
-def _left_over(ref: EventRef) -> dict[str, Any]:
-    return given(
-        stage=ref.stage,
-        impersonating=ref.impersonating,
-        source_ips=list(ref.source_ips),
-        target=ref.target,
-        minted_credential=ref.minted_credential,
-        used_credential=ref.used_credential,
-        origin=ref.origin,
-        platform=ref.platform,
-        cluster=ref.cluster,
-        account=ref.account,
-        region=ref.region,
+        event=request_facts(finding.event),
+        related=[request_facts(ref) for ref in finding.related],
     )

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Self
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.findings import Evidence, Finding
 from k8stokendetect.incidents import Incident
-from k8stokendetect.incidents.story import acts
+from k8stokendetect.incidents.story import requests_of
 from k8stokendetect.outputs.figures import chain, lasting, timeline, utc
 from k8stokendetect.outputs.html import render
 
@@ -43,7 +43,7 @@ class _IncidentView(NamedTuple):
     @classmethod
     def of(cls, incident: Incident, /) -> Self:
         """Prepare an incident."""
-        requests = acts(incident.findings)
+        requests = requests_of(incident.findings)
         when = _span(incident.first_seen, incident.last_seen)
         chained = f" · {incident.depth} tokens minted one with another" if incident.depth > 1 else ""
         return cls(

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from k8stokendetect.detectors.wording import brief
 from k8stokendetect.findings import EventRef
 from k8stokendetect.identity import ServiceAccount
 from k8stokendetect.incidents import Incident
-from k8stokendetect.incidents.story import Act, act_name, acts, asked_for, caller, issued, succeeded
+from k8stokendetect.incidents.story import Request, requests_of
 from k8stokendetect.outputs.folding import Part, forest
 from k8stokendetect.outputs.text import neutral
+from k8stokendetect.words import NAMELESS_ACCOUNT, brief, caller_of, request_of
 
 LONGEST: Final = 40
 """An incident has so many lines at most; the JSON form has it whole."""
@@ -27,7 +27,7 @@ _MOST_RULES: Final = 3
 def to_tree(incident: Incident, /) -> str:
     """Return an incident as at most 40 lines of text, without the last line end.
 
-    No value can steer the terminal. Equal acts are folded into one line with their number.
+    No value can steer the terminal. Equal requests are folded into one line with their number.
     """
     head = [
         f"{str(incident.severity).upper()}  {incident.title}",
@@ -37,7 +37,7 @@ def to_tree(incident: Incident, /) -> str:
     tree = list(
         _lines(
             forest(
-                acts(incident.findings),
+                requests_of(incident.findings),
                 describe=_described,
                 describe_caller=lambda refs: Part(_identity(refs[0])),
                 name=_identity,
@@ -71,36 +71,36 @@ def _span(first: datetime | None, last: datetime | None) -> str:
     return f"{start:%Y-%m-%d %H:%M:%S}Z to {end:{'%H:%M:%S' if start.date() == end.date() else '%Y-%m-%d %H:%M:%S'}}Z"
 
 
-def _described(act: Act, mint: EventRef | None) -> Part:
-    more = len(act.rules) - _MOST_RULES
-    rules = ", ".join(act.rules[:_MOST_RULES]) + (f" and {more} more rules" if more > 0 else "")
-    note = f"{str(act.severity).upper()} {rules}" if rules else "known from a later finding only"
-    return Part(_label(act.ref, mint), note, "act", brief(act.ref.minted_credential or ""))
+def _described(request: Request, mint: EventRef | None) -> Part:
+    more = len(request.rules) - _MOST_RULES
+    rules = ", ".join(request.rules[:_MOST_RULES]) + (f" and {more} more rules" if more > 0 else "")
+    note = f"{str(request.severity).upper()} {rules}" if rules else "known from a later finding only"
+    return Part(_label(request.ref, mint), note, "act", brief(request.ref.minted_credential or ""))
 
 
 def _identity(ref: EventRef) -> str:
-    peer = f" at {ref.source_ips[-1]}" if ref.source_ips and ref.user else ""
-    return f"{caller(ref)}{peer}"
+    peer = f" at {ref.peer_ip}" if ref.peer_ip and ref.user else ""
+    return f"{caller_of(ref)}{peer}"
 
 
 def _label(ref: EventRef, mint: EventRef | None) -> str:
     """Say what was done, and where it differs from what its place in the tree says already."""
-    account = asked_for(ref)
-    if issued(ref):
-        text = f"minted a token for {account or 'an unnamed service account'}"
+    account = ref.token_account
+    if ref.mints_token:
+        text = f"minted a token for {account or NAMELESS_ACCOUNT}"
     elif account:
         text = f"asked for a token of {account}"
     else:
-        text = act_name(ref)
+        text = request_of(ref)
     if ref.impersonating is not None:
         text += f", impersonating {brief(ref.impersonating) or 'somebody'}"
-    if mint and ServiceAccount.of_username(ref.user) != asked_for(mint):
-        text += f", as {caller(ref)}"
-    if mint and ref.source_ips[-1:] != mint.source_ips[-1:]:
-        text += f", from {ref.source_ips[-1] if ref.source_ips else 'an unknown address'}"
-    if ref.code is None and not issued(ref):
+    if mint and ServiceAccount.of_username(ref.user) != mint.token_account:
+        text += f", as {caller_of(ref)}"
+    if mint and ref.peer_ip != mint.peer_ip:
+        text += f", from {ref.peer_ip or 'an unknown address'}"
+    if ref.code is None and not ref.mints_token:
         return f"{text}: answer not known"
-    return text if issued(ref) or succeeded(ref) else f"{text}: refused with {ref.code}"
+    return text if ref.mints_token or ref.succeeded else f"{text}: refused with {ref.code}"
 
 
 def _lines(forest: Iterable[Part]) -> Iterator[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the forms for a SIEM share: values as text, nothing empty, addresses that are some, one line of ASCII."""
+"""What the forms for a SIEM share: values as text, nothing empty, real addresses, one line of ASCII."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from k8stokendetect.convert.structure import plain
+from k8stokendetect.convert.structure import plain, ref_to_mapping
 from k8stokendetect.findings import EventRef, Finding
-from k8stokendetect.identity import ServiceAccount
 
 _NOTHING: Final[tuple[object, ...]] = (None, "", (), [], {})
 
@@ -44,7 +43,7 @@ def one_line(document: Mapping[str, Any], /) -> str:
 
 
 def address(text: str, /) -> str | None:
-    """Return an IP address in its usual form; None for what is none: through a proxy a client writes what it likes."""
+    """Return an IP address in its usual form; None if it is none: behind a proxy a client can forge it."""
     try:
         known = ipaddress.ip_address(text)
     except ValueError:
@@ -63,21 +62,17 @@ def is_command(ref: EventRef, /) -> bool:
     return ref.verb == "execve" and not ref.stage
 
 
-def resource_of(ref: EventRef, account: ServiceAccount | None, /) -> dict[str, str]:
-    """Return what a request was about, as far as it says so.
+def resource_of(ref: EventRef, /) -> dict[str, str]:
+    """Return `type`, `namespace` and `name` of what a request was about, those that are known.
 
-    Arguments:
-        ref: the request; its target reads `pods/exec prod/web-1`, or `prod/sa` for a service account.
-        account: the service account whose token was asked for.
-
-    Returns:
-        `type`, `namespace` and `name`, those that are known.
-
+    A service account whose token was requested is a `serviceaccounts`.
     """
-    if account is not None:
-        return {"type": "serviceaccounts", "namespace": account.namespace, "name": account.name}
-    kind, _, path = (ref.target or "").partition(" ")
-    namespace, separator, name = path.rpartition("/")
-    if not separator:  # a namespace whose objects were listed, or an object without one: it is not told which
-        namespace, name = "", ""
-    return {key: text for key, text in (("type", kind), ("namespace", namespace), ("name", name)) if text}
+    kind = "serviceaccounts" if ref.token_account else ref.resource
+    return given(type=kind, namespace=ref.namespace, name=ref.name)
+
+
+def request_facts(ref: EventRef, /) -> dict[str, Any]:
+    """Return everything known of a request under the names of our own JSON, without what is empty, and its id."""
+    counts = {"more_groups", "more_audiences", "more_source_ips"}
+    known = {name: value for name, value in ref_to_mapping(ref).items() if value or name not in counts}
+    return given(request_id=ref.request_id, **known)

@@ -115,14 +115,7 @@ def test_every_account_of_a_chain_has_its_command() -> None:
     [
         {"namespace": "prod"},
         {"name": "payments-sa"},
-        pytest.param(
-            {},
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=AssertionError,
-                reason="the resource serviceaccounts/token is taken for an account token of namespace serviceaccounts",
-            ),
-        ),
+        {},
     ],
     ids=["no name", "no namespace", "neither"],
 )
@@ -283,7 +276,6 @@ ITS_RULES = [
     "token-request-privileged-target",
     "token-request-uri",
 ]
-F2 = "advice is taken from the evidence for people, of which each rule gives another part"
 
 
 class Quiet(Detector):
@@ -310,7 +302,6 @@ def test_the_rules_together_advise_what_the_request_asks_for() -> None:
     assert end.endswith("is bound to Secret s1: kubectl -n kube-system delete secret s1")
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason=F2)
 def test_the_same_request_has_the_same_advice_whichever_rule_reports_it() -> None:
     """The advice is about what happened; an exclusion of one rule changes no command."""
     expected = dict.fromkeys(ITS_RULES, advice(NOTORIOUS))
@@ -318,7 +309,6 @@ def test_the_same_request_has_the_same_advice_whichever_rule_reports_it() -> Non
     assert {rule: advice(NOTORIOUS, detectors=[rule]) for rule in ITS_RULES} == expected
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason=F2)
 def test_a_detector_without_evidence_has_the_same_advice() -> None:
     """What a detector of one's own leaves out of its evidence is in the event all the same."""
     assert advice(NOTORIOUS, detectors=[Quiet()]) == advice(NOTORIOUS)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The phrases that summaries, stories, advice and outputs share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from k8stokendetect.event_ref import EventRef
+
+NAMELESS_ACCOUNT: Final = "an unnamed service account"
+"""Stands for a service account whose name was not logged."""
+
+NOBODY: Final = "an unauthenticated client"
+"""Stands for a caller without a user name."""
+
+ANSWERED_WITH_TOKEN: Final = "the API server answered with a token"  # noqa: S105 - a phrase
+"""Why the status code of a mint is evidence."""
+
+
+def brief(text: str, /, longest: int = 100) -> str:
+    """Cut a text that a client chose, so that a sentence stays one; the outputs for programs have more of it."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def caller_of(ref: EventRef, /) -> str:
+    """Name the caller; one without a user name by its address."""
+    if ref.user:
+        return brief(ref.user)
+    return f"{NOBODY} at {ref.peer_ip}" if ref.peer_ip else NOBODY
+
+
+def request_of(ref: EventRef, /) -> str:
+    """Name the request: `list secrets prod`."""
+    path = "/".join(part for part in (ref.namespace, ref.name) if part)
+    target = f"{ref.resource} {path}".strip()
+    return f"{brief(ref.verb) or 'an unknown verb'} {brief(target) or 'of a path without a resource'}"
+
+
+def listed(texts: Iterable[str], most: int, /) -> str:
+    """List texts, each once: `a, b and 3 more`.
+
+    Arguments:
+        texts: what to list.
+        most: how many are written out.
+
+    """
+    different = list(dict.fromkeys(texts))
+    more = len(different) - most
+    return ", ".join(different[:most]) + (f" and {more} more" if more > 0 else "")
