@@ -141,7 +141,7 @@ def test_a_token_for_another_audience(audiences: tuple[str, ...] | None, *, told
     (finding,) = mint(EKS, level="Request", requestObject=body(audiences=audiences))
 
     assert finding.severity is Severity.HIGH
-    assert any("the cloud takes tokens for sts.amazonaws.com" in caveat for caveat in finding.caveats) is told
+    assert any("the cloud accepts tokens for sts.amazonaws.com" in caveat for caveat in finding.caveats) is told
 
 
 def test_it_is_done_once_and_also_to_a_finding_that_was_read_back() -> None:

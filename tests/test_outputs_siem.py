@@ -173,7 +173,7 @@ def test_what_an_exclusion_set_aside_is_no_alert() -> None:
     aside = attrs.evolve(finding_about(), excluded_by="kubelet")
     ecs, ocsf = to_ecs(aside), to_ocsf(aside)
 
-    assert (ecs["event"]["kind"], ecs["tags"]) == ("event", ["set-aside"])
+    assert (ecs["event"]["kind"], ecs["tags"]) == ("event", ["excluded"])
     assert ecs["k8stokendetect"]["excluded_by"] == ocsf["unmapped"]["excluded_by"] == "kubelet"
     assert (ocsf["status_id"], ocsf["is_alert"]) == (3, False)
     assert ecs_errors(ecs) + ocsf_errors(ocsf) == []

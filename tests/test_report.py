@@ -227,10 +227,14 @@ def everywhere(text: str) -> Incident:
         time=START,
         verb=f"v{text}",
         user=f"u{text}",
-        impersonating=text,
+        groups=(f"g{text}",),
+        impersonating=f"i{text}",
         source_ips=(f"p{text}",),
-        user_agent=text,
-        **about(f"t{text} "),
+        user_agent=f"a{text}",
+        resource=f"t{text}",
+        namespace=f"n{text}",
+        name=f"m{text}",
+        reason=f"r{text}",
         used_credential=f"c{text}",
         origin=f"o{text}",
     )
@@ -353,8 +357,8 @@ def test_a_finding_about_the_same_request_says_only_what_is_new() -> None:
     assert page.count("About the same request") == 1
 
 
-def test_what_an_exclusion_set_aside_says_so() -> None:
-    """Whoever keeps excluded findings sees which exclusion it was."""
+def test_an_excluded_finding_says_by_which_exclusion() -> None:
+    """For those who keep excluded findings."""
     made = incident(mint())
     aside = attrs.evolve(made, findings=(attrs.evolve(made.findings[0], excluded_by="kubelet"),))
 

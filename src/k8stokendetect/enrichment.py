@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adds to a finding what a snapshot of the cluster knows about the service account whose token it is about."""
+"""Adds the cloud identities of a service account, from a snapshot of the cluster, to findings about its tokens."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from k8stokendetect.identity import ServiceAccount
 def enriched(finding: Finding, cluster: Cluster, /) -> Finding:
     """Return a finding with the cloud identities that hang on the account whose token was minted or used.
 
-    It is then high at least, since the token leads out of the cluster, and each identity is evidence: where the cluster
-    names it, which it is, what to rotate and where the cloud's own log shows its use. What an exclusion set aside, and
-    what is about no token that was issued, comes back as it is. The fingerprint stays the same.
+    Its severity is then at least high, since the token leads out of the cluster. Each identity is evidence: where the
+    cluster names it, what it is, what to rotate, and which log of the cloud shows its use. An excluded finding, and one
+    about no issued token, comes back unchanged. The fingerprint stays the same.
 
     Arguments:
-        finding: of any rule, also one of your own, or one that was read back.
+        finding: of any rule, your own included, also one that was read back.
         cluster: the snapshot.
 
     """
@@ -40,7 +40,7 @@ def enriched(finding: Finding, cluster: Cluster, /) -> Finding:
 
 
 def tokens_of(finding: Finding, /) -> Iterator[ServiceAccount]:
-    """Yield the accounts whose tokens a finding is about: the one just issued, the one that was used."""
+    """Yield the accounts whose tokens a finding is about: the token just issued, and the one that was used."""
     event = finding.event
     minted = [event] if event.mints_token else []
     used = [mint for mint in finding.related if event.uses_token_of(mint)]
@@ -50,7 +50,7 @@ def tokens_of(finding: Finding, /) -> Iterator[ServiceAccount]:
 
 
 def traces_of(cluster: Cluster, account: ServiceAccount, /) -> tuple[CloudTrace, ...]:
-    """Return where to look after each cloud identity of an account; none when the snapshot does not have it."""
+    """Return each cloud identity of an account with the log that shows its use; none for an unknown account."""
     worth = cluster.service_account(account)
     return tuple(trace_of(worth.account, identity) for identity in worth.cloud) if worth else ()
 
@@ -60,16 +60,16 @@ def _why(account: ServiceAccount, trace: CloudTrace) -> str:
 
 
 def _unknown(finding: Finding, accounts: tuple[ServiceAccount, ...], cluster: Cluster) -> Iterator[str]:
-    """Say what the snapshot cannot tell, and where the token is not one that the cloud takes."""
+    """Say which account the snapshot does not have, and which token the cloud does not accept."""
     for account in accounts:
         worth = cluster.service_account(account)
         if worth is None:
-            yield f"{account} is not in the snapshot of the cluster: which cloud identities hang on it is not known"
+            yield f"{account} is not in the snapshot of the cluster: its cloud identities are not known"
             continue
         wanted = {identity.audience for identity in worth.cloud}
         asked = finding.event.audiences if account == finding.event.token_account else ()
         if wanted and "" not in wanted and asked and not wanted & set(asked):
             yield (
-                f"the cloud takes tokens for {', '.join(sorted(wanted))}, and this one is for {', '.join(asked)}; "
-                "whoever may mint the one may mint the other"
+                f"the cloud accepts tokens for {', '.join(sorted(wanted))}, and this one is for {', '.join(asked)}, "
+                "but a caller who can mint one can mint the other"
             )

@@ -31,7 +31,7 @@ _NAME: Final = re.compile(r"[a-z0-9][-a-z0-9.]{0,252}")
 
 
 class Referable(Protocol):
-    """What findings can be about beside an Event, such as an ExecEvent."""
+    """What findings can be about other than an Event, such as an ExecEvent."""
 
     def ref(self) -> EventRef:
         """Refer to this event."""
@@ -221,7 +221,7 @@ def request_id(event: Event, /) -> str:
     """Return 32 hexadecimal digits that name a request, the same wherever and at whatever stage it was read.
 
     They rest on what a client cannot choose (the time the API server received the request, the authenticated user, the
-    peer's address, the target, the issued credential) beside the auditID, which a client can. Where neither time nor
+    peer's address, the target, the issued credential) and on the auditID, which a client can. Where neither time nor
     auditID was logged, file and line stand for them. `EventRef.of(event).request_id` is the same.
     """
     ref, assumed, peer = event.object_ref, event.impersonated_user, event.peer_ip

@@ -24,7 +24,7 @@ from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
 __all__ = ["Cause", "Review", "Status", "Unexplained", "UsedRight", "review"]
 
 EVERYBODY: Final = frozenset({AUTHENTICATED, "system:unauthenticated", SERVICE_ACCOUNTS_GROUP})
-"""Groups that the API server itself puts callers into; that of a namespace's accounts is such a one, too."""
+"""Groups that the API server puts callers into by itself, like that of a namespace's service accounts."""
 
 
 class Status(enum.StrEnum):
@@ -40,14 +40,14 @@ class UsedRight:
     """A right to create tokens: who has it, through which binding, and who used it.
 
     Arguments:
-        subject: whom the binding is for.
-        way: the binding, the role, the rule and which accounts it reaches.
+        subject: the subject of the binding.
+        way: the binding, the role, the rule and the accounts it reaches.
         mints: how many observed mints it allows; one mint can be allowed by several rights.
-        users: who minted, and how often; only those who are the subject.
-        accounts: for whom, as `namespace/name`, and how often.
-        unexpected: who of them came to it only as a member of a group that the API server puts everybody into, and
-            whom no exclusion expects.
-        first: the earliest of those mints, in UTC; None for none, or without times.
+        users: the callers who are the subject, and how often they minted.
+        accounts: the service accounts, as `namespace/name`, and how often they minted for each.
+        unexpected: the users who have it only through a group that the API server puts everybody into, and whom no
+            exclusion covers.
+        first: the earliest of those mints, in UTC; None when there is none, or none with a time.
         last: the latest.
         change: the smallest change that takes the right away; None for one that is used as it should be.
 
@@ -65,7 +65,7 @@ class UsedRight:
 
     @property
     def status(self) -> Status:
-        """Never used: remove it. Used by someone unexpected: name who needs it instead of a group of everybody."""
+        """Never used: remove it. Used by someone unexpected: grant it to those who need it, not to everybody."""
         if not self.mints:
             return Status.NEVER_USED
         return Status.UNEXPECTED if self.unexpected else Status.USED
@@ -77,10 +77,10 @@ class Unexplained:
 
     Arguments:
         user: who minted.
-        account: for whom, as `namespace/name`.
-        cause: why the snapshot shows none.
+        account: the service account, as `namespace/name`.
+        cause: why the snapshot shows no right.
         why: the same in words, as the end of a sentence about the user.
-        mints: how many.
+        mints: their number.
         first: the earliest, in UTC; None without a time.
         last: the latest.
 
@@ -97,15 +97,15 @@ class Unexplained:
 
 @attrs.frozen
 class Review:
-    """What was granted beside what was seen.
+    """What was granted, and what was used.
 
     Arguments:
         rights: every direct right to create tokens, the never used ones first, the widest of them first.
         unexplained: mints without a right in the snapshot, the most frequent first.
-        mints: how many were observed for an account that was logged.
-        nameless: how many for one that was not.
-        first: when the first was, in UTC; None without times.
-        last: when the last was.
+        mints: the number of mints for an account that was logged.
+        nameless: the number of mints for an account that was not logged.
+        first: the time of the first mint, in UTC; None without times.
+        last: the time of the last mint.
 
     """
 
@@ -130,14 +130,13 @@ def review(
 ) -> Review:
     """Join the rights to mint with the mints.
 
-    What is never used is so in this log only: give it a log that is long enough, and all of it. Findings are but what
-    detectors reported: take Events, or `detect(…, keep_excluded=True)`, or those whom an exclusion excuses seem to
-    have never minted.
+    "Never used" is true of this log only: give it a long one, and all of it. Findings are only what detectors reported:
+    take Events, or `detect(…, keep_excluded=True)`; otherwise excluded components seem never to have minted.
 
     Arguments:
         cluster: the snapshot.
         seen: events, findings, or both; each request counts once.
-        exclusions: who mints by design, for events; findings bring their verdict.
+        exclusions: who mints by design, for events; findings say by themselves whether they are excluded.
 
     Raises:
         ConfigError: when something else was given.

@@ -42,8 +42,8 @@ NO_CLUSTER: Final = ClusterAdvice()
 def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER, /) -> tuple[str, ...]:
     """Return what to do, in sentences with commands that are to be read before they are run.
 
-    It depends on the requests alone, not on the rules that reported them. The right to mint comes first: whoever keeps
-    it mints a new token as soon as the old one is ended.
+    It depends on the requests alone, not on the rules that reported them. The right to mint comes first: an
+    attacker who keeps it mints a new token as soon as the old one is ended.
 
     Arguments:
         requests: those of an incident, in the order of time.

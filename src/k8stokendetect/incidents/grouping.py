@@ -1,82 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings that belong to one attack, folded into one story."""
+"""Groups findings that belong to one attack into incidents."""
 
 from __future__ import annotations
 
 import bisect
-import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import attrs
-
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.findings import EventRef, Finding, Severity
-from k8stokendetect.incidents.advice import NO_CLUSTER, advice
-from k8stokendetect.incidents.story import BEGINNING, depths, requests_of, title
+from k8stokendetect.findings import EventRef, Finding
+from k8stokendetect.incidents.incident import Incident, incident_of
+from k8stokendetect.incidents.story import BEGINNING
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
-    from k8stokendetect.incidents.access import Access, AccessFinder
-
-
-@attrs.frozen(kw_only=True)
-class Incident:
-    """One attack: everything that hangs together, and what to do about it.
-
-    Arguments:
-        id: the same as long as its earliest finding is the same.
-        severity: that of its worst finding.
-        title: one sentence: who did what to whom, and how it ended.
-        actors: the user names of the real callers, the first one first; also service accounts reached on the way.
-        service_accounts: whose tokens were issued or asked for, as `namespace/name`.
-        credentials: ids of the credentials issued or used.
-        first_seen: when the first request was received; None where no time was logged.
-        last_seen: when the last one was.
-        depth: so many tokens were minted, each with the one before; 0 when none was issued.
-        findings: ordered by time, then rule.
-        advice: what to do, in sentences with commands to review.
-        access: the bindings through which the callers could mint, and what takes them away, where a snapshot of the
-            cluster was given.
-
-    """
-
-    id: str
-    severity: Severity
-    title: str
-    actors: tuple[str, ...]
-    service_accounts: tuple[str, ...]
-    credentials: tuple[str, ...]
-    first_seen: datetime | None
-    last_seen: datetime | None
-    depth: int
-    findings: tuple[Finding, ...]
-    advice: tuple[str, ...]
-    access: tuple[Access, ...] = ()
+    from k8stokendetect.incidents.access import AccessFinder
 
 
 class Incidents:
-    """Folds findings into incidents, one at a time; the order within a batch of findings may be any.
+    """Groups findings as they come; the order within a batch does not matter.
 
     Two findings belong together when
 
     - they are about the same request, or one is `related` to the other's;
-    - one used a token that the other minted, by credential id: whenever that was;
-    - the same user called within the window. Those without a name are told apart by the peer's address.
+    - one used a token that the other minted, by credential id, however much later;
+    - the same user called within the window. Callers without a name are told apart by the peer's address.
 
     A service account that holds a token whose mint is known does not count as a user: its chain decides, so two
-    attackers who reach the same account stay two incidents. Nor does a target that they share join anybody: a popular
-    service account would melt a whole log into one incident, and one busy client the rest.
-    Findings that an exclusion set aside are ignored.
+    attackers who reach the same account stay two incidents. A shared target joins nothing: a popular service account
+    would turn a whole log into one incident. Excluded findings are ignored.
 
     Arguments:
         window: calls of one user belong together when no gap between them is longer.
         cluster: a snapshot of the cluster, for `access` and the advice.
 
     Raises:
-        ConfigError: when the window is no timedelta, or negative, or the cluster is none.
+        ConfigError: when the window is not a timedelta or is negative, or the cluster is not a Cluster.
 
     """
 
@@ -85,7 +46,7 @@ class Incidents:
         if not isinstance(given, timedelta) or given < timedelta():
             raise ConfigError(f"window {window!r} is not a timedelta of zero or more")
         self._window = window
-        self._snapshot = _snapshot(cluster)
+        self._finder = _finder(cluster)
         self._expected: frozenset[str] = frozenset()
         self._taken = 0
         self._findings: dict[int, Finding] = {}
@@ -97,16 +58,16 @@ class Incidents:
         self._active: dict[tuple[str, str], list[tuple[datetime, int]]] = {}
 
     def add(self, finding: Finding, /) -> None:
-        """Take a finding."""
+        """Take a finding; an excluded one is ignored."""
         if finding.excluded_by is None:
             self._take(finding)
 
     def expect(self, credentials: Iterable[str | None], /) -> None:
-        """Tell that findings about the mints of these credentials will come, so that any order gives the same."""
+        """Announce the credentials whose mints will be added, so that the order of findings does not matter."""
         self._expected |= {id_ for id_ in credentials if id_}
 
     def fold(self, finding: Finding, /) -> Incident | None:
-        """Take a finding and return the incident it now belongs to; None for one that was set aside."""
+        """Take a finding and return the incident it now belongs to; None for an excluded one."""
         self.add(finding)
         return None if finding.excluded_by else self._incident(self._members[self._root(self._taken)])
 
@@ -115,29 +76,31 @@ class Incidents:
         return _in_order(self._incident(members) for members in self._members.values())
 
     def close(self, now: datetime, /) -> list[Incident]:
-        """Forget and return the incidents to which the window before this time added nothing.
+        """Forget and return the incidents that are over: nothing was added in the window before this time.
 
         Later uses of their tokens begin a new incident, which still names the mints.
         """
-        now = now if now.tzinfo else now.replace(tzinfo=UTC)
-        closed = {
-            root: members
-            for root, members in self._members.items()
-            if now - max(self._findings[number].event.time or BEGINNING for number in members) > self._window
-        }
-        done = _in_order(self._incident(members) for members in closed.values())
-        for root, members in closed.items():
-            del self._members[root]
-            for number in members:
+        before = (now if now.tzinfo else now.replace(tzinfo=UTC)) - self._window
+        over = [root for root, members in self._members.items() if self._last(members) < before]
+        closed = _in_order(self._incident(self._members[root]) for root in over)
+        for root in over:
+            for number in self._members.pop(root):
                 del self._findings[number], self._parents[number]
+        self._forget()
+        return closed
+
+    def _last(self, members: Iterable[int]) -> datetime:
+        return max(self._findings[number].event.time or BEGINNING for number in members)
+
+    def _forget(self) -> None:
+        """Drop what leads to findings that are gone."""
         left = self._findings
-        self._requests = {key: number for key, number in self._requests.items() if number in left}
-        self._mints = {key: number for key, number in self._mints.items() if number in left}
-        uses = {key: [number for number in numbers if number in left] for key, numbers in self._uses.items()}
-        self._uses = {key: numbers for key, numbers in uses.items() if numbers}
-        active = {key: [call for call in calls if call[1] in left] for key, calls in self._active.items()}
-        self._active = {key: calls for key, calls in active.items() if calls}
-        return done
+        self._requests = {id_: number for id_, number in self._requests.items() if number in left}
+        self._mints = {id_: number for id_, number in self._mints.items() if number in left}
+        uses = {id_: [number for number in numbers if number in left] for id_, numbers in self._uses.items()}
+        self._uses = {id_: numbers for id_, numbers in uses.items() if numbers}
+        active = {actor: [call for call in calls if call[1] in left] for actor, calls in self._active.items()}
+        self._active = {actor: calls for actor, calls in active.items() if calls}
 
     def _take(self, finding: Finding) -> None:
         self._taken += 1
@@ -161,7 +124,7 @@ class Incidents:
     def _join_calls(self, number: int, event: EventRef) -> None:
         """Join the neighbours in time among the calls of the same user."""
         named = event.user not in {"", "system:anonymous"}
-        actor = ("user", event.user) if named else ("peer", event.source_ips[-1] if event.source_ips else "")
+        actor = ("user", event.user) if named else ("peer", event.peer_ip or "")
         calls = self._active.setdefault(actor, [])
         call = (event.time or BEGINNING, number)
         place = bisect.bisect(calls, call)
@@ -183,63 +146,34 @@ class Incidents:
         self._parents[small] = large
 
     def _incident(self, members: Iterable[int]) -> Incident:
-        findings = sorted(
-            (self._findings[number] for number in members),
-            key=lambda finding: (
-                finding.event.time or BEGINNING,
-                finding.rule.id,
-                finding.fingerprint,
-                finding.event.stage,
-                finding.summary,
-            ),
-        )
-        requests = requests_of(findings)
-        refs = [request.ref for request in requests.values()]
-        times = [ref.time for ref in refs if ref.time]
-        accounts = (ref.token_account for ref in refs if ref.token_account)
-        credentials = (id_ for ref in refs for id_ in (ref.used_credential, ref.minted_credential) if id_)
-        access, cluster = self._snapshot.about(findings) if self._snapshot else ((), NO_CLUSTER)
-        return Incident(
-            id=hashlib.sha256(findings[0].fingerprint.encode()).hexdigest()[:16],
-            severity=max(finding.severity for finding in findings),
-            title=title(requests, findings),
-            actors=tuple(dict.fromkeys(ref.user for ref in refs if ref.user)),
-            service_accounts=tuple(dict.fromkeys(map(str, accounts))),
-            credentials=tuple(dict.fromkeys(credentials)),
-            first_seen=min(times, default=None),
-            last_seen=max(times, default=None),
-            depth=max(depths(requests).values()),
-            findings=tuple(findings),
-            advice=advice(requests, cluster),
-            access=access,
-        )
+        return incident_of((self._findings[number] for number in members), self._finder)
 
 
 def incidents(
     findings: Iterable[Finding], /, *, window: timedelta = timedelta(hours=1), cluster: Cluster | None = None
 ) -> list[Incident]:
-    """Fold findings into incidents, the worst first, then the earliest; their order does not matter.
+    """Group findings into incidents, the worst first, then the earliest; the order of findings does not matter.
 
     Arguments:
-        findings: of one log or several; those that an exclusion set aside are ignored.
+        findings: of one log or several; excluded ones are ignored.
         window: calls of one user belong together when no gap between them is longer.
-        cluster: a snapshot of the cluster: each incident then says through which bindings its callers could mint, what
-            takes those away, and in which cloud's log to look.
+        cluster: a snapshot of the cluster: each incident then names the bindings through which its callers could mint,
+            how to take them away, and the cloud's log to look into.
 
     Raises:
-        ConfigError: when the window is no timedelta, or negative, or the cluster is none.
+        ConfigError: when the window is not a timedelta or is negative, or the cluster is not a Cluster.
 
     """
     kept = [finding for finding in findings if not finding.excluded_by]
-    story = Incidents(window=window, cluster=cluster)
-    story.expect(ref.minted_credential for finding in kept for ref in (finding.event, *finding.related))
+    groups = Incidents(window=window, cluster=cluster)
+    groups.expect(ref.minted_credential for finding in kept for ref in (finding.event, *finding.related))
     for finding in kept:
-        story.add(finding)
-    return story.all()
+        groups.add(finding)
+    return groups.all()
 
 
 def _decides(mint: EventRef, use: EventRef) -> bool:
-    """Tell whether a related mint says more about who called than the name; a refused token (401) has no name."""
+    """Tell whether a related mint says more about the caller than the name does; a refused token (401) has no name."""
     return use.uses_token_of(mint) or (mint.mints_token and not use.user)
 
 
@@ -247,7 +181,7 @@ def _in_order(found: Iterable[Incident]) -> list[Incident]:
     return sorted(found, key=lambda incident: (-incident.severity, incident.first_seen or BEGINNING, incident.id))
 
 
-def _snapshot(cluster: Cluster | None) -> AccessFinder | None:
+def _finder(cluster: Cluster | None) -> AccessFinder | None:
     known = checked_cluster(cluster)
     if known is None:
         return None

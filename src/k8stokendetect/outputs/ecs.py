@@ -40,7 +40,7 @@ _PROVIDERS: Final[dict[str | None, str]] = {"eks": "aws", "aks": "azure", "gke":
 def to_ecs(finding: Finding, /, *, observed: datetime | None = None) -> dict[str, Any]:
     """Return a finding as an ECS document; nothing in it is null, and no key holds a dot.
 
-    A finding that an exclusion set aside is no alert: its `event.kind` is `event`.
+    An excluded finding is no alert: its `event.kind` is `event`.
 
     Arguments:
         finding: what to say.
@@ -59,7 +59,7 @@ def to_ecs(finding: Finding, /, *, observed: datetime | None = None) -> dict[str
         "event": _event(finding),
         "rule": _rule(rule),
         **given(
-            tags=["set-aside"] if finding.excluded_by else [],
+            tags=["excluded"] if finding.excluded_by else [],
             threat=_threat(rule),
             user=given(
                 name=ref.user,

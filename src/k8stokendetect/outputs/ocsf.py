@@ -48,8 +48,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def to_ocsf(finding: Finding, /, *, observed: datetime | None = None) -> dict[str, Any]:
     """Return a finding as an OCSF Detection Finding; nothing in it is null.
 
-    The request and the related ones are `evidences`, in this order. A finding that an exclusion set aside is
-    `Suppressed` and no alert. What OCSF has no attribute for is in `unmapped`.
+    The request and the related ones are `evidences`, in this order. An excluded finding is `Suppressed` and
+    no alert. What OCSF has no attribute for is in `unmapped`.
 
     Arguments:
         finding: what to say.
@@ -88,7 +88,7 @@ def to_ocsf(finding: Finding, /, *, observed: datetime | None = None) -> dict[st
         "evidences": evidences,
         **given(
             unmapped=_unmapped(finding),
-            status_detail=f"set aside by exclusion {finding.excluded_by}" if finding.excluded_by else None,
+            status_detail=f"excluded by {finding.excluded_by}" if finding.excluded_by else None,
             resources=[resource] if resource else [],
             observables=list(_observables(evidences, finding.event)),
             remediation=_remediation(finding.rule),

@@ -13,6 +13,7 @@ from k8stokendetect.convert.structure import plain
 from k8stokendetect.findings import Evidence, Finding
 from k8stokendetect.incidents import Incident
 from k8stokendetect.incidents.story import requests_of
+from k8stokendetect.outputs.caller import facts_of
 from k8stokendetect.outputs.figures import chain, lasting, timeline, utc
 from k8stokendetect.outputs.html import render
 
@@ -127,8 +128,8 @@ def _finding_views(findings: Sequence[Finding]) -> Iterator[_FindingView]:
     previous: Finding | None = None
     for finding in findings:
         again = previous if previous is not None and previous.event == finding.event else None
-        known = {(item.path, item.why) for item in again.evidence} if again else set()
-        evidence = tuple(item for item in finding.evidence if (item.path, item.why) not in known)
+        known = {(item.path, item.why) for item in facts_of(again)} if again else set()
+        evidence = tuple(item for item in facts_of(finding) if (item.path, item.why) not in known)
         yield _FindingView(finding, again is not None, evidence)
         previous = finding
 

@@ -14,7 +14,7 @@ from k8stokendetect.outputs.text import neutral
 from k8stokendetect.review import Review, Status, Unexplained, UsedRight
 
 MOST: Final = 40
-"""So many rights or mints are printed of each part; the JSON form has all of them."""
+"""Maximum number of rights or mints printed in each part; the JSON form has all of them."""
 
 _NAMES: Final = 5
 

@@ -7,6 +7,7 @@ from datetime import UTC
 
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.findings import Finding
+from k8stokendetect.outputs.caller import facts_of
 
 LONGEST_VALUE = 200
 """A value is cut after this many characters; the JSON form has it whole."""
@@ -29,24 +30,28 @@ def to_text(finding: Finding, /, previous: Finding | None = None) -> str:
             begins with an empty line.
 
     """
-    event = finding.event
-    again = previous if previous is not None and previous.event == event else None
-    if again:
-        lines = [f"  also {str(finding.severity).upper()} {finding.rule.id}: {finding.summary}"]
-    else:
-        when = event.time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if event.time else "at an unknown time"
-        head = [str(finding.severity).upper(), finding.rule.id, when, event.origin or ""]
-        lines = ["  ".join(part for part in head if part), f"  {finding.summary}"]
-        if previous is not None:
-            lines.insert(0, "")
+    again = previous if previous is not None and previous.event == finding.event else None
+    lines = _also(finding) if again else _head(finding, first=previous is None)
     if finding.excluded_by:
-        lines.append(f"    set aside by exclusion {finding.excluded_by}")
-    known = {item.path for item in again.evidence} if again else set()
-    for item in finding.evidence:
-        if item.path not in known:
+        lines.append(f"    excluded by {finding.excluded_by}")
+    known = {(item.path, item.why) for item in facts_of(again)} if again else set()
+    for item in facts_of(finding):
+        if (item.path, item.why) not in known:
             lines.append(f"    {item.path} = {_short(plain(item.value))}  ({item.why})")
     lines += [f"    note: {caveat}" for caveat in finding.caveats if not again or caveat not in again.caveats]
     return "\n".join(neutral(line) for line in lines)
+
+
+def _also(finding: Finding) -> list[str]:
+    return [f"  also {str(finding.severity).upper()} {finding.rule.id}: {finding.summary}"]
+
+
+def _head(finding: Finding, *, first: bool) -> list[str]:
+    event = finding.event
+    when = event.time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if event.time else "at an unknown time"
+    head = [str(finding.severity).upper(), finding.rule.id, when, event.origin or ""]
+    lines = ["  ".join(part for part in head if part), f"  {finding.summary}"]
+    return lines if first else ["", *lines]
 
 
 def _short(value: object) -> str:

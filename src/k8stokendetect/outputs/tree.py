@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An incident as a tree that a person reads at night: identities, the tokens they minted, what was done with those."""
+"""An incident as a tree: the identities, the tokens they minted, what was done with those."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from k8stokendetect.outputs.text import neutral
 from k8stokendetect.words import NAMELESS_ACCOUNT, brief, caller_of, request_of
 
 LONGEST: Final = 40
-"""An incident has so many lines at most; the JSON form has it whole."""
+"""Maximum number of lines of an incident; the JSON form has it whole."""
 
 _WIDEST: Final = 45
-"""So many characters of indentation are kept of a chain that is deeper than the terminal is wide."""
+"""Maximum number of characters of indentation, for chains that are deeper than the terminal is wide."""
 
 _MOST_RULES: Final = 3
 

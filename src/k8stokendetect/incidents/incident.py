@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Incident: one attack, made of the findings that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import attrs
+
+from k8stokendetect.findings import Finding, Severity
+from k8stokendetect.incidents.advice import NO_CLUSTER, advice
+from k8stokendetect.incidents.story import BEGINNING, Request, depths, requests_of, title
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from k8stokendetect.incidents.access import Access, AccessFinder
+
+
+@attrs.frozen(kw_only=True)
+class Incident:
+    """One attack: all findings that belong together, and what to do about them.
+
+    Arguments:
+        id: the request id of its first mint, or of its first request where none minted; see `EventRef.request_id`.
+        severity: that of its worst finding.
+        title: one sentence: who did what to whom, and how it ended.
+        actors: the user names of the callers in the order of time, service accounts reached on the way included.
+        service_accounts: those whose tokens were issued or requested, as `namespace/name`.
+        credentials: the ids of the credentials that were issued or used.
+        first_seen: the time of the first request; None where no time was logged.
+        last_seen: the time of the last request.
+        depth: the length of the longest chain of tokens that were minted one with another; 0 when none was issued.
+        findings: ordered by time, then rule.
+        advice: what to do, in sentences with commands to review.
+        access: the bindings through which the callers could mint, and how to take them away, where a snapshot of the
+            cluster was given.
+
+    """
+
+    id: str
+    severity: Severity
+    title: str
+    actors: tuple[str, ...]
+    service_accounts: tuple[str, ...]
+    credentials: tuple[str, ...]
+    first_seen: datetime | None
+    last_seen: datetime | None
+    depth: int
+    findings: tuple[Finding, ...]
+    advice: tuple[str, ...]
+    access: tuple[Access, ...] = ()
+
+
+def incident_of(findings: Iterable[Finding], finder: AccessFinder | None = None, /) -> Incident:
+    """Make an incident of findings that belong together.
+
+    Arguments:
+        findings: at least one, in any order.
+        finder: looks up the callers' rights in a snapshot of the cluster.
+
+    """
+    ordered = sorted(findings, key=_place)
+    requests = requests_of(ordered)
+    refs = [request.ref for request in requests.values()]
+    times = [ref.time for ref in refs if ref.time]
+    accounts = (str(ref.token_account) for ref in refs if ref.token_account)
+    credentials = (id_ for ref in refs for id_ in (ref.used_credential, ref.minted_credential) if id_)
+    access, cluster = finder.about(ordered) if finder else ((), NO_CLUSTER)
+    return Incident(
+        id=_id(requests),
+        severity=max(finding.severity for finding in ordered),
+        title=title(requests, ordered),
+        actors=tuple(dict.fromkeys(ref.user for ref in refs if ref.user)),
+        service_accounts=tuple(dict.fromkeys(accounts)),
+        credentials=tuple(dict.fromkeys(credentials)),
+        first_seen=min(times, default=None),
+        last_seen=max(times, default=None),
+        depth=max(depths(requests).values()),
+        findings=tuple(ordered),
+        advice=advice(requests, cluster),
+        access=access,
+    )
+
+
+def _id(requests: Mapping[str, Request]) -> str:
+    return next((id_ for id_, request in requests.items() if request.ref.mints_token), next(iter(requests)))
+
+
+def _place(finding: Finding) -> tuple[datetime, str, str, str, str]:
+    """Order findings by time, then rule; the rest makes the order the same every time."""
+    event = finding.event
+    return event.time or BEGINNING, finding.rule.id, finding.fingerprint, event.stage, finding.summary
