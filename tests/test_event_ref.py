@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from builders import about, body, token_request
 from k8stokendetect import ReadError, parse_event
 from k8stokendetect.bounds import LONGEST_NAME, cut, cut_user
-from k8stokendetect.convert.structure import ref_to_mapping, structure
+from k8stokendetect.convert.structure import structure
 from k8stokendetect.event_ref import EventRef, request_id
 from k8stokendetect.events import BoundObjectRef
 from k8stokendetect.identity import REASON, ServiceAccount
@@ -161,7 +161,7 @@ def test_no_reference_is_large_whatever_the_client_sends() -> None:
         ),
     )
 
-    assert len(str(ref_to_mapping(ref_of(mint)))) < 20 * 1024
+    assert len(str(ref_of(mint).to_dict())) < 20 * 1024
 
 
 @pytest.mark.parametrize("log", [METADATA, REQUEST_RESPONSE], ids=["Metadata", "RequestResponse"])
@@ -170,7 +170,7 @@ def test_a_reference_comes_back_from_json(log: Any) -> None:
     for event in events(log)[:2000]:
         ref = EventRef.of(event)
 
-        assert structure(ref_to_mapping(ref), EventRef) == ref
+        assert structure(ref.to_dict(), EventRef) == ref
 
 
 @given(audit_events)
@@ -234,3 +234,12 @@ def test_whose_token_a_request_was_made_with(mint: dict[str, Any], use: dict[str
     second = EventRef(audit_id="2", **{"user": "system:serviceaccount:prod:payments-sa"} | use)
 
     assert second.uses_token_of(first) is expected
+
+
+def test_a_reference_is_written_in_one_line() -> None:
+    """For a debugger: what was done, by whom and when, and not the rest."""
+    assert repr(ref_of(token_request(requestReceivedTimestamp="2026-11-23T21:43:45Z"))) == (
+        "EventRef(user='alice', verb='create', target='prod/payments-sa', code=201, "
+        "time='2026-11-23T21:43:45+00:00', …)"
+    )
+    assert len(repr(ref_of(token_request("x" * 900, f"{'n' * 900}/{'a' * 900}", verb="v" * 900)))) < 360

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cuts texts that a client controls to a bounded length."""
+"""Cuts texts that a client controls, and what is shown of a value, to a bounded length."""
 
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from typing import Final
 
 from k8stokendetect.identity import ServiceAccount
@@ -62,3 +63,21 @@ def cut_or_none(text: str | None, /) -> str | None:
 def cut_user_or_none(username: str | None, /) -> str | None:
     """Cut a user name where there is one."""
     return None if username is None else cut_user(username)
+
+
+_WIDEST: Final = 80
+_SHORT: Final = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _WIDEST - 10
+
+
+def short_repr(value: object, /, **shown: object) -> str:
+    """Write a value as its class and some of its attributes, each cut, so that it fits in three lines.
+
+    Arguments:
+        value: what to write.
+        shown: the attributes; those that are None or empty are left out.
+
+    """
+    written = {name: _SHORT.repr(item) for name, item in shown.items() if item not in (None, "", ())}
+    parts = [f"{name}={text if len(text) < _WIDEST else text[:_WIDEST] + '…'}" for name, text in written.items()]
+    return f"{type(value).__name__}({', '.join(parts)}, …)"

@@ -22,8 +22,10 @@ from k8stokendetect.bounds import (
     cut_text_or_none,
     cut_user,
     cut_user_or_none,
+    short_repr,
 )
-from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, Event, Platform
+from k8stokendetect.convert.structure import plain
+from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, Event, JsonValue, Platform
 from k8stokendetect.identity import REASON, ServiceAccount
 
 _NAMESPACE: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
@@ -153,6 +155,10 @@ class EventRef:
             region=event.region,
         )
 
+    def __repr__(self) -> str:
+        time = self.time.isoformat() if self.time else None
+        return short_repr(self, user=self.user, verb=self.verb, target=self.target, code=self.code, time=time)
+
     @cached_property
     def request_id(self) -> str:
         """The same for the same request, see `request_id`."""
@@ -206,6 +212,10 @@ class EventRef:
         """The kind of client that it says it is: `kubectl` of `kubectl/v1.36.2 (linux/amd64)`."""
         return self.user_agent.partition("/")[0]
 
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return it as JSON; the names are stable once released."""
+        return {**{name: plain(getattr(self, name)) for name in _FIELDS}, "target": self.target}
+
     def uses_token_of(self, mint: EventRef, /) -> bool:
         """Tell whether this request can have been made with the token that another one issued.
 
@@ -215,6 +225,9 @@ class EventRef:
             return mint.minted_credential == self.used_credential
         account = mint.token_account if mint.mints_token else None
         return account is not None and account == ServiceAccount.of_username(self.user)
+
+
+_FIELDS: Final = tuple(field.name for field in attrs.fields(EventRef))
 
 
 def request_id(event: Event, /) -> str:

@@ -13,6 +13,8 @@ from typing import Self
 
 import attrs
 
+from k8stokendetect.bounds import short_repr
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.event_ref import EventRef, Referable
 from k8stokendetect.events import JsonValue
@@ -108,6 +110,9 @@ class Rule:
     blind_spots: tuple[str, ...] = attrs.field(default=(), validator=_check_texts)
     response: str = ""
 
+    def __repr__(self) -> str:
+        return short_repr(self, id=self.id, title=self.title, severity=str(self.severity))
+
 
 def _check_value(evidence: Evidence, _: attrs.Attribute[JsonValue], value: object) -> None:
     if isinstance(value, Mapping):
@@ -139,6 +144,9 @@ class Evidence:
     value: JsonValue = attrs.field(hash=False, validator=_check_value)
     why: str
 
+    def __repr__(self) -> str:
+        return short_repr(self, path=self.path, value=self.value, why=self.why)
+
 
 @attrs.frozen(kw_only=True)
 class Finding:
@@ -167,6 +175,12 @@ class Finding:
     excluded_by: str | None = None
     key: str = ""
 
+    def __repr__(self) -> str:
+        severity = str(self.severity)
+        return short_repr(
+            self, rule=self.rule.id, severity=severity, summary=self.summary, excluded_by=self.excluded_by
+        )
+
     @property
     def fingerprint(self) -> str:
         """The same for the same request and rule, wherever the record was read from.
@@ -176,3 +190,22 @@ class Finding:
         """
         parts = [self.rule.id, self.event.request_id, [ref.audit_id for ref in self.related], self.key]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return it as JSON; the names are stable once released."""
+        return {
+            "rule_id": self.rule.id,
+            "title": self.rule.title,
+            "severity": str(self.severity),
+            "techniques": list(self.rule.techniques),
+            "summary": self.summary,
+            "actor": self.event.user,
+            "target": self.event.target,
+            "event": self.event.to_dict(),
+            "evidence": [{"path": item.path, "value": plain(item.value), "why": item.why} for item in self.evidence],
+            "related": [ref.to_dict() for ref in self.related],
+            "caveats": list(self.caveats),
+            "excluded_by": self.excluded_by,
+            "fingerprint": self.fingerprint,
+            **({"key": self.key} if self.key else {}),
+        }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one strict converter: mapping to Event and back, Finding to mapping; nothing is ever coerced."""
+"""The one strict converter: mapping to Event and back; nothing is ever coerced."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from k8stokendetect.events import (
     TokenGrant,
     TokenRequestSpec,
 )
-from k8stokendetect.findings import EventRef, Finding
 
 T = TypeVar("T")
 
@@ -152,33 +151,6 @@ def event_to_mapping(event: Event, /) -> dict[str, JsonValue]:
     """Return the audit event as JSON has it, under the Go names; what is empty is left out, as Go does."""
     mapping: dict[str, JsonValue] = {"kind": "Event", **CONVERTER.unstructure(event)}
     return mapping
-
-
-_REF_FIELDS = tuple(field.name for field in attrs.fields(EventRef))
-
-
-def ref_to_mapping(ref: EventRef, /) -> dict[str, JsonValue]:
-    """Return a request as JSON; the names are stable once released."""
-    return {**{name: plain(getattr(ref, name)) for name in _REF_FIELDS}, "target": ref.target}
-
-
-def finding_to_mapping(finding: Finding, /) -> dict[str, JsonValue]:
-    """Return a finding as JSON; the names are stable once released."""
-    return {
-        "rule_id": finding.rule.id,
-        "title": finding.rule.title,
-        "severity": str(finding.severity),
-        "techniques": list(finding.rule.techniques),
-        "summary": finding.summary,
-        "actor": finding.event.user,
-        "target": finding.event.target,
-        "event": ref_to_mapping(finding.event),
-        "evidence": [{"path": item.path, "value": plain(item.value), "why": item.why} for item in finding.evidence],
-        "related": [ref_to_mapping(ref) for ref in finding.related],
-        "caveats": list(finding.caveats),
-        "excluded_by": finding.excluded_by,
-        "fingerprint": finding.fingerprint,
-    }
 
 
 def plain(value: Any, /) -> JsonValue:

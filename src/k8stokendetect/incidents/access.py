@@ -8,8 +8,10 @@ from typing import Final
 
 import attrs
 
+from k8stokendetect.bounds import short_repr
 from k8stokendetect.cluster import Change, Changes, Cluster, Grant
 from k8stokendetect.enrichment import traces_of
+from k8stokendetect.events import JsonValue
 from k8stokendetect.findings import Finding
 from k8stokendetect.incidents.advice import ClusterAdvice
 from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
@@ -34,6 +36,23 @@ class Access:
     accounts: tuple[str, ...]
     grant: Grant
     change: Change
+
+    def __repr__(self) -> str:
+        return short_repr(self, caller=self.caller, accounts=self.accounts, binding=str(self.grant.binding))
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return it as JSON; the names are stable once released."""
+        return {
+            "caller": self.caller,
+            "service_accounts": list(self.accounts),
+            "binding": str(self.grant.binding),
+            "role": str(self.grant.role),
+            "subject": str(self.grant.subject),
+            "change": str(self.change.kind),
+            "command": self.change.command,
+            "also_loses": len(self.change.loses),
+            "warnings": list(self.change.warnings),
+        }
 
 
 class AccessFinder:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from k8stokendetect.bounds import short_repr
+from k8stokendetect.convert.times import format_time
+from k8stokendetect.events import JsonValue
 from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.incidents.advice import NO_CLUSTER, advice
 from k8stokendetect.incidents.story import BEGINNING, Request, depths, requests_of, title
@@ -52,6 +55,27 @@ class Incident:
     findings: tuple[Finding, ...]
     advice: tuple[str, ...]
     access: tuple[Access, ...] = ()
+
+    def __repr__(self) -> str:
+        number = len(self.findings)
+        return short_repr(self, id=self.id, severity=str(self.severity), title=self.title, number_of_findings=number)
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return it as JSON; the names are stable once released."""
+        return {
+            "id": self.id,
+            "severity": str(self.severity),
+            "title": self.title,
+            "actors": list(self.actors),
+            "service_accounts": list(self.service_accounts),
+            "credentials": list(self.credentials),
+            "first_seen": format_time(self.first_seen) if self.first_seen else None,
+            "last_seen": format_time(self.last_seen) if self.last_seen else None,
+            "depth": self.depth,
+            "advice": list(self.advice),
+            "access": [one.to_dict() for one in self.access],
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
 
 
 def incident_of(findings: Iterable[Finding], finder: AccessFinder | None = None, /) -> Incident:

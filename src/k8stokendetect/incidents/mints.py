@@ -9,6 +9,7 @@ from datetime import datetime
 
 import attrs
 
+from k8stokendetect.bounds import short_repr
 from k8stokendetect.cluster import Cluster, Grant, WayKind
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
@@ -40,6 +41,9 @@ class Mint:
     groups: tuple[str, ...] | None = None
     more_groups: int = 0
     expected_by: str = ""
+
+    def __repr__(self) -> str:
+        return short_repr(self, user=self.user, account=str(self.account), time=self.time and self.time.isoformat())
 
     @property
     def user(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from k8stokendetect.commands.token_request_command import TokenRequestCommand
-from k8stokendetect.convert.structure import finding_to_mapping, structure
+from k8stokendetect.convert.structure import structure
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
@@ -22,10 +22,7 @@ def to_line(finding: Finding, /) -> str:
     Everything but printable ASCII is escaped: U+2028 in a user agent would break the line elsewhere, and U+009B would
     steer a terminal.
     """
-    mapping = finding_to_mapping(finding)
-    if finding.key:
-        mapping["key"] = finding.key
-    return json.dumps(mapping, separators=(",", ":")).replace("\x7f", "\\u007f")
+    return json.dumps(finding.to_dict(), separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule] = ()) -> Finding:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from k8stokendetect.convert.structure import plain, ref_to_mapping
+from k8stokendetect.convert.structure import plain
 from k8stokendetect.findings import EventRef, Finding
 
 _NOTHING: Final[tuple[object, ...]] = (None, "", (), [], {})
@@ -74,5 +74,5 @@ def resource_of(ref: EventRef, /) -> dict[str, str]:
 def request_facts(ref: EventRef, /) -> dict[str, Any]:
     """Return everything known of a request under the names of our own JSON, without what is empty, and its id."""
     counts = {"more_groups", "more_audiences", "more_source_ips"}
-    known = {name: value for name, value in ref_to_mapping(ref).items() if value or name not in counts}
+    known = {name: value for name, value in ref.to_dict().items() if value or name not in counts}
     return given(request_id=ref.request_id, **known)

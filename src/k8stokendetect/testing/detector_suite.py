@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 
 from k8stokendetect.convert.redaction import clean_text
-from k8stokendetect.convert.structure import finding_to_mapping, parse_event
+from k8stokendetect.convert.structure import parse_event
 from k8stokendetect.detectors import Detector, KeyedDetector
 from k8stokendetect.detectors.keyed import LATENESS
 from k8stokendetect.errors import ConfigError
@@ -215,7 +215,7 @@ class DetectorConformance:
         """Wherever a usable token stood in the record."""
         planted = [event for record in self.examples() for event in with_tokens(record)]
         for finding in self.bench().found(self.make(), planted):
-            text = json.dumps(finding_to_mapping(finding))
+            text = json.dumps(finding.to_dict())
             if any(part in text for part in LIVE_TOKEN.split(".")):
                 raise lesson(
                     f"{self.bench().name} repeats a token in a finding: {clean_text(finding.summary)}",
