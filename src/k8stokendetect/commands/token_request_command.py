@@ -12,9 +12,9 @@ import attrs
 from k8stokendetect.commands.exec_detector import ExecDetector
 from k8stokendetect.commands.exec_events import ExecEvent
 from k8stokendetect.commands.token_commands import TokenCall, token_calls
-from k8stokendetect.detectors.wording import brief
 from k8stokendetect.events import TOKEN_SUBRESOURCE
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.words import brief
 
 LONGEST_SHOWN: Final = 4000
 """Maximum number of characters of a command that are evidence; of a longer one, those around the first telling word."""

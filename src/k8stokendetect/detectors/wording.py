@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence
 from k8stokendetect.identity import CREDENTIAL_ID, REASON
+from k8stokendetect.words import NOBODY, brief
+
+__all__ = ["brief", "caller_evidence", "origin_of", "unseen_body", "who"]
 
 
 def who(event: Event, /) -> str:
     """Name the caller, and whom it impersonated."""
-    caller = brief(event.actor.username) or "an unauthenticated client"
+    caller = brief(event.actor.username) or NOBODY
     return f"{caller}, impersonating {brief(event.assumed.username)}," if event.assumed else caller
 
 
@@ -20,11 +23,6 @@ def origin_of(event: Event, /) -> str:
     """Say from where and with what client, as far as it is known; the client's name is its own claim."""
     peer = f" from {event.peer_ip}" if event.peer_ip else ""
     return f"{peer} with {brief(event.user_agent.split(' ', 1)[0])}" if event.user_agent else peer
-
-
-def brief(text: str, /, longest: int = 100) -> str:
-    """Cut a text that a client chose, so that a summary stays one sentence; the evidence has it whole."""
-    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def caller_evidence(event: Event, /) -> Iterator[Evidence]:

@@ -126,7 +126,7 @@ def _refused(refused: Sequence[EventRef]) -> str:
 
 
 def _targets(refs: Iterable[EventRef]) -> str:
-    names = list(dict.fromkeys(brief(ref.target or "") or NAMELESS_ACCOUNT for ref in refs))
+    names = list(dict.fromkeys(brief(str(ref.token_account or NAMELESS_ACCOUNT)) for ref in refs))
     if len(names) > _MOST_TARGETS:
         names[_MOST_TARGETS - 1 :] = [f"{len(names) - _MOST_TARGETS + 1} more"]
     return " and ".join(", ".join(names).rsplit(", ", 1))

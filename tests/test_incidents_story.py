@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The requests behind an incident: which was made with whose token, how long the chain is, how it ended."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import about
+from k8stokendetect import Finding, Rule, Severity
+from k8stokendetect.findings import EventRef
+from k8stokendetect.incidents.story import depths, requests_of, title
+
+START = datetime(2026, 11, 25, tzinfo=UTC)
+ACCOUNT = "system:serviceaccount:prod:sa"
+
+
+def mint(number: int = 1, user: str = "alice", target: str | None = "prod/sa", **fields: Any) -> EventRef:
+    """Return a mint of the token `JTI=number`, in minute `number`."""
+    known = {"verb": "create", "code": 201, "minted_credential": f"JTI={number}"}
+    return request(number, user, target, **known | fields)
+
+
+def use(of: int, number: int = 50, target: str | None = "secrets prod", **fields: Any) -> EventRef:
+    """Return a request with the token `JTI=of`, in minute `number`."""
+    user = fields.pop("user", ACCOUNT)
+    return request(number, user, target, **{"verb": "list", "code": 200, "used_credential": f"JTI={of}"} | fields)
+
+
+def request(number: int, user: str, target: str | None, **fields: Any) -> EventRef:
+    """Return any request."""
+    time = START + timedelta(minutes=number)
+    return EventRef(audit_id=str(number), user=user, **{"time": time} | about(target) | fields)
+
+
+def found(event: EventRef, *related: EventRef, rule: str = "r", severity: Severity = Severity.LOW) -> Finding:
+    """Return a finding about a request."""
+    return Finding(
+        rule=Rule(rule, "R", severity), severity=severity, summary=f"{rule} fired", event=event, related=related
+    )
+
+
+def parents(*findings: Finding) -> dict[str, str | None]:
+    """Return the auditID of the mint that each request depends on, by its own."""
+    requests = requests_of(findings)
+    return {
+        request.ref.audit_id: requests[request.parent].ref.audit_id if request.parent else None
+        for request in requests.values()
+    }
+
+
+def story(*findings: Finding) -> str:
+    """Return the sentence."""
+    return title(requests_of(findings), findings)
+
+
+def test_each_request_stands_there_once_with_all_its_rules() -> None:
+    """And with the worst severity that one of them gave it."""
+    (only,) = requests_of(
+        [found(mint(), rule="b"), found(mint(), rule="a", severity=Severity.HIGH), found(mint(), rule="b")]
+    ).values()
+
+    assert (only.rules, only.severity, only.ref) == (("b", "a"), Severity.HIGH, mint())
+
+
+def test_a_mint_that_is_known_from_its_use_alone_has_no_rule() -> None:
+    """It is in the story all the same."""
+    first, second = requests_of([found(use(1), mint(), severity=Severity.HIGH)]).values()
+
+    assert (first.ref, first.rules, first.severity) == (mint(), (), Severity.INFORMATIONAL)
+    assert (second.rules, second.severity) == (("r",), Severity.HIGH)
+
+
+def test_requests_are_in_the_order_of_time_and_those_without_a_time_come_first() -> None:
+    """Whatever the order of the findings."""
+    refs = [mint(3), mint(1), mint(2), mint(4, time=None)]
+
+    assert [request.ref.audit_id for request in requests_of(map(found, refs)).values()] == ["4", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        ([found(mint()), found(use(1))], {"1": None, "50": "1"}),
+        ([found(use(1), mint())], {"1": None, "50": "1"}),
+        ([found(use(2), mint())], {"1": None, "50": None}),
+        ([found(use(1, used_credential=None), mint(minted_credential=None))], {"1": None, "50": "1"}),
+        ([found(use(1, used_credential=None, user="eve"), mint(minted_credential=None))], {"1": None, "50": None}),
+        ([found(use(1, used_credential=None), mint(minted_credential=None, code=403))], {"1": None, "50": None}),
+        ([found(use(2), mint(1), mint(2, ACCOUNT, used_credential="JTI=1"))], {"1": None, "2": "1", "50": "2"}),
+        ([found(use(7), mint(), mint(7, "bob")), found(mint(7, "bob"))], {"1": None, "7": None, "50": "7"}),
+    ],
+    ids=["by id", "related", "another id", "by name", "another name", "refused mint", "chain", "not a chain"],
+)
+def test_which_token_a_request_was_made_with(findings: list[Finding], expected: dict[str, str | None]) -> None:
+    """Credential ids decide, the service account's name does where there are none."""
+    assert parents(*findings) == expected
+
+
+def test_a_circle_is_cut_somewhere() -> None:
+    """No token can be minted with itself, but a damaged log may say so."""
+    circle = [found(mint(n, ACCOUNT, used_credential=f"JTI={n % 3 + 1}")) for n in (1, 2, 3)]
+
+    assert list(parents(*circle).values()).count(None) == 1
+    assert parents(found(mint(1, ACCOUNT, used_credential="JTI=1"))) == {"1": None}
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), max_size=12))
+def test_whatever_the_log_says_the_requests_are_a_forest(links: list[tuple[int, int]]) -> None:
+    """Each chain ends, and the depth of a mint is one more than that of its parent."""
+    findings = [found(mint(10 * n + to, minted_credential=f"JTI={to}", used_credential=f"JTI={by}")) for n, (to, by) in
+                enumerate(links)]  # fmt: skip
+    requests = requests_of(findings)
+    known = depths(requests)
+
+    for id_, one in requests.items():
+        assert known[id_] == 1 + (known[one.parent] if one.parent else 0)
+
+
+def test_the_depth_counts_mints_and_not_uses() -> None:
+    """A use of the third token is at depth three."""
+    chain = [mint(1), mint(2, ACCOUNT, used_credential="JTI=1"), mint(3, ACCOUNT, used_credential="JTI=2"), use(3)]
+    requests = requests_of(map(found, chain))
+
+    assert [depths(requests)[id_] for id_ in requests] == [1, 2, 3, 3]
+    assert depths({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        ([found(mint())], "alice minted a token for prod/sa; no use was reported"),
+        (
+            [found(mint(target=None))],
+            "alice minted a token for an unnamed service account; no use was reported",
+        ),
+        (
+            [found(mint(n, target=f"a/{name}")) for n, name in enumerate("bcd")],
+            "alice minted 3 tokens for a/b, a/c and a/d; no use was reported",
+        ),
+        (
+            [found(mint(n, target=f"a/{name}")) for n, name in enumerate("bcdef")],
+            "alice minted 5 tokens for a/b, a/c and 3 more; no use was reported",
+        ),
+        (
+            [found(mint(1)), found(mint(2, ACCOUNT, "dev/b", used_credential="JTI=1"))],
+            (
+                "alice minted 2 tokens for prod/sa and dev/b, 2 of them one with another; "
+                "they were used to mint one another"
+            ),
+        ),
+        (
+            [found(mint(1)), found(mint(2, "bob", "prod/sa"))],
+            "alice and 1 other minted 2 tokens for prod/sa; no use was reported",
+        ),
+        (
+            [found(mint(n, user)) for n, user in enumerate(["alice", "bob", "carol"])],
+            "alice and 2 others minted 3 tokens for prod/sa; no use was reported",
+        ),
+        (
+            [found(mint(code=403, minted_credential=None))],
+            "alice asked for a token of prod/sa; none was issued",
+        ),
+        (
+            [found(mint(n, code=code, minted_credential=None)) for n, code in ((1, 403), (2, None))],
+            "alice asked 2 times for a token of prod/sa; whether one was issued is not known",
+        ),
+        (
+            [found(request(1, "alice", "secrets prod", verb="list")), found(use(9), rule="w", severity=Severity.HIGH)],
+            "w fired",
+        ),
+    ],
+)
+def test_the_story_in_one_sentence(findings: list[Finding], expected: str) -> None:
+    """Who did what to whom, and how it ended."""
+    assert story(*findings) == expected
+
+
+@pytest.mark.parametrize(
+    ("uses", "end"),
+    [
+        ([use(1)], f"it ended with list secrets prod as {ACCOUNT}"),
+        ([use(1, code=403)], f"it ended with list secrets prod as {ACCOUNT}, refused with 403"),
+        ([use(1, code=None)], f"it ended with list secrets prod as {ACCOUNT}"),
+        ([use(1, 50), use(1, 51, "pods prod", code=403)], f"it ended with list secrets prod as {ACCOUNT}"),
+        ([use(1, 50), use(1, 51, "pods prod")], f"it ended with list pods prod as {ACCOUNT}"),
+    ],
+    ids=["worked", "refused", "answer unknown", "what worked", "the last"],
+)
+def test_how_it_ended(uses: list[EventRef], end: str) -> None:
+    """With the worst that worked; the later of two alike."""
+    findings = [found(mint()), *map(found, uses)]
+
+    assert story(*findings) == f"alice minted a token for prod/sa; {end}"
+    random.Random(7).shuffle(findings)  # noqa: S311 - the same order every time
+    assert story(*findings) == f"alice minted a token for prod/sa; {end}"
+
+
+def test_the_end_is_the_most_urgent_use() -> None:
+    """Even when a harmless one came later."""
+    urgent = found(use(1, 50), severity=Severity.CRITICAL)
+
+    assert story(found(mint()), urgent, found(use(1, 51, "pods prod"))).endswith(f"list secrets prod as {ACCOUNT}")
