@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from builders import about
 from k8stokendetect import Evidence, Finding, Rule, Severity
 from k8stokendetect.findings import EventRef
 from k8stokendetect.incidents import incidents
+from k8stokendetect.spark.schema import FINDING as FINDING_COLUMNS
 
 LONG = "x" * 5000
 RULE = Rule("acme.x", LONG, Severity.HIGH, LONG, references=(LONG,), response=LONG)
@@ -63,10 +65,18 @@ def test_json_has_stable_names() -> None:
         "rule_id", "title", "severity", "techniques", "summary", "actor", "target", "event", "evidence", "related",
         "caveats", "excluded_by", "fingerprint",
     ]  # fmt: skip
-    assert set(mapping["event"]) == {field.name for field in attrs.fields(EventRef)} | {"target"}
+    assert set(mapping["event"]) == {field.name for field in attrs.fields(EventRef)} | {"request_id", "target"}
     assert mapping["event"]["time"] == "2026-11-25T00:00:00Z"
     assert json.loads(json.dumps(mapping)) == mapping
     assert attrs.evolve(FINDING, key="k").to_dict()["key"] == "k"
+
+
+def test_a_table_on_spark_has_a_column_for_each_name() -> None:
+    """The document is read by this schema; what has no column would be lost."""
+    mapping = FINDING.to_dict()
+
+    for name in {*mapping, *mapping["event"], "key", "apiVersion"}:
+        assert re.search(rf"\b{name} [a-z]", FINDING_COLUMNS), name
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,8 @@ class EventRef:
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON; the names are stable once released."""
-        return {**{name: plain(getattr(self, name)) for name in _FIELDS}, "target": self.target}
+        facts = {name: plain(getattr(self, name)) for name in _FIELDS}
+        return {"request_id": self.request_id, **facts, "target": self.target}
 
     def uses_token_of(self, mint: EventRef, /) -> bool:
         """Tell whether this request can have been made with the token that another one issued.

@@ -72,7 +72,6 @@ def resource_of(ref: EventRef, /) -> dict[str, str]:
 
 
 def request_facts(ref: EventRef, /) -> dict[str, Any]:
-    """Return everything known of a request under the names of our own JSON, without what is empty, and its id."""
+    """Return everything known of a request under the names of our own JSON, without what is empty."""
     counts = {"more_groups", "more_audiences", "more_source_ips"}
-    known = {name: value for name, value in ref.to_dict().items() if value or name not in counts}
-    return given(request_id=ref.request_id, **known)
+    return given(**{name: value for name, value in ref.to_dict().items() if value or name not in counts})

@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 _EVENT: Final = (
-    "struct<audit_id string, stage string, time timestamp, verb string, code int, user string, groups array<string>, "
-    "more_groups int, impersonating string, source_ips array<string>, more_source_ips int, user_agent string, "
+    "struct<request_id string, audit_id string, stage string, time timestamp, verb string, code int, user string, "
+    "groups array<string>, more_groups int, impersonating string, source_ips array<string>, more_source_ips int, "
+    "user_agent string, "
     "resource string, namespace string, name string, target string, request_uri string, reason string, "
     "audiences array<string>, more_audiences int, "
     "bound_to struct<kind string, apiVersion string, name string, uid string>, expiration_seconds bigint, "
