@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -243,3 +244,11 @@ def test_a_reference_is_written_in_one_line() -> None:
         "time='2026-11-23T21:43:45+00:00', …)"
     )
     assert len(repr(ref_of(token_request("x" * 900, f"{'n' * 900}/{'a' * 900}", verb="v" * 900)))) < 360
+
+
+def test_the_id_stays_the_same_from_release_to_release() -> None:
+    """A SIEM joins on it; times of other zones and lone surrogates have one, too."""
+    ref = EventRef(audit_id="\ud800", user="ä", time=datetime(2026, 11, 25, 1, tzinfo=timezone(timedelta(hours=1))))
+
+    assert ref.request_id == attrs.evolve(ref, time=datetime(2026, 11, 25, tzinfo=UTC)).request_id
+    assert ref.request_id == "af841c269a52e49aac582270a4d47be6"

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Final, Protocol
 
@@ -28,6 +27,8 @@ from k8stokendetect.convert.structure import plain
 from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, Event, JsonValue, Platform
 from k8stokendetect.identity import REASON, ServiceAccount
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _NAMESPACE: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
 _NAME: Final = re.compile(r"[a-z0-9][-a-z0-9.]{0,252}")
 
@@ -254,9 +255,9 @@ def request_id(event: Event, /) -> str:
 def _request_id(
     audit_id: str, origin: str | None, time: datetime | None, facts: tuple[str | None, ...], minted: str | None
 ) -> str:
-    when = None if time is None else time.astimezone(UTC).isoformat()
+    when = None if time is None else (time - _EPOCH) // _MICROSECOND
     place = origin if time is None and not audit_id else None
-    parts = json.dumps((audit_id, place, when, *facts, minted))
+    parts = ascii((audit_id, place, when, *facts, minted))
     return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 
