@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from k8stokendetect import testing
+import attrs
+
+from k8stokendetect import Component, Exclusion, testing
 
 AUDIT_ID = "6fd86033-3878-44b0-9228-3e55dcb01608"
 
@@ -46,3 +48,19 @@ def about(target: str | None) -> dict[str, Any]:
         resource, path = "serviceaccounts/token", resource
     namespace, _, name = path.partition("/")
     return {"resource": resource, "namespace": namespace, "name": name}
+
+
+def exclusion_of(**fields: Any) -> Exclusion:
+    """Make an exclusion from the fields of both parts."""
+    own = {field.name for field in attrs.fields(Exclusion)} - {"id"}
+    component = Component(**{name: value for name, value in fields.items() if name not in own})
+    return Exclusion(component=component, **{name: value for name, value in fields.items() if name in own})
+
+
+def changed(exclusion: Exclusion, **fields: Any) -> Exclusion:
+    """Return an exclusion of which fields, of either part, have other values."""
+    own = {field.name for field in attrs.fields(Exclusion)}
+    component = attrs.evolve(exclusion.component, **{name: value for name, value in fields.items() if name not in own})
+    return attrs.evolve(
+        exclusion, component=component, **{name: value for name, value in fields.items() if name in own}
+    )

@@ -322,7 +322,9 @@ def test_rules_and_exclusions_explain_themselves() -> None:
     for state, entries in (("on", DEFAULT_EXCLUSIONS), ("off", OPTIONAL_EXCLUSIONS)):
         for entry in entries:
             assert f"{entry.id}  {state}  " in exclusions
-            assert all(text in exclusions for text in (entry.because, entry.hides, entry.provenance[0].source))
+            assert all(
+                text in exclusions for text in (entry.because, entry.hides, entry.component.provenance[0].source)
+            )
 
 
 def test_version_and_help() -> None:

@@ -261,21 +261,21 @@ def test_the_known_minters_are_an_argument() -> None:
     """RKE2's agents mint by design: its exclusion makes them known, with their proofs."""
     agent = token_request(user=user("system:rke2-controller"), target="calico-system/calico-node")
     stranger = token_request(user=user("system:rke2-controller", "devs"), target="calico-system/calico-node")
-    known = (*DEFAULT_EXCLUSIONS, *OPTIONAL_EXCLUSIONS)
+    known = [one.component for one in (*DEFAULT_EXCLUSIONS, *OPTIONAL_EXCLUSIONS)]
 
     assert found(agent)
-    assert not found(agent, exclusions=known)
-    assert found(stranger, exclusions=known)
+    assert not found(agent, components=known)
+    assert found(stranger, components=known)
     names: Any = ["kubelet"]
-    with pytest.raises(ConfigError, match="token-request-lookalike: exclusions takes Exclusions"):
-        TokenRequestLookalike(exclusions=names)
+    with pytest.raises(ConfigError, match="token-request-lookalike: components takes Components"):
+        TokenRequestLookalike(components=names)
 
 
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27, REQUEST_RESPONSE], ids=lambda path: path.name)
 def test_its_evidence_resolves(path: Path) -> None:
     """Each path leads to just that value in the event as logged; without known minters every component is odd."""
     for record in records(path):
-        for detector in (TokenRequestLookalike(), TokenRequestLookalike(exclusions=())):
+        for detector in (TokenRequestLookalike(), TokenRequestLookalike(components=())):
             for finding in detector.inspect(parse_event(record)):
                 for item in finding.evidence:
                     assert plain(item.value) == resolve(item.path, record)
@@ -288,6 +288,6 @@ def test_hostile_values_do_not_raise(record: dict[str, Any]) -> None:
         event = parse_event(record)
     except ReadError:
         return
-    for finding in TokenRequestLookalike(exclusions=()).inspect(event):
+    for finding in TokenRequestLookalike(components=()).inspect(event):
         for item in finding.evidence:
             assert plain(item.value) == resolve(item.path, record)

@@ -11,10 +11,11 @@ from typing import Any
 import attrs
 import pytest
 
-from builders import body, token_request
+from builders import body, changed, token_request
 from k8stokendetect import (
     DEFAULT_EXCLUSIONS,
     Actor,
+    Component,
     ConfigError,
     Exclusion,
     Provenance,
@@ -22,7 +23,7 @@ from k8stokendetect import (
     detect,
     parse_event,
 )
-from k8stokendetect.detectors import BUILTIN
+from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.events import PLATFORMS
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS, TokenShape, find_exclusion, kubernetes, verdict
 from k8stokendetect.exclusions.base import matches
@@ -35,18 +36,19 @@ Record = dict[str, Any]
 
 def example(exclusion: Exclusion) -> Record:
     """Build from an exclusion's own data the event it is about: every fact holds, and the body was logged."""
-    actor, shape = exclusion.actor, exclusion.token or TokenShape()
+    component = exclusion.component
+    actor, shape = component.actor, component.token or TokenShape()
     username = actor.username[0].replace("*", "x1")
     account = ServiceAccount.of_username(username)
     groups = [*actor.groups, *(account.groups if account else ()), "system:authenticated"]
     extra = {CREDENTIAL_ID: [f"{actor.credential or ('JTI' if account else 'X509SHA256')}=ab"]}
     if actor.in_pod:
         extra[POD_NAME] = ["pod-1"]
-    own = account.namespace if exclusion.own_namespace and account else None
-    namespace = own or exclusion.namespaces[0].replace("*", "prod")
+    own = account.namespace if component.own_namespace and account else None
+    namespace = own or component.namespaces[0].replace("*", "prod")
     record = token_request(
         username,
-        f"{namespace}/{exclusion.names[0].replace('*', 'payments-sa')}",
+        f"{namespace}/{component.names[0].replace('*', 'payments-sa')}",
         groups=() if actor.groups_not_logged else tuple(dict.fromkeys(groups)),
         level="Request",
         requestObject=body(
@@ -64,8 +66,10 @@ def example(exclusion: Exclusion) -> Record:
 
 def judge(exclusion: Exclusion, record: Record, platform: Any = None) -> bool:
     """Tell whether the exclusion excuses the event."""
-    judged = verdict(exclusion, parse_event(record, platform=platform or next(iter(exclusion.platforms), None)))
-    return judged is not None and judged.excuses
+    judged = verdict(
+        exclusion, parse_event(record, platform=platform or next(iter(exclusion.component.platforms), None))
+    )
+    return judged is not None and judged.excludes
 
 
 Mutation = Callable[[Record], object]
@@ -78,7 +82,8 @@ def without(group: str) -> Mutation:
 
 def mutations(exclusion: Exclusion) -> dict[str, Mutation]:
     """Name for every fact of an exclusion a change of its example after which that fact does not hold."""
-    actor, shape = exclusion.actor, exclusion.token or TokenShape()
+    component = exclusion.component
+    actor, shape = component.actor, component.token or TokenShape()
     account = ServiceAccount.of_username(actor.username[0].replace("*", "x1"))
     changes: dict[str, Mutation] = {
         "username": lambda e: e["user"].update(username="x" + e["user"]["username"]),
@@ -112,12 +117,12 @@ def mutations(exclusion: Exclusion) -> dict[str, Mutation]:
         changes["certificate: a token"] = lambda e: e["user"]["extra"].update({CREDENTIAL_ID: ["JTI=ab"]})
     if account:
         changes["legacy token"] = lambda e: e["annotations"].update({"authentication.k8s.io/legacy-token": "x"})
-    if "*" not in exclusion.namespaces:
+    if "*" not in component.namespaces:
         changes["namespaces"] = lambda e: retarget(e, namespace="prod")
-    if "*" not in exclusion.names:
+    if "*" not in component.names:
         changes["names"] = lambda e: retarget(e, name="payments-sa")
-    if exclusion.own_namespace:
-        changes["own_namespace"] = lambda e: retarget(e, namespace=exclusion.namespaces[1])
+    if component.own_namespace:
+        changes["own_namespace"] = lambda e: retarget(e, namespace=component.namespaces[1])
     spec: Callable[[Record], Record] = lambda e: e["requestObject"]["spec"]  # noqa: E731
     if shape.bound_kind is not None:
         bound = None if shape.bound_kind else {"kind": "Pod", "name": "p"}
@@ -129,7 +134,7 @@ def mutations(exclusion: Exclusion) -> dict[str, Mutation]:
     if shape.longest is not None:
         longest = shape.longest
         changes["longest"] = lambda e: spec(e).update(expirationSeconds=longest + 1)
-    if exclusion.token:
+    if component.token:
         changes["body cut away"] = lambda e: e.pop("requestObject")
         changes["body cut away by AKS"] = lambda e: e.update(requestObject="skipped-too-big-size-object")
         changes["body truncated"] = lambda e: (
@@ -137,7 +142,7 @@ def mutations(exclusion: Exclusion) -> dict[str, Mutation]:
             e.update(level="Metadata"),
             e["annotations"].update({"audit.k8s.io/truncated": "true"}),
         )
-    if exclusion.token and exclusion.if_unseen == "report":
+    if component.token and component.if_unseen == "report":
         changes["if_unseen"] = lambda e: (e.pop("requestObject"), e.update(level="Metadata"))
     return changes
 
@@ -169,7 +174,10 @@ def test_every_fact_bears_weight(exclusion: Exclusion) -> None:
 def test_no_fact_goes_untested(exclusion: Exclusion) -> None:
     """Each field of Actor and TokenShape that an entry sets has a change above that breaks it."""
     tested = " ".join(mutations(exclusion))
-    for part, bare in ((exclusion.actor, Actor(username="nobody")), (exclusion.token, TokenShape())):
+    for part, bare in (
+        (exclusion.component.actor, Actor(username="nobody")),
+        (exclusion.component.token, TokenShape()),
+    ):
         for name, fact in attrs.asdict(part, recurse=False).items() if part else ():
             if fact != getattr(bare, name) and name != "groups":
                 assert name in tested
@@ -182,16 +190,16 @@ def test_it_applies_on_its_platforms_only(exclusion: Exclusion) -> None:
         event = parse_event(example(exclusion), platform=platform)
         judged = verdict(exclusion, event)
 
-        assert (judged is not None) is (not exclusion.platforms or platform in exclusion.platforms)
+        assert (judged is not None) is (not (on := exclusion.component.platforms) or platform in on)
 
 
 @EVERY
 def test_it_says_what_it_costs_and_how_we_know(exclusion: Exclusion) -> None:
-    """Provenance, `because` and `hides` are there, and the rules it silences exist."""
-    assert all(item.source and item.checked >= date(2026, 11, 1) for item in exclusion.provenance)
+    """Provenance, `because` and `hides` are there, and it covers every rule about minting."""
+    assert all(item.source and item.checked >= date(2026, 11, 1) for item in exclusion.component.provenance)
     assert exclusion.because.endswith(".")
     assert exclusion.hides.endswith(".")
-    assert {cls.rule.id for cls in BUILTIN} >= set(exclusion.rules)
+    assert exclusion.rules is None
 
 
 def test_ids_are_unique_and_can_be_found() -> None:
@@ -209,7 +217,9 @@ def test_unseen_bodies_are_excused_only_where_the_entry_says_so(*, bodies: bool)
             del record["requestObject"]
             record["level"] = "Metadata"
 
-        assert judge(exclusion, record) is (bodies or exclusion.token is None or exclusion.if_unseen == "exclude")
+        assert judge(exclusion, record) is (
+            bodies or (of := exclusion.component).token is None or of.if_unseen == "exclude"
+        )
 
 
 SA = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
@@ -350,7 +360,7 @@ def test_what_an_exclusion_may_never_be() -> None:
     ]
     for message, change in bad:
         with pytest.raises(ConfigError, match=message):
-            attrs.evolve(good, **change)
+            changed(good, **change)
 
 
 @pytest.mark.parametrize(
@@ -467,3 +477,47 @@ def test_provenance_is_a_value() -> None:
     source = Provenance(source="x", checked=date(2026, 11, 24))
     assert attrs.evolve(source) == source
     assert attrs.evolve(kubernetes.KUBELET) == kubernetes.KUBELET
+
+
+def test_exclusions_reach_every_rule_about_minting_and_no_other() -> None:
+    """Also those about target and binding; not those about the audit policy, an origin, or what was refused."""
+    about_minting = {
+        "token-request",
+        "token-request-uri",
+        "token-request-lookalike",
+        "token-request-privileged-target",
+        "token-request-cloud-audience",
+        "token-request-long-lived",
+        "token-request-unbound",
+    }
+
+    assert about_minting == {cls.rule.id for cls in (*BUILTIN, *OPTIONAL) if cls.excludable}
+
+
+def test_no_exclusion_reports_every_rule() -> None:
+    """A controller manager's mint for a controller: its target is reported, too, and counted where it is excluded."""
+    record = example(kubernetes.KUBE_CONTROLLER_MANAGER)
+    retarget(record, name="clusterrole-aggregation-controller")
+    tally = Tally()
+
+    assert not list(detect(record, tally=tally))
+    assert tally.excluded == {"kube-controller-manager": 2}
+    assert [f.rule.id for f in detect(record, exclusions=())] == ["token-request", "token-request-privileged-target"]
+
+
+def test_an_exclusion_of_ones_own_reaches_every_rule() -> None:
+    """One entry is enough for a deployer that mints for another account: the mint, its URI, its missing binding."""
+    deployer = Actor(username="system:serviceaccount:ci:deployer")
+    source = Provenance(source="us", checked=date(2026, 11, 24))
+    component = Component(id="acme", actor=deployer, namespaces=("prod",), provenance=(source,))
+    exclusion = Exclusion(component=component, because="It deploys.", hides="What it mints.")
+    groups = ("system:serviceaccounts", "system:serviceaccounts:ci", "system:authenticated")
+    record = token_request(deployer.username[0], groups=groups)
+    tally = Tally()
+
+    assert {"token-request", "token-request-uri", "token-request-unbound"} == {f.rule.id for f in detect(record)}
+    assert not list(detect(record, exclusions=[exclusion], tally=tally))
+    assert tally.excluded == {"acme": 3}
+    narrowed = attrs.evolve(exclusion, rules=("token-request",))
+    rest = {finding.rule.id for finding in detect(record, exclusions=[narrowed])}
+    assert {"token-request-uri", "token-request-unbound"} == rest

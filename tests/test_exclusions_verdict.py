@@ -7,8 +7,8 @@ from datetime import date
 
 import pytest
 
-from builders import token_request
-from k8stokendetect import Actor, Exclusion, Provenance, detect
+from builders import exclusion_of, token_request
+from k8stokendetect import Actor, Provenance, detect
 
 AUTHENTICATED = "system:authenticated"
 ACCOUNTS_OF_OPS = ("system:serviceaccounts", "system:serviceaccounts:ops", AUTHENTICATED)
@@ -16,7 +16,7 @@ ACCOUNTS_OF_OPS = ("system:serviceaccounts", "system:serviceaccounts:ops", AUTHE
 
 def is_excused(username: str, groups: tuple[str, ...], actor: Actor) -> bool:
     """Tell whether an exclusion of this actor, for any target, excuses a mint by the caller."""
-    exclusion = Exclusion(
+    exclusion = exclusion_of(
         id="site",
         rules=("token-request",),
         actor=actor,

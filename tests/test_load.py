@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from builders import exclusion_of
 from k8stokendetect import Actor, ConfigError, Exclusion, Provenance, load_exclusions
-from k8stokendetect.exclusions import TokenShape, addons
+from k8stokendetect.exclusions import TokenShape, addons, kubernetes
 
 GOOD = """
 enable = ["external-secrets"]
@@ -38,7 +39,7 @@ def load(tmp_path: Path, text: str) -> tuple[Exclusion, ...]:
 
 def test_a_file_holds_names_to_switch_on_and_entries(tmp_path: Path) -> None:
     """Every key becomes the field of its name."""
-    mine = Exclusion(
+    mine = exclusion_of(
         id="acme",
         rules=("token-request",),
         actor=Actor(username="system:serviceaccount:ci:deployer", in_pod=True),
@@ -55,12 +56,46 @@ def test_a_file_holds_names_to_switch_on_and_entries(tmp_path: Path) -> None:
     assert load(tmp_path, "") == ()
 
 
+def test_an_entry_may_refer_to_a_component_that_ships(tmp_path: Path) -> None:
+    """It has the component's proofs and words; what else is given holds instead."""
+    text = '[[exclusion]]\nid = "node"\ncomponent = "kubelet"\nrules = ["token-request"]\nexpires = 2027-01-31'
+    (node,) = load(tmp_path, text)
+
+    assert node.component == kubernetes.KUBELET.component
+    assert (node.id, node.rules, node.expires) == ("node", ("token-request",), date(2027, 1, 31))
+    assert (node.because, node.hides) == (kubernetes.KUBELET.because, kubernetes.KUBELET.hides)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('component = "kubelets"', "unknown exclusion 'kubelets'; did you mean 'kubelet'"),
+        ('component = "kubelet"\nnamespaces = ["prod"]', "says who it is: namespaces cannot be given beside it"),
+        ("component = 7", r"expected a string, got a number @ \$.exclusion\[0\].component"),
+    ],
+)
+def test_a_component_is_whole_or_another(tmp_path: Path, line: str, message: str) -> None:
+    """An unknown one, and one of which a proof is replaced, are errors."""
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, f"[[exclusion]]\n{line}")
+
+
+def test_without_rules_every_rule_about_minting_is_meant(tmp_path: Path) -> None:
+    """An empty list is an error, since it would mean nothing."""
+    assert load(tmp_path, GOOD.replace('rules = ["token-request"]\n', ""))[1].rules is None
+    with pytest.raises(ConfigError, match="exclusion 'acme': rules is empty"):
+        load(tmp_path, GOOD.replace('rules = ["token-request"]', "rules = []"))
+
+
 def test_several_user_names(tmp_path: Path) -> None:
     """One text or a list of them."""
     text = GOOD.replace(
         '"system:serviceaccount:ci:deployer"', '["system:serviceaccount:ci:a", "system:serviceaccount:ci:b"]'
     )
-    assert load(tmp_path, text)[1].actor.username == ("system:serviceaccount:ci:a", "system:serviceaccount:ci:b")
+    assert load(tmp_path, text)[1].component.actor.username == (
+        "system:serviceaccount:ci:a",
+        "system:serviceaccount:ci:b",
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,7 +112,7 @@ def test_several_user_names(tmp_path: Path) -> None:
         ("longest = 900", "longest = 9.5", r"expected an integer, got a number @ \$.exclusion\[0\].token.longest"),
         ("2027-01-31", '"2027"', "expected a date such as 2026-11-24, got a string"),
         ("2027-01-31", "2027-01-31T00:00:00Z", "expected a date such as 2026-11-24"),
-        ('platforms = ["eks"]', 'platforms = ["ekz"]', "exclusion 'acme': unknown platform"),
+        ('platforms = ["eks"]', 'platforms = ["ekz"]', "component 'acme': unknown platform"),
         ('platforms = ["eks"]', 'if_unseen = "hide"', "expected 'report' or 'exclude', got a string"),
         ("[[exclusion]]", "[exclusion]", r"expected a list, got an object @ \$.exclusion"),
         ('hides = "Whoever runs code in it can mint."', "", r"required field missing @ \$.exclusion\[0\].hides"),

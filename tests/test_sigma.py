@@ -26,6 +26,7 @@ from sigma.validators.core import validators
 
 import sigma_runner as runner
 from builders import body, token_request
+from builders import changed as changed_exclusion
 from k8stokendetect import DEFAULT_EXCLUSIONS, ConfigError, Exclusion, detect, parse_event, sigma
 from k8stokendetect.cli.app import sigma as command
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
@@ -239,16 +240,20 @@ def test_each_proof_bears_weight(bare: bool) -> None:  # noqa: FBT001 - a parame
 
 def of_exclusion(exclusion: Exclusion) -> dict[str, Any]:
     """Return a mint that an exclusion excuses, whichever of its proofs Sigma can say."""
-    actor, shape = exclusion.actor, exclusion.token
+    actor, shape = exclusion.component.actor, exclusion.component.token
     name = actor.username[0].replace("*", "x")
     account = (
         name.removeprefix("system:serviceaccount:").split(":") if name.startswith("system:serviceaccount:") else []
     )
     own = ["system:serviceaccounts", f"system:serviceaccounts:{account[0]}"] if account else []
-    namespace = account[0] if exclusion.own_namespace and account else exclusion.namespaces[0].replace("*", "prod")
+    namespace = (
+        account[0]
+        if exclusion.component.own_namespace and account
+        else exclusion.component.namespaces[0].replace("*", "prod")
+    )
     event = token_request(
         name,
-        f"{namespace}/{exclusion.names[0].replace('*', 'payments-sa')}",
+        f"{namespace}/{exclusion.component.names[0].replace('*', 'payments-sa')}",
         groups=(*actor.groups, *own),
         userAgent=f"{next(iter(actor.user_agents), '')}x",
     )
@@ -258,7 +263,7 @@ def of_exclusion(exclusion: Exclusion) -> dict[str, Any]:
         event["user"]["extra"] = {"authentication.kubernetes.io/pod-name": ["p"]}
     if actor.reason is not None:
         event["annotations"]["authorization.k8s.io/reason"] = actor.reason
-    if shape and exclusion.if_unseen == "report":
+    if shape and exclusion.component.if_unseen == "report":
         bound = {"kind": shape.bound_kind, "name": "x"} if shape.bound_kind else None
         event |= {"level": "Request", "requestObject": body(audiences=shape.audiences or None, bound=bound)}
     return event
@@ -267,11 +272,11 @@ def of_exclusion(exclusion: Exclusion) -> dict[str, Any]:
 @pytest.mark.parametrize("exclusion", DEFAULT_EXCLUSIONS + OPTIONAL_EXCLUSIONS, ids=lambda exclusion: exclusion.id)
 def test_a_filter_excuses_whom_its_exclusion_does(exclusion: Exclusion) -> None:
     """What the exclusion sets aside its filter does, too, where a weaker one was asked for; else it is reported."""
-    platform = min(exclusion.platforms) if exclusion.platforms else None
+    platform = min(exclusion.component.platforms) if exclusion.component.platforms else None
     event = of_exclusion(exclusion)
     judged = verdict(exclusion, attrs.evolve(parse_event(event), platform=platform))
     assert judged
-    assert judged.excuses, judged.misses
+    assert judged.excludes, judged.failed
     text = sigma.rule_for("token-request", exclusions=[exclusion], platform=platform)
     weaker = sigma.rule_for("token-request", exclusions=[exclusion], platform=platform, weaker=[exclusion.id])
     base = runner.table([event])
@@ -496,7 +501,9 @@ def test_export_names_a_file_for_each_rule() -> None:
 def test_texts_of_a_site_are_written_safely() -> None:
     """A quote, a star and a control character in an exclusion are what they are, also to the parser."""
     kubelet = next(one for one in DEFAULT_EXCLUSIONS if one.id == "kubelet")
-    odd = attrs.evolve(kubelet, id="o'dd: #", actor=attrs.evolve(kubelet.actor, user_agents=("a'b*", 'c\u2028\t"d\\')))
+    odd = changed_exclusion(
+        kubelet, id="o'dd: #", actor=attrs.evolve(kubelet.component.actor, user_agents=("a'b*", 'c\u2028\t"d\\'))
+    )
     text = sigma.rule_for("token-request", exclusions=[odd])
     good = [changed(KUBELET, {"userAgent": client}) for client in ("a'b*", 'c\u2028\t"d\\e')]
     bad = [changed(KUBELET, {"userAgent": client}) for client in ("a'bx", "a", 'c\u2028\t"dx')]

@@ -291,7 +291,7 @@ def test_no_token_goes_between_the_halves() -> None:
         record["user"] = {**use["user"], "extra": {CREDENTIAL_ID: ["JTI=956ad9c7-399e-46ac-9fd5-de1a3dfe5e03"]}}
         record["requestObject"] = record["responseObject"] = None
     raw = [json.dumps(r, separators=(",", ":")).encode() for r in (*records(REQUEST_RESPONSE), *uses)]
-    plan = Plan([TokenRequest(), MintedTokenUsed()], {}, False, None, 8, frozenset(), every_use=True)  # noqa: FBT003 - as attrs has them
+    plan = Plan([TokenRequest(), MintedTokenUsed()], (), False, None, 8, frozenset(), every_use=True)  # noqa: FBT003 - as attrs has them
     rows = [row for page in Front(plan).route([pa.RecordBatch.from_pydict({"value": raw})]) for row in page]
 
     assert token.startswith("eyJ")
@@ -310,7 +310,7 @@ def test_uses_are_picked_out_in_their_buckets(buckets: int) -> None:
     from k8stokendetect.spark.stream import load, save  # noqa: PLC0415 - as above
 
     detectors = [cls() for cls in BUILTIN]
-    plan = Plan(detectors, {}, False, None, buckets, INDEPENDENT, every_use=True)  # noqa: FBT003 - as attrs has them
+    plan = Plan(detectors, (), False, None, buckets, INDEPENDENT, every_use=True)  # noqa: FBT003 - as attrs has them
     lines = gzip.decompress(METADATA.read_bytes()).splitlines()
     size = len(lines) // 3 + 1
     states: dict[int, bytes] = {}

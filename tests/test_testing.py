@@ -165,7 +165,7 @@ class Silent(Good):
 class Disagrees(Good):
     """Tells cheaply, and wrongly."""
 
-    def reports(self, _: Event, /) -> bool:
+    def matches(self, _: Event, /) -> bool:
         """Say yes to everything."""
         return True
 
@@ -344,7 +344,7 @@ def test_a_good_detector_passes(detector: type[Detector]) -> None:
             "leave out clocks",
         ),
         (Silent, "test_it_says_what_it_is", "its rule has no description", "say it in `Rule("),
-        (Disagrees, "test_it_keeps_the_laws_with_the_examples", "`reports` says True", "or return None"),
+        (Disagrees, "test_it_keeps_the_laws_with_the_examples", "`matches` and `inspect` differ", "or `inspect` alone"),
         (Gives, "test_it_keeps_the_laws_with_the_examples", "gave a str, not a Finding", "yield `self.finding("),
         (InSelf, "test_its_steps_are_pure", "remembers something in `self`", "in the state"),
         (Mutable, "test_its_steps_are_pure", "mutable state", "@attrs.frozen"),

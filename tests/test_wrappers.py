@@ -39,10 +39,6 @@ EXTRA_LOST = GROUPS_AND_URI_LOST | ANNOTATIONS_LOST
 IMPERSONATION_LOST |= GROUPS_AND_URI_LOST | ANNOTATIONS_LOST
 
 
-UNPROVED = {("token-request-unbound", "system:serviceaccount:kube-system:calico-node")}
-"""A workload that mints for another, and cannot be told from Calico's own."""
-
-
 def key(finding: Finding, *, name: str) -> tuple[Any, ...]:
     """Return what two findings about the same request share, whatever wrapped it."""
     event = finding.event
@@ -86,7 +82,7 @@ def test_the_recording_in_every_wrapper(name: str) -> None:
     expected = Counter({what: number for what, number in native.items() if what[0] not in unseen})
     more = Counter(key(finding, name=name) for finding in findings) - expected
     assert not expected - Counter(key(finding, name=name) for finding in findings)
-    assert {(what[0], what[4]) for what in more} == (UNPROVED if name in GROUPS_AND_URI_LOST else set())
+    assert not more
     assert (tally.events, tally.unreadable) == (len(LOG), 0)
     assert keeps is not any("impersonation" in caveat for finding in findings for caveat in finding.caveats)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from k8stokendetect.engine.tally import Tally
     from k8stokendetect.errors import ConfigError, DetectorError, K8sTokenDetectError, ReadError
     from k8stokendetect.events import Event, ObjectRef, User
-    from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Actor, Exclusion, Provenance, load_exclusions
+    from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Actor, Component, Exclusion, Provenance, load_exclusions
     from k8stokendetect.findings import Evidence, Finding, Rule, Severity
     from k8stokendetect.reading import AuditLog, read
 
@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULT_EXCLUSIONS",
     "Actor",
     "AuditLog",
+    "Component",
     "ConfigError",
     "Detector",
     "DetectorError",
@@ -49,7 +50,7 @@ _HOMES = {
     "detectors": "Detector KeyedDetector Step",
     "errors": "ConfigError DetectorError K8sTokenDetectError ReadError",
     "events": "Event ObjectRef User",
-    "exclusions": "DEFAULT_EXCLUSIONS Actor Exclusion Provenance load_exclusions",
+    "exclusions": "DEFAULT_EXCLUSIONS Actor Component Exclusion Provenance load_exclusions",
     "findings": "Evidence Finding Rule Severity",
     "reading": "AuditLog read",
 }

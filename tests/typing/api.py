@@ -13,6 +13,7 @@ from k8stokendetect import (
     DEFAULT_EXCLUSIONS,
     Actor,
     AuditLog,
+    Component,
     Detector,
     Event,
     Evidence,
@@ -68,13 +69,15 @@ def options() -> None:
     errors: list[K8sTokenDetectError] = []
     tally = Tally()
     mine = Exclusion(
-        id="mine",
+        component=Component(
+            id="mine",
+            actor=Actor(username="system:serviceaccount:ci:deployer", in_pod=True),
+            namespaces=("ci",),
+            provenance=(Provenance(source="https://wiki.example", checked=date(2026, 11, 24)),),
+        ),
         rules=("token-request",),
-        actor=Actor(username="system:serviceaccount:ci:deployer", in_pod=True),
-        namespaces=("ci",),
         because="It deploys.",
         hides="Whoever runs code in it can mint.",
-        provenance=(Provenance(source="https://wiki.example", checked=date(2026, 11, 24)),),
     )
     findings = detect(
         "audit.log",

@@ -9,7 +9,7 @@ import click
 
 from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Exclusion
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion
 from k8stokendetect.plugins import load_detectors
 
 
@@ -52,22 +52,23 @@ def describe_exclusions() -> Iterator[str]:
             yield from _describe(entry, state)
 
 
-def _describe(entry: Exclusion, state: str) -> Iterator[str]:
-    yield f"{entry.id}  {state}  {', '.join(sorted(entry.platforms)) or 'every platform'}"
+def _describe(exclusion: Exclusion, state: str) -> Iterator[str]:
+    entry = exclusion.component
+    yield f"{exclusion.id}  {state}  {', '.join(sorted(entry.platforms)) or 'every platform'}"
     for name in entry.actor.username:
         yield f"    who: {name}"
     yield f"    proofs: {'; '.join(_proofs(entry))}"
     yield f"    for: {', '.join(entry.names)} in {', '.join(entry.namespaces)}"
     if entry.token:
         yield f"    where the body is not logged: {entry.if_unseen}"
-    yield f"    because: {entry.because}"
-    yield f"    hides: {entry.hides}"
+    yield f"    because: {exclusion.because}"
+    yield f"    hides: {exclusion.hides}"
     for item in entry.provenance:
         yield f"    source: {item.source}{f' ({item.note})' if item.note else ''}, checked {item.checked}"
     yield ""
 
 
-def _proofs(entry: Exclusion) -> Iterator[str]:
+def _proofs(entry: Component) -> Iterator[str]:
     actor = entry.actor
     if actor.groups:
         yield f"{'only ' if actor.only_groups else ''}groups {', '.join(actor.groups)}"

@@ -10,8 +10,8 @@ from typing import Final
 from k8stokendetect.cluster.attack_paths import AttackPath as Way
 from k8stokendetect.cluster.attack_paths import AttackPathKind as WayKind
 from k8stokendetect.events import Platform
-from k8stokendetect.exclusions.base import Exclusion, matches
-from k8stokendetect.exclusions.index import Named
+from k8stokendetect.exclusions.base import Component, Exclusion, matches
+from k8stokendetect.exclusions.index import ExclusionIndex
 from k8stokendetect.identity import ServiceAccount
 
 _RULE: Final = "token-request"
@@ -33,44 +33,46 @@ class ByDesign:
 
     def __init__(self, exclusions: Iterable[Exclusion], platform: Platform | None, today: date | None) -> None:
         day = today or datetime.now(UTC).date()
-        self._named = Named(
+        self._index = ExclusionIndex(
             one
             for one in exclusions
-            if _RULE in one.rules
-            and (not one.platforms or platform in one.platforms)
+            if (one.rules is None or _RULE in one.rules)
+            and (not one.component.platforms or platform in one.component.platforms)
             and (one.expires is None or day <= one.expires)
-            and one.actor.reason is None
+            and one.component.actor.reason is None
         )
 
     def of(self, username: str, /) -> tuple[Exclusion, ...]:
         """Return the exclusions whose name a user has; groups have none."""
-        return self._named.of(username) if username else ()
+        return self._index.named(username) if username else ()
 
     def beyond(self, username: str, ways: Iterable[Way], /) -> tuple[Way, ...]:
         """Return the direct ways that no exclusion of this name needs."""
         account = ServiceAccount.of_username(username)
         mine = self.of(username)
-        return tuple(way for way in ways if way.direct and not any(_allows(one, way, account) for one in mine))
+        return tuple(
+            way for way in ways if way.direct and not any(_allows(one.component, way, account) for one in mine)
+        )
 
 
-def _allows(exclusion: Exclusion, way: Way, account: ServiceAccount | None) -> bool:
+def _allows(component: Component, way: Way, account: ServiceAccount | None) -> bool:
     if way.kind is WayKind.MASTERS:
         return False
-    if exclusion.own_namespace and account and way.namespace != account.namespace:
+    if component.own_namespace and account and way.namespace != account.namespace:
         return False
     if way.namespace:
-        is_there = any(matches(pattern, way.namespace) for pattern in exclusion.namespaces)
+        is_there = any(matches(pattern, way.namespace) for pattern in component.namespaces)
     else:
-        is_there = "*" in exclusion.namespaces
+        is_there = "*" in component.namespaces
     if not way.accounts:
-        return is_there and "*" in exclusion.names
-    return is_there and all(any(matches(pattern, name) for pattern in exclusion.names) for name in way.accounts)
+        return is_there and "*" in component.names
+    return is_there and all(any(matches(pattern, name) for pattern in component.names) for name in way.accounts)
 
 
 def needed(exclusions: Iterable[Exclusion], /) -> dict[str, tuple[str, ...]] | None:
     """Return what components need, by namespace; None where an exclusion has a pattern, which no rule can have."""
     found: dict[str, tuple[str, ...]] = {}
-    for one in exclusions:
+    for one in (exclusion.component for exclusion in exclusions):
         names = () if "*" in one.names else one.names
         if any("*" in text for text in (*one.namespaces, *names)):
             return None

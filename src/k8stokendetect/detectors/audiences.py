@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who accepts a token: the audiences of clouds and secret stores, the API server's own, and a proven kubelet."""
+"""Who accepts a token: the audiences of clouds and secret stores, and the API server's own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from k8stokendetect.detectors.by_design import by_design
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import Event
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
-from k8stokendetect.exclusions.index import Named
 
 API_SERVER_AUDIENCES: Final = frozenset(
     "https://kubernetes.default.svc https://kubernetes.default.svc.cluster.local kubernetes api k3s rke2".split()
@@ -90,11 +86,3 @@ def cloud_of(audience: str, /) -> tuple[str, str] | None:
     """Say which cloud or secret store accepts an audience, and where that is documented; None when unknown."""
     plain = audience.strip().rstrip("/").lower()
     return next(((what, source) for pattern, what, source in CLOUDS if pattern.fullmatch(plain)), None)
-
-
-_OF_KUBELETS: Final = Named(one for one in DEFAULT_EXCLUSIONS if one.token and one.token.bound_kind == "Pod")
-
-
-def is_proven_kubelet(event: Event, /) -> bool:
-    """Tell whether an exclusion that ships excuses the caller as one who mints for the pods of its own node."""
-    return by_design(event, _OF_KUBELETS)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 from k8stokendetect.errors import ConfigError, ReadError
-from k8stokendetect.events import Event
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Referable, Rule, Severity
 
 if TYPE_CHECKING:
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 class Detector(abc.ABC):
     """Looks at one event at a time and yields findings; subclass it to write your own.
 
-    A detector knows no exclusion: it says what happened, and the engine sets aside what an exclusion excuses.
+    A detector knows no exclusion: it reports what happened, and the engine applies the exclusions.
     Configuration goes to the constructor; an instance may keep state between events.
 
     Attributes:
         rule: what it looks for; checked when the class is defined.
         watches: the resources it wants to see, in RBAC notation such as `serviceaccounts/token`; None for every event.
+        excludable: it is about minting by design, so exclusions that name no rules cover it; by default whether
+            `serviceaccounts/token` is watched.
         mentions: where `watches` is None: texts of which one stands in every record that it could report, or several
             that stand there together. Records without any are not even parsed. None given: every record is.
 
@@ -34,6 +36,7 @@ class Detector(abc.ABC):
 
     rule: ClassVar[Rule]
     watches: ClassVar[frozenset[str] | None] = None
+    excludable: ClassVar[bool] = False
     mentions: ClassVar[tuple[bytes | tuple[bytes, ...], ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -41,7 +44,7 @@ class Detector(abc.ABC):
         if not hasattr(cls, "rule"):
             if any(getattr(member, "__isabstractmethod__", False) for member in vars(cls).values()):
                 return  # an abstract base for other detectors
-            if getattr(cls.inspect, "__isabstractmethod__", False):
+            if cls.inspect is Detector.inspect and cls.describe is Detector.describe:
                 return
             raise ConfigError(f"detector {cls.__name__} has no rule")
         if not isinstance(getattr(cls, "rule", None), Rule):
@@ -56,6 +59,18 @@ class Detector(abc.ABC):
                 f"detector {cls.__name__}: watches is not a frozenset of resources such as 'pods/exec'; "
                 "None watches everything"
             )
+        if "watches" in vars(cls) and "excludable" not in vars(cls):
+            cls.excludable = TOKEN_SUBRESOURCE in (cls.watches or ())
+        if cls.inspect is Detector.inspect and Detector.describe is cls.describe:
+            raise ConfigError(f"detector {cls.__name__} overrides neither inspect nor matches and describe")
+        if "inspect" in vars(cls) and cls.describe is not Detector.describe:
+            raise ConfigError(f"detector {cls.__name__}: override matches and describe; inspect follows from them")
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Refuse to make an instance of a base that has no rule."""
+        if not hasattr(cls, "rule"):
+            raise TypeError(f"{cls.__name__} is abstract: it has no rule")
+        return super().__new__(cls)
 
     @classmethod
     def made_for(cls, cluster: Cluster | None, /) -> Self:  # noqa: ARG003 - for subclasses
@@ -66,17 +81,20 @@ class Detector(abc.ABC):
         """
         return cls()
 
-    @abc.abstractmethod
     def inspect(self, event: Event, /) -> Iterable[Finding]:
-        """Yield a finding for everything to report about this event."""
+        """Yield a finding for everything to report about this event; by default what `describe` returns, if it matches.
 
-    def reports(self, event: Event, /) -> bool | None:  # noqa: ARG002 - for subclasses
-        """Tell cheaply whether `inspect` reports this event; None, the default, where it has to be asked.
-
-        The engine asks about events that an exclusion excuses: most of a busy cluster's token requests, which are only
-        counted. Override it where `inspect` yields one finding at most, without `related` and `key`.
+        Override either this or `matches` and `describe`.
         """
-        return None
+        return (self.describe(event),) if self.matches(event) else ()
+
+    def matches(self, event: Event, /) -> bool:
+        """Tell whether there is something to report. For an excluded event, which is only counted, nothing else is."""
+        return any(True for _ in self.inspect(event))
+
+    def describe(self, event: Event, /) -> Finding:
+        """Return the one finding about an event that matches."""
+        raise NotImplementedError
 
     def inspect_unreadable(self, error: ReadError, /) -> Iterable[Finding]:  # noqa: ARG002 - for subclasses
         """Yield a finding for a record that could not be read, from what it still reveals; by default none."""

@@ -65,6 +65,7 @@ class ForgedToken(KeyedDetector[IdsSeen]):
     )
     watches = frozenset({TOKEN_SUBRESOURCE})
     follows_credentials = True
+    excludable = False  # no component acts with a token that was never issued
     remember_for = timedelta(days=30)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:

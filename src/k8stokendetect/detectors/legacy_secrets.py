@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from k8stokendetect.events import Event
-from k8stokendetect.exclusions import find_exclusion, verdict
+from k8stokendetect.exclusions.kubernetes import KUBE_CONTROLLER_MANAGER
+from k8stokendetect.exclusions.verdict import failed_checks
 from k8stokendetect.findings import Evidence
 from k8stokendetect.identity import LEGACY_TOKEN
 
@@ -39,9 +40,11 @@ def type_evidence(event: Event, /) -> Iterator[Evidence]:
 
 
 def by_the_token_controller(event: Event, /) -> bool:
-    """Tell whether kube-controller-manager calls, by all proofs of its exclusion but the target's."""
-    judged = verdict(find_exclusion("kube-controller-manager"), event)
-    return judged is not None and all(miss.path.startswith("objectRef") for miss in judged.misses)
+    """Tell whether kube-controller-manager calls, by all proofs of its component but the target's."""
+    component = KUBE_CONTROLLER_MANAGER.component
+    if event.user.username not in component.actor.username:
+        return False
+    return all(failed.path.startswith("objectRef") for failed in failed_checks(component, event))
 
 
 def soon(event: Event, /) -> datetime | None:

@@ -55,6 +55,7 @@ class MintedTokenUsed(KeyedDetector[Followed]):
     follows_credentials = True
     only_followed = True
     needs = frozenset({"token-request"})
+    excludable = False  # what is followed was reported
     remember_for = timedelta(days=7)
 
     def keys(self, event: Event, reported: Sequence[Finding], /) -> Iterator[str]:

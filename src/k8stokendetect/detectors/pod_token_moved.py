@@ -73,6 +73,7 @@ class PodTokenMoved(KeyedDetector[Places]):
     )
     watches = frozenset({TOKEN_SUBRESOURCE})
     follows_credentials = True
+    excludable = False  # a pod's token may be stolen from a component
     remember_for = timedelta(hours=2)
 
     def __init__(self, *, window: timedelta = timedelta(minutes=10), shared: Collection[str] = ()) -> None:

@@ -50,17 +50,15 @@ class TokenRequest(Detector):
     )
     watches = frozenset({TOKEN_SUBRESOURCE})
 
-    def reports(self, event: Event, /) -> bool:
+    def matches(self, event: Event, /) -> bool:
         """Tell whether a token was issued."""
         return event.mints_token
 
-    def inspect(self, event: Event, /) -> Iterator[Finding]:
-        """Report an issued token; whether anybody may be excused is the exclusions' business."""
-        if not event.mints_token:
-            return
+    def describe(self, event: Event, /) -> Finding:
+        """Describe an issued token; who minted by design is the exclusions' business."""
         target = event.service_account
         spec = event.token_request
-        yield self.finding(
+        return self.finding(
             event,
             f"{who(event)} minted a token for {target or 'an unnamed service account'}{origin_of(event)}"
             + (f": {_terms(spec)}" if spec else ""),

@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
-from k8stokendetect.detectors.audiences import cloud_of, is_api_server, is_proven_kubelet, own_audiences
+from k8stokendetect.detectors.audiences import cloud_of, is_api_server, own_audiences
 from k8stokendetect.detectors.base import Detector
 from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, who
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, TokenRequestSpec
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 
 
 class TokenRequestCloudAudience(Detector):
-    """Somebody who is no kubelet asked for an audience outside: high for a known one, medium for an unknown one.
+    """Somebody asked for an audience outside: high for a known one, medium for an unknown one.
 
     Arguments:
         api_audiences: further audiences of this cluster's API server: its --api-audiences.
@@ -59,19 +59,20 @@ class TokenRequestCloudAudience(Detector):
     def __init__(self, *, api_audiences: Collection[str] = ()) -> None:
         self.api_audiences = own_audiences(api_audiences)
 
-    def inspect(self, event: Event, /) -> Iterator[Finding]:
+    def matches(self, event: Event, /) -> bool:
         """Look at what was asked for: in the answer the API server's own audience stands where none was."""
         spec = event.token_request
-        if spec is None or not event.mints_token:
-            return
-        foreign = [audience for audience in spec.audiences if not is_api_server(audience, self.api_audiences)]
-        if not foreign or is_proven_kubelet(event):
-            return
+        return spec is not None and bool(spec.audiences) and event.mints_token and bool(self._foreign(spec))
+
+    def describe(self, event: Event, /) -> Finding:
+        """Say which of the audiences are those of clouds and secret stores."""
+        spec = event.token_request or TokenRequestSpec()
+        foreign = self._foreign(spec)
         clouds = {audience: cloud for audience in foreign if (cloud := cloud_of(audience))}
         named = ", ".join(f"{brief(a)} ({clouds[a][0]})" if a in clouds else brief(a) for a in foreign[:5])
         more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""  # noqa: PLR2004 - as above
         sources = sorted({source for _, source in clouds.values()})
-        yield self.finding(
+        return self.finding(
             event,
             f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}"
             f"{origin_of(event)} that {named}{more} accepts",
@@ -84,3 +85,6 @@ class TokenRequestCloudAudience(Detector):
             severity=None if clouds else Severity.MEDIUM,
             caveats=() if clouds else ("whose audience it is, is not known; it may be this API server's own",),
         )
+
+    def _foreign(self, spec: TokenRequestSpec) -> list[str]:
+        return [audience for audience in spec.audiences if not is_api_server(audience, self.api_audiences)]

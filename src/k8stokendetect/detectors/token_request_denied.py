@@ -75,6 +75,7 @@ class TokenRequestDenied(KeyedDetector[Tried]):
         ),
     )
     watches = frozenset({TOKEN_SUBRESOURCE})
+    excludable = False  # nothing was minted
     remember_for = timedelta(days=1)
 
     def __init__(self, *, many: int = 5, window: timedelta = timedelta(minutes=10)) -> None:

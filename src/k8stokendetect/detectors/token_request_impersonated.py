@@ -48,13 +48,17 @@ class TokenRequestImpersonated(Detector):
     )
     watches = frozenset({TOKEN_SUBRESOURCE})
 
-    def inspect(self, event: Event, /) -> Iterator[Finding]:
-        """Report every mint with an assumed identity: a refused impersonation has none."""
-        assumed = event.assumed
-        if assumed is None or not event.mints_token:
-            return
+    excludable = False  # an impersonated request is never excluded
+
+    def matches(self, event: Event, /) -> bool:
+        """Tell whether a token was minted with an assumed identity: a refused impersonation has none."""
+        return event.assumed is not None and event.mints_token
+
+    def describe(self, event: Event, /) -> Finding:
+        """Name the caller, whom it impersonated, and the groups that it took on."""
+        assumed = event.assumed or User()
         lesser = MASTERS in event.actor.groups and not _is_system(assumed)
-        yield self.finding(
+        return self.finding(
             event,
             f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}{origin_of(event)}"
             + (f"; assumed group {brief(', '.join(assumed.groups))}" if assumed.groups else ""),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Final
 
-from k8stokendetect.detectors.audiences import is_api_server, is_proven_kubelet, own_audiences
+from k8stokendetect.detectors.audiences import is_api_server, own_audiences
 from k8stokendetect.detectors.base import Detector
 from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.errors import ConfigError
@@ -52,7 +52,7 @@ class TokenRequestLongLived(Detector):
         ),
         blind_spots=(
             "level Metadata: lifetimes are not logged",
-            "a proven kubelet: a pod's author can have it ask for a long lifetime, bound to that pod",
+            "a kubelet: a pod's author can have it ask for a long lifetime, bound to that pod",
             "many short tokens, each minted with the one before",
         ),
         response=(
@@ -76,19 +76,16 @@ class TokenRequestLongLived(Detector):
         self.threshold, self.high_from = threshold, high_from
         self.api_audiences = own_audiences(api_audiences)
 
-    def inspect(self, event: Event, /) -> Iterator[Finding]:
+    def matches(self, event: Event, /) -> bool:
         """Compare seconds: a request may ask for more of them than a timedelta can hold."""
-        if not event.mints_token:
-            return
-        asked = event.token_request.expiration_seconds if event.token_request else None
-        granted = event.token_grant.spec.expiration_seconds if event.token_grant and event.token_grant.spec else None
-        lifetime = asked if granted is None else granted  # the server may cap what was asked
-        extended = self._is_extended(event, lifetime)
-        seconds = EXTENDED_TO if extended else lifetime
-        if seconds is None or seconds <= self.threshold.total_seconds() or is_proven_kubelet(event):
-            return
+        return event.mints_token and self._lifetime(event)[0] > self.threshold.total_seconds()
+
+    def describe(self, event: Event, /) -> Finding:
+        """Say how long the token lives, and whether the API server extends what was asked for."""
+        seconds, extended = self._lifetime(event)
+        asked, granted = _asked(event), _granted(event)
         terms = f"{asked} s, which the API server extends to " * extended + f"{seconds} s, {seconds / 86400:.3g} days"
-        yield self.finding(
+        return self.finding(
             event,
             f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}"
             f"{origin_of(event)}: {terms}",
@@ -101,12 +98,27 @@ class TokenRequestLongLived(Detector):
             ),
         )
 
-    def _is_extended(self, event: Event, lifetime: int | None) -> bool:
+    def _lifetime(self, event: Event) -> tuple[int, bool]:
+        """Return the seconds, 0 where nothing is known, and whether the API server extends what was asked for."""
+        granted = _granted(event)
+        lifetime = _asked(event) if granted is None else granted  # the server may cap what was asked
+        extended = lifetime == EXTENDED_EXPIRATION and self._is_extended(event)
+        return (EXTENDED_TO if extended else lifetime or 0), extended
+
+    def _is_extended(self, event: Event) -> bool:
         spec = event.token_request
         if spec is None or spec.bound_object_ref is None or spec.bound_object_ref.kind != "Pod":
             return False
         ours = all(is_api_server(audience, self.api_audiences) for audience in spec.audiences)
-        return ours and spec.expiration_seconds == lifetime == EXTENDED_EXPIRATION
+        return ours and spec.expiration_seconds == EXTENDED_EXPIRATION
+
+
+def _asked(event: Event) -> int | None:
+    return event.token_request.expiration_seconds if event.token_request else None
+
+
+def _granted(event: Event) -> int | None:
+    return event.token_grant.spec.expiration_seconds if event.token_grant and event.token_grant.spec else None
 
 
 def _lifetime_evidence(event: Event) -> Iterator[Evidence]:

@@ -9,27 +9,47 @@ from typing import Final
 import attrs
 
 from k8stokendetect.detectors.base import Detector
-from k8stokendetect.detectors.by_design import checked
 from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, Miss, Verdict, verdict
+from k8stokendetect.exclusions import COMPONENTS, Component, FailedCheck
 from k8stokendetect.exclusions.base import MASTERS
-from k8stokendetect.exclusions.index import Named
+from k8stokendetect.exclusions.index import NameIndex
+from k8stokendetect.exclusions.verdict import concerns, failed_checks
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, ServiceAccount, credential_kind
 
 RESERVED: Final = ("system:", "eks:")
 """Prefixes that no user may have: Kubernetes' RBAC page, and EKS' page on creating access entries (both)."""
 
-ASKS_WHO: Final = ("user", "annotations", "objectRef.namespace")
-"""How the paths begin at which an exclusion looks at the caller, its client, and the namespace it mints in."""
+ABOUT_THE_CALLER: Final = ("user", "annotations", "objectRef.namespace")
+"""Where a check looks at the caller, its client, or the namespace it mints in: how the paths begin."""
+
+
+@attrs.frozen
+class Likeness:
+    """Whom a caller is named like, and what it lacks.
+
+    Arguments:
+        component: the component's id; empty where only the prefix of the name is reserved.
+        lacks: the checks that fail.
+
+    """
+
+    component: str
+    lacks: tuple[FailedCheck, ...]
+
+    @property
+    def groups(self) -> list[FailedCheck]:
+        """The checks of the caller's groups that fail."""
+        return [check for check in self.lacks if check.path == "user.groups"]
 
 
 class TokenRequestLookalike(Detector):
-    """The name fits a known minter and a proof does not, or the name is a reserved one that no known minter has.
+    """The name fits a known component and a proof does not, or the name is a reserved one that no component has.
 
     Arguments:
-        exclusions: the known minters with their proofs; on whatever platform, since their names are odd anywhere else.
+        components: the known components, on whatever platform, since their names are odd anywhere else.
 
     Raises:
         ConfigError: when one of them is something else.
@@ -53,7 +73,7 @@ class TokenRequestLookalike(Detector):
         ),
         false_positives=(
             "break-glass administrators called `system:admin`, as on k3s and OpenShift: medium",
-            "a component in an unusual installation, or RKE2's Windows agents: pass their exclusion, too",
+            "a component in an unusual installation, or RKE2's Windows agents: switch on their exclusion",
         ),
         blind_spots=(
             "a stolen credential of the real component, used from the same client in the same namespace",
@@ -67,63 +87,96 @@ class TokenRequestLookalike(Detector):
     )
     watches = frozenset({TOKEN_SUBRESOURCE})
 
-    def __init__(self, *, exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS) -> None:
-        self.exclusions = checked(self.rule, exclusions)
-        self._named = Named(self.exclusions)
+    def __init__(self, *, components: Iterable[Component] = COMPONENTS) -> None:
+        self.components = tuple(components)
+        if not all(isinstance(component, Component) for component in self.components):
+            raise ConfigError(f"{self.rule.id}: components takes Components")
+        self._named = NameIndex((component, component) for component in self.components)
 
-    def inspect(self, event: Event, /) -> Iterator[Finding]:
-        """Say what the nearest known minter has and this caller lacks; of a refused call only where groups tell."""
-        user, refused = event.actor, event.does("create", TOKEN_SUBRESOURCE) and event.denied
-        if not (event.mints_token or refused):
-            return
-        judged = [(found.exclusion.id, _about_the_caller(found.misses, event)) for found in self._judge(event)]
-        like, misses = min(judged, key=lambda pair: len(pair[1])) if judged else ("", _reserved(event))
-        groups = [miss for miss in misses if miss.path == "user.groups"]
-        if not misses or (refused and not (groups and user.groups)):
-            return
-        unsure = refused or (MASTERS in user.groups and not like) or (len(groups) == len(misses) and not user.groups)
-        facts = {item.path: item for item in caller_evidence(event)}
-        for miss in misses:
-            whys = (other.why for other in misses if other.path == miss.path)
-            facts |= {miss.path: Evidence(miss.path, miss.value, "; ".join(whys))} if miss.value else {}
-        if event.code is not None:
-            facts["responseStatus.code"] = Evidence("responseStatus.code", event.code, "how the API server answered")
-        yield self.finding(
+    def matches(self, event: Event, /) -> bool:
+        """Tell whether the caller lacks what the known component nearest to it has."""
+        return self._likeness(event) is not None
+
+    def describe(self, event: Event, /) -> Finding:
+        """Say what the caller lacks."""
+        like = self._likeness(event) or Likeness("", ())
+        done = "was refused" if _is_refused(event) else "minted"
+        return self.finding(
             event,
-            f"{who(event)} {'was refused' if refused else 'minted'} a token for "
-            f"{event.service_account or 'an unnamed service account'}{origin_of(event)}: "
-            f"named like {like or 'a part of the system'}, but {'; '.join(miss.why for miss in misses)}",
-            *facts.values(),
-            severity=Severity.MEDIUM if unsure else None,
+            f"{who(event)} {done} a token for {event.service_account or 'an unnamed service account'}"
+            f"{origin_of(event)}: named like {like.component or 'a part of the system'}, but "
+            f"{'; '.join(check.why for check in like.lacks)}",
+            *_evidence(event, like),
+            severity=Severity.MEDIUM if _is_unsure(event, like) else None,
             caveats=tuple(unseen_body(event)),
         )
 
-    def _judge(self, event: Event) -> Iterator[Verdict]:
-        """Judge by every exclusion of that name as if on its platform; those for logs without groups only there."""
-        for exclusion in self._named.of(event.actor.username):
-            abroad = bool(exclusion.platforms) and event.platform not in exclusion.platforms
-            if not (abroad and exclusion.actor.groups_not_logged):
-                there = attrs.evolve(event, platform=min(exclusion.platforms)) if abroad else event
-                if found := verdict(exclusion, there):
-                    yield found
+    def _likeness(self, event: Event) -> Likeness | None:
+        """Compare a mint's caller with the nearest component; a refused call's only where groups were logged."""
+        refused = _is_refused(event)
+        if not (event.mints_token or refused):
+            return None
+        like = min(self._compared(event), key=_number_lacking, default=None) or Likeness("", _reserved(event))
+        if not like.lacks or (refused and not (like.groups and event.user.groups)):
+            return None
+        return like
+
+    def _compared(self, event: Event) -> Iterator[Likeness]:
+        """Compare with each component of that name, on whatever platform it runs.
+
+        A component known from logs without groups is compared on its own platform only.
+        """
+        for component in self._named.of(event.actor.username):
+            actor, away = component.actor, bool(component.platforms) and event.platform not in component.platforms
+            if concerns(component, event) or (away and not actor.groups_not_logged):
+                yield Likeness(component.id, _about_the_caller(failed_checks(component, event), event))
 
 
-def _about_the_caller(misses: Iterable[Miss], event: Event) -> tuple[Miss, ...]:
+def _number_lacking(like: Likeness) -> int:
+    return len(like.lacks)
+
+
+def _is_refused(event: Event) -> bool:
+    return event.denied and event.does("create", TOKEN_SUBRESOURCE)
+
+
+def _is_unsure(event: Event, like: Likeness) -> bool:
+    """Tell whether it may be a person, a first try, or a log without groups."""
+    groups_only = len(like.groups) == len(like.lacks)
+    administrator = MASTERS in event.user.groups and not like.component
+    return _is_refused(event) or administrator or (groups_only and not event.user.groups)
+
+
+def _evidence(event: Event, like: Likeness) -> Iterable[Evidence]:
+    """Return the caller's facts, each with what is wrong with it."""
+    facts = {item.path: item for item in caller_evidence(event)}
+    for check in like.lacks:
+        if check.value:
+            whys = (other.why for other in like.lacks if other.path == check.path)
+            facts[check.path] = Evidence(check.path, check.value, "; ".join(whys))
+    if event.code is not None:
+        facts["responseStatus.code"] = Evidence("responseStatus.code", event.code, "how the API server answered")
+    return facts.values()
+
+
+def _about_the_caller(failed: Iterable[FailedCheck], event: Event) -> tuple[FailedCheck, ...]:
     """Leave out what the request looks like, and what this form of the log carries of nobody."""
     lost = {f"user.{word.split(',')[0]}" for word in event.lost}
-    return tuple(miss for miss in misses if miss.path.startswith(ASKS_WHO) and (miss.value or miss.path not in lost))
+    return tuple(
+        check for check in failed if check.path.startswith(ABOUT_THE_CALLER) and (check.value or check.path not in lost)
+    )
 
 
-def _reserved(event: Event) -> tuple[Miss, ...]:
-    """Look at a name that no exclusion has: a service account's without its proofs, or one under a reserved prefix."""
+def _reserved(event: Event) -> tuple[FailedCheck, ...]:
+    """Look at a name that no component has: a service account's without its proofs, or one with a reserved prefix."""
     user = event.actor
     if account := ServiceAccount.of_username(user.username):
         found = []
         if lacking := ", ".join(group for group in account.groups if group not in user.groups):
-            found.append(Miss("user.groups", user.groups, f"without group {lacking}"))
+            found.append(FailedCheck("user.groups", user.groups, f"without group {lacking}"))
         if credential_kind(event.used_credential) == "X509SHA256":
-            found.append(Miss(f"user.extra['{CREDENTIAL_ID}'][0]", event.used_credential, "with a certificate"))
+            found.append(FailedCheck(f"user.extra['{CREDENTIAL_ID}'][0]", event.used_credential, "with a certificate"))
         return _about_the_caller(found, event)
     if user.username.startswith(RESERVED) and user.username != "system:anonymous":
-        return (Miss("user.username", user.username, "no component known to mint is called so"),)
+        return (FailedCheck("user.username", user.username, "no component known to mint is called so"),)
     return ()

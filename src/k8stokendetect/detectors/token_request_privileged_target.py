@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
 from k8stokendetect.detectors.base import Detector, checked_cluster
-from k8stokendetect.detectors.by_design import by_design, checked
 from k8stokendetect.detectors.powerful import POWERFUL, PowerfulAccount
 from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
-from k8stokendetect.exclusions.index import Named
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
@@ -27,11 +24,10 @@ _SNAPSHOT = "what the account may do is as in the snapshot of the cluster; its r
 
 
 class TokenRequestPrivilegedTarget(Detector):
-    """A mint for an account that is worth a cluster, by anybody but who mints for it by design.
+    """A mint for an account that is worth a cluster.
 
     Arguments:
         accounts: the powerful service accounts by name: controllers of kube-system and known addons.
-        exclusions: who mints for them by design; checked on every proof, not by name.
         cluster: a snapshot of the cluster. Of the accounts that it has it knows what they may do, and no name counts.
 
     Raises:
@@ -77,12 +73,9 @@ class TokenRequestPrivilegedTarget(Detector):
         self,
         *,
         accounts: Iterable[PowerfulAccount] = POWERFUL,
-        exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
         cluster: Cluster | None = None,
     ) -> None:
         self.accounts = tuple(accounts)
-        self.exclusions = checked(self.rule, exclusions)
-        self._named = Named(self.exclusions)
         if not all(isinstance(account, PowerfulAccount) for account in self.accounts):
             raise ConfigError(f"{self.rule.id}: accounts takes PowerfulAccounts")
         self._exact = {(one.namespace, one.name): one for one in self.accounts if "*" not in one.namespace + one.name}
@@ -95,22 +88,21 @@ class TokenRequestPrivilegedTarget(Detector):
         """Make one that knows the cluster."""
         return cls(cluster=cluster)
 
-    def inspect(self, event: Event, /) -> Iterator[Finding]:
-        """Report a mint for a powerful account unless the caller proves to be who mints for it by design."""
+    def matches(self, event: Event, /) -> bool:
+        """Tell whether a token was minted for a powerful account."""
         target = event.service_account
-        if target is None or not event.mints_token:
-            return
-        found = self._takeover(target)
-        account = self._powerful(target) if found is None else None
-        power = found.power if found else account.power if account else ""
-        if not power or by_design(event, self._named):
-            return
+        return target is not None and event.mints_token and bool(self._power(target)[0])
+
+    def describe(self, event: Event, /) -> Finding:
+        """Say what the account may do, and how that is known."""
+        target = event.service_account or ServiceAccount("", "")
+        power, found = self._power(target)
         evidence = [item for item in caller_evidence(event) if item.path != "objectRef.name"]
         evidence.append(Evidence("objectRef.name", target.name, f"the service account; it {power}"))
         if event.code is not None:
             evidence.append(Evidence("responseStatus.code", event.code, "the API server answered with a token"))
         source = _SNAPSHOT if found else _BY_NAME if self.cluster is None else f"{_NOT_THERE}: {_BY_NAME}"
-        yield self.finding(
+        return self.finding(
             event,
             f"{who(event)} minted a token for {target}{origin_of(event)}; it {power}",
             *evidence,
@@ -118,6 +110,14 @@ class TokenRequestPrivilegedTarget(Detector):
             severity=Severity.MEDIUM if _is_itself(event, target) else None,
             caveats=(*unseen_body(event), source),
         )
+
+    def _power(self, target: ServiceAccount) -> tuple[str, Takeover | None]:
+        """Return what an account may do, and how the snapshot of the cluster knows it; by name where there is none."""
+        found = self._takeover(target)
+        if found is not None:
+            return found.power, found
+        account = self._powerful(target)
+        return (account.power if account else ""), None
 
     def _takeover(self, target: ServiceAccount) -> Takeover | None:
         """Return what the snapshot knows; None where it does not, or there is none."""

@@ -3,28 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 from k8stokendetect.detectors.base import Detector
-from k8stokendetect.detectors.by_design import by_design, checked
 from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
-from k8stokendetect.exclusions.index import Named
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
 
 class TokenRequestUnbound(Detector):
-    """A service account, acting as itself, gets a token that is not its own pod's.
-
-    Arguments:
-        exclusions: who does so by design; checked on every proof, not by name.
-
-    Raises:
-        ConfigError: when one of them is something else.
-
-    """
+    """A service account, acting as itself, gets a token that is not its own pod's."""
 
     rule = Rule(
         "token-request-unbound",
@@ -58,18 +45,17 @@ class TokenRequestUnbound(Detector):
     )
     watches = frozenset({TOKEN_SUBRESOURCE})
 
-    def __init__(self, *, exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS) -> None:
-        self.exclusions = checked(self.rule, exclusions)
-        self._named = Named(self.exclusions)
-
-    def inspect(self, event: Event, /) -> Iterator[Finding]:
+    def matches(self, event: Event, /) -> bool:
         """Compare the workload with the target, and where they are one, look for a binding."""
         workload, target = ServiceAccount.of_username(event.actor.username), event.service_account
         if workload is None or target is None or event.assumed is not None or not event.mints_token:
-            return
+            return False
+        return workload != target or _unbound(event) is not None
+
+    def describe(self, event: Event, /) -> Finding:
+        """Say whose token the workload got, or that nothing ends it."""
+        workload, target = ServiceAccount.of_username(event.actor.username), event.service_account
         what = f"{target}, another service account than its own" if workload != target else _unbound(event)
-        if what is None or by_design(event, self._named):
-            return
         evidence = [*caller_evidence(event)]
         spec = event.token_request
         if spec and spec.bound_object_ref:
@@ -78,7 +64,7 @@ class TokenRequestUnbound(Detector):
             )
         if event.code is not None:
             evidence.append(Evidence("responseStatus.code", event.code, "the API server answered with a token"))
-        yield self.finding(
+        return self.finding(
             event,
             f"{who(event)} minted a token{origin_of(event)} for {what}",
             *evidence,

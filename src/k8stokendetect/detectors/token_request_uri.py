@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Final
 
 from k8stokendetect.detectors.base import Detector
@@ -69,15 +69,16 @@ class TokenRequestURI(Detector):
         self.standard_namespaces = frozenset(standard_namespaces)
         self.standard_service_accounts = frozenset(standard_service_accounts)
 
-    def reports(self, event: Event, /) -> bool:
+    def matches(self, event: Event, /) -> bool:
         """Tell whether the URI is odd or the target none of Kubernetes' own."""
-        return self._oddities(event) is not None
+        if event.object_ref is None or event.resource != TOKEN_SUBRESOURCE or not event.answered:
+            return False
+        target = event.service_account
+        return target is None or not self._is_standard(target) or bool(_oddities(event))
 
-    def inspect(self, event: Event, /) -> Iterator[Finding]:
+    def describe(self, event: Event, /) -> Finding:
         """Decode the URI as the API server does and compare it with what the API server took it to mean."""
-        oddities, target = self._oddities(event), event.service_account
-        if oddities is None:
-            return
+        oddities, target = _oddities(event), event.service_account
         aim = f"the token subresource of {target or 'an unnamed service account'}"
         how = f" through an odd URI: {', '.join(oddities)}" if oddities else ""
         evidence = [*caller_evidence(event)]
@@ -85,7 +86,7 @@ class TokenRequestURI(Detector):
             evidence.append(Evidence("requestURI", event.request_uri, "the raw URI"))
         if event.code is not None:
             evidence.append(Evidence("responseStatus.code", event.code, "how the API server answered"))
-        yield self.finding(
+        return self.finding(
             event,
             f"{who(event)} called {aim}{how}",
             *evidence,
@@ -93,14 +94,10 @@ class TokenRequestURI(Detector):
             caveats=() if event.request_uri else ("the URI was not logged",),
         )
 
-    def _oddities(self, event: Event) -> tuple[str, ...] | None:
-        """Say what is odd about the URI; None where there is nothing to report."""
-        ref = event.object_ref
-        if ref is None or event.resource != TOKEN_SUBRESOURCE or not event.answered:
-            return None
-        oddities = token_uri_oddities(event.request_uri, ref.namespace, ref.name) if event.request_uri else ()
-        target = event.service_account
-        return None if not oddities and target is not None and self._is_standard(target) else oddities
-
     def _is_standard(self, target: ServiceAccount) -> bool:
         return target.namespace in self.standard_namespaces and target.name in self.standard_service_accounts
+
+
+def _oddities(event: Event) -> tuple[str, ...]:
+    ref = event.object_ref
+    return token_uri_oddities(event.request_uri, ref.namespace, ref.name) if ref and event.request_uri else ()

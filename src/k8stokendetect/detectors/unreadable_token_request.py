@@ -41,6 +41,7 @@ class UnreadableTokenRequest(Detector):
         ),
     )
     watches = frozenset({TOKEN_SUBRESOURCE})
+    excludable = False  # who called is not certain
 
     def inspect(self, _: Event, /) -> Iterator[Finding]:
         """Readable events are the other rules' business."""

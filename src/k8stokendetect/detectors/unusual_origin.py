@@ -68,6 +68,7 @@ class UnusualOrigin(KeyedDetector[Origins]):
         ),
     )
     watches = frozenset({TOKEN_SUBRESOURCE})
+    excludable = False  # a stolen credential has a component's proofs
     remember_for = timedelta(days=90)
 
     def __init__(self, *, learn: int = 20) -> None:

@@ -42,8 +42,8 @@ def detect(
             or an AuditLog.
         detectors: instances, or ids of built-in rules; default: all of `detectors.BUILTIN`, made anew. The same
             instances given again go on with what they remember.
-        exclusions: whom to set aside: Exclusions, or their names; `()` reports everybody.
-        keep_excluded: also yield what was set aside, with `excluded_by`.
+        exclusions: Exclusions, or their names, whose components are not reported; `()` reports everybody.
+        keep_excluded: also yield what is excluded, with `excluded_by`.
         platform: where the records come from, where they do not say so: it decides which provider's exclusions apply.
         on_error: called with a ReadError for each unreadable record and a DetectorError for each detector that
             raised; the default raises.
@@ -60,14 +60,14 @@ def detect(
     if not callable(checked[0]) or not isinstance(checked[1], Tally | None):
         raise ConfigError("on_error must be callable, tally a Tally")
     chosen = choose_detectors(detectors, checked_cluster(cluster))
-    silencing = choose_exclusions(exclusions, chosen)
+    excluding = choose_exclusions(exclusions, chosen)
     if isinstance(source, AuditLog):
         if platform is not None and source.platform != platform:
             raise ConfigError("an AuditLog was given: give the platform to read()")
         log, on_error = source, source.on_error if on_error is raise_error else on_error
     else:
         log = read(source, platform=platform, on_error=on_error)
-    found = _run(log, chosen, silencing, keep_excluded, on_error, Tally() if tally is None else tally)
+    found = _run(log, chosen, excluding, keep_excluded, on_error, Tally() if tally is None else tally)
     return found if cluster is None else _enriched(found, cluster)
 
 
@@ -99,14 +99,11 @@ def choose_detectors(detectors: Iterable[Detector | str] | None, cluster: Cluste
     return tuple(chosen)
 
 
-def choose_exclusions(
-    exclusions: Iterable[Exclusion | str], detectors: Sequence[Detector]
-) -> dict[str, list[Exclusion]]:
-    """Return which exclusions may silence which rule."""
+def choose_exclusions(exclusions: Iterable[Exclusion | str], detectors: Sequence[Detector]) -> tuple[Exclusion, ...]:
+    """Return the exclusions that were asked for; raises ConfigError for an unknown rule or two of one name."""
     if isinstance(exclusions, str) or not isinstance(exclusions, Iterable):
         raise ConfigError("exclusions takes a list of them")
     rules = {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)} | {detector.rule.id for detector in detectors}
-    silencing: dict[str, list[Exclusion]] = {}
     named: dict[str, Exclusion] = {}
     for item in exclusions:
         exclusion = find_exclusion(item) if isinstance(item, str) else item
@@ -114,23 +111,22 @@ def choose_exclusions(
             raise ConfigError(f"not an Exclusion: {exclusion!r}")
         if named.setdefault(exclusion.id, exclusion) != exclusion:
             raise ConfigError(f"two different exclusions are called {exclusion.id!r}")
-        for rule in exclusion.rules:
+        for rule in exclusion.rules or ():
             if rule not in rules:
                 raise ConfigError(f"exclusion {exclusion.id!r}: unknown rule {rule!r}{did_you_mean(rule, rules)}")
-            silencing.setdefault(rule, []).append(exclusion)
-    return silencing
+    return tuple(named.values())
 
 
 def _run(
     log: AuditLog,
     detectors: Sequence[Detector],
-    silencing: dict[str, list[Exclusion]],
+    exclusions: Sequence[Exclusion],
     keep_excluded: bool,  # noqa: FBT001 - private
     on_error: OnError,
     tally: Tally,
 ) -> Iterator[Finding]:
     skipped = tally.skipped - log.skipped
-    stages = Stages(detectors, silencing, on_error, tally, keep_excluded=keep_excluded)
+    stages = Stages(detectors, exclusions, on_error, tally, keep_excluded=keep_excluded)
     read = 0
     earlier = tally.events - log.passed_over
 

@@ -15,8 +15,7 @@ from k8stokendetect.engine.reorder import InOrder
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.errors import DetectorError, OnError, ReadError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
-from k8stokendetect.exclusions import Exclusion, Miss, Verdict, verdict
-from k8stokendetect.exclusions.index import Named
+from k8stokendetect.exclusions import Exclusion, ExclusionIndex, FailedCheck, Verdict
 from k8stokendetect.findings import Evidence, Finding
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.reading.interest import Interest
@@ -35,7 +34,7 @@ class Stages:
 
     Arguments:
         detectors: those that were asked for.
-        silencing: which exclusions may silence which rule.
+        exclusions: whose components are not reported.
         on_error: told of a detector that raises.
         tally: counted up.
         keep_excluded: findings that are set aside are wanted, too.
@@ -45,7 +44,7 @@ class Stages:
     def __init__(
         self,
         detectors: Sequence[Detector],
-        silencing: dict[str, list[Exclusion]],
+        exclusions: Sequence[Exclusion],
         on_error: OnError,
         tally: Tally,
         *,
@@ -61,10 +60,16 @@ class Stages:
         self._watching = _by_resource([*stateless, *unasked])
         self._watching_keyed = _by_resource(keyed)
         self._with_credential = _by_resource(keyed, frozenset(d for d in keyed if d.follows_credentials))
-        self._silencing = {rule: Named(exclusions) for rule, exclusions in silencing.items()}
-        self._telling = frozenset(
-            detector.rule.id for detector in (*stateless, *unasked) if not keep_excluded and _tells(detector)
-        )
+        self._exclusions = ExclusionIndex(exclusions)
+        self._covered = {
+            exclusion.id: frozenset(
+                detector.rule.id
+                for detector in (*detectors, *unasked)
+                if exclusion.covers(detector.rule.id, excludable=detector.excludable)
+            )
+            for exclusion in exclusions
+        }
+        self._keep_excluded = keep_excluded
         self._on_error = on_error
         self._tally = tally
         self._seen = Window()
@@ -76,11 +81,15 @@ class Stages:
     def take(self, event: Event, number: int) -> Iterator[Finding]:
         """Yield what is found in an event, and in earlier ones whose time has come."""
         reported = []
-        for detector in self._watching(event):
-            if self._is_settled(detector, event, number):
+        watching = self._watching(event)
+        verdicts = self._exclusions.judge(event) if watching else ()
+        for detector in watching:
+            nearest = self._nearest(detector.rule.id, verdicts)
+            if nearest and nearest.excludes and not self._keep_excluded:
+                self._count_excluded(detector, event, nearest.exclusion.id, number)
                 continue
             for finding in self._guarded(detector, detector.inspect, event, origin=event.origin):
-                judged = self._judged(finding, event)
+                judged = _judged(finding, nearest)
                 if judged.excluded_by is None:
                     reported.append(judged)
                 if judged.rule.id not in self._unasked:
@@ -108,39 +117,20 @@ class Stages:
                 self._tally.findings[finding.rule.id] += 1
                 yield finding
 
-    def _nearest(self, rule: str, event: Event) -> Verdict | None:
-        """Return what the exclusion says whose proofs this event comes nearest to, of those that name its actor."""
-        exclusions = self._silencing.get(rule)
-        if exclusions is None:
-            return None
-        named = exclusions.of(event.user.username)
-        verdicts = [judged for judged in (verdict(exclusion, event) for exclusion in named) if judged]
-        return min(verdicts, key=lambda judged: len(judged.misses), default=None)
+    def _nearest(self, rule: str, verdicts: Sequence[Verdict]) -> Verdict | None:
+        """Return the nearest of the verdicts that a rule asks."""
+        return next((judged for judged in verdicts if rule in self._covered[judged.exclusion.id]), None)
 
-    def _judged(self, finding: Finding, event: Event) -> Finding:
-        """Mark a finding that an exclusion excuses."""
-        nearest = self._nearest(finding.rule.id, event)
-        return finding if nearest is None else _set_aside(finding, nearest)
-
-    def _is_settled(self, detector: Detector, event: Event, number: int) -> bool:
-        """Count what would only be set aside without making the finding, where the detector can tell."""
+    def _count_excluded(self, detector: Detector, event: Event, exclusion: str, number: int) -> None:
+        """Count what is excluded, without describing it."""
         rule = detector.rule.id
-        if rule not in self._telling:
-            return False
-        nearest = self._nearest(rule, event)
-        if nearest is None or not nearest.excuses:
-            return False
-        try:
-            reports = detector.reports(event)
-        except Exception:  # noqa: BLE001 - then `inspect` is asked, and may raise and be told
-            reports = None
-        if reports and rule not in self._unasked:
-            aside = nearest.exclusion.id
-            if event.time is not None and self._seen.before(f"{self._name(event)} {rule} {aside}", number):
-                self._tally.duplicates += 1
-            else:
-                self._tally.excluded[aside] += 1
-        return reports is not None
+        (matches,) = self._guarded(detector, lambda: (detector.matches(event),), origin=event.origin, check=int) or [0]
+        if not matches or rule in self._unasked:
+            return
+        if event.time is not None and self._seen.before(f"{self._name(event)} {rule} {exclusion}", number):
+            self._tally.duplicates += 1
+        else:
+            self._tally.excluded[exclusion] += 1
 
     def _is_repeated(self, event: Event, number: int) -> bool:
         """Tell whether an event was delivered twice, as queues and webhooks do: what is remembered counts it once."""
@@ -166,9 +156,11 @@ class Stages:
     def _follow(
         self, event: Event, number: int, reported: Sequence[Finding], followers: Iterable[Follower]
     ) -> Iterator[Finding]:
+        verdicts = self._exclusions.judge(event)
         for detector, keys in followers:
+            nearest = self._nearest(detector.rule.id, verdicts)
             for finding in self._guarded(detector, detector.observe, event, reported, keys, origin=event.origin):
-                yield from self._new(self._judged(finding, event), number)
+                yield from self._new(_judged(finding, nearest), number)
 
     def _guarded(
         self,
@@ -252,12 +244,6 @@ def interest_of(detectors: Sequence[Detector], /) -> Interest | None:
     return interest
 
 
-def _tells(detector: Detector) -> bool:
-    """Tell whether `reports` goes with `inspect`: a subclass may have overridden the latter only."""
-    defined = next(cls for cls in type(detector).__mro__ if "inspect" in vars(cls) or "reports" in vars(cls))
-    return "reports" in vars(defined) and defined is not Detector
-
-
 def _check(item: object, kind: type) -> None:
     if not isinstance(item, kind):
         raise TypeError(f"gave {type(item).__name__}, not {kind.__name__}")
@@ -270,18 +256,22 @@ def _explain(error: Exception) -> str:
         return type(error).__name__
 
 
-def _set_aside(finding: Finding, nearest: Verdict) -> Finding:
-    """Mark a finding that an exclusion excuses; a near miss becomes evidence, for it is what a look-alike is."""
-    if nearest.excuses:
+def _judged(finding: Finding, nearest: Verdict | None) -> Finding:
+    """Mark a finding as excluded; otherwise the failed checks become evidence, for they are what a look-alike is."""
+    if nearest is None:
+        return finding
+    if nearest.excludes:
         return attrs.evolve(finding, excluded_by=nearest.exclusion.id)
-    for miss in nearest.misses:
-        finding = _with_near_miss(finding, nearest.exclusion, miss)
+    for failed in nearest.failed:
+        finding = _with_failed_check(finding, nearest.exclusion, failed)
     return finding
 
 
-def _with_near_miss(finding: Finding, exclusion: Exclusion, miss: Miss) -> Finding:
+def _with_failed_check(finding: Finding, exclusion: Exclusion, failed: FailedCheck) -> Finding:
     """Add the fact that is not as it should be, as evidence where it stands in the event, else as a caveat."""
-    why = f"named like exclusion {exclusion.id}, yet reported: {miss.why}"
-    if miss.value:
-        return attrs.evolve(finding, evidence=(*finding.evidence, Evidence(miss.path, miss.value, why)))
+    if failed.why in finding.summary:  # as a look-alike's
+        return finding
+    why = f"named like exclusion {exclusion.id}, yet reported: {failed.why}"
+    if failed.value:
+        return attrs.evolve(finding, evidence=(*finding.evidence, Evidence(failed.path, failed.value, why)))
     return attrs.evolve(finding, caveats=(*finding.caveats, why))

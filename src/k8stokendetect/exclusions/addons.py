@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from k8stokendetect.exclusions.base import AUTHENTICATED, Actor, Exclusion, Provenance, TokenShape
-from k8stokendetect.exclusions.kubernetes import CHECKED, MINTING
+from k8stokendetect.exclusions.base import AUTHENTICATED, Actor, Component, Exclusion, Provenance, TokenShape
+from k8stokendetect.exclusions.kubernetes import CHECKED
 
 _DAY: Final = 86400
 
@@ -20,144 +20,154 @@ def _in_pods(*accounts: str) -> Actor:
 
 
 EXTERNAL_SECRETS: Final = Exclusion(
-    id="external-secrets",
-    rules=MINTING,
-    actor=_in_pods("external-secrets:external-secrets"),
-    namespaces=("*",),
-    token=TokenShape(bound_kind="", longest=_DAY),
-    if_unseen="exclude",
+    component=Component(
+        id="external-secrets",
+        actor=_in_pods("external-secrets:external-secrets"),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="", longest=_DAY),
+        if_unseen="exclude",
+        provenance=(
+            Provenance(
+                source="external-secrets/external-secrets deploy/charts/external-secrets/templates/rbac.yaml:185-192",
+                checked=CHECKED,
+            ),
+        ),
+    ),
     because="External Secrets mints for the service account that a SecretStore names, to log in to its provider.",
     hides=(
         "Anyone who runs code in its pod or can write a SecretStore can mint for any service account it has the right "
         "for. Name the namespaces you use."
     ),
-    provenance=(
-        Provenance(
-            source="external-secrets/external-secrets deploy/charts/external-secrets/templates/rbac.yaml:185-192",
-            checked=CHECKED,
-        ),
-    ),
 )
 
 VAULT_SECRETS_OPERATOR: Final = Exclusion(
-    id="vault-secrets-operator",
-    rules=MINTING,
-    actor=_in_pods("vault-secrets-operator-system:vault-secrets-operator-controller-manager"),
-    namespaces=("*",),
-    token=TokenShape(bound_kind="", longest=_DAY),
-    if_unseen="exclude",
+    component=Component(
+        id="vault-secrets-operator",
+        actor=_in_pods("vault-secrets-operator-system:vault-secrets-operator-controller-manager"),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="", longest=_DAY),
+        if_unseen="exclude",
+        provenance=(
+            Provenance(source="hashicorp/vault-secrets-operator helpers/serviceaccount.go:18-30", checked=CHECKED),
+            Provenance(source="hashicorp/vault-secrets-operator chart/templates/role.yaml:51", checked=CHECKED),
+        ),
+    ),
     because="It mints for the service account that a VaultAuth names, to log in to Vault.",
     hides="Anyone who runs code in its pod or can write a VaultAuth can mint for any service account.",
-    provenance=(
-        Provenance(source="hashicorp/vault-secrets-operator helpers/serviceaccount.go:18-30", checked=CHECKED),
-        Provenance(source="hashicorp/vault-secrets-operator chart/templates/role.yaml:51", checked=CHECKED),
-    ),
 )
 
 CERT_MANAGER: Final = Exclusion(
-    id="cert-manager",
-    rules=MINTING,
-    actor=_in_pods("cert-manager:cert-manager"),
-    namespaces=("*",),
-    token=TokenShape(bound_kind="", longest=3600),
-    if_unseen="exclude",
+    component=Component(
+        id="cert-manager",
+        actor=_in_pods("cert-manager:cert-manager"),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="", longest=3600),
+        if_unseen="exclude",
+        provenance=(
+            Provenance(
+                source="cert-manager/cert-manager internal/vault/vault.go:587,767", checked=CHECKED, note="600 s"
+            ),
+            Provenance(source="cert-manager/cert-manager pkg/issuer/acme/dns/dns.go:601", checked=CHECKED),
+        ),
+    ),
     because="cert-manager mints for the service account that an Issuer names, to log in to Vault or a cloud's DNS.",
     hides=(
         "Anyone who runs code in its pod or can write an Issuer can mint for any service account it has the right for; "
         "its chart grants none, you do."
     ),
-    provenance=(
-        Provenance(source="cert-manager/cert-manager internal/vault/vault.go:587,767", checked=CHECKED, note="600 s"),
-        Provenance(source="cert-manager/cert-manager pkg/issuer/acme/dns/dns.go:601", checked=CHECKED),
-    ),
 )
 
 VAULT_CSI_PROVIDER: Final = Exclusion(
-    id="vault-csi-provider",
-    rules=MINTING,
-    actor=_in_pods("vault:vault-csi-provider", "csi:vault-csi-provider"),
-    namespaces=("*",),
-    token=TokenShape(bound_kind="Pod"),
+    component=Component(
+        id="vault-csi-provider",
+        actor=_in_pods("vault:vault-csi-provider", "csi:vault-csi-provider"),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="Pod"),
+        provenance=(
+            Provenance(source="hashicorp/vault-csi-provider internal/auth/kubernetes_jwt.go:76-80", checked=CHECKED),
+        ),
+    ),
     because="It mints for the pod that mounts a secret, bound to that pod.",
     hides="Anyone who runs code in its pod can mint for any service account, bound to a pod.",
-    provenance=(
-        Provenance(source="hashicorp/vault-csi-provider internal/auth/kubernetes_jwt.go:76-80", checked=CHECKED),
-    ),
 )
 
 GCP_SECRETS_STORE: Final = Exclusion(
-    id="gcp-secrets-store",
-    rules=MINTING,
-    actor=_in_pods("kube-system:secrets-store-csi-driver-provider-gcp"),
-    namespaces=("*",),
-    token=TokenShape(bound_kind="Pod"),
-    because="It mints for the pod that mounts a secret, bound to that pod.",
-    hides="Anyone who runs code in its pod can mint for any service account, bound to a pod.",
-    provenance=(
-        Provenance(
-            source="GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp auth/auth.go:233-238",
-            checked=CHECKED,
+    component=Component(
+        id="gcp-secrets-store",
+        actor=_in_pods("kube-system:secrets-store-csi-driver-provider-gcp"),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="Pod"),
+        provenance=(
+            Provenance(
+                source="GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp auth/auth.go:233-238",
+                checked=CHECKED,
+            ),
         ),
     ),
+    because="It mints for the pod that mounts a secret, bound to that pod.",
+    hides="Anyone who runs code in its pod can mint for any service account, bound to a pod.",
 )
 
 AKS_SECRETS_STORE: Final = Exclusion(
-    id="aks-secrets-store",
-    rules=MINTING,
-    actor=_in_pods("kube-system:aks-secrets-store-csi-driver"),
-    namespaces=("*",),
-    token=TokenShape(bound_kind="Pod"),
-    if_unseen="exclude",
-    platforms=frozenset({"aks"}),
+    component=Component(
+        id="aks-secrets-store",
+        actor=_in_pods("kube-system:aks-secrets-store-csi-driver"),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="Pod"),
+        if_unseen="exclude",
+        platforms=frozenset({"aks"}),
+        provenance=(
+            Provenance(
+                source="https://github.com/kubernetes-sigs/secrets-store-csi-driver/issues/939",
+                checked=CHECKED,
+                note="a log of a refused mint",
+            ),
+        ),
+    ),
     because="Before driver version 1.6.0 (2026-04) secret rotation minted a token for each pod that mounts a secret.",
     hides=(
         "Anyone who runs code in its pod can mint for any service account: AKS logs level Metadata, so the binding to "
         "a pod cannot be checked."
     ),
-    provenance=(
-        Provenance(
-            source="https://github.com/kubernetes-sigs/secrets-store-csi-driver/issues/939",
-            checked=CHECKED,
-            note="a log of a refused mint",
-        ),
-    ),
 )
 
 KEDA: Final = Exclusion(
-    id="keda",
-    rules=MINTING,
-    actor=_in_pods("keda:keda-operator"),
-    namespaces=("*",),
-    token=TokenShape(bound_kind="", longest=_DAY),
-    if_unseen="exclude",
+    component=Component(
+        id="keda",
+        actor=_in_pods("keda:keda-operator"),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="", longest=_DAY),
+        if_unseen="exclude",
+        provenance=(Provenance(source="kedacore/keda pkg/scaling/resolver/scale_resolvers.go:752", checked=CHECKED),),
+    ),
     because="KEDA mints for the service account that a TriggerAuthentication's boundServiceAccountToken names.",
     hides=(
         "Anyone who runs code in its pod or can write a TriggerAuthentication can mint for any service account it has "
         "the right for; its chart grants none, you do."
     ),
-    provenance=(Provenance(source="kedacore/keda pkg/scaling/resolver/scale_resolvers.go:752", checked=CHECKED),),
 )
 
 FLUX: Final = Exclusion(
-    id="flux",
-    rules=MINTING,
-    actor=_in_pods(
-        "flux-system:source-controller",
-        "flux-system:kustomize-controller",
-        "flux-system:helm-controller",
-        "flux-system:notification-controller",
-        "flux-system:image-reflector-controller",
-        "flux-system:image-automation-controller",
+    component=Component(
+        id="flux",
+        actor=_in_pods(
+            "flux-system:source-controller",
+            "flux-system:kustomize-controller",
+            "flux-system:helm-controller",
+            "flux-system:notification-controller",
+            "flux-system:image-reflector-controller",
+            "flux-system:image-automation-controller",
+        ),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="", longest=_DAY),
+        if_unseen="exclude",
+        provenance=(
+            Provenance(source="fluxcd/pkg auth/access_token.go:72", checked=CHECKED),
+            Provenance(source="fluxcd/pkg auth/generic/provider.go:87", checked=CHECKED),
+        ),
     ),
-    namespaces=("*",),
-    token=TokenShape(bound_kind="", longest=_DAY),
-    if_unseen="exclude",
     because="Flux mints for the service account that one of its objects names, to log in to a registry or a cloud.",
     hides="Anyone who runs code in one of its pods or can write a Flux source can mint for any service account.",
-    provenance=(
-        Provenance(source="fluxcd/pkg auth/access_token.go:72", checked=CHECKED),
-        Provenance(source="fluxcd/pkg auth/generic/provider.go:87", checked=CHECKED),
-    ),
 )
 
 _RKE2_CONTROLLER: Final = Actor(
@@ -171,56 +181,59 @@ _RKE2_BINDING: Final = Provenance(
 )
 
 RKE2_WINDOWS_CALICO: Final = Exclusion(
-    id="rke2-windows-calico",
-    rules=MINTING,
-    actor=_RKE2_CONTROLLER,
-    namespaces=("calico-system",),
-    names=("calico-node",),
-    token=_RKE2_TOKEN,
-    if_unseen="exclude",
+    component=Component(
+        id="rke2-windows-calico",
+        actor=_RKE2_CONTROLLER,
+        namespaces=("calico-system",),
+        names=("calico-node",),
+        token=_RKE2_TOKEN,
+        if_unseen="exclude",
+        provenance=(
+            Provenance(source="rancher/rke2@6ce1a801 pkg/windows/calico.go:240-253", checked=CHECKED),
+            _RKE2_BINDING,
+        ),
+    ),
     because="RKE2's Windows agents mint a year-long token for Calico.",
     hides="Anyone who takes over one node holds this certificate and can mint for calico-node unseen.",
-    provenance=(
-        Provenance(source="rancher/rke2@6ce1a801 pkg/windows/calico.go:240-253", checked=CHECKED),
-        _RKE2_BINDING,
-    ),
 )
 
 RKE2_WINDOWS_FLANNEL: Final = Exclusion(
-    id="rke2-windows-flannel",
-    rules=MINTING,
-    actor=_RKE2_CONTROLLER,
-    namespaces=("kube-system",),
-    names=("flannel",),
-    token=_RKE2_TOKEN,
-    if_unseen="exclude",
+    component=Component(
+        id="rke2-windows-flannel",
+        actor=_RKE2_CONTROLLER,
+        namespaces=("kube-system",),
+        names=("flannel",),
+        token=_RKE2_TOKEN,
+        if_unseen="exclude",
+        provenance=(
+            Provenance(source="rancher/rke2@6ce1a801 pkg/windows/flannel.go:253", checked=CHECKED),
+            _RKE2_BINDING,
+        ),
+    ),
     because="RKE2's Windows agents mint a year-long token for Flannel.",
     hides="Anyone who takes over one node holds this certificate and can mint for flannel unseen.",
-    provenance=(
-        Provenance(source="rancher/rke2@6ce1a801 pkg/windows/flannel.go:253", checked=CHECKED),
-        _RKE2_BINDING,
-    ),
 )
 
 OPENSHIFT_PULL_SECRETS_UNSEEN: Final = Exclusion(
-    id="openshift-pull-secrets-unseen",
-    rules=MINTING,
-    actor=Actor(username="system:serviceaccount:openshift-infra:serviceaccount-pull-secrets-controller"),
-    namespaces=("*",),
-    token=TokenShape(bound_kind="Secret", audiences=(), longest=3600),
-    if_unseen="exclude",
-    platforms=frozenset({"openshift"}),
-    because="The same as openshift-pull-secrets, for clusters whose audit profile does not log the request body.",
-    hides="Anyone who holds this controller's token can mint for every service account of the cluster.",
-    provenance=(
-        Provenance(
-            source=(
-                "openshift/openshift-controller-manager@26d20fea "
-                "pkg/internalregistry/controllers/image_pull_secret_controller.go:179"
+    component=Component(
+        id="openshift-pull-secrets-unseen",
+        actor=Actor(username="system:serviceaccount:openshift-infra:serviceaccount-pull-secrets-controller"),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="Secret", audiences=(), longest=3600),
+        if_unseen="exclude",
+        platforms=frozenset({"openshift"}),
+        provenance=(
+            Provenance(
+                source=(
+                    "openshift/openshift-controller-manager@26d20fea "
+                    "pkg/internalregistry/controllers/image_pull_secret_controller.go:179"
+                ),
+                checked=CHECKED,
             ),
-            checked=CHECKED,
         ),
     ),
+    because="The same as openshift-pull-secrets, for clusters whose audit profile does not log the request body.",
+    hides="Anyone who holds this controller's token can mint for every service account of the cluster.",
 )
 
 EXCLUSIONS: Final = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an exclusion is: whom it excuses, on which proofs, for which targets, and what that hides."""
+"""Who mints by design and how they prove it (Component), and what excluding them costs (Exclusion)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _one_or_more(value: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _wrong(attribute: attrs.Attribute[Any], wanted: str) -> ConfigError:
-    return ConfigError(f"exclusion: {attribute.name} is not {wanted}")
+    return ConfigError(f"{attribute.name} is not {wanted}")
 
 
 def _texts(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -77,7 +77,7 @@ class Provenance:
 
 @attrs.frozen(kw_only=True)
 class Actor:
-    """Who is excused: a name and its proofs, all of which must hold.
+    """Who calls: a name and its proofs, all of which must hold.
 
     A name alone proves nothing: client certificates, OIDC and webhook authenticators can yield any. Service account
     names always also need the two groups that the API server gives their tokens, and such a token as their credential.
@@ -92,7 +92,7 @@ class Actor:
             it; OIDC and webhook authenticators, such as that of EKS, usually give more.
         in_pod: the caller's token is bound to a pod: `user.extra` names it. A copy minted by hand usually is not.
         reason: the authorization reason, where logged; `""` is the Node authorizer, RBAC always says which binding.
-        groups_not_logged: why groups cannot be asked for: the honest, weaker form for records that carry none at all.
+        groups_not_logged: why groups cannot be asked for: the weaker form for records that carry none at all.
 
     """
 
@@ -111,7 +111,7 @@ class Actor:
 
 @attrs.frozen(kw_only=True)
 class TokenShape:
-    """What the excused identity asks for, looked at where the request body was logged.
+    """What the component asks for, checked where the request body was logged.
 
     Arguments:
         bound_kind: the kind of `boundObjectRef`: `Pod`, `Secret`, `Node`, `""` for unbound; None for any.
@@ -128,33 +128,28 @@ class TokenShape:
 
 
 @attrs.frozen(kw_only=True)
-class Exclusion:
-    """One identity that mints tokens by design, with the price of not reporting it.
+class Component:
+    """Something that mints tokens by design: its name, its proofs, and for whom it mints what.
 
     Arguments:
-        id: its name, in `excluded_by` and on the command line.
-        rules: ids of the rules it may silence; no wildcard.
-        actor: whom it excuses, on which proofs.
+        id: its name, such as `kubelet`.
+        actor: the name and the proofs.
         namespaces: target namespaces; `*` stands for one or more characters.
         names: target service accounts.
         own_namespace: the target must be in the acting service account's own namespace.
         token: what it asks for, checked where the request body was logged.
-        if_unseen: what to do with a mint whose body the level does not log: `report`, or `exclude` where the API
-            server itself enforces the shape, or where `hides` says what it costs.
-        platforms: where it applies; empty for every Kubernetes.
-        because: why this identity mints.
-        hides: what an attacker could now do unseen.
-        provenance: where that is known from.
-        expires: last day, in the event's own time.
+        if_unseen: whether a mint whose body the level does not log is its own: `exclude` where the API server itself
+            enforces the shape, or where the exclusion's `hides` says what that costs; `report` otherwise.
+        platforms: where it runs; empty for every Kubernetes.
+        provenance: the sources of all this.
 
     Raises:
-        ConfigError: when a value has a wrong type, it has no proof beside the name, or it excuses what must never be
-            excused.
+        ConfigError: when a value has a wrong type, it has no proof beside the name, or it is what may never be
+            excluded.
 
     """
 
     id: str = attrs.field(validator=_text)
-    rules: tuple[str, ...] = attrs.field(validator=_texts)
     actor: Actor = attrs.field(validator=_instance(Actor, "an Actor"))
     namespaces: tuple[str, ...] = attrs.field(validator=_texts)
     names: tuple[str, ...] = attrs.field(default=("*",), validator=_texts)
@@ -164,39 +159,83 @@ class Exclusion:
     )
     if_unseen: Literal["report", "exclude"] = attrs.field(default="report", validator=_one_of("report", "exclude"))
     platforms: frozenset[Platform] = attrs.field(default=frozenset(), validator=_instance(frozenset, "a frozenset"))
-    because: str = attrs.field(validator=_text)
-    hides: str = attrs.field(validator=_text)
     provenance: tuple[Provenance, ...] = attrs.field(validator=_instance(tuple, "a tuple of Provenance"))
-    expires: date | None = attrs.field(default=None, validator=attrs.validators.optional(_day))
 
     def __attrs_post_init__(self) -> None:
         for problem in _problems(self):
-            raise ConfigError(f"exclusion {self.id!r}: {problem}")
+            raise ConfigError(f"component {self.id!r}: {problem}")
 
 
-def _problems(exclusion: Exclusion) -> Iterator[str]:
-    for name in ("id", "rules", "namespaces", "names", "because", "hides", "provenance"):
-        value = getattr(exclusion, name)
+def _id_of_component(exclusion: Exclusion) -> str:
+    return exclusion.component.id
+
+
+@attrs.frozen(kw_only=True)
+class Exclusion:
+    """A component whose mints are not reported, and what that costs.
+
+    Arguments:
+        component: who it is.
+        id: its name, in `excluded_by` and on the command line; by default the component's.
+        rules: ids of the rules that it narrows itself to; None for every rule about minting by design
+            (`Detector.excludable`).
+        because: why this component mints.
+        hides: what an attacker could now do unseen.
+        expires: last day, in the event's own time.
+
+    Raises:
+        ConfigError: when a value has a wrong type or is empty.
+
+    """
+
+    component: Component = attrs.field(validator=_instance(Component, "a Component"))
+    id: str = attrs.field(default=attrs.Factory(_id_of_component, takes_self=True), validator=_text)
+    rules: tuple[str, ...] | None = attrs.field(default=None, validator=attrs.validators.optional(_texts))
+    because: str = attrs.field(validator=_text)
+    hides: str = attrs.field(validator=_text)
+    expires: date | None = attrs.field(default=None, validator=attrs.validators.optional(_day))
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("id", "because", "hides"):
+            if not getattr(self, name).strip():
+                raise ConfigError(f"exclusion {self.id!r}: {name} is empty")
+        if self.rules is not None and not self.rules:
+            raise ConfigError(f"exclusion {self.id!r}: rules is empty; leave it out for every rule about minting")
+        if any("*" in rule for rule in self.rules or ()):
+            raise ConfigError(f"exclusion {self.id!r}: rules takes rule ids, no wildcards")
+
+    def covers(self, rule: str, /, *, excludable: bool) -> bool:
+        """Tell whether it applies to a rule.
+
+        Arguments:
+            rule: the rule's id.
+            excludable: the rule is about minting by design: `Detector.excludable`.
+
+        """
+        return excludable if self.rules is None else rule in self.rules
+
+
+def _problems(component: Component) -> Iterator[str]:
+    for name in ("id", "namespaces", "names", "provenance"):
+        value = getattr(component, name)
         if not (value.strip() if isinstance(value, str) else value):
             yield f"{name} is empty"
-    if not all(isinstance(item, Provenance) for item in exclusion.provenance):
+    if not all(isinstance(item, Provenance) for item in component.provenance):
         yield "provenance is not a tuple of Provenance"
-    if any("*" in rule for rule in exclusion.rules):
-        yield "rules takes rule ids, no wildcards"
-    if not exclusion.platforms <= set(PLATFORMS):
+    if not component.platforms <= set(PLATFORMS):
         yield f"unknown platform; known: {', '.join(PLATFORMS)}"
-    yield from _problems_of_actor(exclusion.actor, exclusion.platforms)
+    yield from _problems_of_actor(component.actor, component.platforms)
 
 
 def _problems_of_actor(actor: Actor, platforms: frozenset[Platform]) -> Iterator[str]:
     if not actor.username or any(not pattern.replace("*", "") for pattern in actor.username):
         yield "username is empty or matches everybody"
     if any(matches(pattern, "system:anonymous") for pattern in actor.username):
-        yield "system:anonymous is never excused"
+        yield "system:anonymous is never excluded"
     if any("*" in _namespace_of(pattern) for pattern in actor.username):
-        yield "service accounts of every namespace are never excused together"
+        yield "service accounts of every namespace are never excluded together"
     if "system:unauthenticated" in actor.groups:
-        yield "system:unauthenticated is never excused"
+        yield "system:unauthenticated is never excluded"
     if MASTERS in actor.groups and (not platforms or any("*" in name for name in actor.username)):
         yield "members of system:masters are people with all rights; name one exactly, on its own platform"
     if actor.groups_not_logged and not (platforms and platforms <= WITHOUT_GROUPS):

@@ -7,7 +7,7 @@ from typing import Final
 
 from k8stokendetect.errors import ConfigError, did_you_mean
 from k8stokendetect.exclusions import addons, aks, eks, gke, kubernetes, openshift
-from k8stokendetect.exclusions.base import Exclusion
+from k8stokendetect.exclusions.base import Component, Exclusion
 
 DEFAULT_EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
     *kubernetes.EXCLUSIONS,
@@ -16,10 +16,13 @@ DEFAULT_EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
     *gke.EXCLUSIONS,
     *openshift.EXCLUSIONS,
 )
-"""What `detect` sets aside unless told otherwise; the providers' entries apply on their own platform only."""
+"""What `detect` excludes by default; the providers' entries apply on their own platform only."""
 
 OPTIONAL_EXCLUSIONS: Final[tuple[Exclusion, ...]] = addons.EXCLUSIONS
 """Operators and other software: off, each one name to switch on."""
+
+COMPONENTS: Final[tuple[Component, ...]] = tuple(one.component for one in DEFAULT_EXCLUSIONS)
+"""The components that mint by design on every cluster; who is named like one and lacks a proof is a look-alike."""
 
 
 def find_exclusion(name: str, /) -> Exclusion:

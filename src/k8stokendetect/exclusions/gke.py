@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from k8stokendetect.exclusions.base import Actor, Exclusion, Provenance, TokenShape
-from k8stokendetect.exclusions.kubernetes import CHECKED, CLIENT_BUILDER, CONTROLLER_TOKEN, MINTING
+from k8stokendetect.exclusions.base import Actor, Component, Exclusion, Provenance, TokenShape
+from k8stokendetect.exclusions.kubernetes import CHECKED, CLIENT_BUILDER, CONTROLLER_TOKEN
 
 NO_GROUPS: Final = (
     "Cloud Logging's AuditLog has only principalEmail; on GKE that is a Google identity, or a `system:` name of "
@@ -19,56 +19,58 @@ NO_GROUPS: Final = (
 )
 
 KUBELET: Final = Exclusion(
-    id="gke-kubelet",
-    rules=MINTING,
-    actor=Actor(
-        username="system:node:*",
-        user_agents=("kubelet/",),
-        credential="X509SHA256",
-        reason="",
-        groups_not_logged=NO_GROUPS,
+    component=Component(
+        id="gke-kubelet",
+        actor=Actor(
+            username="system:node:*",
+            user_agents=("kubelet/",),
+            credential="X509SHA256",
+            reason="",
+            groups_not_logged=NO_GROUPS,
+        ),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="Pod"),
+        if_unseen="exclude",
+        platforms=frozenset({"gke"}),
+        provenance=(
+            Provenance(source="kubernetes v1.36.2 pkg/kubelet/token/token_manager.go:71", checked=CHECKED),
+            Provenance(
+                source="elastic/detection-rules, rule 5d505bed (GKE)",
+                checked=CHECKED,
+                note="excludes the name; a rule, not a log",
+            ),
+        ),
     ),
-    namespaces=("*",),
-    token=TokenShape(bound_kind="Pod"),
-    if_unseen="exclude",
-    platforms=frozenset({"gke"}),
     because="A kubelet mints the tokens of its pods.",
     hides=(
         "Anyone who gets a certificate signed for a user named system:node:… without group system:nodes is bound by no "
         "node restriction; here only the authorization reason distinguishes them from a kubelet, if it is logged."
     ),
-    provenance=(
-        Provenance(source="kubernetes v1.36.2 pkg/kubelet/token/token_manager.go:71", checked=CHECKED),
-        Provenance(
-            source="elastic/detection-rules, rule 5d505bed (GKE)",
-            checked=CHECKED,
-            note="excludes the name; a rule, not a log",
-        ),
-    ),
 )
 
 CONTROLLER_MANAGERS: Final = Exclusion(
-    id="gke-controller-managers",
-    rules=MINTING,
-    actor=Actor(
-        username=("system:kube-controller-manager", "system:cloud-controller-manager"),
-        certificate=True,
-        groups_not_logged=NO_GROUPS,
-    ),
-    namespaces=("kube-system",),
-    token=CONTROLLER_TOKEN,
-    if_unseen="exclude",
-    platforms=frozenset({"gke"}),
-    because="GKE's controller managers mint for their own controllers in kube-system.",
-    hides="Anyone with a signed certificate for one of these names can mint for every service account of kube-system.",
-    provenance=(
-        CLIENT_BUILDER,
-        Provenance(
-            source="kubernetes v1.36.2 cluster/gce/gci/configure-helper.sh:834,837",
-            checked=CHECKED,
-            note="the names on GCE; plausible on GKE",
+    component=Component(
+        id="gke-controller-managers",
+        actor=Actor(
+            username=("system:kube-controller-manager", "system:cloud-controller-manager"),
+            certificate=True,
+            groups_not_logged=NO_GROUPS,
+        ),
+        namespaces=("kube-system",),
+        token=CONTROLLER_TOKEN,
+        if_unseen="exclude",
+        platforms=frozenset({"gke"}),
+        provenance=(
+            CLIENT_BUILDER,
+            Provenance(
+                source="kubernetes v1.36.2 cluster/gce/gci/configure-helper.sh:834,837",
+                checked=CHECKED,
+                note="the names on GCE; plausible on GKE",
+            ),
         ),
     ),
+    because="GKE's controller managers mint for their own controllers in kube-system.",
+    hides="Anyone with a signed certificate for one of these names can mint for every service account of kube-system.",
 )
 
 EXCLUSIONS: Final = (KUBELET, CONTROLLER_MANAGERS)

@@ -1,38 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the exclusions whose name an actor has: most events have none, and need no proof looked at."""
+"""Judges events by many exclusions: most actors have no component's name, and need no proof looked at."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from k8stokendetect.exclusions.base import Exclusion, matches
+from k8stokendetect.events import Event
+from k8stokendetect.exclusions.base import Component, Exclusion, matches
+from k8stokendetect.exclusions.verdict import Verdict, judged_by
+
+T = TypeVar("T")
 
 _MOST: Final = 10_000
-"""So many user names are remembered; then all are forgotten, since a client may come under any number of names."""
+"""Maximum number of user names remembered; then all are forgotten, since a client may use any number of names."""
 
 
-class Named:
-    """Some exclusions, by the user names that they may concern.
+class NameIndex(Generic[T]):
+    """Finds what belongs to a user name.
 
     Arguments:
-        exclusions: in the order in which they are to be asked.
+        items: components, each with what is to be found by its name, in order.
 
     """
 
-    def __init__(self, exclusions: Iterable[Exclusion]) -> None:
-        self._exclusions = tuple(exclusions)
-        self._found: dict[str, tuple[Exclusion, ...]] = {}
+    def __init__(self, items: Iterable[tuple[Component, T]]) -> None:
+        self._items = tuple(items)
+        self._found: dict[str, tuple[T, ...]] = {}
 
-    def of(self, username: str, /) -> tuple[Exclusion, ...]:
-        """Return those with a pattern that this user name matches."""
+    def of(self, username: str, /) -> tuple[T, ...]:
+        """Return what has a pattern that this user name matches."""
         found = self._found.get(username)
         if found is None:
             if len(self._found) >= _MOST:
                 self._found.clear()
             found = self._found[username] = tuple(
-                exclusion
-                for exclusion in self._exclusions
-                if any(matches(pattern, username) for pattern in exclusion.actor.username)
+                item
+                for component, item in self._items
+                if any(matches(pattern, username) for pattern in component.actor.username)
             )
         return found
+
+
+class ExclusionIndex:
+    """Judges events by exclusions.
+
+    Arguments:
+        exclusions: in the order in which they are asked.
+
+    """
+
+    def __init__(self, exclusions: Iterable[Exclusion]) -> None:
+        self._named = NameIndex((exclusion.component, exclusion) for exclusion in exclusions)
+
+    def named(self, username: str, /) -> tuple[Exclusion, ...]:
+        """Return the exclusions whose component's name a user has."""
+        return self._named.of(username)
+
+    def judge(self, event: Event, /) -> tuple[Verdict, ...]:
+        """Return the verdict of each exclusion that names the actor, that with the fewest failed checks first."""
+        named = self._named.of(event.user.username)
+        if not named:
+            return ()
+        found = [judged for one in named if (judged := judged_by(one, event))]
+        if len(found) > 1:
+            found.sort(key=_failed)
+        return tuple(found)
+
+    def excluding(self, event: Event, /) -> Exclusion | None:
+        """Return the first exclusion that excludes an event."""
+        return next((one.exclusion for one in self.judge(event) if one.excludes), None)
+
+
+def _failed(judged: Verdict) -> int:
+    return len(judged.failed)

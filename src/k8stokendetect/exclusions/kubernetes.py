@@ -6,12 +6,9 @@ from __future__ import annotations
 from datetime import date
 from typing import Final
 
-from k8stokendetect.exclusions.base import AUTHENTICATED, Actor, Exclusion, Provenance, TokenShape
+from k8stokendetect.exclusions.base import AUTHENTICATED, Actor, Component, Exclusion, Provenance, TokenShape
 
 CHECKED: Final = date(2026, 11, 24)
-
-MINTING: Final = ("token-request", "token-request-uri")
-"""The rules that a component's ordinary minting would trigger."""
 
 CONTROLLER_TOKEN: Final = TokenShape(bound_kind="", audiences=(), longest=3600)
 """What `DynamicClientBuilder` asks for: unbound, no audience, 3600 s (client_builder_dynamic.go:201)."""
@@ -33,59 +30,68 @@ pkg/node/kubelet.go@03e7b62e.
 """
 
 KUBELET: Final = Exclusion(
-    id="kubelet",
-    rules=MINTING,
-    actor=Actor(
-        username="system:node:*",
-        groups=("system:nodes",),
-        user_agents=KUBELET_CLIENTS,
-        credential="X509SHA256",
-        reason="",
+    component=Component(
+        id="kubelet",
+        actor=Actor(
+            username="system:node:*",
+            groups=("system:nodes",),
+            user_agents=KUBELET_CLIENTS,
+            credential="X509SHA256",
+            reason="",
+        ),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="Pod"),
+        if_unseen="exclude",
+        provenance=(
+            Provenance(source="kubernetes v1.36.2 pkg/kubelet/token/token_manager.go:71", checked=CHECKED),
+            Provenance(
+                source="kubernetes staging/src/k8s.io/client-go/rest/config.go@4ade46fb DefaultKubernetesUserAgent",
+                checked=CHECKED,
+                note="the user agent is the name of the executable",
+            ),
+            Provenance(
+                source="kubernetes v1.36.2 plugin/pkg/auth/authorizer/node/node_authorizer.go:238-283",
+                checked=CHECKED,
+                note="only for service accounts of pods on the node",
+            ),
+            Provenance(
+                source="kubernetes v1.36.2 plugin/pkg/admission/noderestriction/admission.go:629-690",
+                checked=CHECKED,
+                note="only bound to a pod on the node; NodeRestriction must be on, as it is by default in kubeadm",
+            ),
+        ),
     ),
-    namespaces=("*",),
-    token=TokenShape(bound_kind="Pod"),
-    if_unseen="exclude",
     because=(
         "A kubelet mints the tokens of its pods: projected volumes, CSI drivers, image credential providers. "
         "With group system:nodes the Node authorizer and NodeRestriction let it mint only for service accounts of "
         "pods on its own node, bound to such a pod, so the binding holds also where the level hides it."
     ),
     hides=(
-        "Whoever holds a node's credential and names his client kubelet can mint for every service account that has "
+        "Whoever holds a node's credential and names its client kubelet can mint for every service account that has "
         "a pod on that node."
-    ),
-    provenance=(
-        Provenance(source="kubernetes v1.36.2 pkg/kubelet/token/token_manager.go:71", checked=CHECKED),
-        Provenance(
-            source="kubernetes staging/src/k8s.io/client-go/rest/config.go@4ade46fb DefaultKubernetesUserAgent",
-            checked=CHECKED,
-            note="the user agent is the name of the executable",
-        ),
-        Provenance(
-            source="kubernetes v1.36.2 plugin/pkg/auth/authorizer/node/node_authorizer.go:238-283",
-            checked=CHECKED,
-            note="only for service accounts of pods on the node",
-        ),
-        Provenance(
-            source="kubernetes v1.36.2 plugin/pkg/admission/noderestriction/admission.go:629-690",
-            checked=CHECKED,
-            note="only bound to a pod on the node; NodeRestriction must be on, as it is by default in kubeadm",
-        ),
     ),
 )
 
 KUBE_CONTROLLER_MANAGER: Final = Exclusion(
-    id="kube-controller-manager",
-    rules=MINTING,
-    actor=Actor(
-        username="system:kube-controller-manager",
-        groups=(AUTHENTICATED,),
-        only_groups=True,
-        certificate=True,
+    component=Component(
+        id="kube-controller-manager",
+        actor=Actor(
+            username="system:kube-controller-manager",
+            groups=(AUTHENTICATED,),
+            only_groups=True,
+            certificate=True,
+        ),
+        namespaces=("kube-system",),
+        token=CONTROLLER_TOKEN,
+        if_unseen="exclude",
+        provenance=(
+            CLIENT_BUILDER,
+            Provenance(
+                source="kubernetes v1.36.2 cmd/kube-controller-manager/app/controllermanager.go:872-877",
+                checked=CHECKED,
+            ),
+        ),
     ),
-    namespaces=("kube-system",),
-    token=CONTROLLER_TOKEN,
-    if_unseen="exclude",
     because=(
         "With --use-service-account-credentials it mints a token for each of its controllers, all in kube-system, "
         "again and again as they expire."
@@ -95,90 +101,86 @@ KUBE_CONTROLLER_MANAGER: Final = Exclusion(
         "logged, only tokens of an hour, unbound and without audience. Whoever makes an "
         "authenticator yield this name with neither uid nor extra can do the same, where the log names no certificate."
     ),
-    provenance=(
-        CLIENT_BUILDER,
-        Provenance(
-            source="kubernetes v1.36.2 cmd/kube-controller-manager/app/controllermanager.go:872-877",
-            checked=CHECKED,
-        ),
-    ),
 )
 
 CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
-    id="cloud-controller-manager",
-    rules=MINTING,
-    actor=Actor(
-        username="system:serviceaccount:kube-system:cloud-controller-manager",
-        in_pod=True,
+    component=Component(
+        id="cloud-controller-manager",
+        actor=Actor(
+            username="system:serviceaccount:kube-system:cloud-controller-manager",
+            in_pod=True,
+        ),
+        namespaces=("kube-system",),
+        names=CLOUD_CONTROLLERS,
+        token=CONTROLLER_TOKEN,
+        if_unseen="exclude",
+        provenance=(
+            CLIENT_BUILDER,
+            Provenance(
+                source="kubernetes v1.36.2 staging/src/k8s.io/cloud-provider/options/options.go:231-236",
+                checked=CHECKED,
+            ),
+            Provenance(
+                source="kubernetes/cloud-provider-aws examples/existing-cluster/base/cluster-role.yaml:85",
+                checked=CHECKED,
+            ),
+        ),
     ),
-    namespaces=("kube-system",),
-    names=CLOUD_CONTROLLERS,
-    token=CONTROLLER_TOKEN,
-    if_unseen="exclude",
     because="The out-of-tree controller manager mints for its own controllers as kube-controller-manager does.",
     hides="Whoever runs code in its pod can mint for the cloud controllers' service accounts.",
-    provenance=(
-        CLIENT_BUILDER,
-        Provenance(
-            source="kubernetes v1.36.2 staging/src/k8s.io/cloud-provider/options/options.go:231-236",
-            checked=CHECKED,
-        ),
-        Provenance(
-            source="kubernetes/cloud-provider-aws examples/existing-cluster/base/cluster-role.yaml:85",
-            checked=CHECKED,
-        ),
-    ),
 )
 
 CLOUD_CONTROLLER_MANAGER_USER: Final = Exclusion(
-    id="cloud-controller-manager-user",
-    rules=MINTING,
-    actor=Actor(
-        username="system:cloud-controller-manager",
-        groups=(AUTHENTICATED,),
-        only_groups=True,
-        certificate=True,
+    component=Component(
+        id="cloud-controller-manager-user",
+        actor=Actor(
+            username="system:cloud-controller-manager",
+            groups=(AUTHENTICATED,),
+            only_groups=True,
+            certificate=True,
+        ),
+        namespaces=("kube-system",),
+        names=CLOUD_CONTROLLERS,
+        token=CONTROLLER_TOKEN,
+        if_unseen="exclude",
+        provenance=(
+            CLIENT_BUILDER,
+            Provenance(source="kubernetes v1.36.2 cluster/gce/gci/configure-helper.sh:834", checked=CHECKED),
+        ),
     ),
-    namespaces=("kube-system",),
-    names=CLOUD_CONTROLLERS,
-    token=CONTROLLER_TOKEN,
-    if_unseen="exclude",
     because="The same component where it runs beside the API server under a user of its own.",
     hides="Whoever holds its certificate can mint for the cloud controllers' service accounts.",
-    provenance=(
-        CLIENT_BUILDER,
-        Provenance(source="kubernetes v1.36.2 cluster/gce/gci/configure-helper.sh:834", checked=CHECKED),
-    ),
 )
 
 CALICO_NODE: Final = Exclusion(
-    id="calico-node",
-    rules=MINTING,
-    actor=Actor(
-        username=(
-            "system:serviceaccount:calico-system:calico-node",
-            "system:serviceaccount:kube-system:calico-node",
+    component=Component(
+        id="calico-node",
+        actor=Actor(
+            username=(
+                "system:serviceaccount:calico-system:calico-node",
+                "system:serviceaccount:kube-system:calico-node",
+            ),
+            in_pod=True,
         ),
-        in_pod=True,
+        namespaces=("calico-system", "kube-system"),
+        names=("calico-cni-plugin",),
+        own_namespace=True,
+        token=TokenShape(bound_kind="", audiences=(), longest=86400),
+        if_unseen="exclude",
+        provenance=(
+            Provenance(
+                source="projectcalico/calico@87c15906 node/pkg/cni/token_watch.go:31,114-121",
+                checked=CHECKED,
+                note="unbound, no audience, 86400 s",
+            ),
+            Provenance(
+                source="projectcalico/calico@87c15906 charts/calico/templates/calico-node-rbac.yaml:9-19",
+                checked=CHECKED,
+            ),
+        ),
     ),
-    namespaces=("calico-system", "kube-system"),
-    names=("calico-cni-plugin",),
-    own_namespace=True,
-    token=TokenShape(bound_kind="", audiences=(), longest=86400),
-    if_unseen="exclude",
     because="calico-node writes a fresh token for its CNI plugin to each node several times a day.",
     hides="Whoever runs code in a calico-node pod can mint for calico-cni-plugin, which may read pods and nodes.",
-    provenance=(
-        Provenance(
-            source="projectcalico/calico@87c15906 node/pkg/cni/token_watch.go:31,114-121",
-            checked=CHECKED,
-            note="unbound, no audience, 86400 s",
-        ),
-        Provenance(
-            source="projectcalico/calico@87c15906 charts/calico/templates/calico-node-rbac.yaml:9-19",
-            checked=CHECKED,
-        ),
-    ),
 )
 
 EXCLUSIONS: Final = (

@@ -7,7 +7,7 @@ import os
 import tomllib
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 import attrs
 import cattrs
@@ -15,8 +15,64 @@ import cattrs
 from k8stokendetect.convert.converter import WrongTypeError, class_hook, explain, strict_converter, strings
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Platform
-from k8stokendetect.exclusions.base import Actor, Exclusion
+from k8stokendetect.exclusions.base import Actor, Component, Exclusion, Provenance, TokenShape
 from k8stokendetect.exclusions.catalogue import find_exclusion
+
+
+@attrs.frozen(kw_only=True)
+class _Entry:
+    """An exclusion as a flat table; what is None was not given."""
+
+    component: str | None = None
+    id: str | None = None
+    actor: Actor | None = None
+    namespaces: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
+    own_namespace: bool | None = None
+    token: TokenShape | None = None
+    if_unseen: Literal["report", "exclude"] | None = None
+    platforms: frozenset[Platform] | None = None
+    provenance: tuple[Provenance, ...] | None = None
+    rules: tuple[str, ...] | None = None
+    because: str | None = None
+    hides: str | None = None
+    expires: date | None = None
+
+    def exclusion(self, place: str, /) -> Exclusion:
+        """Make both parts; `component` takes them from an exclusion that ships, but for what else is given.
+
+        Arguments:
+            place: where the table stands in the file, for errors.
+
+        Raises:
+            ConfigError: when a part is missing, wrong, or given beside `component`.
+
+        """
+        given = {name: value for name, value in attrs.asdict(self, recurse=False).items() if value is not None}
+        who = {name: given.pop(name) for name in _OF_COMPONENT if name in given}
+        if self.component is None:
+            component = Component(**_whole(Component, who | ({"id": self.id} if self.id else {}), place))
+            return Exclusion(component=component, **_whole(Exclusion, given, place))
+        if who:
+            raise ConfigError(f"component = {self.component!r} says who it is: {min(who)} cannot be given beside it")
+        del given["component"]
+        return attrs.evolve(find_exclusion(self.component), **given)
+
+
+_OF_COMPONENT: Final = tuple(field.name for field in attrs.fields(Component) if field.name != "id")
+
+
+def _whole(cls: type[Any], given: dict[str, Any], place: str) -> dict[str, Any]:
+    """Return what was given for a class.
+
+    Raises:
+        ConfigError: when a field without a default is missing.
+
+    """
+    for field in attrs.fields(cls):
+        if field.default is attrs.NOTHING and field.name != "component" and field.name not in given:
+            raise ConfigError(f"required field missing @ {place}.{field.name}")
+    return given
 
 
 @attrs.frozen
@@ -24,11 +80,14 @@ class _File:
     """What a file may hold: names to switch on, and entries."""
 
     enable: tuple[str, ...] = ()
-    exclusion: tuple[Exclusion, ...] = ()
+    exclusion: tuple[_Entry, ...] = ()
 
 
 def load_exclusions(path: str | os.PathLike[str], /) -> tuple[Exclusion, ...]:
-    """Read a TOML file: `enable = [names]` and `[[exclusion]]` tables with the fields of Exclusion.
+    """Read a TOML file: `enable = [names]` and `[[exclusion]]` tables with the fields of Component and Exclusion.
+
+    `component = "kubelet"` in a table refers to the component of an exclusion that ships, in place of the fields of
+    Component.
 
     Arguments:
         path: the file.
@@ -50,11 +109,12 @@ def load_exclusions(path: str | os.PathLike[str], /) -> tuple[Exclusion, ...]:
     try:
         content = _CONVERTER.structure(table, _File)
         enabled = tuple(find_exclusion(name) for name in content.enable)
+        own = tuple(entry.exclusion(f"$.exclusion[{number}]") for number, entry in enumerate(content.exclusion))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except cattrs.BaseValidationError as error:
         raise ConfigError(f"{path}: {' @ '.join(explain(error, name=str))}") from None
-    return _without_twins(path, enabled + content.exclusion)
+    return _without_twins(path, enabled + own)
 
 
 def _without_twins(path: object, exclusions: tuple[Exclusion, ...]) -> tuple[Exclusion, ...]:

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges one event by one exclusion: every fact that does not hold is named, and none may be missing."""
+"""Checks one event against one component: every check that fails is named, and none may fail."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from typing import Final
 
 import attrs
 
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, JsonValue
-from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Actor, Exclusion, TokenShape, matches
+from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Actor, Component, Exclusion, TokenShape, matches
 from k8stokendetect.identity import (
     CREDENTIAL_ID,
     LEGACY_TOKEN,
@@ -20,10 +21,13 @@ from k8stokendetect.identity import (
     token_uri_is_disguised,
 )
 
+account_of: Final = functools.lru_cache(maxsize=4096)(ServiceAccount.of_username)
+"""`ServiceAccount.of_username`, remembered: every check of a component asks it."""
+
 
 @attrs.frozen
-class Miss:
-    """One fact of an exclusion that an event does not show: where, what is there, and what is wrong with it."""
+class FailedCheck:
+    """One fact about a component that an event does not show: where, what is there, and what is wrong with it."""
 
     path: str
     value: JsonValue = attrs.field(hash=False)
@@ -32,140 +36,174 @@ class Miss:
 
 @attrs.frozen
 class Verdict:
-    """What an exclusion says of an event whose actor has the exclusion's name.
+    """What an exclusion says about an event whose actor has its component's name.
 
-    No misses: it excuses it. Otherwise the name fits and a proof does not, which is what a look-alike is.
+    Attributes:
+        exclusion: which one.
+        failed: the checks that fail. None: the request is excluded. Otherwise the name fits and a proof does not, as
+            with a look-alike.
+
     """
 
     exclusion: Exclusion
-    misses: tuple[Miss, ...]
+    failed: tuple[FailedCheck, ...]
 
     @property
-    def excuses(self) -> bool:
-        """Every fact holds."""
-        return not self.misses
-
-
-_LAST: list[tuple[Event | None, dict[int, tuple[Exclusion, Verdict | None]]]] = [(None, {})]
-"""The verdicts on the event that was judged last: several detectors ask about one event after the other."""
+    def excludes(self) -> bool:
+        """Every check passes."""
+        return not self.failed
 
 
 def verdict(exclusion: Exclusion, event: Event, /) -> Verdict | None:
     """Judge one event by one exclusion; None when it does not concern this actor or this platform."""
-    last = _LAST[0]
-    if last[0] is not event:
-        last = _LAST[0] = (event, {})
-    held = last[1].get(id(exclusion))
-    if held is None:
-        held = last[1][id(exclusion)] = (exclusion, _judged(exclusion, event))
-    return held[1]
+    named = any(matches(pattern, event.user.username) for pattern in exclusion.component.actor.username)
+    return judged_by(exclusion, event) if named else None
 
 
-def _judged(exclusion: Exclusion, event: Event) -> Verdict | None:
-    actor, user = exclusion.actor, event.user
-    if exclusion.platforms and event.platform not in exclusion.platforms:
+def judged_by(exclusion: Exclusion, event: Event, /) -> Verdict | None:
+    """Judge an event whose actor has the name of the exclusion's component; None on another platform."""
+    component = exclusion.component
+    if not concerns(component, event):
         return None
-    if not any(matches(pattern, user.username) for pattern in actor.username):
-        return None
-    if actor.groups_not_logged and user.groups:
-        return None  # the record has groups after all: the stronger form of this exclusion decides
-    return Verdict(
-        exclusion,
-        (
-            *_never(exclusion, event),
-            *_of_actor(actor, event),
-            *_of_credential(actor, event),
-            *_of_target(exclusion, event),
-            *_of_token(exclusion.token or TokenShape(), exclusion, event),
-        ),
-    )
-
-
-def _never(exclusion: Exclusion, event: Event) -> Iterator[Miss]:
-    """Yield what no exclusion may excuse."""
-    if event.impersonated_user is not None:
-        yield Miss("impersonatedUser.username", event.impersonated_user.username, "an impersonated request")
-    if MASTERS in event.user.groups and MASTERS not in exclusion.actor.groups:
-        yield Miss("user.groups", event.user.groups, "a member of system:masters")
-    if event.denied:
-        yield Miss("responseStatus.code", event.code, "refused, where a component may do what it does by design")
-    ref = event.object_ref if event.resource == TOKEN_SUBRESOURCE and event.request_uri else None
-    if ref and token_uri_is_disguised(event.request_uri, ref.namespace, ref.name):
-        yield Miss("requestURI", event.request_uri, "a URI that the component does not write")
+    failed = failed_checks(component, event)
     if exclusion.expires and (event.time is None or event.time.date() > exclusion.expires):
-        yield Miss("stageTimestamp", None, f"the exclusion ended on {exclusion.expires}")
+        failed = (*failed, FailedCheck("stageTimestamp", None, f"the exclusion ended on {exclusion.expires}"))
+    return Verdict(exclusion, failed)
 
 
-def _of_actor(actor: Actor, event: Event) -> Iterator[Miss]:
+def concerns(component: Component, event: Event, /) -> bool:
+    """Tell whether a component of this name runs on the event's platform.
+
+    A component without groups gives way where the record has groups after all: its stronger form decides there.
+    """
+    if component.platforms and event.platform not in component.platforms:
+        return False
+    return not (component.actor.groups_not_logged and event.user.groups)
+
+
+def failed_checks(component: Component, event: Event, /) -> tuple[FailedCheck, ...]:
+    """Return what an event lacks to be the work of a component; its name and platform are taken for granted."""
+    failed: list[FailedCheck] = []
+    account = account_of(event.user.username)
+    _never(component, event, failed)
+    _check_actor(component.actor, event, account, failed)
+    _check_credential(component.actor, event, failed)
+    _check_target(component, event, account, failed)
+    if component.token is not None:
+        _check_token(component.token, component, event, failed)
+    return tuple(failed)
+
+
+def _never(component: Component, event: Event, failed: list[FailedCheck]) -> None:
+    """Add what is never excluded."""
+    user, ref = event.user, event.object_ref
+    if event.impersonated_user is not None:
+        failed.append(
+            FailedCheck("impersonatedUser.username", event.impersonated_user.username, "an impersonated request")
+        )
+    if MASTERS in user.groups and MASTERS not in component.actor.groups:
+        failed.append(FailedCheck("user.groups", user.groups, "a member of system:masters"))
+    if event.denied:
+        why = "refused, where a component may do what it does by design"
+        failed.append(FailedCheck("responseStatus.code", event.code, why))
+    if (
+        ref
+        and event.request_uri
+        and event.resource == TOKEN_SUBRESOURCE
+        and token_uri_is_disguised(event.request_uri, ref.namespace, ref.name)
+    ):
+        failed.append(FailedCheck("requestURI", event.request_uri, "a URI that the component does not write"))
+
+
+def _check_actor(actor: Actor, event: Event, account: ServiceAccount | None, failed: list[FailedCheck]) -> None:
     user = event.user
-    account = ServiceAccount.of_username(user.username)
-    required = set(actor.groups) | set(account.groups if account else ())
-    if lacking := sorted(required.difference(user.groups)) if not actor.groups_not_logged else []:
-        yield Miss("user.groups", user.groups, f"without group {', '.join(lacking)}")
-    if user.username.startswith(SERVICE_ACCOUNT_PREFIX) and account is None:
-        yield Miss("user.username", user.username, "not the name of a service account")
-    if actor.only_groups and (others := sorted(set(user.groups) - required - {AUTHENTICATED})):
-        yield Miss("user.groups", user.groups, f"with group {', '.join(others)}, which the component does not have")
+    required = {*actor.groups, *(account.groups if account else ())}
+    if not actor.groups_not_logged and (lacking := sorted(required.difference(user.groups))):
+        failed.append(FailedCheck("user.groups", user.groups, f"without group {', '.join(lacking)}"))
+    if account is None and user.username.startswith(SERVICE_ACCOUNT_PREFIX):
+        failed.append(FailedCheck("user.username", user.username, "not the name of a service account"))
+    if actor.only_groups and (others := sorted({*user.groups} - required - {AUTHENTICATED})):
+        why = f"with group {', '.join(others)}, which the component does not have"
+        failed.append(FailedCheck("user.groups", user.groups, why))
     if actor.user_agents and not event.user_agent.startswith(actor.user_agents):
-        yield Miss("userAgent", event.user_agent, "another client than the component's own")
+        failed.append(FailedCheck("userAgent", event.user_agent, "another client than the component's own"))
     if actor.reason is not None and event.annotations.get(REASON, actor.reason) != actor.reason:
-        yield Miss(f"annotations['{REASON}']", event.annotations[REASON], "another authorization than the component's")
+        why = "another authorization than the component's"
+        failed.append(FailedCheck(f"annotations['{REASON}']", event.annotations[REASON], why))
 
 
-def _of_credential(actor: Actor, event: Event) -> Iterator[Miss]:
+def _check_credential(actor: Actor, event: Event, failed: list[FailedCheck]) -> None:
     user = event.user
     is_account = user.username.startswith(SERVICE_ACCOUNT_PREFIX)
     wanted = actor.credential or ("JTI" if is_account else "X509SHA256" if actor.certificate else None)
     if wanted and credential_kind(event.used_credential) not in {None, wanted}:
-        yield Miss(f"user.extra['{CREDENTIAL_ID}'][0]", event.used_credential, "another kind of credential")
+        path = f"user.extra['{CREDENTIAL_ID}'][0]"
+        failed.append(FailedCheck(path, event.used_credential, "another kind of credential"))
     if is_account and LEGACY_TOKEN in event.annotations:
-        yield Miss(f"annotations['{LEGACY_TOKEN}']", event.annotations[LEGACY_TOKEN], "with a token out of a Secret")
+        path = f"annotations['{LEGACY_TOKEN}']"
+        failed.append(FailedCheck(path, event.annotations[LEGACY_TOKEN], "with a token out of a Secret"))
     if actor.in_pod and POD_NAME not in user.extra:
-        yield Miss("user.extra", user.extra, "with a token that is not bound to a pod, as the component's own is")
-    if actor.certificate and user.uid:
-        yield Miss("user.uid", user.uid, "a user with a uid, where a client certificate gives none")
-    if actor.certificate and "extra" in event.lost and not actor.groups_not_logged:
-        yield Miss("", None, "whether a certificate was used cannot be told: this form of the log carries no extra")
-    if actor.certificate and (others := user.extra.keys() - {CREDENTIAL_ID}):
-        yield Miss(
-            "user.extra", user.extra, f"with {', '.join(sorted(others))}, which a client certificate gives nobody"
-        )
+        why = "with a token that is not bound to a pod, as the component's own is"
+        failed.append(FailedCheck("user.extra", user.extra, why))
+    if actor.certificate:
+        _check_certificate(actor, event, failed)
 
 
-def _of_target(exclusion: Exclusion, event: Event) -> Iterator[Miss]:
-    target, actor = event.service_account, ServiceAccount.of_username(event.user.username)
+def _check_certificate(actor: Actor, event: Event, failed: list[FailedCheck]) -> None:
+    user = event.user
+    if user.uid:
+        failed.append(FailedCheck("user.uid", user.uid, "a user with a uid, where a client certificate gives none"))
+    if "extra" in event.lost and not actor.groups_not_logged:
+        why = "whether a certificate was used cannot be told: this form of the log carries no extra"
+        failed.append(FailedCheck("", None, why))
+    if others := user.extra.keys() - {CREDENTIAL_ID}:
+        why = f"with {', '.join(sorted(others))}, which a client certificate gives nobody"
+        failed.append(FailedCheck("user.extra", user.extra, why))
+
+
+def _check_target(
+    component: Component, event: Event, account: ServiceAccount | None, failed: list[FailedCheck]
+) -> None:
+    target = event.service_account
     if target is None:
-        yield Miss("objectRef", None, "the target is not known")
+        failed.append(FailedCheck("objectRef", None, "the target is not known"))
         return
-    if not any(matches(pattern, target.namespace) for pattern in exclusion.namespaces):
-        yield Miss("objectRef.namespace", target.namespace, "a namespace in which the component does not mint")
-    elif exclusion.own_namespace and actor and actor.namespace != target.namespace:
-        yield Miss("objectRef.namespace", target.namespace, "not the component's own namespace")
-    if not any(matches(pattern, target.name) for pattern in exclusion.names):
-        yield Miss("objectRef.name", target.name, "a service account for which the component does not mint")
+    if not _fits(component.namespaces, target.namespace):
+        why = "a namespace in which the component does not mint"
+        failed.append(FailedCheck("objectRef.namespace", target.namespace, why))
+    elif component.own_namespace and account and account.namespace != target.namespace:
+        failed.append(FailedCheck("objectRef.namespace", target.namespace, "not the component's own namespace"))
+    if not _fits(component.names, target.name):
+        why = "a service account for which the component does not mint"
+        failed.append(FailedCheck("objectRef.name", target.name, why))
 
 
-def _of_token(shape: TokenShape, exclusion: Exclusion, event: Event) -> Iterator[Miss]:
+def _fits(patterns: tuple[str, ...], text: str) -> bool:
+    return "*" in patterns or text in patterns or any(matches(pattern, text) for pattern in patterns)
+
+
+def _check_token(shape: TokenShape, component: Component, event: Event, failed: list[FailedCheck]) -> None:
     """Compare what was asked for with the shape; a body that should be there and is not proves nothing.
 
     The caller chooses how large a request is, and so whether the API server or a log's wrapper cuts its body away.
     """
-    if exclusion.token is None:
-        return
     spec, path = event.token_request, "requestObject.spec"
     if spec is None:
         if event.mints_token and event.request_object is not None:
-            yield Miss("requestObject", event.request_object, "not the body of a TokenRequest")
+            failed.append(FailedCheck("requestObject", event.request_object, "not the body of a TokenRequest"))
         elif event.mints_token and event.body_is_cut:
-            yield Miss("level", event.level, "the body should have been logged, and was cut away")
-        elif event.mints_token and exclusion.if_unseen != "exclude":
-            yield Miss("level", event.level, "the body that would prove it was not logged")
+            failed.append(FailedCheck("level", event.level, "the body should have been logged, and was cut away"))
+        elif event.mints_token and component.if_unseen != "exclude":
+            failed.append(FailedCheck("level", event.level, "the body that would prove it was not logged"))
         return
     bound = spec.bound_object_ref.kind if spec.bound_object_ref else ""
     if shape.bound_kind not in {None, bound}:
         wanted = f"not bound to a {shape.bound_kind}" if shape.bound_kind else "bound, where the component's are not"
-        yield Miss(f"{path}.boundObjectRef.kind", bound or None, wanted)
-    if shape.audiences is not None and set(spec.audiences) != set(shape.audiences):
-        yield Miss(f"{path}.audiences", spec.audiences, "other audiences than the component asks for")
+        failed.append(FailedCheck(f"{path}.boundObjectRef.kind", bound or None, wanted))
+    if shape.audiences is not None and {*spec.audiences} != {*shape.audiences}:
+        why = "other audiences than the component asks for"
+        failed.append(FailedCheck(f"{path}.audiences", spec.audiences, why))
     if shape.longest is not None and (spec.expiration_seconds or 0) > shape.longest:
-        yield Miss(f"{path}.expirationSeconds", spec.expiration_seconds, f"longer than {shape.longest} s")
+        failed.append(
+            FailedCheck(f"{path}.expirationSeconds", spec.expiration_seconds, f"longer than {shape.longest} s")
+        )

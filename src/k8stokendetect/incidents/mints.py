@@ -13,9 +13,8 @@ from k8stokendetect.bounds import short_repr
 from k8stokendetect.cluster import Cluster, Grant, WayKind
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
-from k8stokendetect.exclusions import Exclusion, verdict
+from k8stokendetect.exclusions import Exclusion, ExclusionIndex
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS
-from k8stokendetect.exclusions.index import Named
 from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import ReasonedBinding, ServiceAccount
 from k8stokendetect.words import brief
@@ -150,11 +149,11 @@ def observed(items: Iterable[Finding | Event], exclusions: Iterable[Exclusion], 
         ConfigError: when something else is among the items.
 
     """
-    named = Named(exclusions)
+    index = ExclusionIndex(exclusions)
     found: dict[str, Mint] = {}
     nameless: set[str] = set()
     for item in items:
-        mint = _of_event(item, named) if isinstance(item, Event) else _of_finding(item)
+        mint = _of_event(item, index) if isinstance(item, Event) else _of_finding(item)
         if isinstance(mint, Mint):
             id_ = mint.ref.request_id
             found[id_] = _merged(found[id_], mint) if id_ in found else mint
@@ -164,16 +163,15 @@ def observed(items: Iterable[Finding | Event], exclusions: Iterable[Exclusion], 
     return in_order, len(nameless)
 
 
-def _of_event(event: Event, named: Named) -> Mint | EventRef | None:
+def _of_event(event: Event, index: ExclusionIndex) -> Mint | EventRef | None:
     """Return the mint; its request alone where the account was not logged; None for any other event."""
     if not event.mints_token:
         return None
     ref = EventRef.of(event)
     if ref.token_account is None:
         return ref
-    verdicts = (verdict(exclusion, event) for exclusion in named.of(event.user.username))
-    expected = next((judged.exclusion.id for judged in verdicts if judged and judged.excuses), "")
-    return Mint(ref, ref.token_account, event.user.groups or None, expected_by=expected)
+    excluding = index.excluding(event)
+    return Mint(ref, ref.token_account, event.user.groups or None, expected_by=excluding.id if excluding else "")
 
 
 def _of_finding(finding: object) -> Mint | EventRef | None:

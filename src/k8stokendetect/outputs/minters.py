@@ -130,7 +130,12 @@ def expectation(minter: Minter, /) -> str:
         return f"mints by design, and no more than exclusion {names} allows"
     if not minter.exclusions:
         return "not a component that mints by design"
-    allowed = few(f"{place}/{name}" for one in minter.exclusions for place in one.namespaces for name in one.names)
+    allowed = few(
+        f"{place}/{name}"
+        for one in minter.exclusions
+        for place in one.component.namespaces
+        for name in one.component.names
+    )
     if not minter.direct:
         return f"has the name of a component (exclusion {names}), and no right to mint"
     beyond = few(dict.fromkeys(map(whom, minter.beyond)))

@@ -109,19 +109,13 @@ class _Chosen:
         if unknown := sorted(self.weaker - {one.id for one in given}):
             raise ConfigError(f"weaker: {unknown[0]!r} is not one of the exclusions")
         self.platform = platform
-        self.here = [one for one in given if not one.platforms or platform in one.platforms]
-        self.elsewhere = [one for one in given if one.platforms and platform not in one.platforms]
+        self.here = [one for one in given if not (on := one.component.platforms) or platform in on]
+        self.elsewhere = [one for one in given if (on := one.component.platforms) and platform not in on]
         self.given = given
 
     def of(self, form: Form) -> list[Exclusion]:
-        """Return those that excuse in a form."""
-        rule = form.detector.rule.id
-        named = [one for one in self.here if rule in one.rules]
-        if form.excuses == "kubelets":
-            named += [one for one in self.here if one.token and one.token.bound_kind == "Pod"]
-        elif form.excuses == "all":
-            named += self.here
-        return list({one.id: one for one in named}.values())
+        """Return those that cover a form's rule."""
+        return [one for one in self.here if one.covers(form.detector.rule.id, excludable=form.detector.excludable)]
 
 
 def _document(form: Form, chosen: _Chosen) -> str:
@@ -130,7 +124,7 @@ def _document(form: Form, chosen: _Chosen) -> str:
     comments += [f"Wider than the detector {rule.id}: {form.wider}."] * bool(form.wider)
     comments += [f"Not here but in {other}: {what}." for other, what in form.left_to.items()]
     comments += [f"Not said in Sigma: {form.lost}."] * bool(form.lost)
-    if form.excuses == "lookalikes":
+    if form.lookalikes:
         selections, condition = lookalike(chosen.given, chosen.weaker)
         detection = {**form.selections, **selections, "condition": f"{form.condition} and ({condition})"}
     else:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from k8stokendetect.exclusions.base import MASTERS, Actor, Exclusion, matches
+from k8stokendetect.exclusions.base import MASTERS, Actor, Component, Exclusion, matches
 from k8stokendetect.identity import (
     CREDENTIAL_ID,
     LEGACY_TOKEN,
@@ -103,35 +103,37 @@ def _condition(wanted: Iterable[str], never: Iterable[str]) -> str:
 
 def unsaid(exclusion: Exclusion, /) -> tuple[str, ...]:
     """Return what an exclusion asks for and Sigma cannot say, as ends of a sentence."""
-    actor, found = exclusion.actor, []
+    component = exclusion.component
+    actor, found = component.actor, []
     if actor.only_groups:
         found.append("that the caller has no other group")
     if actor.certificate:
         found.append("that user.extra holds nothing but the credential's id")
     if exclusion.expires:
         found.append(f"that it ends on {exclusion.expires}")
-    if exclusion.token and not list(_token(exclusion)):
+    if component.token and not list(_token(component)):
         found.append("that the token is for just these audiences")
     return tuple(found)
 
 
 def filters(exclusion: Exclusion, /) -> Iterator[Filter]:
     """Yield the filters of an exclusion: one for the callers of each namespace, whose groups differ."""
+    component = exclusion.component
     by_namespace: dict[str, list[str]] = {}
-    for pattern in exclusion.actor.username:
+    for pattern in component.actor.username:
         by_namespace.setdefault(_namespace(pattern), []).append(pattern)
     slug = re.sub(r"[^a-z0-9]+", "_", exclusion.id.lower()).strip("_") or "unnamed"
     for number, (namespace, names) in enumerate(by_namespace.items(), start=1):
-        targets = [namespace] if exclusion.own_namespace and namespace else list(exclusion.namespaces)
-        if exclusion.own_namespace and namespace and not any(matches(one, namespace) for one in exclusion.namespaces):
+        targets = [namespace] if component.own_namespace and namespace else list(component.namespaces)
+        if component.own_namespace and namespace and not any(matches(one, namespace) for one in component.namespaces):
             continue
         name = f"filter_main_{slug}{f'_{number}' if len(by_namespace) > 1 else ''}"
         yield Filter(
             name,
-            {f"{name}{end}": what for end, what in _caller(exclusion.actor, namespace, names)}
+            {f"{name}{end}": what for end, what in _caller(component.actor, namespace, names)}
             | {f"{name}_namespace": one_or_terms(fits("objectRef.namespace", targets))},
-            {f"{name}{end}": what for end, what in _request(exclusion)} | PLAIN_URI,
-            _never(exclusion) | {f"{name}{end}": what for end, what in _beyond(exclusion, names, targets)},
+            {f"{name}{end}": what for end, what in _request(component)} | PLAIN_URI,
+            _never(component) | {f"{name}{end}": what for end, what in _beyond(component, names, targets)},
             unsaid(exclusion),
         )
 
@@ -173,18 +175,18 @@ def _caller(actor: Actor, namespace: str, names: list[str]) -> Iterator[tuple[st
         yield "_reason", [missing(field), guarded({field: literal(actor.reason)})]
 
 
-def _request(exclusion: Exclusion) -> Iterator[tuple[str, Selection]]:
-    yield "_target", one_or_terms(fits("objectRef.name", exclusion.names))
-    if exclusion.token:
-        yield "_token", one_or_terms(list(_token(exclusion)))
+def _request(component: Component) -> Iterator[tuple[str, Selection]]:
+    yield "_target", one_or_terms(fits("objectRef.name", component.names))
+    if component.token:
+        yield "_token", one_or_terms(list(_token(component)))
 
 
-def _token(exclusion: Exclusion) -> Iterator[Terms]:
+def _token(component: Component) -> Iterator[Terms]:
     """Yield the body that was not logged, where that is enough, and the one that was and has the shape."""
-    shape = exclusion.token
+    shape = component.token
     if shape is None:
         return
-    if exclusion.if_unseen == "exclude":
+    if component.if_unseen == "exclude":
         yield guarded({"level": "Metadata"}) | missing(f"annotations.{TRUNCATED}")
     if shape.audiences:
         return
@@ -200,21 +202,21 @@ def _token(exclusion: Exclusion) -> Iterator[Terms]:
     yield seen
 
 
-def _never(exclusion: Exclusion) -> dict[str, Selection]:
+def _never(component: Component) -> dict[str, Selection]:
     """Return what no exclusion excuses."""
     masters: dict[str, Selection] = (
-        {} if MASTERS in exclusion.actor.groups else {"masters": has_element(GROUPS, MASTERS)}
+        {} if MASTERS in component.actor.groups else {"masters": has_element(GROUPS, MASTERS)}
     )
     return {**masters, "refused": guarded({CODE: [401, 403]}), **ODD_URI}
 
 
-def _beyond(exclusion: Exclusion, names: list[str], targets: list[str]) -> Iterator[tuple[str, Selection]]:
+def _beyond(component: Component, names: list[str], targets: list[str]) -> Iterator[tuple[str, Selection]]:
     """Yield what Sigma's star lets pass beyond ours."""
     odd = [*bare(names), *(f"{literal(name[:-1])}*:*" for name in names if _is_account(name) and name.endswith("*"))]
     for end, field, found in (
         ("user", USERNAME, odd),
         ("namespace", "objectRef.namespace", bare(targets)),
-        ("target", "objectRef.name", bare(exclusion.names)),
+        ("target", "objectRef.name", bare(component.names)),
     ):
         if found:
             yield f"_not_{end}", guarded({field: one_or_list(found)})

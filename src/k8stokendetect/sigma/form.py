@@ -43,7 +43,7 @@ class Form:
         detector: whose rule it is.
         selections: by name.
         condition: over the selections.
-        excuses: which exclusions become filters: those that name the rule, all, those of kubelets, or none.
+        lookalikes: callers named like a component and without its proofs are flagged; else exclusions are filters.
         level: the audit level from which on it finds something.
         wider: why it flags more than the detector; empty where it flags the same but for filters not said.
         left_to: what it does not flag, and the rule whose Sigma form does.
@@ -54,7 +54,7 @@ class Form:
     detector: type[Detector]
     selections: Mapping[str, Selection]
     condition: str
-    excuses: Literal["named", "all", "kubelets", "lookalikes", ""] = ""
+    lookalikes: bool = False
     level: Literal["Metadata", "Request", "RequestResponse"] = "Metadata"
     wider: str = ""
     left_to: Mapping[str, str] = attrs.field(factory=dict)

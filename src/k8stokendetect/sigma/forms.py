@@ -91,7 +91,7 @@ def _granting() -> list[Terms]:
 
 
 FORMS: Final[tuple[Form, ...]] = (
-    Form(detector=TokenRequest, selections=MINT, condition=MINTED, excuses="named"),
+    Form(detector=TokenRequest, selections=MINT, condition=MINTED),
     Form(
         detector=TokenRequestURI,
         selections={
@@ -107,7 +107,6 @@ FORMS: Final[tuple[Form, ...]] = (
             **ODD_URI,
         },
         condition="selection and not received and (odd_uri or not standard or not plain_uri)",
-        excuses="named",
         wider=(
             "any query string is taken for odd, also one that the API server knows; so are a URI that was not logged "
             "and one of an account or namespace whose name begins with `token`, and calls to `ServiceAccounts` or "
@@ -123,7 +122,7 @@ FORMS: Final[tuple[Form, ...]] = (
         detector=TokenRequestLookalike,
         selections=MINT,
         condition=MINTED,
-        excuses="lookalikes",
+        lookalikes=True,
         left_to={
             "token-request": (
                 "callers with the name of an exclusion whose proofs Sigma cannot say, and service accounts "
@@ -136,13 +135,11 @@ FORMS: Final[tuple[Form, ...]] = (
         detector=TokenRequestPrivilegedTarget,
         selections={**MINT, "selection_powerful": _powerful()},
         condition=f"{MINTED} and selection_powerful",
-        excuses="all",
     ),
     Form(
         detector=TokenRequestCloudAudience,
         selections={**MINT, "selection_audience": there("requestObject.spec.audiences")},
         condition=f"{MINTED} and selection_audience",
-        excuses="kubelets",
         level="Request",
         wider=(
             "any audience that was asked for by name, also the API server's own: a list may hold others beside it, "
@@ -165,7 +162,6 @@ FORMS: Final[tuple[Form, ...]] = (
             ],
         },
         condition=f"{MINTED} and selection_lifetime",
-        excuses="kubelets",
         level="Request",
         wider="what was asked for counts, also where the API server granted less; 3607 s counts for every audience",
     ),
@@ -179,7 +175,6 @@ FORMS: Final[tuple[Form, ...]] = (
             },
         },
         condition=f"{MINTED} and selection_workload",
-        excuses="all",
         wider="a service account that mints for itself, bound or not known: Sigma cannot compare caller and target",
     ),
     Form(

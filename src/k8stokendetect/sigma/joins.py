@@ -65,7 +65,7 @@ JOINS: Final[tuple[Join, ...]] = (
                         "objectRef.resource": "secrets",
                         "verb": "update",
                         **SUCCEEDED,
-                        USERNAME: find_exclusion("kube-controller-manager").actor.username[0],
+                        USERNAME: find_exclusion("kube-controller-manager").component.actor.username[0],
                     }
                 },
                 condition="selection",

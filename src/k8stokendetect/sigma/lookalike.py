@@ -36,8 +36,8 @@ def lookalike(exclusions: Iterable[Exclusion], weaker: Collection[str], /) -> tu
     known = tuple(exclusions)
     sayable = [one for one in known if not unsaid(one) or one.id in weaker]
     said = [one.about_the_caller for exclusion in sayable for one in filters(exclusion) if _on_any_platform(exclusion)]
-    names = dict.fromkeys(name for one in known for name in one.actor.username)
-    like = dict.fromkeys(name for one in sayable if _on_any_platform(one) for name in one.actor.username)
+    names = dict.fromkeys(name for one in known for name in one.component.actor.username)
+    like = dict.fromkeys(name for one in sayable if _on_any_platform(one) for name in one.component.actor.username)
     selections: dict[str, Selection] = {
         "reserved": guarded({f"{USERNAME}|startswith": one_or_list([literal(one) for one in RESERVED])}),
         "anonymous": guarded({USERNAME: "system:anonymous"}),
@@ -59,4 +59,4 @@ def lookalike(exclusions: Iterable[Exclusion], weaker: Collection[str], /) -> tu
 
 def _on_any_platform(exclusion: Exclusion) -> bool:
     """Tell whether a look-alike shows everywhere: not for logs without groups, which other logs cannot be held to."""
-    return not exclusion.actor.groups_not_logged
+    return not exclusion.component.actor.groups_not_logged

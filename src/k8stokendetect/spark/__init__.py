@@ -88,7 +88,7 @@ def detect(
     chosen = choose_detectors(detectors, None)
     plan = Plan(
         detectors=chosen,
-        silencing=choose_exclusions(exclusions, chosen),
+        exclusions=choose_exclusions(exclusions, chosen),
         keep_excluded=keep_excluded,
         platform=platform,
         buckets=buckets,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
@@ -36,7 +36,7 @@ class Plan:
 
     Arguments:
         detectors: the detectors to run.
-        silencing: the exclusions that apply to each rule.
+        exclusions: the exclusions to apply.
         keep_excluded: whether excluded findings are returned, too.
         platform: the platform of records that do not name one.
         buckets: the number of buckets for events that have to be joined.
@@ -47,7 +47,7 @@ class Plan:
     """
 
     detectors: Sequence[Detector]
-    silencing: Mapping[str, list[Exclusion]]
+    exclusions: Sequence[Exclusion]
     keep_excluded: bool
     platform: Platform | None
     buckets: int
@@ -58,7 +58,7 @@ class Plan:
     def stages(self, on_error: OnError, kind: type[Stages] = Stages) -> Stages:
         """Make the pipeline; detectors with memory are copied, everything else already belongs to the task."""
         detectors = [copy.deepcopy(one) if isinstance(one, KeyedDetector) else one for one in self.detectors]
-        return kind(detectors, dict(self.silencing), on_error, Tally(), keep_excluded=self.keep_excluded)
+        return kind(detectors, self.exclusions, on_error, Tally(), keep_excluded=self.keep_excluded)
 
     def keyed(self) -> list[KeyedDetector[Any]]:
         """Return the detectors with memory."""

@@ -54,8 +54,15 @@ def check_event(bench: Bench, record: Mapping[str, Any]) -> None:
             record,
         )
     _check_watches(bench, detector, event, found, record)
-    if not isinstance(detector, KeyedDetector):
-        _check_reports(bench, detector, event, found, record)
+    if not isinstance(detector, KeyedDetector) and bench.called(lambda: [detector.matches(event)], seen=record) != [
+        bool(found)
+    ]:
+        raise lesson(
+            f"{bench.name}: `matches` and `inspect` differ",
+            "an excluded event is only asked whether it matches: it is counted wrongly",
+            "override `matches` and `describe`, or `inspect` alone",
+            record,
+        )
 
 
 def _findings(
@@ -146,23 +153,5 @@ def _check_watches(
             "nobody is told",
             f"add {event.resource!r} to `watches`, or set it to None for every event; if it should not be reported, "
             "ask first: `if event.does(verb, resource)`",
-            record,
-        )
-
-
-def _check_reports(
-    bench: Bench, detector: Detector, event: Event, found: Sequence[Finding], record: Mapping[str, Any]
-) -> None:
-    if type(detector).reports is Detector.reports:
-        return
-    (told,) = bench.called(lambda: [detector.reports(event)], seen=record)
-    if told is None:
-        return
-    if bool(told) is not bool(found) or len(found) > 1 or any(one.related or one.key for one in found):
-        raise lesson(
-            f"{bench.name}: `reports` says {told}, and `inspect` gives {len(found)} findings",
-            "where an exclusion excuses the actor, `reports` is asked instead of `inspect`: what it says wrongly is "
-            "counted wrongly, or made twice",
-            "let both ask the same question, with one finding at most and without `related` and `key`; or return None",
             record,
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is set aside is counted without making its finding: the counts and what is reported stay the same."""
+"""An excluded request is counted without a finding: counts and what is reported are as if each were made."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given
 
 from builders import token_request
-from k8stokendetect import Detector, Event, Finding, Tally, detect, parse_event
+from k8stokendetect import ConfigError, DetectorError, Event, Finding, KeyedDetector, Tally, detect, parse_event
 from k8stokendetect.detectors import BUILTIN, TokenRequest
-from k8stokendetect.engine import pipeline as stages
 from k8stokendetect.errors import ReadError
 from recordings import METADATA, METADATA_1_27, events
 from strategies import audit_events, damaged_events
 
-TELLING = tuple(cls() for cls in BUILTIN if cls.reports is not Detector.reports)
+STATELESS = tuple(cls() for cls in BUILTIN if not issubclass(cls, KeyedDetector))
 KUBELET = parse_event(
     token_request(
         "system:node:worker-1", groups=("system:nodes", "system:authenticated"), userAgent="kubelet/v1.36.2 (linux)"
@@ -25,51 +24,38 @@ KUBELET = parse_event(
 )
 
 
-class Picky(TokenRequest):
-    """Reports nothing, and inherits what tells that it would."""
-
-    def inspect(self, _: Event, /) -> Iterator[Finding]:
-        """Yield nothing."""
-        return iter(())
-
-
 class Unsure(TokenRequest):
     """Cannot tell."""
 
-    def reports(self, _: Event, /) -> bool:
+    def matches(self, _: Event, /) -> bool:
         """Raise."""
         raise RuntimeError("not today")
 
 
-def test_some_detectors_tell() -> None:
-    """The two rules of the advisory, to which most exclusions apply, tell without a finding."""
-    assert {detector.rule.id for detector in TELLING} == {"token-request", "token-request-uri"}
-
-
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27], ids=["1.36", "1.27"])
-def test_reports_says_what_inspect_does(path: Path) -> None:
-    """On every recorded event `reports` is true just where `inspect` yields its one finding."""
+def test_matches_says_what_inspect_does(path: Path) -> None:
+    """On every recorded event `matches` is true just where `inspect` yields its one finding."""
     for event in events(path):
-        for detector in TELLING:
-            assert len(list(detector.inspect(event))) == int(bool(detector.reports(event)))
+        for detector in STATELESS:
+            assert len(list(detector.inspect(event))) == int(detector.matches(event))
 
 
 @given(audit_events | damaged_events())
-def test_reports_says_what_inspect_does_of_any_event(record: dict[str, object]) -> None:
+def test_matches_says_what_inspect_does_of_any_event(record: dict[str, object]) -> None:
     """So it is for events that no API server wrote; what it tells has neither a key nor related requests."""
     try:
         event = parse_event(record)
     except ReadError:
         return
-    for detector in TELLING:
+    for detector in STATELESS:
         found = list(detector.inspect(event))
-        assert len(found) == int(bool(detector.reports(event)))
+        assert len(found) == int(detector.matches(event))
         assert not any(finding.key or finding.related for finding in found)
 
 
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27], ids=["1.36", "1.27"])
 def test_the_counts_are_the_same_as_of_made_findings(path: Path) -> None:
-    """Reported, set aside and repeated are counted alike, whether set-aside findings are made or not."""
+    """Reported, excluded and repeated are counted alike, whether excluded findings are made or not."""
     made, counted = Tally(), Tally()
     recorded = events(path)
     twice = [*recorded, *recorded]
@@ -90,17 +76,21 @@ def test_requests_that_differ_in_what_a_client_cannot_choose_are_no_repetition()
     assert (tally.excluded.total(), tally.duplicates) == (2, 1)
 
 
-def test_a_subclass_that_overrides_only_inspect_is_asked() -> None:
-    """What its parent tells is not taken for its own."""
-    tally = Tally()
-    assert not list(detect([KUBELET], detectors=[Picky()], tally=tally))
-    assert not tally.excluded
-    assert not stages._tells(Picky())  # noqa: SLF001 - the reason
-    assert stages._tells(TokenRequest())  # noqa: SLF001 - the reason
+def test_a_subclass_cannot_override_inspect_alone() -> None:
+    """Its parent's `matches` would count what it does not report."""
+    with pytest.raises(ConfigError, match="override matches and describe"):
+
+        class Picky(TokenRequest):
+            """Reports nothing."""
+
+            def inspect(self, _: Event, /) -> Iterator[Finding]:
+                """Yield nothing."""
+                return iter(())
 
 
-def test_where_reports_raises_inspect_is_asked() -> None:
-    """Nothing is lost: the finding is made, set aside and counted."""
-    tally = Tally()
-    assert not list(detect([KUBELET], detectors=[Unsure()], tally=tally))
-    assert tally.excluded.total() == 1
+def test_where_matches_raises_an_error_is_reported() -> None:
+    """And counted, as for any other method of a detector."""
+    tally, errors = Tally(), list[Exception]()
+    assert not list(detect([KUBELET], detectors=[Unsure()], tally=tally, on_error=errors.append))
+    assert isinstance(errors[0], DetectorError)
+    assert (tally.failures, tally.excluded.total()) == (1, 0)
