@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
@@ -80,10 +80,14 @@ class Watching(Detector):
     rule: ClassVar[Rule] = Rule("custom", "An own rule", Severity.LOW)
     watches = frozenset({"serviceaccounts/token"})
 
-    def inspect(self, event: Event, /) -> Iterable[Finding]:
-        """Report requests of one user to one namespace."""
-        if event.user.username.startswith("nobody-") and event.object_ref and event.object_ref.namespace == "vault":
-            yield self.finding(event, "nobody minted")
+    def matches(self, event: Event, /) -> bool:
+        """Tell requests of one user to one namespace."""
+        ref = event.object_ref
+        return event.user.username.startswith("nobody-") and ref is not None and ref.namespace == "vault"
+
+    def describe(self, event: Event, /) -> Finding:
+        """Say so."""
+        return self.finding(event, "nobody minted")
 
 
 def _watching(number: int) -> Detector:

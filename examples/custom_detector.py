@@ -2,7 +2,6 @@
 """A detector of your own: a service account minted a token for an account in another namespace."""
 
 import sys
-from collections.abc import Iterator
 
 from k8stokendetect import Detector, Event, Evidence, Finding, Rule, Severity, detect
 from k8stokendetect.identity import ServiceAccount
@@ -14,16 +13,19 @@ class AcrossNamespaces(Detector):
     rule = Rule("acme.across-namespaces", "Token minted across namespaces", Severity.HIGH)
     watches = frozenset({"serviceaccounts/token"})
 
-    def inspect(self, event: Event) -> Iterator[Finding]:
+    def matches(self, event: Event) -> bool:
         """Compare the caller's namespace with the target's."""
-        caller = ServiceAccount.of_username(event.actor.username)
-        target = event.service_account
-        if event.mints_token and caller and target and caller.namespace != target.namespace:
-            yield self.finding(
-                event,
-                f"{caller} minted a token for {target}",
-                Evidence("objectRef.namespace", target.namespace, "not the caller's own namespace"),
-            )
+        caller, target = ServiceAccount.of_username(event.actor.username), event.service_account
+        return bool(event.mints_token and caller and target and caller.namespace != target.namespace)
+
+    def describe(self, event: Event) -> Finding:
+        """Say who minted for whom."""
+        caller, target = ServiceAccount.of_username(event.actor.username), event.service_account
+        return self.finding(
+            event,
+            f"{caller} minted a token for {target}",
+            Evidence("objectRef.namespace", target.namespace if target else "", "not the caller's own namespace"),
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import os
 import ssl
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from queue import SimpleQueue
@@ -27,6 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from k8stokendetect import Finding, detect
+from k8stokendetect.engine import Memory
 from k8stokendetect.outputs.native import to_line
 
 MAX_BODY: Final = 16 * 1024 * 1024  # bytes; with --audit-webhook-truncate-enabled a batch has at most 10 MiB
@@ -37,12 +38,13 @@ CLOSE: Final = {"Connection": "close"}  # the rest of the body is not read
 
 
 class Worker:
-    """Examines batches in one thread as one stream, so that detectors with memory see one order."""
+    """Examines one batch after the other in one thread; what detectors remember goes from batch to batch."""
 
     def __init__(self, deliver: Callable[[Finding], object], report: Callable[[object], object]) -> None:
         self.deliver, self.report = deliver, report
         self._batches: SimpleQueue[tuple[bytes, Future[bool]] | None] = SimpleQueue()
         self._undelivered: deque[Finding] = deque()
+        self._memory = Memory()
         self.thread = Thread(target=self._run, name="detect")
 
     def submit(self, body: bytes) -> Future[bool]:
@@ -52,28 +54,23 @@ class Worker:
         return done
 
     def stop(self) -> None:
-        """End the stream: findings that waited for later events are delivered, too."""
+        """Examine what is queued, and end."""
         self._batches.put(None)
         self.thread.join()
 
     def _run(self) -> None:
-        for finding in detect(self._bodies(), on_error=self.report):
-            self._undelivered.append(finding)
-        if not self._flush():
-            for finding in self._undelivered:
-                self.report(f"never delivered: {to_line(finding)}")
-
-    def _bodies(self) -> Iterator[bytes]:
-        """Yield batches; when `detect` asks for the next one, it has yielded all findings of this one."""
         while (batch := self._batches.get()) is not None:
             body, done = batch
             if done.set_running_or_notify_cancel():  # else the client gave up, and will post it again
                 if self._flush():
-                    yield body
+                    self._undelivered.extend(detect(body, memory=self._memory, on_error=self.report))
                 done.set_result(self._flush())
+        if not self._flush():
+            for finding in self._undelivered:
+                self.report(f"never delivered: {to_line(finding)}")
 
     def _flush(self) -> bool:
-        """Deliver what is left: `detect` yields each finding once, however often its batch is posted."""
+        """Deliver what is left: with one memory each finding comes once, however often its batch is posted."""
         try:
             while self._undelivered:
                 self.deliver(self._undelivered[0])

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +21,13 @@ class Broken(Detector):
     rule = Rule("acme.broken", "Broken", Severity.LOW)
     watches = frozenset({"serviceaccounts/token"})
 
-    def inspect(self, event: Event, /) -> Iterable[Finding]:
+    def matches(self, event: Event, /) -> bool:
         """Raise."""
         raise RuntimeError(event.verb)
+
+    def describe(self, event: Event, /) -> Finding:
+        """Say nothing."""
+        return self.finding(event, "")
 
 
 def quicken(session: Any) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from k8stokendetect import ConfigError, Tally, detect, read
 from k8stokendetect.detectors import BUILTIN
-from k8stokendetect.engine.pipeline import interest_of
+from k8stokendetect.engine.bridge import prefilter_of
+from k8stokendetect.engine.watchers import Watchers
 from k8stokendetect.reading.ahead import SMALLEST, Task, Worker, Workers, look_over
 from k8stokendetect.reading.interest import Interest
 from k8stokendetect.reading.search import BLOCK, search
@@ -73,7 +74,7 @@ def test_the_workers_are_really_asked(log: Path) -> None:
 
 def test_what_a_worker_answers_is_what_the_reader_would_find(log: Path) -> None:
     """Ranges join without a gap, whatever lines lie across their borders."""
-    interest, content = interest_of([cls() for cls in BUILTIN]), log.read_bytes()
+    interest, content = prefilter_of(Watchers([cls() for cls in BUILTIN]).watches, ()), log.read_bytes()
     assert interest is not None
     status = log.stat()
     identity = status.st_dev, status.st_ino

@@ -33,7 +33,7 @@ from k8stokendetect.testing import (
     token_request,
     use_of,
 )
-from k8stokendetect.testing.bench import Bench
+from k8stokendetect.testing.harness import Harness
 from k8stokendetect.testing.laws import check_event
 from paths import resolve
 from strategies import audit_events, damaged_events
@@ -132,7 +132,7 @@ LEGACY_USES = (audit_events | damaged_events()).map(lambda record: record | {"an
 def test_no_event_makes_a_detector_break_a_law(record: dict[str, Any]) -> None:
     """One draw for all of them: none raises, and what it says is true, its own, and the same again."""
     for cls in SHIPPED:
-        check_event(Bench(cls), record)
+        check_event(Harness(cls), record)
 
 
 @settings(max_examples=50)

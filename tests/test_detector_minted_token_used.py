@@ -329,11 +329,11 @@ def test_it_runs_what_it_needs_unseen() -> None:
 def test_memory_is_bounded() -> None:
     """The credential that expires first is forgotten first, and counted."""
     detector = MintedTokenUsed()
-    detector.memory.limit = 100
+    detector.states.limit = 100
     mints = [token_request(issued=f"JTI={number}", auditID=str(number)) for number in range(150)]
     found(mints, detector)
-    assert len(detector.memory) <= 100
-    assert detector.memory.forgotten == 150 - len(detector.memory)
+    assert len(detector.states) <= 100
+    assert detector.states.forgotten == 150 - len(detector.states)
 
 
 def test_a_state_of_something_else_is_refused() -> None:
@@ -361,5 +361,5 @@ def test_remembering_ends() -> None:
     detector = MintedTokenUsed()
     late = token_request(auditID="late", issued="JTI=late", requestReceivedTimestamp="2026-12-10T00:00:00Z")
     found([token_request(), late], detector)
-    assert [key for key, _, _ in detector.memory] == ["JTI=late"]
+    assert [key for key, _, _ in detector.states] == ["JTI=late"]
     assert MintedTokenUsed.remember_for == timedelta(days=7)

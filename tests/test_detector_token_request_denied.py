@@ -194,7 +194,7 @@ def test_memory_is_bounded() -> None:
     """The client chooses what it names: 100 names of an account's greatest length at most."""
     detector = TokenRequestDenied()
     found([refused(n / 10, f"prod/{n:05}{'x' * 5000}") for n in range(150)], detector)
-    ((_, state, _),) = detector.memory
+    ((_, state, _),) = detector.states
     assert len(state.targets) == 100
     assert max(map(len, state.targets)) == 320
     assert ": 100 or more service accounts" in found([refused(20, "prod/sa")], detector)[0].summary

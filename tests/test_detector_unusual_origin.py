@@ -211,7 +211,7 @@ def test_memory_is_bounded_and_reports_go_on() -> None:
     found(
         [mint(number, agent=f"{'x' * 1000}{number}" if number < 3 else f"c{number}") for number in range(70)], detector
     )
-    ((_, state, _),) = detector.memory
+    ((_, state, _),) = detector.states
     assert len(state.seen["client"]) == 50
     assert max(map(len, state.seen["client"])) == 100
     for number in (100, 101):

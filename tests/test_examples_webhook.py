@@ -17,7 +17,7 @@ import uvicorn
 import webhook_receiver
 from embedding import KEYED, fingerprints, mints
 from k8stokendetect import Finding, detect
-from k8stokendetect.detectors.keyed import LATENESS
+from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
 from recordings import METADATA, events, records
 
 EVENTS: Final = 5_000
@@ -110,15 +110,13 @@ async def post_all(receiver: Receiver, bodies: Sequence[bytes], broken: Sequence
 def test_the_webhook_receiver_delivers_every_finding_once() -> None:
     """5,000 recorded events in batches of 400 from four clients, with a retried batch and others that misbehave.
 
-    What four clients post at once lies within the minute for which detectors that remember wait for earlier events, so
-    that their findings are the same, too. (`unusual-origin` learns from a mint
-    that is posted twice as from two: with the batches that are posted again here that makes no difference.)
+    What four clients post at once is examined in any order. That changes only what `unusual-origin` learns first.
     """
     log, typed = records(METADATA)[:EVENTS], events(METADATA)[:EVENTS]
     bodies = [event_list(log[start : start + BATCH]) for start in range(0, EVENTS, BATCH)]
     for start in range(0, EVENTS, BATCH * CLIENTS):
         times = [event.time for event in typed[start : start + BATCH * CLIENTS] if event.time]
-        assert max(times) - min(times) < LATENESS
+        assert max(times) - min(times) < ALLOWED_LATENESS
     whole = request(bodies[0])
     broken = [
         (b"", 0.0),
@@ -134,9 +132,10 @@ def test_the_webhook_receiver_delivers_every_finding_once() -> None:
         asyncio.run(post_all(receiver, bodies, broken))
         asyncio.run(post_all(receiver, bodies[3:4], []))
 
-    expected = list(detect(typed))
+    expected = [finding for finding in detect(typed) if finding.rule.id != "unusual-origin"]
+    delivered = [finding for finding in receiver.delivered if finding.rule.id != "unusual-origin"]
     assert KEYED & {finding.rule.id for finding in expected}
-    assert fingerprints(receiver.delivered) == fingerprints(expected)
+    assert fingerprints(delivered) == fingerprints(expected)
     assert receiver.reported.count("a client left before its batch was complete") == 2
     assert sum("not JSON" in line for line in receiver.reported) == 1
     assert len(receiver.reported) == 4

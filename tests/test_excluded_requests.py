@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -83,7 +84,7 @@ def test_a_subclass_cannot_override_inspect_alone() -> None:
         class Picky(TokenRequest):
             """Reports nothing."""
 
-            def inspect(self, _: Event, /) -> Iterator[Finding]:
+            def inspect(self, _: Any, /) -> Iterator[Finding]:
                 """Yield nothing."""
                 return iter(())
 

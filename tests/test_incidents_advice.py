@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from builders import body, token_request
-from k8stokendetect import Detector, Event, Finding, Rule, Severity, detect
+from k8stokendetect import Detector, Finding, Rule, Severity, detect
 from k8stokendetect.incidents import incidents
 from k8stokendetect.testing import request, use_of, user_of
 
@@ -284,7 +284,7 @@ class Quiet(Detector):
     rule = Rule("acme.quiet", "Quiet", Severity.LOW)
     watches = frozenset({"serviceaccounts/token"})
 
-    def inspect(self, event: Event, /) -> Iterator[Finding]:
+    def inspect(self, event: Any, /) -> Iterator[Finding]:
         """Yield one finding."""
         yield self.finding(event, "a mint")
 

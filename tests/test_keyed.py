@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectors that remember, as a user writes one: keys, steps, memory, order, state."""
+"""Detectors that remember, as a user writes one: keys, folds, memory, order, state."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import token_request
-from k8stokendetect import ConfigError, Event, Finding, KeyedDetector, Rule, Severity, Step, Tally, detect, parse_event
-from k8stokendetect.detectors.keyed import LATENESS, Memory
-from k8stokendetect.engine import reorder as order
+from k8stokendetect import ConfigError, Event, Finding, KeyedDetector, Rule, Severity, Tally, detect, parse_event
+from k8stokendetect.detectors.keyed import States, View
+from k8stokendetect.engine import reorder
 from recordings import METADATA, events
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -41,12 +41,13 @@ class ManyMints(KeyedDetector[Count]):
         """Whoever mints and is reported for it."""
         return [event.actor.username] if event.mints_token and reported else []
 
-    def step(self, _: str, event: Event, __: Sequence[Finding], state: Count | None, /) -> Step[Count]:
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Count], /) -> Iterable[Finding]:
         """Count."""
+        state = memory.get(key)
         number = state.number + 1 if state else 1
-        summary = f"{event.actor.username} minted {number} times"
-        findings = (self.finding(event, summary),) if number > 2 else ()
-        return Step(Count(number, event.time), findings)
+        memory.put(key, Count(number, event.time))
+        if number > 2:
+            yield self.finding(event, f"{event.actor.username} minted {number} times")
 
 
 def mint(minute: float, user: str = "alice") -> dict[str, Any]:
@@ -108,12 +109,12 @@ def test_a_finding_comes_once_its_time_has_come() -> None:
 
 def test_too_many_waiting_events_are_taken_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded; none is dropped."""
-    monkeypatch.setattr(order, "MAX_WAITING", 3)
-    queue: order.InOrder[int] = order.InOrder(LATENESS)
+    monkeypatch.setattr(reorder, "MAX_WAITING", 3)
+    queue: reorder.ReorderBuffer[int] = reorder.ReorderBuffer()
     events = [parse_event(mint(0.01 * (10 - n))) for n in range(10)]
-    out = [item for n, event in enumerate(events) for _, item in queue.put(event, n)]
+    out = [item for n, event in enumerate(events) for item in queue.put(event, n)]
     assert len(out) == 7
-    assert sorted(out + [item for _, item in queue.rest()]) == list(range(10))
+    assert sorted(out + list(queue.rest())) == list(range(10))
 
 
 def test_state_goes_through_json() -> None:
@@ -133,24 +134,26 @@ def test_what_is_malformed_fails_when_the_class_is_defined() -> None:
 
         class NoTime(KeyedDetector[Count]):
             rule = ManyMints.rule
+            watches = ManyMints.watches
 
             keys = ManyMints.keys
-            step = ManyMints.step
+            fold = ManyMints.fold
 
     with pytest.raises(ConfigError, match="name the class of its state"):
 
         class NoState(KeyedDetector):  # type: ignore[type-arg]  # that Python refuses it too is the claim
             rule = ManyMints.rule
+            watches = ManyMints.watches
             remember_for = timedelta(hours=1)
 
             keys = ManyMints.keys
-            step = ManyMints.step
+            fold = ManyMints.fold
 
 
 class Broken(ManyMints):
     """Raises in one of its two methods."""
 
-    where = "step"
+    where = "fold"
 
     def keys(self, event: Event, reported: Sequence[Finding], /) -> Iterable[str]:
         """Raise, or not."""
@@ -158,12 +161,12 @@ class Broken(ManyMints):
             raise RuntimeError("keys")
         return super().keys(event, reported)
 
-    def step(self, _: str, __: Event, ___: Sequence[Finding], ____: Count | None, /) -> Step[Count]:
+    def fold(self, _: str, __: Event, ___: Sequence[Finding], ____: View[Count], /) -> Iterable[Finding]:
         """Raise."""
-        raise RuntimeError("step")
+        raise RuntimeError("fold")
 
 
-@pytest.mark.parametrize("where", ["keys", "step"])
+@pytest.mark.parametrize("where", ["keys", "fold"])
 def test_one_that_raises_costs_no_other_finding(where: str) -> None:
     """It is told and counted."""
     errors: list[Any] = []
@@ -177,7 +180,7 @@ def test_one_that_raises_costs_no_other_finding(where: str) -> None:
 
 def test_memory_forgets_what_has_expired() -> None:
     """Not before, not after its time."""
-    memory: Memory[int] = Memory()
+    memory: States[int] = States()
     memory.put("a", 1, START)
     assert memory.get("a", START) == 1
     assert memory.get("a", START + timedelta(microseconds=1)) is None

@@ -19,7 +19,6 @@ from builders import token_request
 from k8stokendetect import (
     AuditLog,
     Detector,
-    Event,
     Finding,
     Rule,
     Severity,
@@ -28,7 +27,8 @@ from k8stokendetect import (
 )
 from k8stokendetect.convert import redaction
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, ForgedToken
-from k8stokendetect.engine.pipeline import interest_of
+from k8stokendetect.engine.bridge import prefilter_of
+from k8stokendetect.engine.watchers import Watchers
 from k8stokendetect.reading import interest as interest_module
 from k8stokendetect.reading import sieve
 from k8stokendetect.reading.interest import Interest
@@ -43,8 +43,9 @@ class Everything(Detector):
     """Watches every event and reports none: nothing is passed over beside it."""
 
     rule = Rule("test.everything", "Everything", Severity.LOW)
+    watches = frozenset({"*"})
 
-    def inspect(self, _: Event, /) -> Iterator[Finding]:
+    def inspect(self, _: Any, /) -> Iterator[Finding]:
         """Look at it."""
         return iter(())
 
@@ -172,7 +173,7 @@ def test_a_log_can_be_read_again_in_full() -> None:
 class Each(Everything):
     """Reports every event."""
 
-    def inspect(self, event: Event, /) -> Iterator[Finding]:
+    def inspect(self, event: Any, /) -> Iterator[Finding]:
         """Report it."""
         yield self.finding(event, "seen", key=event.origin or "")
 
@@ -202,13 +203,13 @@ def test_a_use_that_was_logged_before_its_mint_is_found(apart: int) -> None:
 
 
 def test_what_a_detector_of_ones_own_watches_is_read() -> None:
-    """By its resource; without `watches` every event is."""
+    """By its resource; of `*` every event is."""
 
     class Exec(Everything):
         rule = attrs.evolve(Everything.rule, id="test.exec")
         watches = frozenset({"pods/exec"})
 
-        def inspect(self, event: Event, /) -> Iterator[Finding]:
+        def inspect(self, event: Any, /) -> Iterator[Finding]:
             yield self.finding(event, "exec")
 
     ref = {"resource": "pods", "subresource": "exec", "namespace": "prod", "name": "w"}
@@ -216,9 +217,9 @@ def test_what_a_detector_of_ones_own_watches_is_read() -> None:
     log = AuditLog(content)
     assert [finding.event.audit_id for finding in detect(log, detectors=[Exec()])] == ["e"]
     assert log.passed_over == 2
-    assert interest_of([Everything()]) is None
-    assert interest_of([ForgedToken()]) is None
-    assert interest_of([cls() for cls in BUILTIN]) is not None
+    assert prefilter_of(Watchers([Everything()]).watches, ()) is None
+    assert prefilter_of(Watchers([ForgedToken()]).watches, ()) is None
+    assert prefilter_of(Watchers([cls() for cls in BUILTIN]).watches, ()) is not None
     assert all(cls.rule.id not in {"forged-token", "pod-token-moved"} for cls in BUILTIN)
     assert len(OPTIONAL) == 2
 

@@ -6,11 +6,11 @@ import importlib
 TYPE_CHECKING = False  # type checkers take this name for true; importing `typing` would take longer than all of this
 if TYPE_CHECKING:
     from k8stokendetect.convert.structure import parse_event
-    from k8stokendetect.detectors import Detector, KeyedDetector, Step
+    from k8stokendetect.detectors import Detector, KeyedDetector
     from k8stokendetect.engine.detection import detect
     from k8stokendetect.engine.tally import Tally
     from k8stokendetect.errors import ConfigError, DetectorError, K8sTokenDetectError, ReadError
-    from k8stokendetect.events import Event, ObjectRef, User
+    from k8stokendetect.events import Event, ObjectRef, Signal, User
     from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Actor, Component, Exclusion, Provenance, load_exclusions
     from k8stokendetect.findings import Evidence, Finding, Rule, Severity
     from k8stokendetect.reading import AuditLog, read
@@ -34,7 +34,7 @@ __all__ = [
     "ReadError",
     "Rule",
     "Severity",
-    "Step",
+    "Signal",
     "Tally",
     "User",
     "detect",
@@ -47,9 +47,9 @@ _HOMES = {
     "engine.detection": "detect",
     "convert.structure": "parse_event",
     "engine.tally": "Tally",
-    "detectors": "Detector KeyedDetector Step",
+    "detectors": "Detector KeyedDetector",
     "errors": "ConfigError DetectorError K8sTokenDetectError ReadError",
-    "events": "Event ObjectRef User",
+    "events": "Event ObjectRef Signal User",
     "exclusions": "DEFAULT_EXCLUSIONS Actor Component Exclusion Provenance load_exclusions",
     "findings": "Evidence Finding Rule Severity",
     "reading": "AuditLog read",

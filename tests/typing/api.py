@@ -24,6 +24,7 @@ from k8stokendetect import (
     ReadError,
     Rule,
     Severity,
+    Signal,
     Tally,
     detect,
     load_exclusions,
@@ -39,15 +40,31 @@ class VaultToken(Detector):
     rule = Rule("acme.vault-token", "Token minted for Vault", Severity.HIGH)
     watches = frozenset({"serviceaccounts/token"})
 
-    def inspect(self, event: Event) -> Iterator[Finding]:
-        """Report it."""
+    def matches(self, event: Event) -> bool:
+        """Look at the audiences."""
         request = event.token_request
-        if event.succeeded and request and "vault" in request.audiences:
-            yield self.finding(
-                event,
-                f"{event.actor.username} minted a Vault token",
-                Evidence("requestObject.spec.audiences", request.audiences, "audience"),
-            )
+        return event.mints_token and request is not None and "vault" in request.audiences
+
+    def describe(self, event: Event) -> Finding:
+        """Report it."""
+        audiences = event.token_request.audiences if event.token_request else ()
+        return self.finding(
+            event,
+            f"{event.actor.username} minted a Vault token",
+            Evidence("requestObject.spec.audiences", audiences, "audience"),
+        )
+
+
+class Everything(Detector):
+    """Several findings about an event, or about what could not be read."""
+
+    rule = Rule("acme.everything", "Everything", Severity.LOW)
+    watches = frozenset({"*", "create clusterroles", Signal.UNREADABLE})
+
+    def inspect(self, event: Event | ReadError) -> Iterator[Finding]:
+        """Report it."""
+        if isinstance(event, Event):
+            yield self.finding(event, event.verb)
 
 
 def sources(path: Path) -> None:

@@ -31,10 +31,13 @@ class Mine(Detector):
     def __init__(self, group: str = "devs") -> None:
         self.group = group
 
-    def inspect(self, event: Event) -> Iterator[Finding]:
+    def matches(self, event: Event) -> bool:
+        """Look at the groups."""
+        return event.mints_token and self.group in event.actor.groups
+
+    def describe(self, event: Event) -> Finding:
         """Report it."""
-        if event.mints_token and self.group in event.actor.groups:
-            yield self.finding(event, "minted")
+        return self.finding(event, "minted")
 
 
 class TestMine(DetectorConformance):

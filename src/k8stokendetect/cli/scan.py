@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import signal
 import sys
@@ -13,12 +14,13 @@ from typing import Any
 
 import attrs
 
-from k8stokendetect import Severity, Tally, detect, read
+from k8stokendetect import Severity, Tally, read
 from k8stokendetect.cli.messages import Errors, listed, say_counts
 from k8stokendetect.cli.printer import Printer
 from k8stokendetect.cli.selection import Selection, exclusions_of, load_cluster, source_of
 from k8stokendetect.cluster import Cluster
-from k8stokendetect.engine.state import load_state, save_state
+from k8stokendetect.engine.detection import Detection, detection
+from k8stokendetect.engine.memory import Memory
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Platform
 from k8stokendetect.input.follow import FollowedFile
@@ -94,7 +96,7 @@ def run(**given: Any) -> int:
     options.check()
     sources = [options.source(name) for name in options.files]
     cluster = options.load_cluster(errors, warnings)
-    selection = Selection.of(options.rules, plugins=options.plugins, cluster=cluster)
+    selection = Selection.of(options.rules, plugins=options.plugins)
     log = read(
         sources,
         platform=options.platform,
@@ -102,9 +104,8 @@ def run(**given: Any) -> int:
         workers=options.jobs - 1,
         envelopes=selection.envelopes,
     )
-    if options.state is not None:
-        load_state(Path(options.state), selection.detectors)
-    findings = detect(
+    memory = Memory() if options.state is None else Memory.load(Path(options.state))
+    findings = detection(
         log,
         detectors=selection.detectors,
         exclusions=exclusions_of(options.enable, options.exclusion_file),
@@ -112,15 +113,19 @@ def run(**given: Any) -> int:
         on_error=errors,
         tally=tally,
         cluster=cluster,
+        memory=memory,
     )
     printer = _printer(options, selection, cluster, errors)
+    for source in sources:
+        if isinstance(source, FollowedFile):
+            source.on_idle = functools.partial(_print_waiting, findings, printer)
     try:
         with _progress(() if options.follow else options.files, log), contextlib.suppress(KeyboardInterrupt):
             for finding in findings:
                 printer.take(finding)
         printer.finish()
         if options.state is not None:
-            save_state(Path(options.state), selection.detectors)
+            memory.save(Path(options.state))
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -128,6 +133,12 @@ def run(**given: Any) -> int:
     warnings.end("about the objects of the cluster")
     say_counts(summary(tally))
     return 2 if errors.count else int(printer.worst_is_at_least(Severity.of(options.fail_on)))
+
+
+def _print_waiting(findings: Detection, printer: Printer) -> None:
+    """Print what has waited long enough, while a followed file does not grow."""
+    for finding in findings.idle():
+        printer.take(finding)
 
 
 def _printer(options: Options, selection: Selection, cluster: Cluster | None, errors: Errors) -> Printer:

@@ -12,7 +12,7 @@ import attrs
 
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors import Detector
-from k8stokendetect.engine.state import chosen
+from k8stokendetect.engine.selection import choose_detectors
 from k8stokendetect.envelopes import Envelope
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, ReadError
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion, load_exclusions
@@ -36,24 +36,23 @@ class Selection:
     outputs: Mapping[str, Callable[[Finding], str]] = attrs.field(factory=dict)
 
     @classmethod
-    def of(cls, rules: Sequence[str], /, *, plugins: bool, cluster: Cluster | None = None) -> Self:
+    def of(cls, rules: Sequence[str], /, *, plugins: bool) -> Self:
         """Choose the detectors of these rules; without any, the built-in ones and all of plug-ins.
 
         Arguments:
             rules: their ids.
             plugins: whether to look for plug-ins.
-            cluster: a snapshot of the cluster, for the built-in detectors that know what to do with it.
 
         Raises:
             ConfigError: when there is no such rule, or a plug-in is broken or clashes.
 
         """
         if not plugins:
-            return cls(chosen(rules, cluster))
+            return cls(choose_detectors(dict.fromkeys(rules) or None))
         more = load_detectors()
         others = {detector.rule.id for detector in more}
-        named = [rule for rule in rules if rule not in others]
-        detectors = chosen(named, cluster) if named or not rules else []
+        named = dict.fromkeys(rule for rule in rules if rule not in others)
+        detectors = choose_detectors(named or None) if named or not rules else ()
         wanted = [detector for detector in more if not rules or detector.rule.id in rules]
         return cls([*detectors, *wanted], load_envelopes(), load_outputs())
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,6 +11,7 @@ from k8stokendetect.commands.auditd import AuditdSource
 from k8stokendetect.commands.exec_detector import ExecDetector
 from k8stokendetect.commands.exec_events import ExecEvent, ExecLog, read_auditd
 from k8stokendetect.commands.token_request_command import TokenRequestCommand
+from k8stokendetect.engine.selection import chosen_of
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.errors import ConfigError, DetectorError, OnError, ReadError, raise_error
 from k8stokendetect.findings import Finding
@@ -54,27 +54,9 @@ def detect_commands(
     checked: tuple[object, object] = (on_error, tally)
     if not callable(checked[0]) or not isinstance(checked[1], Tally | None):
         raise ConfigError("on_error must be callable, tally a Tally")
-    return _run(ExecLog(source), _chosen(detectors), on_error, Tally() if tally is None else tally)
-
-
-def _chosen(detectors: Iterable[ExecDetector | str] | None) -> tuple[ExecDetector, ...]:
-    if detectors is not None and (isinstance(detectors, str) or not isinstance(detectors, Iterable)):
-        raise ConfigError("detectors takes a list of them")
     known = {cls.rule.id: cls for cls in BUILTIN_COMMANDS}
-    chosen: list[ExecDetector] = []
-    for item in known if detectors is None else detectors:
-        if isinstance(item, str):
-            if item not in known:
-                raise ConfigError(f"unknown rule {item!r}; known: {', '.join(known)}")
-            chosen.append(known[item]())
-        elif isinstance(item, ExecDetector):
-            chosen.append(item)
-        else:
-            raise ConfigError(f"not an ExecDetector instance: {item!r}")
-    for rule, count in Counter(detector.rule.id for detector in chosen).items():
-        if count > 1:
-            raise ConfigError(f"rule {rule!r} is given twice")
-    return tuple(chosen)
+    chosen = chosen_of(ExecDetector, known, known if detectors is None else detectors)  # type: ignore[type-abstract]
+    return _run(ExecLog(source), chosen, on_error, Tally() if tally is None else tally)
 
 
 def _run(log: ExecLog, detectors: Sequence[ExecDetector], on_error: OnError, tally: Tally) -> Iterator[Finding]:

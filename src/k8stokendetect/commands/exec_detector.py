@@ -9,6 +9,7 @@ from typing import final
 
 from k8stokendetect.commands.exec_events import ExecEvent
 from k8stokendetect.detectors.base import Detector
+from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding
 
@@ -20,12 +21,14 @@ class ExecDetector(Detector):
     rather than find nothing in silence.
     """
 
+    watches = frozenset({"*"})
+
     @abc.abstractmethod
     def inspect_command(self, event: ExecEvent, /) -> Iterable[Finding]:
         """Yield a finding for everything to report about this command."""
 
     @final
-    def inspect(self, event: Event, /) -> Iterable[Finding]:  # noqa: ARG002 - no command
+    def inspect(self, event: Event | ReadError, /) -> Iterable[Finding]:  # noqa: ARG002 - no command
         """Refuse an audit event of Kubernetes.
 
         Raises:

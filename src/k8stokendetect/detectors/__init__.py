@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.base import Detector, Traits
 from k8stokendetect.detectors.forged_token import ForgedToken
-from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.legacy_token_secret import LegacyTokenSecret
 from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
 from k8stokendetect.detectors.pod_token_moved import PodTokenMoved
@@ -56,7 +56,6 @@ __all__ = [
     "LegacyTokenSecret",
     "MintedTokenUsed",
     "PodTokenMoved",
-    "Step",
     "TokenInAuditLog",
     "TokenRequest",
     "TokenRequestCloudAudience",
@@ -68,6 +67,8 @@ __all__ = [
     "TokenRequestURI",
     "TokenRequestUnbound",
     "TokenRightGranted",
+    "Traits",
     "UnreadableTokenRequest",
     "UnusualOrigin",
+    "View",
 ]

@@ -1,70 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interface that every detector shares: a rule, what it watches, and `inspect`."""
+"""The interface that every detector shares: a rule, what it watches, and what it says about an event."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
 
+import attrs
+
+from k8stokendetect.detectors.watches import check_names, check_watches
 from k8stokendetect.errors import ConfigError, ReadError
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Referable, Rule, Severity
+from k8stokendetect.reading.prefilter import EVERYTHING, parse_watch
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
 
 
+@attrs.frozen(kw_only=True)
+class Traits:
+    """What else a rule knows about itself, for exclusions, audit policies, Sigma and Spark.
+
+    Arguments:
+        excludable: it is about minting by design, so exclusions that name no rules cover it; None: when it watches
+            `serviceaccounts/token`.
+        level: the audit level from which on it works; None: with whatever is logged.
+        not_in_sigma: why Sigma cannot express it; empty where it can, or where nobody has tried.
+        separate_keys: a keyed detector's `fold` reads and writes the state of its own key alone, so that Spark can
+            spread the keys of one cluster.
+
+    """
+
+    excludable: bool | None = None
+    level: Literal["Metadata", "Request", "RequestResponse"] | None = "Metadata"
+    not_in_sigma: str = ""
+    separate_keys: bool = False
+
+
 class Detector(abc.ABC):
     """Looks at one event at a time and yields findings; subclass it to write your own.
 
-    A detector knows no exclusion: it reports what happened, and the engine applies the exclusions.
-    Configuration goes to the constructor; an instance may keep state between events.
+    A detector knows no exclusion: it reports what happened, and the engine applies the exclusions. Define `matches` and
+    `describe` for one finding about an event, or `inspect` for several. Configuration goes to the constructor.
 
     Attributes:
         rule: what it looks for; checked when the class is defined.
-        watches: the resources it wants to see, in RBAC notation such as `serviceaccounts/token`; None for every event.
-        excludable: it is about minting by design, so exclusions that name no rules cover it; by default whether
-            `serviceaccounts/token` is watched.
-        mentions: where `watches` is None: texts of which one stands in every record that it could report, or several
-            that stand there together. Records without any are not even parsed. None given: every record is.
+        watches: resources in RBAC notation with or without a verb before them (`serviceaccounts/token`, `create
+            clusterroles`), a custom resource with its group (`widgets.example.com`), signals, or `*` for every event.
+        traits: what else the rule knows about itself.
+        cluster: a snapshot of the cluster, where one is known; set before the first event.
 
     Raises:
-        ConfigError: when a concrete class has no `rule`, or `watches` could never match.
+        ConfigError: when a concrete class has no `rule`, watches what does not exist, misspells a name, or defines
+            nothing that finds anything.
 
     """
 
     rule: ClassVar[Rule]
-    watches: ClassVar[frozenset[str] | None] = None
-    excludable: ClassVar[bool] = False
-    mentions: ClassVar[tuple[bytes | tuple[bytes, ...], ...]] = ()
+    watches: ClassVar[frozenset[str | Signal]]
+    traits: ClassVar[Traits] = Traits()
+    cluster: Cluster | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if not hasattr(cls, "rule"):
-            if any(getattr(member, "__isabstractmethod__", False) for member in vars(cls).values()):
-                return  # an abstract base for other detectors
-            if cls.inspect is Detector.inspect and cls.describe is Detector.describe:
-                return
-            raise ConfigError(f"detector {cls.__name__} has no rule")
-        if not isinstance(getattr(cls, "rule", None), Rule):
-            raise ConfigError(f"detector {cls.__name__}: rule is not a Rule")
-        watches: object = cls.watches
-        if watches is not None and not (
-            isinstance(watches, frozenset)
-            and watches
-            and all(isinstance(name, str) and "*" not in name for name in watches)
-        ):
-            raise ConfigError(
-                f"detector {cls.__name__}: watches is not a frozenset of resources such as 'pods/exec'; "
-                "None watches everything"
-            )
-        if "watches" in vars(cls) and "excludable" not in vars(cls):
-            cls.excludable = TOKEN_SUBRESOURCE in (cls.watches or ())
-        if cls.inspect is Detector.inspect and Detector.describe is cls.describe:
-            raise ConfigError(f"detector {cls.__name__} overrides neither inspect nor matches and describe")
+        try:
+            check_names(vars(cls), [name for base in cls.__mro__[1:] for name in (*vars(base), *_annotated(base))])
+            if hasattr(cls, "rule"):
+                cls._check()
+            elif not cls._is_abstract():
+                raise ConfigError("has no rule")  # noqa: TRY301 - as all others
+        except ConfigError as error:
+            raise ConfigError(f"detector {cls.__name__}: {error}") from None
+
+    @classmethod
+    def _is_abstract(cls) -> bool:
+        """Tell whether it is a base for other detectors."""
+        unfinished = any(getattr(member, "__isabstractmethod__", False) for member in vars(cls).values())
+        return unfinished or (cls.inspect is Detector.inspect and cls.describe is Detector.describe)
+
+    @classmethod
+    def _check(cls) -> None:
+        if not isinstance(cls.rule, Rule):
+            raise ConfigError("rule is not a Rule")
+        check_watches(getattr(cls, "watches", None))
+        if cls.inspect is Detector.inspect and cls.describe is Detector.describe:
+            raise ConfigError("defines neither inspect nor matches and describe")
         if "inspect" in vars(cls) and cls.describe is not Detector.describe:
-            raise ConfigError(f"detector {cls.__name__}: override matches and describe; inspect follows from them")
+            raise ConfigError("override matches and describe; inspect follows from them")
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Refuse to make an instance of a base that has no rule."""
@@ -72,33 +96,20 @@ class Detector(abc.ABC):
             raise TypeError(f"{cls.__name__} is abstract: it has no rule")
         return super().__new__(cls)
 
-    @classmethod
-    def made_for(cls, cluster: Cluster | None, /) -> Self:  # noqa: ARG003 - for subclasses
-        """Make an instance without further arguments, for a cluster of which a snapshot may be known.
+    def inspect(self, event: Event | ReadError, /) -> Iterable[Finding]:
+        """Yield a finding for everything to report about an event; by default what `describe` returns, if it matches.
 
-        Override it where the constructor takes the cluster: `detect(…, cluster=…)` makes what it is asked for by rule
-        id in this way.
+        A ReadError, a record that could not be read, comes only to detectors that watch `Signal.UNREADABLE`.
         """
-        return cls()
-
-    def inspect(self, event: Event, /) -> Iterable[Finding]:
-        """Yield a finding for everything to report about this event; by default what `describe` returns, if it matches.
-
-        Override either this or `matches` and `describe`.
-        """
-        return (self.describe(event),) if self.matches(event) else ()
+        return (self.describe(event),) if isinstance(event, Event) and self.matches(event) else ()
 
     def matches(self, event: Event, /) -> bool:
-        """Tell whether there is something to report. For an excluded event, which is only counted, nothing else is."""
+        """Tell whether there is something to report; of an excluded event, which is only counted, nothing else is."""
         return any(True for _ in self.inspect(event))
 
     def describe(self, event: Event, /) -> Finding:
         """Return the one finding about an event that matches."""
         raise NotImplementedError
-
-    def inspect_unreadable(self, error: ReadError, /) -> Iterable[Finding]:  # noqa: ARG002 - for subclasses
-        """Yield a finding for a record that could not be read, from what it still reveals; by default none."""
-        return ()
 
     @final
     def finding(
@@ -134,6 +145,23 @@ class Detector(abc.ABC):
             caveats=tuple(caveats),
             key=key,
         )
+
+
+def _annotated(cls: type) -> Iterable[str]:
+    names: dict[str, object] = vars(cls).get("__annotations__", {})
+    return names
+
+
+MINTS: Final = frozenset({TOKEN_SUBRESOURCE})
+"""What most rules watch: calls to `serviceaccounts/token`, and whatever issued a credential."""
+
+
+def is_excludable(detector: Detector | type[Detector], /) -> bool:
+    """Tell whether exclusions that name no rules cover a detector's rule."""
+    if detector.traits.excludable is not None:
+        return detector.traits.excludable
+    resources = (parse_watch(one)[0] for one in detector.watches if isinstance(one, str) and one != EVERYTHING)
+    return TOKEN_SUBRESOURCE in resources
 
 
 def checked_cluster(cluster: Cluster | None, /) -> Cluster | None:

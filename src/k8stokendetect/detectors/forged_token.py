@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.base import Traits
+from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import Finding, Rule, Severity
 from k8stokendetect.identity import LEGACY_TOKEN, ServiceAccount
 
@@ -20,6 +21,8 @@ UPGRADED: Final = 5
 
 SETTLED: Final = timedelta(hours=24)
 """So long after the first id tokens from before an upgrade are about; the kubelet renews its own within an hour."""
+
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @attrs.frozen
@@ -63,9 +66,10 @@ class ForgedToken(KeyedDetector[IdsSeen]):
             "--service-account-key-file), which ends every token, and find out who could read it."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
-    follows_credentials = True
-    excludable = False  # no component acts with a token that was never issued
+    watches = frozenset({Signal.USE_OF_ANY})
+    traits = Traits(
+        not_in_sigma="whether a cluster writes credential ids has to be learned from its log", separate_keys=True
+    )
     remember_for = timedelta(days=30)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
@@ -73,26 +77,31 @@ class ForgedToken(KeyedDetector[IdsSeen]):
         if event.time and _is_account(event) and (_shows_id(event) or _should(event)):
             yield event.cluster or ""
 
-    def step(self, _: str, event: Event, __: Sequence[Finding], state: IdsSeen | None, /) -> Step[IdsSeen]:
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[IdsSeen], /) -> Iterator[Finding]:
         """Learn that ids are written; report who has none."""
-        ids, name = state or IdsSeen(), event.user.username[:320]
-        if _shows_id(event):
-            return Step(ids if ids.since else attrs.evolve(ids, since=event.time))
-        if ids.since is None or event.time is None:
-            return Step(attrs.evolve(ids, without=tuple(sorted({*ids.without, name}))[:UPGRADED]))
-        upgraded = len(ids.without) >= UPGRADED and event.time - ids.since <= SETTLED
-        finding = self.finding(
+        ids, name = memory.get(key) or IdsSeen(), event.user.username[:320]
+        if _shows_id(event) and ids.since is None:
+            ids = attrs.evolve(ids, since=event.time)
+        elif not _shows_id(event) and (ids.since is None or event.time is None):
+            ids = attrs.evolve(ids, without=tuple(sorted({*ids.without, name}))[:UPGRADED])
+        elif not _shows_id(event):
+            yield self._forged(event, ids)
+        memory.put(key, ids)
+
+    def _forged(self, event: Event, ids: IdsSeen) -> Finding:
+        since, time = ids.since or NEVER, event.time or NEVER
+        upgraded = len(ids.without) >= UPGRADED and time - since <= SETTLED
+        return self.finding(
             event,
             f"{brief(event.user.username)} acted{origin_of(event)} with a token that was never issued: "
             f"{event.verb} {brief(event.resource) or 'a path of no resource'}",
             *caller_evidence(event),
             severity=Severity.MEDIUM if upgraded else None,
             caveats=(
-                f"token ids are in this log since {ids.since:%Y-%m-%d %H:%M:%S} UTC",
+                f"token ids are in this log since {since:%Y-%m-%d %H:%M:%S} UTC",
                 *("tokens had no ids before: this one may be from before an upgrade",) * upgraded,
             ),
         )
-        return Step(ids, (finding,))
 
 
 def _shows_id(event: Event) -> bool:

@@ -14,7 +14,7 @@ import attrs
 from k8stokendetect.convert.structure import CONVERTER, structure
 from k8stokendetect.convert.times import parse_time
 from k8stokendetect.detectors.base import Detector
-from k8stokendetect.errors import ConfigError
+from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding
 
@@ -23,38 +23,19 @@ S = TypeVar("S")
 STATE_VERSION: Final = 1
 """The form that `state()` writes; `restore()` refuses any other."""
 
-LATENESS: Final = timedelta(seconds=60)
-"""So much later than its successors may an event be read: each API server writes a file, and batches mix them."""
+ALLOWED_LATENESS: Final = timedelta(seconds=60)
+"""How much later than its successors an event may be read: each API server writes a file, and batches mix them."""
 
 MAX_KEYS: Final = 200_000
-"""So many keys are remembered by one detector; the one that expires first is forgotten first, and counted."""
-
-
-@attrs.frozen
-class Step(Generic[S]):
-    """What one event changes.
-
-    Arguments:
-        state: what to remember for this key; None forgets it.
-        findings: what to report.
-        expires: until when the state is kept, in event time; None: `remember_for` after this event.
-        hand_on: states for later keys of the same event, such as where a chain began; `merge` joins them with what is
-            remembered there.
-
-    """
-
-    state: S | None = None
-    findings: tuple[Finding, ...] = ()
-    expires: datetime | None = None
-    hand_on: Mapping[str, S] = attrs.field(factory=dict)
+"""Maximum number of keys that one detector remembers; the one that expires first is forgotten first, and counted."""
 
 
 @attrs.define
-class Memory(Generic[S]):
-    """What a keyed detector remembers: a state a key, each until its time.
+class States(Generic[S]):
+    """What a keyed detector remembers: one state per key, each with an expiry.
 
     Attributes:
-        limit: so many keys at most.
+        limit: maximum number of keys.
         forgotten: how many states were dropped for want of room, not for age; each may have hidden a finding.
 
     """
@@ -79,7 +60,7 @@ class Memory(Generic[S]):
 
     def sweep(self, now: datetime, /) -> None:
         """Drop what has expired, now and then: the cost is spread over many events."""
-        if now - self._swept > LATENESS:
+        if now - self._swept > ALLOWED_LATENESS:
             self._swept = now
             self._states = {key: held for key, held in self._states.items() if held[1] >= now}
 
@@ -97,40 +78,72 @@ class Memory(Generic[S]):
         return ((key, state, expires) for key, (state, expires) in self._states.items())
 
 
+@attrs.define
+class View(Generic[S]):
+    """What is remembered of the keys of one event.
+
+    Arguments:
+        states: of the detector.
+        keys: those of the event; no other can be read or written.
+        now: the event's time.
+        expires: until when a state is kept unless `put` says otherwise.
+
+    """
+
+    _states: States[S]
+    _keys: frozenset[str]
+    now: datetime
+    expires: datetime
+
+    def get(self, key: str, /) -> S | None:
+        """Return what is remembered of a key of this event; None when nothing is."""
+        return self._states.get(self._own(key), self.now)
+
+    def put(self, key: str, state: S | None, /, *, expires: datetime | None = None) -> None:
+        """Remember a state of a key of this event, until `remember_for` after it or another time; None forgets it."""
+        self._states.put(self._own(key), state, self.expires if expires is None else expires)
+
+    def _own(self, key: str) -> str:
+        if key not in self._keys:
+            raise KeyError(f"{key!r} is none of this event's keys: name it in `keys`")
+        return key
+
+
 class KeyedDetector(Detector, Generic[S]):
     """Follows something over many events: a credential, an actor, a service account.
 
-    `keys` names what an event has to do with, `step` folds it into what is remembered of each. Both are pure: the same
-    code runs in a loop, in a test and in Spark's keyed state. The engine hands events on in the order of their time, as
-    far as they come within `LATENESS` of each other. S is an attrs class of plain values, or one plain value.
+    `keys` names what an event has to do with, `fold` takes the event into what is remembered of each. Both depend on
+    their arguments alone: the same code runs in a loop, in a test and in Spark's keyed state. Events come in the order
+    of their time, if they are read within `ALLOWED_LATENESS` of each other. S is an attrs class of plain values, or
+    one plain value.
 
     Attributes:
-        remember_for: how long a state is kept after the last event of its key, unless a step says otherwise.
-        follows_credentials: it also wants every event that was made with a service account's token.
-        only_followed: of those, only what was made with a token whose mint was reported, or without an id.
+        remember_for: how long a state is kept after the last event of its key, unless `put` says otherwise.
         needs: rules whose findings it follows; where they were not asked for they run all the same, unseen.
-        memory: what it remembers.
+        states: what it remembers.
 
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     remember_for: ClassVar[timedelta]
-    follows_credentials: ClassVar[bool] = False
-    only_followed: ClassVar[bool] = False
     _state_type: ClassVar[Any] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
         for base in getattr(cls, "__orig_bases__", ()):
             if typing.get_origin(base) is KeyedDetector:
                 cls._state_type = typing.get_args(base)[0]
-        if hasattr(cls, "rule") and not isinstance(getattr(cls, "remember_for", None), timedelta):
-            raise ConfigError(f"detector {cls.__name__}: remember_for is not a timedelta")
-        if hasattr(cls, "rule") and cls._state_type is None:
-            raise ConfigError(f"detector {cls.__name__}: name the class of its state, as in KeyedDetector[MyState]")
+        super().__init_subclass__(**options)
+
+    @classmethod
+    def _check(cls) -> None:
+        super()._check()
+        if not isinstance(getattr(cls, "remember_for", None), timedelta):
+            raise ConfigError("remember_for is not a timedelta")
+        if cls._state_type is None:
+            raise ConfigError("name the class of its state, as in KeyedDetector[MyState]")
 
     def __init__(self) -> None:
-        self.memory: Memory[S] = Memory()
+        self.states: States[S] = States()
 
     @abc.abstractmethod
     def keys(self, event: Event, reported: Sequence[Finding], /) -> Iterable[str]:
@@ -138,61 +151,56 @@ class KeyedDetector(Detector, Generic[S]):
 
         Arguments:
             event: the event.
-            reported: what the other detectors reported about it and no exclusion set aside.
+            reported: what the other detectors reported about it and no exclusion excludes.
 
         """
 
     @abc.abstractmethod
-    def step(self, key: str, event: Event, reported: Sequence[Finding], state: S | None, /) -> Step[S]:
-        """Fold an event into the state of one of its keys.
+    def fold(self, key: str, event: Event, reported: Sequence[Finding], memory: View[S], /) -> Iterable[Finding]:
+        """Take an event into what is remembered of one of its keys; yield what there is to report.
 
         Arguments:
-            key: one of those that `keys` gave.
+            key: one of those that `keys` named; it is called once for each, in their order.
             event: the event.
             reported: as for `keys`.
-            state: what is remembered; None when nothing is.
+            memory: what is remembered of this event's keys.
 
         """
 
-    def merge(self, mine: S | None, handed: S, /) -> S:  # noqa: ARG002 - for subclasses
-        """Join what is remembered of a key with what an earlier key of the same event handed on; that, by default."""
-        return handed
-
     @final
-    def inspect(self, _: Event, /) -> Iterable[Finding]:
-        """Report nothing: the engine calls `observe` when it is known what others reported."""
+    def inspect(self, event: Event | ReadError, /) -> Iterable[Finding]:  # noqa: ARG002 - it needs to know more
+        """Report nothing: the engine calls `follow` when it is known what others reported."""
         return ()
 
     @final
-    def observe(
+    def follow(
         self, event: Event, reported: Sequence[Finding], keys: Iterable[str] | None = None, /
     ) -> Iterator[Finding]:
-        """Take the steps of an event and remember what they say.
+        """Fold an event into what is remembered of its keys.
 
         Arguments:
             event: the event.
             reported: as for `keys`.
-            keys: what `keys` gave for it, where that is known already.
+            keys: what `keys` named, where that is known already.
 
         """
+        named = tuple(self.keys(event, reported) if keys is None else keys)
+        if not named:
+            return
         now = event.time or datetime.min.replace(tzinfo=UTC)
-        self.memory.sweep(now)
-        handed: dict[str, S] = {}
-        for key in self.keys(event, reported) if keys is None else keys:
-            state = self.memory.get(key, now)
-            step = self.step(key, event, reported, self.merge(state, handed[key]) if key in handed else state)
-            handed |= step.hand_on
-            self.memory.put(key, step.state, step.expires or _later(event.time, self.remember_for))
-            yield from step.findings
+        self.states.sweep(now)
+        memory = View(self.states, frozenset(named), now, _later(event.time, self.remember_for))
+        for key in named:
+            yield from self.fold(key, event, reported, memory)
 
     @final
     def state(self) -> dict[str, Any]:
         """Return what is remembered, as a JSON document that `restore` takes: `version`, `rule`, `keys`."""
         keys = {
             key: {"state": CONVERTER.unstructure(state, self._state_type), "expires": expires.isoformat()}
-            for key, state, expires in self.memory
+            for key, state, expires in self.states
         }
-        return {"version": STATE_VERSION, "rule": self.rule.id, "forgotten": self.memory.forgotten, "keys": keys}
+        return {"version": STATE_VERSION, "rule": self.rule.id, "forgotten": self.states.forgotten, "keys": keys}
 
     @final
     def restore(self, document: Mapping[str, Any], /) -> None:
@@ -207,14 +215,14 @@ class KeyedDetector(Detector, Generic[S]):
                 f"a state of version {document.get('version')!r} for rule {document.get('rule')!r}, "
                 f"not of version {STATE_VERSION} for {self.rule.id!r}"
             )
-        memory: Memory[S] = Memory(limit=self.memory.limit)
+        states: States[S] = States(limit=self.states.limit)
         try:
-            memory.forgotten = int(document.get("forgotten", 0))
+            states.forgotten = int(document.get("forgotten", 0))
             for key, held in document["keys"].items():
-                memory.put(key, structure(held["state"], self._state_type), parse_time(held["expires"]))
+                states.put(key, structure(held["state"], self._state_type), parse_time(held["expires"]))
         except Exception as error:  # noqa: BLE001 - whatever stands in it
             raise ConfigError(f"the state of rule {self.rule.id!r} is damaged: {error}") from None
-        self.memory = memory
+        self.states = states
 
 
 def _later(time: datetime | None, by: timedelta) -> datetime:

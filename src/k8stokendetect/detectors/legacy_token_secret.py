@@ -10,7 +10,8 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.base import Traits
+from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.legacy_secrets import (
     CREATED,
     SECRET_NAMES,
@@ -20,7 +21,7 @@ from k8stokendetect.detectors.legacy_secrets import (
     use_evidence,
 )
 from k8stokendetect.detectors.wording import caller_evidence, origin_of, who
-from k8stokendetect.events import Event
+from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import LEGACY_TOKEN
 
@@ -71,8 +72,8 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
             "token did. Move what needs it to TokenRequest; search for the others of that type in the cluster."
         ),
     )
-    watches = None
-    mentions = (b"legacy-token", (b"secrets", b"create"), (b"secrets", b"update"), (b"secrets", b"patch"))
+    watches = frozenset({Signal.LEGACY_TOKEN, "create secrets", "update secrets", "patch secrets"})
+    traits = Traits(separate_keys=True)
     remember_for = timedelta(days=30)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
@@ -84,28 +85,30 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
         if ref and event.resource == "secrets" and event.verb in {"create", "update", "patch"} and event.succeeded:
             yield json.dumps((event.cluster, "secret", ref.namespace, ref.name))
 
-    def step(self, key: str, event: Event, _: Sequence[Finding], state: Seen | None, /) -> Step[Seen]:
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Seen], /) -> Iterator[Finding]:
         """Report a use from a new address, a Secret whose type is seen, and one that the controller fills."""
+        seen = memory.get(key) or Seen()
         if json.loads(key)[1] == "use":
-            return self._used(event, state.peers if state else ())
+            peer = event.peer_ip or ""
+            if peer not in seen.peers:
+                yield self._used(event, seen.peers)
+                seen = Seen((*seen.peers, peer)[-MOST_PEERS:])
+            memory.put(key, seen)
+            return
+        memory.put(key, None)
         if by_the_token_controller(event):
-            made = state.made if state and event.verb == "update" else None
-            return Step(findings=(self._filled(event, made),) if made else ())
-        if evidence := tuple(type_evidence(event)):
+            if seen.made and event.verb == "update":
+                yield self._filled(event, seen.made)
+        elif evidence := tuple(type_evidence(event)):
             verb = "made" if event.code == CREATED else "wrote"
-            return Step(findings=(self._report(event, f"{verb} a Secret for a token that never ends", evidence),))
-        made = EventRef.of(event) if event.verb == "create" and event.request_object is None else None
-        return Step(Seen(made=made) if made else None, expires=soon(event))
+            yield self._report(event, f"{verb} a Secret for a token that never ends", evidence)
+        elif event.verb == "create" and event.request_object is None:
+            memory.put(key, Seen(made=EventRef.of(event)), expires=soon(event))
 
-    def _used(self, event: Event, peers: tuple[str, ...]) -> Step[Seen]:
-        peer = event.peer_ip or ""
-        if peer in peers:
-            return Step(Seen(peers))
+    def _used(self, event: Event, peers: tuple[str, ...]) -> Finding:
         how = f"used a token out of a Secret, which never ends{', from another address than before' if peers else ''},"
-        finding = self._report(
-            event, f"{how} to {event.verb or 'call'} {event.resource or 'no resource'}", use_evidence(event)
-        )
-        return Step(Seen((*peers, peer)[-MOST_PEERS:]), (finding,))
+        what = f"{how} to {event.verb or 'call'} {event.resource or 'no resource'}"
+        return self._report(event, what, use_evidence(event))
 
     def _report(self, event: Event, what: str, evidence: Iterable[Evidence]) -> Finding:
         others = (item for item in caller_evidence(event) if not item.path.startswith("objectRef"))

@@ -10,12 +10,15 @@ from typing import Final
 import attrs
 
 from k8stokendetect.detectors import without_ids
+from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.following import NO_MINT, Followed, Use, lifetime, used_finding
-from k8stokendetect.detectors.keyed import LATENESS, KeyedDetector, Step
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.detectors.keyed import ALLOWED_LATENESS, KeyedDetector, View
+from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Finding, Rule, Severity
 
 TOKEN_ID: Final = "JTI="  # noqa: S105 - the kind of a credential id
+MAX_EARLY: Final = 20
+"""Maximum number of uses remembered of a token whose mint has not come yet."""
 
 
 class MintedTokenUsed(KeyedDetector[Followed]):
@@ -51,11 +54,9 @@ class MintedTokenUsed(KeyedDetector[Followed]):
             "account. Undo what it did (the finding names it), then take the right to mint from the first of the chain."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
-    follows_credentials = True
-    only_followed = True
+    watches = MINTS | {Signal.USE_OF_REPORTED}
+    traits = Traits(excludable=False)  # what is followed was reported
     needs = frozenset({"token-request"})
-    excludable = False  # what is followed was reported
     remember_for = timedelta(days=7)
 
     def keys(self, event: Event, reported: Sequence[Finding], /) -> Iterator[str]:
@@ -68,32 +69,34 @@ class MintedTokenUsed(KeyedDetector[Followed]):
             yield minted
         yield from without_ids.keys(event, reported)
 
-    def step(self, key: str, event: Event, reported: Sequence[Finding], state: Followed | None, /) -> Step[Followed]:
-        """Remember a mint, or report a use of one and hand the chain on to what it mints."""
+    def fold(self, key: str, event: Event, reported: Sequence[Finding], memory: View[Followed], /) -> Iterator[Finding]:
+        """Remember a mint, or report a use of one and pass the chain on to what it mints."""
         if not key.startswith(TOKEN_ID):
-            return without_ids.step(self.rule, key, event, reported, state)
-        followed = state or NO_MINT
-        if key == event.minted_credential and key != event.used_credential:
-            return self._minted(event, followed)
-        use = Use.of(event)
-        if not followed.mints:  # its mint may still come: API servers write a file each
+            yield from without_ids.fold(self.rule, key, event, reported, memory)
+        elif key == event.minted_credential and key != event.used_credential:
+            yield from self._minted(key, event, memory)
+        else:
+            yield from self._used(key, event, reported, memory)
+
+    def _used(self, key: str, event: Event, reported: Sequence[Finding], memory: View[Followed]) -> Iterator[Finding]:
+        followed, use = memory.get(key) or NO_MINT, Use.of(event)
+        if not followed.mints:  # its mint may still come: the clocks of API servers differ
             early = (*(other for other in followed.early if other.key != use.key), use)
-            return Step(attrs.evolve(followed, early=early[-20:]), expires=use.until(LATENESS))
-        handed = {}
+            memory.put(key, attrs.evolve(followed, early=early[-MAX_EARLY:]), expires=use.until(ALLOWED_LATENESS))
+            return
+        memory.put(key, followed, expires=followed.until)
+        yield used_finding(self.rule, followed.mints, use)
         minted = event.minted_credential if event.mints_token and reported else None
-        if minted:
-            handed[minted] = Followed(mints=followed.mints)
-        return Step(followed, (used_finding(self.rule, followed.mints, use),), followed.until, handed)
+        if minted and minted != key:
+            earlier = memory.get(minted) or NO_MINT
+            memory.put(minted, attrs.evolve(earlier, mints=earlier.mints or followed.mints))
 
-    def merge(self, mine: Followed | None, handed: Followed, /) -> Followed:
-        """Begin the chain with what was handed on, and keep the uses that came before their mint."""
-        return handed if mine is None else attrs.evolve(mine, mints=mine.mints or handed.mints)
-
-    def _minted(self, event: Event, followed: Followed) -> Step[Followed]:
-        mint = EventRef.of(event)
+    def _minted(self, key: str, event: Event, memory: View[Followed]) -> Iterator[Finding]:
+        followed, mint = memory.get(key) or NO_MINT, EventRef.of(event)
         if mint in followed.mints:
-            return Step(followed, expires=followed.until)
-        mints = (*followed.mints, mint)
-        findings = tuple(used_finding(self.rule, mints, use) for use in followed.early)
-        until = lifetime(event)
-        return Step(Followed(mints=mints, until=until), findings, until)
+            memory.put(key, followed, expires=followed.until)
+            return
+        mints, until = (*followed.mints, mint), lifetime(event)
+        memory.put(key, Followed(mints=mints, until=until), expires=until)
+        for use in followed.early:
+            yield used_finding(self.rule, mints, use)

@@ -6,16 +6,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
-from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.base import Traits
+from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import brief
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, POD_NAME
+
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @attrs.frozen
@@ -71,9 +74,8 @@ class PodTokenMoved(KeyedDetector[Places]):
             "by the token: exec into the pod, a request forged through its server, a file read, a shared volume."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
-    follows_credentials = True
-    excludable = False  # a pod's token may be stolen from a component
+    watches = frozenset({Signal.USE_OF_ANY})
+    traits = Traits(not_in_sigma="it compares the addresses of one token's uses in their order", separate_keys=True)
     remember_for = timedelta(hours=2)
 
     def __init__(self, *, window: timedelta = timedelta(minutes=10), shared: Collection[str] = ()) -> None:
@@ -93,20 +95,27 @@ class PodTokenMoved(KeyedDetector[Places]):
         if credential and credential.startswith("JTI=") and POD_NAME in event.user.extra:
             yield credential
 
-    def step(self, _: str, event: Event, __: Sequence[Finding], places: Places | None, /) -> Step[Places]:
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Places], /) -> Iterator[Finding]:
         """Compare the address with the one that the token is used from otherwise in its family."""
-        time, peer, use = event.time or datetime.min.replace(tzinfo=UTC), event.peer_ip or "", EventRef.of(event)
-        here, family = self._place(peer), "v6" if ":" in peer else "v4"
-        place, strangers = (places or {}).get(family), [use]
+        places, use = memory.get(key) or {}, EventRef.of(event)
+        family = "v6" if ":" in (event.peer_ip or "") else "v4"
+        place, strangers = self._moved(places.get(family), event.time or NEVER, use)
+        memory.put(key, {**places, family: place})
+        for stranger in strangers:
+            yield self._report(stranger, place)
+
+    def _moved(self, place: Place | None, time: datetime, use: EventRef) -> tuple[Place, list[EventRef]]:
+        """Return the place after a use, and which uses prove to have been made elsewhere at the same time."""
+        here = self._place(use.source_ips[-1])
         if place is None or (here != place.home and time - place.last > self.window):
-            place, strangers = Place(here, time), []  # the first, or the other address is no longer in use
-        elif here == place.home:
+            return Place(here, time), []  # the first, or the other address is no longer in use
+        if here == place.home:  # home again: whoever came in between was elsewhere
             strangers = [other for since, other in place.waiting if abs(time - since) <= self.window]
             strange = {*place.strange, *(self._place(other.source_ips[-1]) for other in strangers)}
-            place = Place(here, max(time, place.last), strange=tuple(sorted(strange)[:20]))
-        elif here not in place.strange:
-            place, strangers = attrs.evolve(place, waiting=(*place.waiting, (time, use))[-20:]), []
-        return Step({**(places or {}), family: place}, tuple(self._moved(other, place) for other in strangers))
+            return Place(here, max(time, place.last), strange=tuple(sorted(strange)[:20])), strangers
+        if here in place.strange:
+            return place, [use]
+        return attrs.evolve(place, waiting=(*place.waiting, (time, use))[-20:]), []  # it may yet prove to be
 
     def _place(self, peer: str) -> str:
         try:
@@ -115,7 +124,7 @@ class PodTokenMoved(KeyedDetector[Places]):
             return peer[:100]
         return "a shared network" if any(address in network for network in self.shared) else str(address)
 
-    def _moved(self, use: EventRef, place: Place) -> Finding:
+    def _report(self, use: EventRef, place: Place) -> Finding:
         peer, what = use.source_ips[-1], f"{use.verb} {brief(use.target or 'a path of no resource')}"
         return Finding(
             rule=self.rule,

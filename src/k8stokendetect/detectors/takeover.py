@@ -62,7 +62,7 @@ class Takeovers:
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self._there: dict[str, list[Account]] = {}
         for account in cluster.accounts:
             self._there.setdefault(account.namespace, []).append(account)
@@ -77,7 +77,7 @@ class Takeovers:
             None when the snapshot cannot tell: it does not have the account, or no bindings at all.
 
         """
-        if not self._cluster.bindings or self._cluster.service_account(start) is None:
+        if not self.cluster.bindings or self.cluster.service_account(start) is None:
             return None
         if start not in self._known:
             self._known[start] = self._shortest(start)
@@ -90,8 +90,8 @@ class Takeovers:
         while ahead:
             account = ahead.popleft()
             user = f"{SERVICE_ACCOUNT_PREFIX}{account.namespace}:{account.name}"
-            ways = self._cluster.ways(user, account.groups)
-            powers = _powers(self._cluster, account, ways)
+            ways = self.cluster.ways(user, account.groups)
+            powers = _powers(self.cluster, account, ways)
             if powers:
                 return _described(path[account], account, powers)
             for way in ways:
@@ -107,8 +107,8 @@ class Takeovers:
         """Yield whose tokens a way really leads to, as far as the snapshot shows pods and Secrets with such."""
         places = [way.namespace] if way.namespace else [*self._there]
         for account in (one for place in places for one in self._there.get(place, ()) if way.reaches(one.ref)):
-            pods = self._cluster.pods and way.kind in NEEDS_POD
-            has_pod = not pods or any(pod.audiences for pod in self._cluster.pods_of(account.ref))
+            pods = self.cluster.pods and way.kind in NEEDS_POD
+            has_pod = not pods or any(pod.audiences for pod in self.cluster.pods_of(account.ref))
             if has_pod and (way.kind is not WayKind.READ_SECRET or account.secrets):
                 yield account.ref
 

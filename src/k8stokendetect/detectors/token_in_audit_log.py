@@ -10,13 +10,14 @@ from typing import Final
 import attrs
 
 from k8stokendetect.convert.redaction import REDACTED
-from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.base import Traits
+from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import who
-from k8stokendetect.events import Event, JsonValue
+from k8stokendetect.events import Event, JsonValue, Signal
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 
 QUIET: Final = timedelta(hours=1)
-"""So long one report speaks for all events of its kind."""
+"""Report each kind at most once in this time."""
 
 PLACES: Final = (
     ("responseObject", "status", "token"),  # a TokenRequest's answer, measured
@@ -25,14 +26,14 @@ PLACES: Final = (
 
 
 @attrs.frozen
-class Told:
-    """When it was last said, and how many events were passed over since."""
+class Reported:
+    """When it was last reported, and how many events there were since."""
 
     at: datetime
     more: int = 0
 
 
-class TokenInAuditLog(KeyedDetector[Told]):
+class TokenInAuditLog(KeyedDetector[Reported]):
     """An event carried a live token before it was read: a fault of the audit policy, whoever called.
 
     A policy that logs bodies does so for every mint, so one report an hour and a kind of event (cluster, level, stage,
@@ -69,21 +70,24 @@ class TokenInAuditLog(KeyedDetector[Told]):
             "purge the bodies, end tokens that live long by deleting what they are bound to or the service account."
         ),
     )
-    watches = None
-    mentions = (b"eyJ", b"eyA", b"ewo", b"ewk", b"ew0", b"ZXl", b'"token":', b'"token\\":')  # as _redaction looks for
+    watches = frozenset({Signal.LIVE_TOKEN})
+    traits = Traits(level=None, separate_keys=True)
     remember_for = timedelta(days=1)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterable[str]:
         """Name the kind of event."""
         return (f"{event.cluster} {event.level} {event.stage} {event.resource}",) if event.carried_token else ()
 
-    def step(self, _: str, event: Event, __: Sequence[Finding], state: Told | None, /) -> Step[Told]:
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Reported], /) -> Iterator[Finding]:
         """Report the first of an hour, count the others."""
+        state = memory.get(key)
         now = event.time or datetime.min.replace(tzinfo=UTC)
         if state and now - state.at < QUIET:
-            return Step(attrs.evolve(state, more=state.more + 1))
+            memory.put(key, attrs.evolve(state, more=state.more + 1))
+            return
+        memory.put(key, Reported(now))
         since = f"; {state.more} more such events since the last report" if state and state.more else ""
-        finding = self.finding(
+        yield self.finding(
             event,
             f"a live token stands in the audit log, at level {event.level or 'unknown'}: {who(event)} called "
             f"{event.verb or 'something'} on {event.resource or 'no resource'}{since}",
@@ -93,7 +97,6 @@ class TokenInAuditLog(KeyedDetector[Told]):
                 "events of this kind are reported once an hour",
             ),
         )
-        return Step(Told(now), (finding,))
 
 
 def _where(event: Event) -> Iterator[Evidence]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, unseen_body, who
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, TokenRequestSpec
+from k8stokendetect.events import Event, TokenRequestSpec
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ISSUED_CREDENTIAL_ID
 
@@ -48,7 +48,7 @@ class TokenRequest(Detector):
             "create serviceaccounts/token and search the log for the credential id to see what the token did."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
+    watches = MINTS
 
     def matches(self, event: Event, /) -> bool:
         """Tell whether a token was issued."""

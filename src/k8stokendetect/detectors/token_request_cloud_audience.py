@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from k8stokendetect.detectors.audiences import cloud_of, is_api_server, own_audiences
-from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.base import MINTS, Detector, Traits
 from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, who
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, TokenRequestSpec
+from k8stokendetect.events import Event, TokenRequestSpec
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 
 
@@ -54,7 +54,8 @@ class TokenRequestCloudAudience(Detector):
             "the role, then delete and recreate the service account. Ask the caller whether this was meant."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
+    watches = MINTS
+    traits = Traits(level="Request")
 
     def __init__(self, *, api_audiences: Collection[str] = ()) -> None:
         self.api_audiences = own_audiences(api_audiences)

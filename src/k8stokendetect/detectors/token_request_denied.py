@@ -9,7 +9,8 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.base import Traits
+from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, who
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
@@ -74,8 +75,8 @@ class TokenRequestDenied(KeyedDetector[Tried]):
             "besides (token-request); if it is a workload, take its pod for compromised."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
-    excludable = False  # nothing was minted
+    watches = frozenset({f"create {TOKEN_SUBRESOURCE}"})
+    traits = Traits(excludable=False, separate_keys=True)  # nothing was minted
     remember_for = timedelta(days=1)
 
     def __init__(self, *, many: int = 5, window: timedelta = timedelta(minutes=10)) -> None:
@@ -98,8 +99,9 @@ class TokenRequestDenied(KeyedDetector[Tried]):
         caller = f"peer {event.peer_ip}" if name in {"", ANONYMOUS} else f"user {name}"
         yield f"{event.cluster or ''} {caller}" if event.time else ""
 
-    def step(self, _: str, event: Event, __: Sequence[Finding], state: Tried | None, /) -> Step[Tried]:
-        """Report the call, and with how many service accounts it is one of many."""
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Tried], /) -> Iterator[Finding]:
+        """Report the call, and how many service accounts were tried."""
+        state = memory.get(key)
         time, target = event.time, str(event.service_account or "an unnamed service account")[:LONGEST_NAME]
         tried = dict(state.targets) if state and time else {}
         if time and not _pod_is_gone(event):
@@ -110,7 +112,8 @@ class TokenRequestDenied(KeyedDetector[Tried]):
         number = sum(timedelta(0) <= time - when < self.window for when in tried.values()) if time else 0
         search = number >= self.many and not _pod_is_gone(event)
         minutes = f"{self.window.total_seconds() / 60:g} min"
-        finding = self.finding(
+        memory.put(key, Tried(tried))
+        yield self.finding(
             event,
             f"{who(event)} asked for a token of {brief(target)}{origin_of(event)} and got none ({event.code})"
             + (f": {number}{' or more' * (number >= MAX_TARGETS)} service accounts within {minutes}" if search else ""),
@@ -119,7 +122,6 @@ class TokenRequestDenied(KeyedDetector[Tried]):
             severity=Severity.MEDIUM if search else None,
             caveats=() if time else ("when it happened is not known: no timestamp was logged",),
         )
-        return Step(Tried(tried), (finding,))
 
 
 def _pod_is_gone(event: Event) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.base import MINTS, Detector, Traits
 from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, unseen_body, who
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, User
+from k8stokendetect.events import Event, User
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 
@@ -46,9 +46,8 @@ class TokenRequestImpersonated(Detector):
             "the log for everything else this caller did under other names."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
-
-    excludable = False  # an impersonated request is never excluded
+    watches = MINTS
+    traits = Traits(excludable=False)  # an impersonated request is never excluded
 
     def matches(self, event: Event, /) -> bool:
         """Tell whether a token was minted with an assumed identity: a refused impersonation has none."""

@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Final
 
 from k8stokendetect.detectors.audiences import is_api_server, own_audiences
-from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.base import MINTS, Detector, Traits
 from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 
 EXTENDED_EXPIRATION: Final = 3607
@@ -61,7 +61,8 @@ class TokenRequestLongLived(Detector):
             "--service-account-max-token-expiration."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
+    watches = MINTS
+    traits = Traits(level="Request")
 
     def __init__(
         self,

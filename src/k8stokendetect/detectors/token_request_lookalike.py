@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
@@ -85,7 +85,7 @@ class TokenRequestLookalike(Detector):
             "everything else done under this name from this address."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
+    watches = MINTS
 
     def __init__(self, *, components: Iterable[Component] = COMPONENTS) -> None:
         self.components = tuple(components)

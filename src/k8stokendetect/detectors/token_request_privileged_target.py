@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from k8stokendetect.detectors.base import Detector, checked_cluster
+from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.powerful import POWERFUL, PowerfulAccount
 from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
 if TYPE_CHECKING:
-    from k8stokendetect.cluster import Cluster
     from k8stokendetect.detectors.takeover import Takeover, Takeovers
 
 _BY_NAME = "what the account may do is known from its default installation"
@@ -24,11 +23,10 @@ _SNAPSHOT = "what the account may do is as in the snapshot of the cluster; its r
 
 
 class TokenRequestPrivilegedTarget(Detector):
-    """A mint for an account that is worth a cluster.
+    """A mint for an account that is worth a cluster. Of the accounts that `cluster` has, it knows what they may do.
 
     Arguments:
         accounts: the powerful service accounts by name: controllers of kube-system and known addons.
-        cluster: a snapshot of the cluster. Of the accounts that it has it knows what they may do, and no name counts.
 
     Raises:
         ConfigError: when one of them is something else.
@@ -67,26 +65,19 @@ class TokenRequestPrivilegedTarget(Detector):
             "the token did, at new cluster roles and bindings first, and at how the caller got the right to mint."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
+    watches = MINTS
 
     def __init__(
         self,
         *,
         accounts: Iterable[PowerfulAccount] = POWERFUL,
-        cluster: Cluster | None = None,
     ) -> None:
         self.accounts = tuple(accounts)
         if not all(isinstance(account, PowerfulAccount) for account in self.accounts):
             raise ConfigError(f"{self.rule.id}: accounts takes PowerfulAccounts")
         self._exact = {(one.namespace, one.name): one for one in self.accounts if "*" not in one.namespace + one.name}
         self._patterns = [one for one in self.accounts if "*" in one.namespace + one.name]
-        self.cluster = checked_cluster(cluster)
         self._takeovers: Takeovers | None = None
-
-    @classmethod
-    def made_for(cls, cluster: Cluster | None, /) -> Self:
-        """Make one that knows the cluster."""
-        return cls(cluster=cluster)
 
     def matches(self, event: Event, /) -> bool:
         """Tell whether a token was minted for a powerful account."""
@@ -123,7 +114,7 @@ class TokenRequestPrivilegedTarget(Detector):
         """Return what the snapshot knows; None where it does not, or there is none."""
         if self.cluster is None:
             return None
-        if self._takeovers is None:
+        if self._takeovers is None or self._takeovers.cluster is not self.cluster:
             from k8stokendetect.detectors.takeover import Takeovers  # noqa: PLC0415 - only where a cluster is known
 
             self._takeovers = Takeovers(self.cluster)

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
@@ -43,7 +43,7 @@ class TokenRequestUnbound(Detector):
             "away the right to create serviceaccounts/token."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
+    watches = MINTS
 
     def matches(self, event: Event, /) -> bool:
         """Compare the workload with the target, and where they are one, look for a binding."""

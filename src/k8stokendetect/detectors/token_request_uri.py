@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.powerful import CONTROLLERS
 from k8stokendetect.detectors.wording import caller_evidence, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
@@ -58,7 +58,7 @@ class TokenRequestURI(Detector):
             "everything this caller did, and at token-request for what it got."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
+    watches = MINTS
 
     def __init__(
         self,

@@ -133,6 +133,15 @@ def role_ref(event: Event, /) -> RoleRef | None:
     return None
 
 
+def bound_role(event: Event, /) -> tuple[str, bool] | None:
+    """Return the key of the role that a binding refers to, and whether it is built in and grants the right."""
+    ref = None if event.resource in ROLES else role_ref(event)
+    if ref is None:
+        return None
+    place = key(event, "roles" if ref.kind == "Role" else "clusterroles", ref.name)
+    return place, ref.kind == "ClusterRole" and ref.name in BUILT_IN
+
+
 def name_of(event: Event, /) -> str:
     """Return the name of the object that was written; a generated one stands in the answer."""
     ref, body = event.object_ref, event.response_object

@@ -10,7 +10,8 @@ import attrs
 
 from k8stokendetect.cluster.rbac import RBAC_GROUP
 from k8stokendetect.detectors import token_right as right
-from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.base import Traits
+from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, who
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
@@ -60,7 +61,8 @@ class TokenRightGranted(KeyedDetector[Known]):
             "for tokens that the subjects have minted since (token-request). Narrow what stays with resourceNames."
         ),
     )
-    watches = right.RBAC
+    watches = frozenset(f"{verb} {resource}" for verb in right.DONE for resource in right.RBAC)
+    traits = Traits(level="Request")
     remember_for = timedelta(days=7)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
@@ -69,54 +71,67 @@ class TokenRightGranted(KeyedDetector[Known]):
         rbac = ref is not None and ref.api_group in {"", RBAC_GROUP} and event.resource in right.RBAC
         if not rbac or not event.succeeded or event.verb not in right.DONE:
             return
-        bound = None if event.resource in right.ROLES else right.role_ref(event)
-        if bound:
-            yield right.key(event, "roles" if bound.kind == "Role" else "clusterroles", bound.name)
+        if role := right.bound_role(event):
+            yield role[0]
         yield right.key(event, event.resource, right.name_of(event))
 
-    def merge(self, mine: Known | None, handed: Known, /) -> Known:
-        """Take what the role grants, and keep who is bound."""
-        return attrs.evolve(handed, subjects=mine.subjects if mine else ())
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Known], /) -> Iterator[Finding]:
+        """Fold a role or a binding into what is known of it; the role that a binding refers to comes first."""
+        if key != right.key(event, event.resource, right.name_of(event)):
+            return
+        before = memory.get(key)
+        if event.resource in right.ROLES:
+            after, found = self._role(event, before)
+        else:
+            after, found = self._binding(event, before, self._bound(event, memory))
+        if not right.is_dry_run(event):  # which changes nothing
+            memory.put(key, after)
+        yield from found
 
-    def step(self, key: str, event: Event, _: Sequence[Finding], state: Known | None, /) -> Step[Known]:
-        """Fold a role or a binding into what is known of it; a dry run changes nothing."""
-        own = right.key(event, event.resource, right.name_of(event))
-        if key == own:
-            after = self._role(event, state) if event.resource in right.ROLES else self._binding(event, state)
-            return attrs.evolve(after, state=state) if right.is_dry_run(event) else after
-        bound = right.role_ref(event)
-        built_in = bound and bound.kind == "ClusterRole" and bound.name in right.BUILT_IN
-        known = state or (Known(right.EVERY) if built_in else None)
-        return Step(state, hand_on={own: known} if known else {})
+    def _bound(self, event: Event, memory: View[Known]) -> Known | None:
+        """Return what is known of the role that a binding refers to, and keep it a little longer."""
+        role = right.bound_role(event)
+        if role is None:
+            return None
+        place, built_in = role
+        known = memory.get(place)
+        memory.put(place, known)
+        return known or (Known(right.EVERY) if built_in else None)
 
-    def _role(self, event: Event, state: Known | None) -> Step[Known]:
+    def _role(self, event: Event, state: Known | None) -> tuple[Known | None, tuple[Finding, ...]]:
         found = right.grants(event) if event.verb != "delete" else ()
         if not found:
             gone = event.verb == "delete" or (event.verb == "update" and isinstance(event.request_object, dict))
-            return Step(None if gone else state)
+            return (None if gone else state), ()
         known = Known(right.accounts_of(found))
         if right.by_the_cluster_itself(event) or (state == known and event.verb != "create"):
-            return Step(known)
+            return known, ()
         partial = any(grant.partial for grant in found)
         evidence = (Evidence(grant.path, grant.rule, "it grants the right to mint") for grant in found[:10])
         caveat = ("the patch shows only a part of the rule: whether that covers `create` is not known",) * partial
-        return Step(known, (self._finding(event, f"it may mint tokens of {known.accounts}", evidence, caveat),))
+        return known, (self._finding(event, f"it may mint tokens of {known.accounts}", evidence, caveat),)
 
-    def _binding(self, event: Event, state: Known | None) -> Step[Known]:
-        named = right.subjects(event)
+    def _binding(
+        self, event: Event, state: Known | None, role: Known | None
+    ) -> tuple[Known | None, tuple[Finding, ...]]:
+        """Take what the role grants, and keep who is bound."""
+        if role is not None:
+            state = attrs.evolve(role, subjects=state.subjects if state else ())
         if state is None and right.is_built_in_binding(event):
             state = Known(right.EVERY)
         if state is None or event.verb == "delete" or right.by_the_cluster_itself(event):
-            return Step(None if event.verb == "delete" else state)
+            return (None if event.verb == "delete" else state), ()
+        named = right.subjects(event)
         new = [name for name in named if name not in state.subjects or event.verb == "create"]
         now = tuple(named) if event.verb != "patch" else tuple(dict.fromkeys((*state.subjects, *named)))
+        after = attrs.evolve(state, subjects=now)
         if not new:
-            return Step(attrs.evolve(state, subjects=now))
+            return after, ()
         evidence = [named[name] for name in new[:10]]
         if bound := right.role_ref(event):
             evidence.append(bound.evidence)
         what = f"{', '.join(map(brief, new[:5]))} may mint tokens of {state.accounts}"
-        return Step(attrs.evolve(state, subjects=now), (self._finding(event, what, evidence),))
+        return after, (self._finding(event, what, evidence),)
 
     def _finding(self, event: Event, what: str, evidence: Iterable[Evidence], caveats: tuple[str, ...] = ()) -> Finding:
         done, where = right.deed(event)

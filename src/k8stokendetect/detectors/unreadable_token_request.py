@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.base import Detector, Traits
 from k8stokendetect.errors import ReadError
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 
 _TOKEN_PATH = re.compile(r"/namespaces/([^/]+)/serviceaccounts/([^/]+)/token(?:[/?]|$)")
@@ -40,15 +40,13 @@ class UnreadableTokenRequest(Detector):
             "for what the target service account did next."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
-    excludable = False  # who called is not certain
+    watches = frozenset({Signal.UNREADABLE})
+    traits = Traits(not_in_sigma="a record that cannot be read has no fields")
 
-    def inspect(self, _: Event, /) -> Iterator[Finding]:
-        """Readable events are the other rules' business."""
-        yield from ()
-
-    def inspect_unreadable(self, error: ReadError, /) -> Iterator[Finding]:
-        """Report what the record reveals, and that the rest is not known."""
+    def inspect(self, error: Event | ReadError, /) -> Iterator[Finding]:
+        """Report what the record reveals, and that the rest is not known; readable events are other rules' business."""
+        if not isinstance(error, ReadError):
+            return
         uri = error.revealed.get("requestURI", "")
         match = _TOKEN_PATH.search(unquote(uri))
         if match is None:

@@ -11,15 +11,16 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors.keyed import KeyedDetector, Step
+from k8stokendetect.detectors.base import MINTS, Traits
+from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import caller_evidence, origin_of, who
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, SERVICE_ACCOUNT_PREFIX
 
 MAX_VALUES: Final = 50
-"""So many networks, clients and certificates of an actor are remembered; beyond, each new one is reported again."""
+"""Maximum number of networks, clients and certificates remembered of an actor; beyond, each new one is reported."""
 
 
 @attrs.frozen
@@ -28,6 +29,25 @@ class Origins:
 
     mints: int = 0
     seen: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+    def new(self, here: dict[str, str], /) -> list[str]:
+        """Return the kinds of which this value is new.
+
+        A kind that was never logged before, such as certificates after an upgrade to 1.32, is no change.
+        """
+        return [kind for kind, value in here.items() if value not in self.seen.get(kind, (value,))]
+
+    def full(self, kinds: Iterable[str], /) -> list[str]:
+        """Return the kinds of which no more values are remembered."""
+        return [kind for kind in kinds if len(self.seen[kind]) >= MAX_VALUES]
+
+    def after(self, here: dict[str, str], /) -> Origins:
+        """Return what is known after a mint from here."""
+        seen = {kind: (value,) for kind, value in here.items()} | self.seen
+        new = self.new(here)
+        full = self.full(new)
+        seen |= {kind: (*seen[kind], here[kind]) for kind in new if kind not in full}
+        return Origins(self.mints + 1, seen)
 
 
 class UnusualOrigin(KeyedDetector[Origins]):
@@ -67,8 +87,12 @@ class UnusualOrigin(KeyedDetector[Origins]):
             "nobody renewed: take the cluster's CA for misused, look for the signing request in the log, and rotate."
         ),
     )
-    watches = frozenset({TOKEN_SUBRESOURCE})
-    excludable = False  # a stolen credential has a component's proofs
+    watches = MINTS
+    traits = Traits(
+        excludable=False,  # a stolen credential has a component's proofs
+        not_in_sigma="what is usual for an actor has to be learned",
+        separate_keys=True,
+    )
     remember_for = timedelta(days=90)
 
     def __init__(self, *, learn: int = 20) -> None:
@@ -83,31 +107,36 @@ class UnusualOrigin(KeyedDetector[Origins]):
         if event.mints_token and event.actor.username and event.time:
             yield f"{event.cluster or ''} {event.actor.username}"
 
-    def step(self, _: str, event: Event, __: Sequence[Finding], state: Origins | None, /) -> Step[Origins]:
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Origins], /) -> Iterator[Finding]:
         """Compare where a mint comes from with what is known of its actor, and remember it."""
-        known, here = state or Origins(), _origin(event)
-        # a kind that was never logged before, such as certificates after an upgrade to 1.32, is no change
-        new = [kind for kind, value in here.items() if value not in known.seen.get(kind, (value,))]
-        full = [kind for kind in new if len(known.seen[kind]) >= MAX_VALUES]
-        seen = {kind: (value,) for kind, value in here.items()} | known.seen
-        seen |= {kind: (*seen[kind], here[kind]) for kind in new if kind not in full}
-        after, name = Origins(known.mints + 1, seen), event.actor.username
-        own = name.removeprefix(SERVICE_ACCOUNT_PREFIX)
-        system = name.startswith("system:") and (own == name or own.startswith("kube-system:"))
-        if not new or (known.mints < self.learn and not (system and "certificate" in new)):
-            return Step(after)
+        known, here = memory.get(key) or Origins(), _origin(event)
+        memory.put(key, known.after(here))
+        new = known.new(here)
+        learning = known.mints < self.learn and not ("certificate" in new and _is_system(event))
+        if new and not learning:
+            yield self._report(event, new, known)
+
+    def _report(self, event: Event, new: Sequence[str], known: Origins) -> Finding:
         facts = tuple(_facts(event, new))
-        renewed = name.startswith("system:node:") and new == ["certificate"]
-        finding = self.finding(
+        renewed = event.actor.username.startswith("system:node:") and new == ["certificate"]
+        return self.finding(
             event,
             f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}"
             f"{origin_of(event)}: a {' and a '.join(new)} not seen in {known.mints} earlier mints",
             *facts,
             *(fact for fact in caller_evidence(event) if fact.path not in {item.path for item in facts}),
-            severity=Severity.MEDIUM if system and not renewed else None,
-            caveats=tuple(f"already {MAX_VALUES} of {kind} are known: this one is not remembered" for kind in full),
+            severity=Severity.MEDIUM if _is_system(event) and not renewed else None,
+            caveats=tuple(
+                f"already {MAX_VALUES} of {kind} are known: this one is not remembered" for kind in known.full(new)
+            ),
         )
-        return Step(after, (finding,))
+
+
+def _is_system(event: Event) -> bool:
+    """Tell whether the actor is a part of Kubernetes, or a service account of kube-system."""
+    name = event.actor.username
+    own = name.removeprefix(SERVICE_ACCOUNT_PREFIX)
+    return name.startswith("system:") and (own == name or own.startswith("kube-system:"))
 
 
 def _origin(event: Event) -> dict[str, str]:

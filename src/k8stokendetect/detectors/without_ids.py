@@ -10,13 +10,13 @@ from typing import Final
 import attrs
 
 from k8stokendetect.detectors.following import NO_MINT, Followed, Use, lifetime, origin, used_finding
-from k8stokendetect.detectors.keyed import Step
+from k8stokendetect.detectors.keyed import View
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import EventRef, Finding, Rule
 from k8stokendetect.identity import LEGACY_TOKEN, POD_NAME, ServiceAccount
 
 UNKNOWN_LIFETIME: Final = timedelta(hours=24)
-"""So long a token is taken to live where its lifetime was not logged; one hour is the default, more is easily had."""
+"""How long a token is taken to live where its lifetime was not logged; an hour is the default, more is easily had."""
 
 MAX_ORIGINS: Final = 20
 CAVEAT: Final = (
@@ -53,26 +53,30 @@ def _acting(event: Event) -> ServiceAccount | None:
     return account if account and set(account.groups) <= set(user.groups) else None
 
 
-def step(rule: Rule, key: str, event: Event, reported: Sequence[Finding], state: Followed | None, /) -> Step[Followed]:
+def fold(
+    rule: Rule, key: str, event: Event, reported: Sequence[Finding], memory: View[Followed], /
+) -> Iterator[Finding]:
     """Remember mints and where the account acts from; report acts from the minter's origin or a new one."""
-    followed = state or NO_MINT
-    acting = str(_acting(event)) == key
-    target = str(event.service_account) == key and event.resource == TOKEN_SUBRESOURCE
-    findings: tuple[Finding, ...] = ()
-    if acting:
+    followed = memory.get(key) or NO_MINT
+    if str(_acting(event)) == key:
         use = Use.of(event)
         here = " ".join(origin(use.event))
         mint = next((m for m in reversed(followed.mints) if _alive(m, use.event, followed)), None)
         if mint and (here not in followed.origins or _share(origin(mint), origin(use.event))):
-            findings = (used_finding(rule, (mint,), use, caveats=(CAVEAT,), certain=False),)
+            yield used_finding(rule, (mint,), use, caveats=(CAVEAT,), certain=False)
         elif here not in followed.origins:
             followed = attrs.evolve(followed, origins=(*followed.origins, here)[-MAX_ORIGINS:])
-    if target and reported and event.mints_token:
-        mint = EventRef.of(event)
-        if mint not in followed.mints:
-            until = lifetime(event) or (event.time and event.time + UNKNOWN_LIFETIME)
-            followed = attrs.evolve(followed, mints=(*followed.mints, mint)[-MAX_ORIGINS:], until=until)
-    return Step(followed, findings)
+    if reported and event.mints_token and event.resource == TOKEN_SUBRESOURCE and str(event.service_account) == key:
+        followed = _with_mint(followed, event)
+    memory.put(key, followed)
+
+
+def _with_mint(followed: Followed, event: Event) -> Followed:
+    mint = EventRef.of(event)
+    if mint in followed.mints:
+        return followed
+    until = lifetime(event) or (event.time and event.time + UNKNOWN_LIFETIME)
+    return attrs.evolve(followed, mints=(*followed.mints, mint)[-MAX_ORIGINS:], until=until)
 
 
 def _share(one: tuple[str, str], other: tuple[str, str]) -> bool:

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`detect()`: the loop over events, each detector's interests, and the exclusion stage behind them."""
+"""`detect()`: checks its arguments, and runs the pipeline over what is read."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
+from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import checked_cluster
-from k8stokendetect.engine.pipeline import Stages
+from k8stokendetect.engine.bridge import prefilter_of
+from k8stokendetect.engine.memory import Memory
+from k8stokendetect.engine.pipeline import Pipeline
+from k8stokendetect.engine.selection import choose_detectors, choose_exclusions
 from k8stokendetect.engine.tally import Tally
-from k8stokendetect.errors import ConfigError, OnError, ReadError, did_you_mean, raise_error
-from k8stokendetect.events import Event, Platform
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion
+from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
+from k8stokendetect.events import Platform
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
 from k8stokendetect.findings import Finding
 from k8stokendetect.reading import AuditLog, Source, read
-from k8stokendetect.reading.interest import Interest
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
@@ -32,6 +33,7 @@ def detect(
     on_error: OnError = raise_error,
     tally: Tally | None = None,
     cluster: Cluster | None = None,
+    memory: Memory | None = None,
 ) -> Iterator[Finding]:
     """Find minted service account tokens in a Kubernetes audit log.
 
@@ -48,106 +50,115 @@ def detect(
         on_error: called with a ReadError for each unreadable record and a DetectorError for each detector that
             raised; the default raises.
         tally: counted up while iterating.
-        cluster: a snapshot of the cluster. Detectors that are made here know what a target may do (instances keep what
-            they were given), and findings about accounts with an identity in a cloud are high and say which, see
-            `enrichment.enriched`.
+        cluster: a snapshot of the cluster. Detectors know from it what a target may do, and findings about accounts
+            with an identity in a cloud are high and say which, see `enrichment.enriched`.
+        memory: what detectors remember from one call to the next.
 
     Raises:
         ConfigError: when an argument is wrong: an unknown rule, exclusion or platform, a source of no known type.
 
     """
-    checked: tuple[object, object] = (on_error, tally)
-    if not callable(checked[0]) or not isinstance(checked[1], Tally | None):
-        raise ConfigError("on_error must be callable, tally a Tally")
-    chosen = choose_detectors(detectors, checked_cluster(cluster))
+    return detection(
+        source,
+        detectors=detectors,
+        exclusions=exclusions,
+        keep_excluded=keep_excluded,
+        platform=platform,
+        on_error=on_error,
+        tally=tally,
+        cluster=cluster,
+        memory=memory,
+    )
+
+
+def detection(
+    source: Source,
+    *,
+    detectors: Iterable[Detector | str] | None = None,
+    exclusions: Iterable[Exclusion | str] = DEFAULT_EXCLUSIONS,
+    keep_excluded: bool = False,
+    platform: Platform | None = None,
+    on_error: OnError = raise_error,
+    tally: Tally | None = None,
+    cluster: Cluster | None = None,
+    memory: Memory | None = None,
+) -> Detection:
+    """Return what `detect` returns, for a caller that also lets it run while its source waits."""
+    checked: tuple[object, object, object] = (on_error, tally, memory)
+    if (
+        not callable(checked[0])
+        or not isinstance(checked[1], Tally | None)
+        or not isinstance(checked[2], Memory | None)
+    ):
+        raise ConfigError("on_error must be callable, tally a Tally, memory a Memory")
+    chosen = choose_detectors(detectors)
     excluding = choose_exclusions(exclusions, chosen)
+    if checked_cluster(cluster) is not None:
+        for detector in chosen:
+            detector.cluster = cluster
+    if memory is not None:
+        memory.attach(chosen)
     if isinstance(source, AuditLog):
         if platform is not None and source.platform != platform:
             raise ConfigError("an AuditLog was given: give the platform to read()")
         log, on_error = source, source.on_error if on_error is raise_error else on_error
     else:
         log = read(source, platform=platform, on_error=on_error)
-    found = _run(log, chosen, excluding, keep_excluded, on_error, Tally() if tally is None else tally)
-    return found if cluster is None else _enriched(found, cluster)
+    tally = Tally() if tally is None else tally
+    pipeline = Pipeline(chosen, excluding, on_error, tally, keep_excluded=keep_excluded, memory=memory)
+    return Detection(log, pipeline, on_error, tally, cluster)
 
 
-def _enriched(findings: Iterator[Finding], cluster: Cluster) -> Iterator[Finding]:
-    from k8stokendetect.enrichment import enriched  # noqa: PLC0415 - only where a cluster is known
+class Detection(Iterator[Finding]):
+    """A run of the pipeline over a log.
 
-    for finding in findings:
-        yield enriched(finding, cluster)
+    Arguments:
+        log: what is read.
+        pipeline: what is looked for.
+        on_error: called with each record that cannot be read.
+        tally: counted up.
+        cluster: a snapshot of the cluster.
 
+    """
 
-def choose_detectors(detectors: Iterable[Detector | str] | None, cluster: Cluster | None) -> tuple[Detector, ...]:
-    """Return the detectors that were asked for; raises ConfigError for an unknown or repeated rule."""
-    if detectors is not None and (isinstance(detectors, str) or not isinstance(detectors, Iterable)):
-        raise ConfigError("detectors takes a list of them")
-    known = {cls.rule.id: cls for cls in (*BUILTIN, *OPTIONAL)}
-    chosen: list[Detector] = []
-    for item in [cls.rule.id for cls in BUILTIN] if detectors is None else detectors:
-        if isinstance(item, str):
-            if item not in known:
-                raise ConfigError(f"unknown rule {item!r}{did_you_mean(item, known)}")
-            chosen.append(known[item].made_for(cluster))
-        elif isinstance(item, Detector):
-            chosen.append(item)
-        else:
-            raise ConfigError(f"not a Detector instance: {item!r}")
-    for rule, count in Counter(detector.rule.id for detector in chosen).items():
-        if count > 1:
-            raise ConfigError(f"rule {rule!r} is given twice")
-    return tuple(chosen)
+    def __init__(
+        self, log: AuditLog, pipeline: Pipeline, on_error: OnError, tally: Tally, cluster: Cluster | None
+    ) -> None:
+        self._log = log
+        self._pipeline = pipeline
+        self._on_error = on_error
+        self._tally = tally
+        self._cluster = cluster
+        self._findings = self._run()
 
+    def __next__(self) -> Finding:
+        return self._enriched(next(self._findings))
 
-def choose_exclusions(exclusions: Iterable[Exclusion | str], detectors: Sequence[Detector]) -> tuple[Exclusion, ...]:
-    """Return the exclusions that were asked for; raises ConfigError for an unknown rule or two of one name."""
-    if isinstance(exclusions, str) or not isinstance(exclusions, Iterable):
-        raise ConfigError("exclusions takes a list of them")
-    rules = {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)} | {detector.rule.id for detector in detectors}
-    named: dict[str, Exclusion] = {}
-    for item in exclusions:
-        exclusion = find_exclusion(item) if isinstance(item, str) else item
-        if not isinstance(exclusion, Exclusion):
-            raise ConfigError(f"not an Exclusion: {exclusion!r}")
-        if named.setdefault(exclusion.id, exclusion) != exclusion:
-            raise ConfigError(f"two different exclusions are called {exclusion.id!r}")
-        for rule in exclusion.rules or ():
-            if rule not in rules:
-                raise ConfigError(f"exclusion {exclusion.id!r}: unknown rule {rule!r}{did_you_mean(rule, rules)}")
-    return tuple(named.values())
+    def idle(self) -> Iterator[Finding]:
+        """Yield the findings whose time has come by the clock; called from the source while it waits for more."""
+        return map(self._enriched, self._pipeline.idle())
 
+    def _enriched(self, finding: Finding) -> Finding:
+        if self._cluster is None:
+            return finding
+        from k8stokendetect.enrichment import enriched  # noqa: PLC0415 - only where a cluster is known
 
-def _run(
-    log: AuditLog,
-    detectors: Sequence[Detector],
-    exclusions: Sequence[Exclusion],
-    keep_excluded: bool,  # noqa: FBT001 - private
-    on_error: OnError,
-    tally: Tally,
-) -> Iterator[Finding]:
-    skipped = tally.skipped - log.skipped
-    stages = Stages(detectors, exclusions, on_error, tally, keep_excluded=keep_excluded)
-    read = 0
-    earlier = tally.events - log.passed_over
+        return enriched(finding, self._cluster)
 
-    for number, event in enumerate(_counting_skipped(log, stages.interest, tally, skipped)):
-        if isinstance(event, ReadError):
-            tally.unreadable += 1
-            yield from stages.unreadable(event)
-            on_error(event)
-        else:
-            read += 1
-            tally.events = earlier + log.passed_over + read
-            yield from (finding for finding in stages.take(event, number) if keep_excluded or not finding.excluded_by)
-    tally.events = earlier + log.passed_over + read
-    yield from (finding for finding in stages.rest() if keep_excluded or not finding.excluded_by)
-
-
-def _counting_skipped(
-    log: AuditLog, interest: Interest | None, tally: Tally, earlier: int
-) -> Iterator[Event | ReadError]:
-    """Pass on what the log holds, and keep count of what it rightly skips, to its end."""
-    for item in log.stream(interest):
-        tally.skipped = earlier + log.skipped
-        yield item
-    tally.skipped = earlier + log.skipped
+    def _run(self) -> Iterator[Finding]:
+        log, pipeline, tally = self._log, self._pipeline, self._tally
+        skipped, earlier, read = tally.skipped - log.skipped, tally.events - log.passed_over, 0
+        pipeline.prefilter = prefilter = prefilter_of(pipeline.watchers.watches, pipeline.watchers.followed)
+        for item in log.stream(prefilter):
+            tally.skipped = skipped + log.skipped
+            if isinstance(item, ReadError):
+                tally.unreadable += 1
+                yield from pipeline.unreadable(item)
+                self._on_error(item)
+            else:
+                read += 1
+                tally.events = earlier + log.passed_over + read
+                yield from pipeline.take(item)
+        tally.skipped = skipped + log.skipped
+        tally.events = earlier + log.passed_over + read
+        yield from pipeline.rest()

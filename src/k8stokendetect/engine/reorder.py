@@ -1,54 +1,73 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts events into the order of their time, as far as they come within a window of each other."""
+"""Puts events into the order of their time, as far as they come within the allowed lateness of each other."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 
+from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
 from k8stokendetect.events import Event
 
 T = TypeVar("T")
 
 MAX_WAITING: Final = 50_000
-"""So many events wait for earlier ones at most; beyond, the earliest is taken though its time has not come."""
+"""Maximum number of events that wait for earlier ones; beyond, the earliest is released before its time."""
 
-_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+STAGES: Final = {"RequestReceived": 0, "ResponseStarted": 1, "ResponseComplete": 2, "Panic": 3}
+"""The stages of a request in their order (k8s.io/apiserver pkg/apis/audit/v1/types.go)."""
+
+Order = tuple[datetime, str, int, str]
 
 
-class InOrder(Generic[T]):
+def order_of(event: Event, /) -> Order:
+    """Return what events are sorted by: of one request the stages follow each other."""
+    return event.time or NEVER, event.audit_id, STAGES.get(event.stage, len(STAGES)), event.user.username
+
+
+class ReorderBuffer(Generic[T]):
     """A queue by event time: what goes in within `lateness` of each other comes out in order, whatever the order in.
 
     Arguments:
         lateness: how much later than its successors an event may come.
+        clock: seconds by the machine's clock, for when no events come.
 
     """
 
-    def __init__(self, lateness: timedelta) -> None:
+    def __init__(self, lateness: timedelta = ALLOWED_LATENESS, clock: Callable[[], float] = time.monotonic) -> None:
         self._lateness = lateness
-        self._latest = _NEVER
+        self._clock = clock
+        self._latest = NEVER
         self._count = 0
-        self._waiting: list[tuple[datetime, str, str, str, int, Event, T]] = []
+        self._put_at: float | None = None
+        self._waiting: list[tuple[Order, int, T]] = []
 
-    def put(self, event: Event, item: T, /) -> Iterator[tuple[Event, T]]:
-        """Take an event with what belongs to it; yield those whose time has come.
-
-        Of equal times the order rests on the events themselves, not on which came first.
-        """
-        time = event.time or _NEVER
+    def put(self, event: Event, item: T, /) -> Iterator[T]:
+        """Take what belongs to an event; yield that of the events whose time has come."""
+        order = order_of(event)
         self._count += 1
-        entry = (time, event.audit_id, event.stage, event.user.username, self._count, event, item)
-        heapq.heappush(self._waiting, entry)
-        self._latest = max(self._latest, time)
-        while self._waiting and (self._due(self._waiting[0][0]) or len(self._waiting) > MAX_WAITING):
-            yield heapq.heappop(self._waiting)[-2:]
+        heapq.heappush(self._waiting, (order, self._count, item))
+        self._latest = max(self._latest, order[0])
+        self._put_at = None
+        while self._waiting and (
+            self._latest - self._waiting[0][0][0] > self._lateness or len(self._waiting) > MAX_WAITING
+        ):
+            yield heapq.heappop(self._waiting)[-1]
 
-    def _due(self, time: datetime) -> bool:
-        return self._latest - time > self._lateness
+    def idle(self) -> Iterator[T]:
+        """Yield what waits once nothing has come for the allowed lateness by the clock; called while nothing comes."""
+        now = self._clock()
+        if self._put_at is None:
+            self._put_at = now
+        elif now - self._put_at > self._lateness.total_seconds():
+            yield from self.rest()
 
-    def rest(self) -> Iterator[tuple[Event, T]]:
+    def rest(self) -> Iterator[T]:
         """Yield what still waits."""
         while self._waiting:
-            yield heapq.heappop(self._waiting)[-2:]
+            yield heapq.heappop(self._waiting)[-1]

@@ -16,6 +16,10 @@ _TAIL: Final = 256
 """So many of the last bytes are remembered, to recognise the file they were read from."""
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class FollowedFile:
     """An open binary file whose end is only the end so far; `read` waits for more.
 
@@ -26,10 +30,14 @@ class FollowedFile:
         path: the file; it may not exist yet.
         stop: asked while waiting; true ends the file.
 
+    Attributes:
+        on_idle: called while waiting.
+
     """
 
     def __init__(self, path: Path, stop: Callable[[], bool]) -> None:
         self.name = str(path)
+        self.on_idle: Callable[[], object] = _nothing
         self._path = path
         self._stop = stop
         self._file: int | None = None
@@ -44,6 +52,7 @@ class FollowedFile:
                 return data
             if self._stop():
                 return b""
+            self.on_idle()
             time.sleep(POLL)
 
     def _next(self, size: int) -> bytes:

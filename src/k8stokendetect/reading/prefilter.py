@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from k8stokendetect.convert.structure import go_name
+from k8stokendetect.convert.converter import go_name
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Signal

@@ -17,6 +17,7 @@ import attrs
 
 from k8stokendetect.convert import yaml
 from k8stokendetect.detectors import Detector
+from k8stokendetect.detectors.base import is_excludable
 from k8stokendetect.errors import ConfigError, checked_list, did_you_mean
 from k8stokendetect.events import Platform, check_platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion
@@ -115,7 +116,8 @@ class _Chosen:
 
     def of(self, form: Form) -> list[Exclusion]:
         """Return those that cover a form's rule."""
-        return [one for one in self.here if one.covers(form.detector.rule.id, excludable=form.detector.excludable)]
+        excludable = is_excludable(form.detector)
+        return [one for one in self.here if one.covers(form.detector.rule.id, excludable=excludable)]
 
 
 def _document(form: Form, chosen: _Chosen) -> str:

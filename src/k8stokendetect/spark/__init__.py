@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from k8stokendetect.detectors import Detector
-from k8stokendetect.detectors.keyed import LATENESS
-from k8stokendetect.engine.detection import choose_detectors, choose_exclusions
+from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
+from k8stokendetect.engine.selection import choose_detectors, choose_exclusions
 from k8stokendetect.errors import ConfigError, check
 from k8stokendetect.events import Platform, check_platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
@@ -49,7 +49,7 @@ def detect(
     partition: Column | str | None = None,
     buckets: int = BUCKETS,
     independent: Iterable[str] = INDEPENDENT,
-    patience: timedelta = LATENESS,
+    patience: timedelta = ALLOWED_LATENESS,
     pushdown: bool = False,
 ) -> DataFrame:
     """Find minted service account tokens in a table of audit records, a batch or a stream.
@@ -72,8 +72,8 @@ def detect(
         partition: a column whose values share nothing with each other, normally the cluster. Detectors then keep a
             separate memory for each value, and several values are processed at once.
         buckets: the number of buckets for events that have to be joined. A checkpoint belongs to one number.
-        independent: rules whose `step` passes no state to another key: their keys are spread over buckets, too. All
-            keys of any other rule go to one bucket of each partition.
+        independent: rules that keep the state of each key to itself: their keys are spread, too. All keys of any
+            other rule go to one bucket of each partition.
         patience: how long, by the clock, a stream's bucket waits for earlier events when no later ones come.
         pushdown: let Spark itself drop the rows that no detector wants, by `contains` with the same search terms. Where
             Spark runs on the JVM, Python is faster (docs/spark.md); a native engine may be faster still.
@@ -85,7 +85,7 @@ def detect(
     _check_installed()
     check_platform(platform)
     check(buckets, int, f"buckets must be an integer of at least 1: {buckets!r}", lambda number: number >= 1)
-    chosen = choose_detectors(detectors, None)
+    chosen = choose_detectors(detectors)
     plan = Plan(
         detectors=chosen,
         exclusions=choose_exclusions(exclusions, chosen),
@@ -100,7 +100,7 @@ def detect(
 
 def _detected(rows: DataFrame, plan: Plan, patience: timedelta, *, pushdown: bool) -> DataFrame:
     """Return what both halves give: the first for each row, the second for each bucket."""
-    interest = plan.stages(lambda _: None).interest
+    interest = plan.interest()
     if interest is not None and interest.follows and not plan.every_use:
         plan = attrs.evolve(plan, followed=_followed(plan, rows, pushdown=pushdown))
     looked_at = _looked_at(rows, plan, interest) if pushdown else rows

@@ -14,13 +14,10 @@ import orjson
 
 from k8stokendetect.convert.structure import parse_event
 from k8stokendetect.detectors import KeyedDetector
-from k8stokendetect.detectors.keyed import LATENESS
-from k8stokendetect.engine.duplicates import Window
-from k8stokendetect.engine.pipeline import Follower, Stages, interest_of
+from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
+from k8stokendetect.engine.pipeline import Arrival
 from k8stokendetect.errors import K8sTokenDetectError, ReadError
-from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding
-from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.outputs.native import to_line
 from k8stokendetect.spark.front import NO_TIME, Due, error_line
 from k8stokendetect.spark.plan import Plan
@@ -30,58 +27,13 @@ REMEMBERED: Final = 2000
 """Maximum number of findings, and of events, that a part of a bucket remembers from one batch to the next, to drop
 repeated deliveries. Beyond that a finding is repeated, with the same fingerprint."""
 
-_LATENESS: Final = LATENESS // timedelta(microseconds=1)
+_LATENESS: Final = ALLOWED_LATENESS // timedelta(microseconds=1)
 
 Said = tuple[str, str]
 """A row of the schema `SAID`."""
 
 Waiting = tuple[int, str, str, bytes]
 """The time, the sort key among rows of the same time, the kind, the payload."""
-
-
-class _Names(Window):
-    """A window of names that can be saved."""
-
-    def last(self) -> list[str]:
-        """Return the last names."""
-        return list(self._seen)[-REMEMBERED:]
-
-
-class BackStages(Stages):
-    """A pipeline that takes what the first half routed."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._seen: _Names = _Names()
-        self._observed: _Names = _Names()
-        self.keyed: dict[str, KeyedDetector[Any]] = {
-            detector.rule.id: detector for detector in arguments[0] if isinstance(detector, KeyedDetector)
-        }
-
-    def reported_once(self, finding: Finding, number: int) -> Iterator[Finding]:
-        """Yield a finding of the first half unless it is a repetition."""
-        return self._new(finding, number)
-
-    def follow(
-        self, event: Event, number: int, reported: Sequence[Finding], followers: list[Follower]
-    ) -> Iterator[Finding]:
-        """Run the keyed detectors on an event unless it was delivered before."""
-        if followers and not self._is_repeated(event, number):
-            yield from self._follow(event, number, reported, followers)
-
-    def followers(self, event: Event) -> list[Follower]:
-        """Return the keyed detectors that want an event about which nothing was reported."""
-        return self._followers(event, ())
-
-    def names(self) -> tuple[list[str], list[str]]:
-        """Return what was last seen and observed."""
-        return self._seen.last(), self._observed.last()
-
-    def restore(self, seen: Iterable[str], observed: Iterable[str]) -> None:
-        """Restore what was seen and observed in an earlier batch."""
-        for names, window in ((seen, self._seen), (observed, self._observed)):
-            for name in names:
-                window.before(name, -1)
 
 
 class Part:
@@ -98,19 +50,16 @@ class Part:
         self._plan = plan
         self._bucket = bucket
         self._errors: list[K8sTokenDetectError] = []
-        stages = plan.stages(self._errors.append, BackStages)
-        assert isinstance(stages, BackStages)  # noqa: S101 - made above
-        self._stages = stages
         saved = saved or {}
-        for rule, state in saved.get("states", {}).items():
-            if rule in stages.keyed:
-                stages.keyed[rule].restore(state)
-        stages.restore(saved.get("seen", ()), saved.get("observed", ()))
+        self._pipeline = plan.pipeline(self._errors.append, saved.get("states"))
+        keyed = (one for one in self._pipeline.watchers.detectors if isinstance(one, KeyedDetector))
+        self._keyed: dict[str, KeyedDetector[Any]] = {detector.rule.id: detector for detector in keyed}
+        before = (self._pipeline.reported_before, self._pipeline.followed_before)
+        for names, deduplicator in zip((saved.get("seen", ()), saved.get("observed", ())), before, strict=True):
+            deduplicator.restore(names)
         self._latest: int = saved.get("latest", NO_TIME)
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, str, int, str, bytes]] = []
-        interest = interest_of([d for d in stages.keyed.values() if d.follows_credentials])
-        self._followed = {name.decode() for name in interest.followed} if interest else set()
         for waiting in saved.get("waiting", ()):
             self.put(waiting)
 
@@ -145,17 +94,19 @@ class Part:
     def _found(self, payload: bytes) -> Iterator[Finding]:
         given = pickle.loads(payload)  # noqa: S301 - from the first half
         if isinstance(given, Due):
-            keyed = self._stages.keyed
-            followers = [(keyed[rule], list(keys)) for rule, keys in given.followers]
-            yield from self._stages.follow(given.event, given.number, given.reported, followers)
+            followers = [(self._keyed[rule], keys) for rule, keys in given.followers]
+            yield from self._pipeline.fold(Arrival(given.event, given.number, reported=[*given.reported]), followers)
         elif isinstance(given, Use):
             yield from self._used(given)
         else:
-            yield from self._stages.reported_once(*given)
+            finding, number = given
+            name = f"{finding.fingerprint} {finding.excluded_by}"
+            if finding.event.time is None or not self._pipeline.reported_before.is_repeat(name, number):
+                yield finding
 
     def _used(self, use: Use) -> Iterator[Finding]:
         """Read a use if its token is followed; drop it otherwise."""
-        if self._followed.isdisjoint(use.ids):
+        if self._pipeline.watchers.followed.isdisjoint(use.ids):
             return
         try:
             event = parse_event(orjson.loads(use.text), platform=self._plan.platform, origin=use.source.origin)
@@ -163,21 +114,20 @@ class Part:
             trouble = error if isinstance(error, ReadError) else ReadError("not JSON", use.source.origin)
             self._errors.append(trouble.with_traceback(None))
             return
-        followers = self._stages.followers(event)
+        arrival = Arrival(event, id(use))
+        followers = self._pipeline.followers(arrival)
         mine = [(detector, self._own(detector, use, keys)) for detector, keys in followers]
-        yield from self._stages.follow(event, id(use), (), [(detector, keys) for detector, keys in mine if keys])
+        yield from self._pipeline.fold(arrival, [(detector, keys) for detector, keys in mine if keys])
 
-    def _own(self, detector: KeyedDetector[Any], use: Use, keys: list[str]) -> list[str]:
+    def _own(self, detector: KeyedDetector[Any], use: Use, keys: Sequence[str]) -> list[str]:
         """Leave out the keys that belong to another bucket."""
         rule, part = detector.rule.id, use.source.part
         return [key for key in keys if self._plan.bucket_of_key(part, rule, key) == self._bucket]
 
     def _follow_mint(self, due: Due) -> None:
-        """Follow a token whose mint was reported, as the engine does, before the mint is due."""
-        event, target = due.event, due.event.service_account
-        if due.reported and event.mints_token:
-            name = f"{SERVICE_ACCOUNT_PREFIX}{target.namespace}:{target.name}" if target else ""
-            self._followed.add(event.minted_credential or name)
+        """Follow a token whose mint was reported, as the engine does, before its turn."""
+        if due.reported and due.event.mints_token:
+            self._pipeline.arrive(due.event)
 
     @property
     def waits(self) -> bool:
@@ -186,8 +136,11 @@ class Part:
 
     def save(self) -> dict[str, Any]:
         """Return everything that the next batch needs."""
-        seen, observed = self._stages.names()
-        states = {rule: detector.state() for rule, detector in self._stages.keyed.items() if len(detector.memory)}
+        seen, observed = (
+            self._pipeline.reported_before.last(REMEMBERED),
+            self._pipeline.followed_before.last(REMEMBERED),
+        )
+        states = {rule: detector.state() for rule, detector in self._keyed.items() if len(detector.states)}
         waiting = [(time, tie, kind, payload) for time, tie, _, kind, payload in sorted(self._waiting)]
         return {"states": states, "seen": seen, "observed": observed, "latest": self._latest, "waiting": waiting}
 

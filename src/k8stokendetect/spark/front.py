@@ -12,9 +12,10 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.convert.structure import complete
-from k8stokendetect.engine.pipeline import Follower, Share, Stages
+from k8stokendetect.engine.pipeline import Arrival, Follower, Pipeline
+from k8stokendetect.engine.reorder import STAGES, order_of
 from k8stokendetect.errors import DetectorError, K8sTokenDetectError, ReadError
-from k8stokendetect.events import Event
+from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import Finding
 from k8stokendetect.reading import read
 from k8stokendetect.reading.interest import Interest
@@ -24,7 +25,7 @@ from k8stokendetect.spark.rows import Rows, Source
 
 _BATCH: Final = 2000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_STAGES: Final = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Panic")
+_FOLLOWING: Final = frozenset({Signal.USE_OF_REPORTED, Signal.USE_OF_ANY})
 
 NO_TIME: Final = -(1 << 62)
 """The moment of an event without a time: before all others."""
@@ -40,7 +41,8 @@ def moment(time: datetime | None, /) -> int:
 
 def tie(event: Event, /) -> str:
     """Return the sort key for events of the same time, the same as the engine's."""
-    return f"{event.audit_id}\0{event.stage}\0{event.user.username}"
+    _, audit_id, stage, user = order_of(event)
+    return f"{audit_id}\0{stage}\0{user}"
 
 
 def error_line(error: K8sTokenDetectError, /) -> bytes:
@@ -72,19 +74,6 @@ class Due:
     followers: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-class FrontStages(Stages):
-    """A pipeline that emits keyed work instead of doing it."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.due: list[tuple[Event, int, tuple[Finding, ...], list[Follower]]] = []
-
-    def _in_order(self, event: Event, share: Share, /) -> Iterable[tuple[Event, Share]]:
-        """Emit an event that would wait here."""
-        self.due.append((event, *share))
-        return ()
-
-
 class Front:
     """Reads one partition.
 
@@ -99,22 +88,18 @@ class Front:
         self._first = partition << 40
         self._rows: list[Routed] = []
         self._uses: RawUses | None = None
-        self._parts: dict[str | None, FrontStages] = {}
-        interest = self._stages(None).interest
+        self._parts: dict[str | None, Pipeline] = {}
+        interest = plan.interest()
         if interest is not None and interest.follows and plan.every_use:
             self._uses = RawUses(interest)
             interest = EveryUse(interest.resources, interest.words, follows=True)
-        if interest is not None:
-            for name in plan.followed:
-                interest.follow(name)
         self._interest: Interest | None = interest
 
-    def _stages(self, part: str | None) -> FrontStages:
-        """Return the pipeline of a part: each part drops its own duplicates."""
+    def _pipeline(self, part: str | None) -> Pipeline:
+        """Return the pipeline of a part: what is delivered twice is recognised in each by itself."""
         if part not in self._parts:
-            stages = self._plan.stages(self._failed, FrontStages)
-            assert isinstance(stages, FrontStages)  # noqa: S101 - of this class
-            self._parts[part] = stages
+            pipeline = self._parts[part] = self._plan.pipeline(self._failed)
+            pipeline.prefilter = self._interest
         return self._parts[part]
 
     def route(self, batches: Iterable[Any], /) -> Iterator[list[Routed]]:
@@ -140,55 +125,44 @@ class Front:
         return rows
 
     def _event(self, event: Event, source: Source, number: int) -> None:
-        stages = self._stages(source.part)
-        for finding in stages.take(event, number):
+        pipeline = self._pipeline(source.part)
+        arrival = pipeline.arrive(event)
+        arrival.number = number
+        for finding in pipeline.ask(arrival):
             self._found(finding, source, number)
-        if self._interest is not None and stages.interest is not None:
-            for name in stages.interest.added:  # from the mints that were just reported
-                self._interest.follow(name.decode())
-            stages.interest.added.clear()
-        for due, its_number, reported, followers in stages.due:
-            self._route(due, its_number, reported, followers, source.part)
-        stages.due.clear()
+        self._route(arrival, pipeline.followers(arrival), source.part)
 
     def _found(self, finding: Finding, source: Source, number: int) -> None:
         if finding.excluded_by is not None and not self._plan.keep_excluded:
             return
         event = finding.event
-        rank = _STAGES.index(event.stage) if event.stage in _STAGES else len(_STAGES)
+        rank = STAGES.get(event.stage, len(STAGES))
         bucket = self._plan.bucket_of_text(finding.fingerprint)
         payload = pickle.dumps((finding, number))
         self._rows.append((bucket, moment(event.time), f"{rank}\0{event.audit_id}", source.part, "finding", payload))
 
-    def _route(
-        self,
-        event: Event,
-        number: int,
-        reported: tuple[Finding, ...],
-        followers: Sequence[Follower],
-        part: str | None,
-    ) -> None:
+    def _route(self, arrival: Arrival, followers: Sequence[Follower], part: str | None) -> None:
         """Send an event to each bucket that one of its keys belongs to."""
-        shares: dict[int, dict[str, list[str]]] = {}
+        event, shares = arrival.event, dict[int, dict[str, list[str]]]()
         for detector, keys in followers:
             for key in keys:
                 bucket = self._plan.bucket_of_key(part, detector.rule.id, key)
                 shares.setdefault(bucket, {}).setdefault(detector.rule.id, []).append(key)
         for bucket, share in shares.items():
             followed = tuple((rule, tuple(keys)) for rule, keys in share.items())
-            payload = pickle.dumps(Due(event, number, reported, followed))
+            payload = pickle.dumps(Due(event, arrival.number, tuple(arrival.reported), followed))
             self._rows.append((bucket, moment(event.time), tie(event), part, "due", payload))
 
     def _use(self, use: Use) -> Iterator[Routed]:
         """Send a use to the bucket of each detector that follows tokens."""
-        rules = {detector.rule.id for detector in self._plan.keyed() if detector.follows_credentials}
+        rules = {detector.rule.id for detector in self._plan.keyed() if not _FOLLOWING.isdisjoint(detector.watches)}
         buckets = {self._plan.bucket_of_key(use.source.part, rule, id_) for rule in rules for id_ in use.ids}
         payload = pickle.dumps(use)
         for bucket in buckets:
             yield bucket, moment(use.time), "", use.source.part, "use", payload
 
     def _unreadable(self, error: ReadError, source: Source, number: int) -> None:
-        for finding in self._stages(source.part).unreadable(error):
+        for finding in self._pipeline(source.part).unreadable(error):
             self._found(finding, source, number)
         self._failed(error)
 
@@ -201,14 +175,11 @@ class Front:
 
 
 def minted(plan: Plan, batches: Iterable[Any], /) -> Iterator[list[str]]:
-    """Yield the ids of the tokens whose mint is reported, or user names if there are no ids."""
-    stages = plan.stages(lambda _: None)
-    interest = Interest((b"token",), (), follows=True)
-    stages.interest = interest
+    """Yield the ids of the tokens whose mint may be reported, and user names where there are no ids."""
+    pipeline = plan.pipeline(lambda _: None)
     narrow = Interest((b"token",), (), follows=False)
     rows = Rows(batches, None, lambda *_: None).sources()
-    for number, item in enumerate(read(rows, platform=plan.platform, on_error=lambda _: None).stream(narrow)):
+    for item in read(rows, platform=plan.platform, on_error=lambda _: None).stream(narrow):
         if not isinstance(item, ReadError):
-            for _ in stages.take(item, number):
-                pass
-    yield [name.decode() for name in interest.followed]
+            pipeline.arrive(item)
+    yield sorted(pipeline.watchers.followed)

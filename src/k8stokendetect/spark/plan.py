@@ -5,29 +5,22 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
-from k8stokendetect.detectors import Detector, KeyedDetector
-from k8stokendetect.engine.pipeline import Stages
+from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector, KeyedDetector
+from k8stokendetect.engine.bridge import prefilter_of
+from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.errors import OnError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import Exclusion
+from k8stokendetect.reading.interest import Interest
 
-INDEPENDENT: Final = frozenset(
-    {
-        "forged-token",
-        "legacy-token-secret",
-        "pod-token-moved",
-        "token-in-audit-log",
-        "token-request-denied",
-        "unusual-origin",
-    }
-)
-"""Built-in rules that pass no state from one key to another: their keys may go to different buckets."""
+INDEPENDENT: Final = frozenset(cls.rule.id for cls in (*BUILTIN, *OPTIONAL) if cls.traits.separate_keys)
+"""Built-in rules that keep the state of each key to itself: their keys may go to different buckets."""
 
 
 @attrs.frozen
@@ -55,10 +48,25 @@ class Plan:
     followed: frozenset[str] = frozenset()
     every_use: bool = False
 
-    def stages(self, on_error: OnError, kind: type[Stages] = Stages) -> Stages:
-        """Make the pipeline; detectors with memory are copied, everything else already belongs to the task."""
+    def pipeline(self, on_error: OnError, states: Mapping[str, Mapping[str, Any]] | None = None) -> Pipeline:
+        """Make a pipeline; what remembers is copied, all else is the task's own already.
+
+        Arguments:
+            on_error: called with errors of detectors.
+            states: what keyed detectors remember, by rule id.
+
+        """
         detectors = [copy.deepcopy(one) if isinstance(one, KeyedDetector) else one for one in self.detectors]
-        return kind(detectors, self.exclusions, on_error, Tally(), keep_excluded=self.keep_excluded)
+        for detector in detectors:
+            if isinstance(detector, KeyedDetector) and detector.rule.id in (states or {}):
+                detector.restore((states or {})[detector.rule.id])
+        pipeline = Pipeline(detectors, self.exclusions, on_error, Tally(), keep_excluded=self.keep_excluded)
+        pipeline.watchers.followed |= self.followed
+        return pipeline
+
+    def interest(self) -> Interest | None:
+        """Return what the reader looks for; None for everything."""
+        return prefilter_of(self.pipeline(lambda _: None).watchers.watches, self.followed)
 
     def keyed(self) -> list[KeyedDetector[Any]]:
         """Return the detectors with memory."""
@@ -69,5 +77,5 @@ class Plan:
         return zlib.crc32(text.encode("utf-8", "surrogatepass")) % self.buckets
 
     def bucket_of_key(self, part: str | None, rule: str, key: str, /) -> int:
-        """Return the bucket for a key; all keys of a rule that passes state on share one bucket per part."""
+        """Return where a key goes; all keys of any other rule go to one bucket a part."""
         return self.bucket_of_text(f"{part}\0{rule}\0{key if rule in self.independent else ''}")

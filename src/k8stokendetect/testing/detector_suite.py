@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 from k8stokendetect.convert.redaction import clean_text
 from k8stokendetect.convert.structure import parse_event
 from k8stokendetect.detectors import Detector, KeyedDetector
-from k8stokendetect.detectors.keyed import LATENESS
+from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import Finding
-from k8stokendetect.testing.bench import Bench, Everything, Example, as_log, in_forms, made
 from k8stokendetect.testing.builders import LIVE_TOKEN, request
 from k8stokendetect.testing.drawing import for_any
 from k8stokendetect.testing.events import moved, received, reordered, with_tokens
+from k8stokendetect.testing.failures import failed
+from k8stokendetect.testing.harness import Everything, Example, Harness, as_log, in_forms, made
 from k8stokendetect.testing.keyed_laws import check_steps, through_json
 from k8stokendetect.testing.laws import check_event, check_finding
-from k8stokendetect.testing.lessons import lesson
 from k8stokendetect.testing.logs import attack, log
 from k8stokendetect.testing.strategies import audit_events, damaged, damaged_events, token_requests
 
-__tracebackhide__ = True  # pytest shows the lesson, not these lines
+__tracebackhide__ = True  # pytest shows the message, not these lines
 
 _AGAIN = 3
 """So often each example is looked at, to see what is kept of it."""
@@ -60,9 +60,9 @@ class DetectorConformance:
         """Return a new instance."""
         return made(type(self).detector, type(self).__name__)
 
-    def bench(self) -> Bench:
+    def harness(self) -> Harness:
         """Return what runs the detector."""
-        return Bench(self.make, self.alongside)
+        return Harness(self.make, self.alongside)
 
     def examples(self) -> list[dict[str, Any]]:
         """Return every event of the examples, and a whole attack, in the order of their time."""
@@ -75,15 +75,13 @@ class DetectorConformance:
         for name in ("description", "false_positives", "blind_spots", "response"):
             text = getattr(detector.rule, name)
             if not (text.strip() if isinstance(text, str) else text and all(item.strip() for item in text)):
-                raise lesson(
+                raise failed(
                     f"{type(detector).__name__}: its rule has no {name}",
-                    "whoever gets the alert at night knows only what the rule says: what it means, who triggers it "
-                    "without bad intent, what it cannot see, what to do",
                     f"say it in `Rule(…, {name}=…)`; false_positives and blind_spots are tuples of sentences, and "
                     "there is always one",
                 )
         if not (type(detector).__doc__ or "").strip():
-            raise lesson(f"{type(detector).__name__} has no docstring", "lists show it", "say in a line what it finds")
+            raise failed(f"{type(detector).__name__} has no docstring", "say in a line what it finds")
 
     def test_what_it_reports_is_found(self) -> None:
         """Each example of `reports` gives a finding."""
@@ -91,10 +89,9 @@ class DetectorConformance:
             raise ConfigError(f"{type(self).__name__}: give `reports`: at least one event that is found")
         for example in self.reports:
             detector = self.make()
-            if not self.bench().found(detector, example):
-                raise lesson(
+            if not self.harness().found(detector, example):
+                raise failed(
                     f"{type(detector).__name__} finds nothing in an example of `reports`",
-                    "what it was written for goes unseen",
                     "look whether `watches` names the resource, whether the event is as an API server writes it (the "
                     "builders are), and, if it is keyed, whether the rules that it follows are in `needs` or "
                     "`alongside`",
@@ -106,11 +103,10 @@ class DetectorConformance:
         if not self.ignores:
             raise ConfigError(f"{type(self).__name__}: give `ignores`: at least one event that is not found")
         for example in self.ignores:
-            found = self.bench().found(self.make(), example)
+            found = self.harness().found(self.make(), example)
             if found:
-                raise lesson(
-                    f"{self.bench().name} reports an example of `ignores`: {found[0].summary}",
-                    "people stop reading what is often wrong",
+                raise failed(
+                    f"{self.harness().name} reports an example of `ignores`: {found[0].summary}",
                     "ask for what tells the two apart: `event.mints_token` (not merely asked for), the actor's groups "
                     "(a name alone proves nothing), the code of the answer",
                     example,
@@ -119,35 +115,35 @@ class DetectorConformance:
     def test_it_keeps_the_laws_with_the_examples(self) -> None:
         """What holds of any event holds of the examples, whole and without any one field, and of their findings."""
         for event in self.examples():
-            check_event(self.bench(), event)
+            check_event(self.harness(), event)
         for last in [event for example in self.reports for event in as_log(example)[-1:]]:
             for field in last.keys() - {"auditID", "verb"}:
-                check_event(self.bench(), {key: value for key, value in last.items() if key != field})
+                check_event(self.harness(), {key: value for key, value in last.items() if key != field})
         for example in self.reports:
             by_request = {(event.get("auditID"), event.get("stage", "")): event for event in as_log(example)}
-            for finding in self.bench().found(self.make(), example):
+            for finding in self.harness().found(self.make(), example):
                 record = by_request.get((finding.event.audit_id, finding.event.stage))
                 if record is not None:
-                    check_finding(self.bench(), self.make(), finding, record)
+                    check_finding(self.harness(), self.make(), finding, record)
 
     def test_it_keeps_the_laws_with_any_event(self) -> None:
         """It never raises, and what it says is true and its own, whatever an event holds."""
         events = audit_events() | damaged_events() | token_requests()
-        for_any(events, lambda record: check_event(self.bench(), record), self.max_examples)
+        for_any(events, lambda record: check_event(self.harness(), record), self.max_examples)
 
     def test_it_keeps_the_laws_with_damaged_examples(self) -> None:
         """So it does with its examples when a value, at any depth, is something else or gone."""
-        for_any(damaged(self.examples()), lambda record: check_event(self.bench(), record), self.max_examples)
+        for_any(damaged(self.examples()), lambda record: check_event(self.harness(), record), self.max_examples)
 
     def test_its_steps_are_pure(self) -> None:
         """Over each example and a whole attack: `keys` and `step` change nothing, and say the same again."""
         for events in [*(as_log(example) for example in self.reports), list[Any](self.examples())]:
-            detector, bench = self.make(), self.bench()
+            detector, harness = self.make(), self.harness()
             if not isinstance(detector, KeyedDetector):
                 return
             for record in events:
                 event = parse_event(record)
-                check_steps(bench, detector, event, bench.reported(detector, event), record)
+                check_steps(harness, detector, event, harness.reported(detector, event), record)
 
     def test_fingerprints_rest_on_the_event_alone(self) -> None:
         """Neither the order of fields nor another run changes them."""
@@ -155,37 +151,34 @@ class DetectorConformance:
             if isinstance(example, bytes):
                 continue
             events = as_log(example)
-            there = [one.fingerprint for one in self.bench().found(self.make(), events)]
+            there = [one.fingerprint for one in self.harness().found(self.make(), events)]
             turned = [reordered(event) for event in events]
-            if there != [one.fingerprint for one in self.bench().found(self.make(), turned)]:
-                raise lesson(
-                    f"{self.bench().name}: the fingerprint of a finding depends on the order of the fields",
-                    "JSON has no order: a shipper that sorts fields would make every finding a new one",
+            if there != [one.fingerprint for one in self.harness().found(self.make(), turned)]:
+                raise failed(
+                    f"{self.harness().name}: the fingerprint of a finding depends on the order of the fields",
                     "take values by name, and sort what goes into `key`, `summary` and evidence",
                     example,
                 )
 
     def test_it_keeps_no_event(self) -> None:
         """Once it has looked at events, nothing holds them; a cache may hold the last."""
-        detector, bench = self.make(), self.bench()
+        detector, harness = self.make(), self.harness()
         held = []
         for record in [event | {"auditID": f"again-{n}"} for event in self.examples() for n in range(_AGAIN)]:
             event = parse_event(record)
-            reported = bench.reported(detector, event)
+            reported = harness.reported(detector, event)
             if isinstance(detector, KeyedDetector):
-                bench.called(detector.observe, event, reported, seen=record)
+                harness.called(detector.follow, event, reported, seen=record)
             else:
-                bench.called(detector.inspect, event, seen=record)
+                harness.called(detector.inspect, event, seen=record)
             held.append(weakref.ref(event))
             del event, reported
         if sum(gone() is not None for gone in held) > _CACHED:
             gc.collect()
         kept = [gone for gone in held if gone() is not None]
         if len(kept) > _CACHED:
-            raise lesson(
+            raise failed(
                 f"{type(detector).__name__} stores the event: {len(kept)} of {len(held)} are still held",
-                "a cluster writes millions of them, with bodies: memory would grow without end, and what is kept "
-                "on `self` is neither bounded nor saved",
                 "keep what you need of it (`event.time`, `event.actor.username`, `EventRef.of(event)`); to "
                 "remember over events write a KeyedDetector, whose state is bounded and saved",
             )
@@ -198,33 +191,30 @@ class DetectorConformance:
             try:
                 copy = pickle.loads(pickle.dumps(detector))  # noqa: S301 - our own bytes
             except Exception as error:
-                raise lesson(
+                raise failed(
                     f"{type(detector).__name__} cannot be pickled: {error}",
-                    "Spark and other processes get detectors by pickling",
                     "define the class at the top of a module, and keep no lambdas, open files, locks or connections "
                     "on `self`: make them where they are used",
                 ) from error
-            if self.bench().found(copy, part) != self.bench().found(detector, part):
-                raise lesson(
+            if self.harness().found(copy, part) != self.harness().found(detector, part):
+                raise failed(
                     f"{type(detector).__name__}: a pickled copy finds something else",
-                    "the same log would give other findings on Spark",
                     "keep what it remembers on the instance, not on the class or in the module",
                 )
 
     def test_no_token_is_in_a_finding(self) -> None:
         """Wherever a usable token stood in the record."""
         planted = [event for record in self.examples() for event in with_tokens(record)]
-        for finding in self.bench().found(self.make(), planted):
+        for finding in self.harness().found(self.make(), planted):
             text = json.dumps(finding.to_dict())
             if any(part in text for part in LIVE_TOKEN.split(".")):
-                raise lesson(
-                    f"{self.bench().name} repeats a token in a finding: {clean_text(finding.summary)}",
-                    "whoever reads the alert could use it",
+                raise failed(
+                    f"{self.harness().name} repeats a token in a finding: {clean_text(finding.summary)}",
                     "take values from the Event, where tokens have been removed; decode none",
                 )
 
     def test_nothing_is_passed_over(self) -> None:
-        """With `watches` and `mentions` it finds in a log what it finds when every record is parsed."""
+        """With `watches` it finds in a log what it finds when every record is parsed."""
         noise = [request("list", "pods", user=f"user-{number}") for number in range(3)]
         for form, content in in_forms([*noise, *self.examples(), *noise], log([*noise, *self.examples()])).items():
             self._check_passing_over(content, form)
@@ -234,17 +224,14 @@ class DetectorConformance:
         for_any(batches, lambda records: self._check_passing_over(log(records), "native"), self.max_examples // 3)
 
     def _check_passing_over(self, content: bytes, form: str) -> None:
-        with_all = self.bench().found(self.make(), content, Everything())
-        without = self.bench().found(self.make(), content)
+        with_all = self.harness().found(self.make(), content, Everything())
+        without = self.harness().found(self.make(), content)
         missed = Counter(one.fingerprint for one in with_all) - Counter(one.fingerprint for one in without)
         if missed:
             finding = next(one for one in with_all if one.fingerprint in missed)
-            raise lesson(
-                f"{self.bench().name} finds less in a log ({form}) than when every record is parsed: {finding.summary}",
-                "`detect` looks for what `watches` and `mentions` name in the bytes, and does not parse the rest: what "
-                "they leave out is never found, and nobody is told",
-                "let one text of `mentions` stand in everything that it reports, however it is spaced and quoted (a "
-                "value such as b'secrets', without quotes or colons); or leave `mentions` out",
+            raise failed(
+                f"{self.harness().name} finds less in a log ({form}) than when all is parsed: {finding.summary}",
+                "name in `watches` all that it reports",
                 content,
             )
 
@@ -257,12 +244,11 @@ class DetectorConformance:
 
         def check(drawn: tuple[Sequence[Mapping[str, Any]], int]) -> None:
             events, seed = drawn
-            late = moved(events, seed, LATENESS)
+            late = moved(events, seed, ALLOWED_LATENESS)
             if self._said(events) != self._said(late):
-                raise lesson(
-                    f"{self.bench().name} finds something else when events come in another order within "
-                    f"{LATENESS.seconds} s",
-                    "each API server writes its own file: their order says nothing",
+                raise failed(
+                    f"{self.harness().name} finds something else when events come in another order within "
+                    f"{ALLOWED_LATENESS.seconds} s",
                     "take the time from `event.time`, and remember in the state, never on `self` in `keys` (which is "
                     "asked before the events are put in order)",
                     list(late),
@@ -274,7 +260,7 @@ class DetectorConformance:
         for_any(st.tuples(st.sampled_from(logs), st.integers(0, 2**32)), check, self.max_examples // 3)
 
     def _said(self, events: Sequence[Mapping[str, Any]]) -> Counter[str]:
-        return Counter(finding.fingerprint for finding in self.bench().found(self.make(), events))
+        return Counter(finding.fingerprint for finding in self.harness().found(self.make(), events))
 
     def test_its_state_goes_on_half_way(self) -> None:
         """Saved as JSON and restored after any event, it finds what it would have found."""
@@ -283,15 +269,14 @@ class DetectorConformance:
         for events in [as_log(example) for example in (*self.reports, attack()) if not isinstance(example, bytes)]:
             for cut in sorted({1, len(events) // 2, len(events) - 1} & set(range(1, len(events)))):
                 detector: Any = self.make()
-                self.bench().found(detector, events[:cut])
-                restored = through_json(self.bench(), detector)
+                self.harness().found(detector, events[:cut])
+                restored = through_json(self.harness(), detector)
                 if self._after(restored, events[cut:]) != self._after(detector, events[cut:]):
-                    raise lesson(
-                        f"{self.bench().name} finds something else after its state was saved and restored",
-                        "a restart would let an attack under way go on unseen, or report it again",
+                    raise failed(
+                        f"{self.harness().name} finds something else after its state was saved and restored",
                         "keep all that is remembered in the state, as values that JSON holds and types that say so",
                         list(events),
                     )
 
     def _after(self, detector: Detector, events: Sequence[Mapping[str, Any]]) -> list[Finding]:
-        return self.bench().found(detector, events)
+        return self.harness().found(detector, events)

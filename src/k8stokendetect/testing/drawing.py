@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-__tracebackhide__ = True  # pytest shows the lesson, not these lines
+__tracebackhide__ = True  # pytest shows the message, not these lines
 
 
 def for_any(strategy: st.SearchStrategy[Any], check: Callable[[Any], None], examples: int) -> None:

@@ -14,7 +14,7 @@ from k8stokendetect.envelopes import Envelope, Inner
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.testing.builders import LIVE_TOKEN, request, service_account_user, token_request, use_of
 from k8stokendetect.testing.drawing import for_any
-from k8stokendetect.testing.lessons import lesson
+from k8stokendetect.testing.failures import failed
 from k8stokendetect.testing.strategies import damaged, json_values
 from k8stokendetect.testing.wrapped import (
     asked,
@@ -28,7 +28,7 @@ from k8stokendetect.testing.wrapped import (
     unwrapped,
 )
 
-__tracebackhide__ = True  # pytest shows the lesson, not these lines
+__tracebackhide__ = True  # pytest shows the message, not these lines
 
 _SECRET = LIVE_TOKEN.split(".")[1]
 _DEEP = 200
@@ -98,9 +98,8 @@ class EnvelopeConformance:
         """Its own records, never an event, an EventList or a list as the API server writes them."""
         for record in self.records():
             if not asked(self.reader(), record):
-                raise lesson(
+                raise failed(
                     f"{name_of(self.reader())} does not recognise a record that `wrap` made",
-                    "nobody else will: it ends as an error, and its events are not read",
                     "ask for what every such record has; look whether `wrap` writes what the tool really writes",
                     record,
                 )
@@ -109,9 +108,8 @@ class EnvelopeConformance:
         event_list = {"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": items}
         for record in (event, items[0], event_list, [event], {}, [], None, "text"):
             if asked(self.reader(), record):
-                raise lesson(
+                raise failed(
                     f"{name_of(self.reader())} recognises what is not its own",
-                    "the first envelope that says yes gets the record, and its own reader is not asked",
                     "ask for a key that only your wrapper has, and refuse what has `auditID` or `kind` at the top",
                     record,
                 )
@@ -122,28 +120,24 @@ class EnvelopeConformance:
         inners = self.found(self.records())
         for inner in inners:
             if isinstance(inner.record, ReadError):
-                raise lesson(
+                raise failed(
                     f"{name_of(self.reader())} says of a good record: {inner.record}",
-                    "an event that becomes an error is one that no detector sees",
                     "let `events` take it out as `wrap` put it in",
                     json.dumps(inner.place),
                 )
         events = [inner.record for inner in inners if inner.is_event]
         if len(events) != len(native):
-            raise lesson(
+            raise failed(
                 f"{name_of(self.reader())}: {len(native)} events were wrapped, and {len(events)} came out",
-                "each is one request: what is missing or doubled is missing or doubled in the findings",
                 "yield one `Inner` for each event, with `is_event=True` where it is one in the API server's own form",
             )
         for before, after in zip(native, events, strict=True):
             expected, there = comparable(before, self.loses), comparable(after, self.loses)
             for field in sorted(expected.keys() | there.keys()):
                 if expected.get(field) != there.get(field):
-                    raise lesson(
+                    raise failed(
                         f"{name_of(self.reader())}: {field} went in as {expected.get(field)!r} and came out as "
                         f"{there.get(field)!r}",
-                        "exclusions are proved by groups and credentials, detectors ask for every field: what is "
-                        "changed on the way excuses the wrong people or hides a request",
                         "put it back as the API server wrote it; if the wrapper does not carry it, name it in `loses`, "
                         "and in `Context(lost=…)`, so that findings say what could not be seen",
                         before,
@@ -156,9 +150,8 @@ class EnvelopeConformance:
             others = self.loses - {path}
             pairs = list(zip(native, events, strict=False))
             if pairs and all(comparable(before, others) == comparable(after, others) for before, after in pairs):
-                raise lesson(
+                raise failed(
                     f"{name_of(self.reader())} is said to lose {path}, and every event came back with it",
-                    "what is in `loses` is not compared: a real loss of it would go unseen",
                     "take it out of `loses`",
                 )
 
@@ -173,9 +166,8 @@ class EnvelopeConformance:
 
         def check(record: Any) -> None:
             if asked(self.reader(), record) and not listed(self.reader(), record):
-                raise lesson(
+                raise failed(
                     f"{name_of(self.reader())} recognises a record and yields nothing",
-                    "silence is the worst bug: an attacker who can shape a record so would hide in it",
                     "yield a ReadError for what is not as it should be; for what rightly holds no event (a control "
                     "message) `Inner(None, skipped='why')`, which is counted",
                     record,
@@ -199,10 +191,8 @@ class EnvelopeConformance:
                 told = [inner for inner in inners if inner.is_event or isinstance(inner.record, ReadError)]
                 if told or (how != "cut" and any(inner.skipped for inner in inners)):
                     continue
-                raise lesson(
+                raise failed(
                     f"{name_of(self.reader())}: an event was damaged ({how}), and no error came out",
-                    "an attacker chooses how long an event is, and so where it is cut: what cannot be read is where "
-                    "one hides",
                     "hand text on as it is, or yield `Inner(ReadError(…), place)` where it is no JSON and where an "
                     "event is no object; skip only what is known to be another log's",
                     record,
@@ -214,9 +204,8 @@ class EnvelopeConformance:
             before = copy.deepcopy(record)
             self.found([record])
             if record != before:
-                raise lesson(
+                raise failed(
                     f"{name_of(self.reader())} changed the record that it was given",
-                    "whoever called `detect` goes on with the same record: stores it, forwards it, reads it again",
                     "copy before you pop or update: `{**record, …}`, or `{k: v for k, v in … if …}`",
                     before,
                 )
@@ -235,9 +224,8 @@ class EnvelopeConformance:
 
     def _check_no_token(self, inner: Inner, record: Any) -> None:
         if isinstance(inner.record, ReadError) and _SECRET in f"{inner.record!r} {inner.record.revealed} {inner.place}":
-            raise lesson(
+            raise failed(
                 f"{name_of(self.reader())} repeats a token in an error",
-                "errors go to logs and chats, where whoever reads them could use it",
                 "say what is wrong and where, never a value: `ReadError('a log record without its message')`",
                 record,
             )

@@ -12,9 +12,9 @@ import orjson
 from k8stokendetect.convert.structure import event_to_mapping, parse_event
 from k8stokendetect.envelopes import Envelope, Inner, unwrap
 from k8stokendetect.errors import ReadError
-from k8stokendetect.testing.lessons import lesson
+from k8stokendetect.testing.failures import failed
 
-__tracebackhide__ = True  # pytest shows the lesson, not these lines
+__tracebackhide__ = True  # pytest shows the message, not these lines
 
 _LEVELS: Final = 2
 
@@ -49,18 +49,15 @@ def asked(envelope: Envelope, record: Any) -> bool:
     try:
         told: object = envelope.recognises(record)
     except Exception as error:
-        raise lesson(
+        raise failed(
             f"{name_of(envelope)}.recognises raised {type(error).__name__}: {error}",
-            "every record of every log passes here before it is known what it is: one that makes it raise stops the "
-            "reading of all logs",
             "look before you take: `isinstance(record, dict)`, then `.get(key)`; any value may be of any type, and in "
             "a damaged record what should be text may be a list, which no set holds",
             record,
         ) from error
     if not isinstance(told, bool):
-        raise lesson(
+        raise failed(
             f"{name_of(envelope)}.recognises gave {told!r}, neither True nor False",
-            "what is true by accident takes a record away from its own reader",
             "return a comparison, or `bool(…)`",
             record,
         )
@@ -72,18 +69,16 @@ def listed(envelope: Envelope, record: Any) -> list[Inner]:
     try:
         inners: list[object] = list(envelope.events(record))
     except Exception as error:
-        raise lesson(
+        raise failed(
             f"{name_of(envelope)}.events raised {type(error).__name__}: {error}",
-            "whoever writes the log could stop its reading with one such record, and all after it would go unread",
             "look before you take, and yield `Inner(ReadError('what is wrong'), place)` for what is not as it should "
             "be; go on with what stands beside it",
             record,
         ) from error
     for inner in inners:
         if not isinstance(inner, Inner):
-            raise lesson(
+            raise failed(
                 f"{name_of(envelope)}.events gave a {type(inner).__name__}, not an Inner",
-                "the place, the context and what was lost would be missing",
                 "yield `Inner(record, place, context, is_event=True)`",
                 record,
             )

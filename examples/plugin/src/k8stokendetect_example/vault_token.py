@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A detector: somebody minted a token that Vault takes for a login."""
 
-from collections.abc import Iterator
-
 from k8stokendetect import Detector, Event, Evidence, Finding, Rule, Severity
 
 
@@ -23,12 +21,16 @@ class VaultToken(Detector):
     )
     watches = frozenset({"serviceaccounts/token"})
 
-    def inspect(self, event: Event, /) -> Iterator[Finding]:
+    def matches(self, event: Event, /) -> bool:
         """Look at the audiences that were asked for."""
         request = event.token_request
-        if event.mints_token and request is not None and "vault" in request.audiences:
-            yield self.finding(
-                event,
-                f"{event.actor.username} minted a token of {event.service_account} for Vault",
-                Evidence("requestObject.spec.audiences", request.audiences, "whom the token is for"),
-            )
+        return event.mints_token and request is not None and "vault" in request.audiences
+
+    def describe(self, event: Event, /) -> Finding:
+        """Say who minted for whom."""
+        audiences = event.token_request.audiences if event.token_request else ()
+        return self.finding(
+            event,
+            f"{event.actor.username} minted a token of {event.service_account} for Vault",
+            Evidence("requestObject.spec.audiences", audiences, "whom the token is for"),
+        )

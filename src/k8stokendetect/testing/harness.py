@@ -12,13 +12,13 @@ import attrs
 
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector, KeyedDetector, TokenRequest
 from k8stokendetect.engine.detection import detect
-from k8stokendetect.errors import ConfigError, DetectorError, K8sTokenDetectError
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.engine.watchers import Watchers
+from k8stokendetect.errors import ConfigError, DetectorError, K8sTokenDetectError, ReadError
+from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding, Rule, Severity
-from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
-from k8stokendetect.testing.lessons import lesson
+from k8stokendetect.testing.failures import failed
 
-__tracebackhide__ = True  # pytest shows the lesson, not these lines
+__tracebackhide__ = True  # pytest shows the message, not these lines
 
 Example: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | bytes
 """An audit event; several that belong together, in their order; or the bytes of a log."""
@@ -33,14 +33,15 @@ class Everything(Detector):
     """Wants to see every event, so that nothing is passed over; reports none."""
 
     rule = Rule("k8stokendetect.everything", "Every event", Severity.INFORMATIONAL)
+    watches = frozenset({"*"})
 
-    def inspect(self, _: Event, /) -> Iterable[Finding]:
+    def inspect(self, _: Event | ReadError, /) -> Iterable[Finding]:
         """Report nothing."""
         return ()
 
 
 @attrs.frozen
-class Bench:
+class Harness:
     """Makes a detector anew for each check, and runs it.
 
     Arguments:
@@ -78,9 +79,8 @@ class Bench:
         )
         for error in errors:
             if isinstance(error, DetectorError) and error.rule_id == mine.rule.id:
-                raise lesson(
+                raise failed(
                     f"{self.name} raised while a log was read: {error.reason}",
-                    _NEVER_RAISES,
                     "see which field it takes for granted: any may be missing (None or empty), and any string may be "
                     "whatever a client sent",
                     source if isinstance(source, Mapping | list | bytes) else None,
@@ -94,10 +94,9 @@ class Bench:
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             name = getattr(method, "__name__", "it")
-            raise lesson(
+            raise failed(
                 f"{self.name}.{name} raised {type(error).__name__}: {error} ({where.name}, line {where.lineno}: "
                 f"{where.line})",
-                _NEVER_RAISES,
                 "ask before you take: `event.object_ref`, `event.token_request`, `event.service_account`, "
                 "`event.assumed`, `event.peer_ip`, `event.time` may be None, tuples and mappings may be empty, and "
                 "bodies (`request_object`, `response_object`) may be any JSON",
@@ -113,13 +112,8 @@ def as_log(example: Example) -> list[Mapping[str, Any]]:
 
 
 def watched(detector: Detector, event: Event) -> bool:
-    """Tell whether `detect` hands this event on to this detector."""
-    resource = TOKEN_SUBRESOURCE if event.minted_credential is not None else event.resource
-    if detector.watches is None or resource in detector.watches or event.resource in detector.watches:
-        return True
-    follows = isinstance(detector, KeyedDetector) and detector.follows_credentials
-    by_account = event.used_credential is not None or event.user.username.startswith(SERVICE_ACCOUNT_PREFIX)
-    return follows and by_account
+    """Tell whether `detect` hands this event on to this detector; any token may be one that is followed."""
+    return any(Watchers([detector]).of(event))
 
 
 def made(make: Any, suite: str) -> Detector:
@@ -140,8 +134,8 @@ def made(make: Any, suite: str) -> Detector:
         ) from None
     if not isinstance(detector, Detector):
         raise ConfigError(f"{suite}: detector makes a {type(detector).__name__}, no Detector")
-    if isinstance(detector, KeyedDetector) and not hasattr(detector, "memory"):
-        raise ConfigError(f"{type(detector).__name__}.__init__ calls no super().__init__(), which makes its memory")
+    if isinstance(detector, KeyedDetector) and not hasattr(detector, "states"):
+        raise ConfigError(f"{type(detector).__name__}.__init__ calls no super().__init__(), which makes its states")
     return detector
 
 

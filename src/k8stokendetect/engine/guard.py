@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls somebody's detector: where it raises, the error is reported, and the other detectors still see the event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from k8stokendetect.detectors import Detector
+from k8stokendetect.engine.tally import Tally
+from k8stokendetect.errors import DetectorError, OnError
+
+T = TypeVar("T")
+
+
+class Guard:
+    """Calls detectors.
+
+    Arguments:
+        on_error: called with a DetectorError when one raises or returns what it should not.
+        tally: its failures are counted up.
+
+    """
+
+    def __init__(self, on_error: OnError, tally: Tally) -> None:
+        self._on_error = on_error
+        self._tally = tally
+
+    def all_of(
+        self,
+        kind: type[T],
+        detector: Detector,
+        origin: str | None,
+        call: Callable[..., Iterable[object]],
+        *given: object,
+    ) -> list[T]:
+        """Return what a method yields, all of a kind; nothing where it fails."""
+        try:
+            found = list(call(*given))
+            for item in found:
+                if not isinstance(item, kind):
+                    raise TypeError(f"gave {type(item).__name__}, not {kind.__name__}")  # noqa: TRY301 - as any other
+        except Exception as error:  # noqa: BLE001 - as the first line says
+            self._failed(detector, origin, error)
+            return []
+        return found  # type: ignore[return-value]  # each was looked at
+
+    def matches(self, detector: Detector, origin: str | None, event: object) -> bool:
+        """Tell whether a detector matches an event; false where it fails."""
+        try:
+            return bool(detector.matches(event))  # type: ignore[arg-type]  # an Event
+        except Exception as error:  # noqa: BLE001 - as the first line says
+            self._failed(detector, origin, error)
+            return False
+
+    def _failed(self, detector: Detector, origin: str | None, error: Exception) -> None:
+        self._tally.failures += 1
+        self._on_error(DetectorError(detector.rule.id, _explain(error), origin))
+
+
+def _explain(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - even its __str__ may raise
+        return type(error).__name__

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Memory`: what detectors remember from one call to the next, in a process or in a file."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+from k8stokendetect.detectors import Detector, KeyedDetector
+from k8stokendetect.engine.duplicates import Deduplicator
+from k8stokendetect.errors import ConfigError
+
+VERSION: Final = 1
+
+SAVED: Final = 2000
+"""How many names of findings, and of events, are saved; beyond, what is delivered again is reported again."""
+
+
+class Memory:
+    """What detectors remember from one call of `detect` to the next: `detect(…, memory=memory)`.
+
+    It holds what keyed detectors remember, and what was reported, so that a batch that is delivered again repeats
+    nothing. At the end of a call no event waits any more, so this is all there is; it holds no text of the log.
+
+    Attributes:
+        reported: names of the last findings.
+        followed: names of the last events that keyed detectors followed.
+        numbers: of the events, over all calls.
+
+    """
+
+    def __init__(self) -> None:
+        self.reported = Deduplicator()
+        self.followed = Deduplicator()
+        self.numbers = itertools.count(1)
+        self._saved: dict[str, Mapping[str, Any]] = {}
+        self._detectors: dict[str, KeyedDetector[Any]] = {}
+
+    def attach(self, detectors: Iterable[Detector], /) -> None:
+        """Let detectors go on with what is remembered, and remember what they learn.
+
+        Raises:
+            ConfigError: when what was saved of a detector's rule is damaged.
+
+        """
+        for detector in detectors:
+            if not isinstance(detector, KeyedDetector):
+                continue
+            rule = detector.rule.id
+            if (earlier := self._detectors.get(rule)) is not None:
+                detector.states = earlier.states
+            elif rule in self._saved:
+                detector.restore(self._saved.pop(rule))
+            self._detectors[rule] = detector
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as a JSON document."""
+        now = {rule: detector.state() for rule, detector in self._detectors.items()}
+        return {
+            "version": VERSION,
+            "detectors": [*(self._saved | now).values()],
+            "reported": self.reported.last(SAVED),
+            "followed": self.followed.last(SAVED),
+        }
+
+    @classmethod
+    def from_dict(cls, document: object, /) -> Self:
+        """Make a memory of what `to_dict` returned.
+
+        Raises:
+            ConfigError: when it is no such document.
+
+        """
+        memory = cls()
+        try:
+            if not isinstance(document, Mapping) or document["version"] != VERSION:
+                raise ConfigError("not the memory of a detect call of this version")
+            memory._saved = {str(state["rule"]): state for state in document["detectors"]}
+            memory.reported.restore(document["reported"])
+            memory.followed.restore(document["followed"])
+        except (TypeError, KeyError):
+            raise ConfigError("not the memory of a detect call") from None
+        return memory
+
+    @classmethod
+    def load(cls, path: Path, /) -> Self:
+        """Read a file that `save` wrote; without a file a memory begins empty.
+
+        Raises:
+            ConfigError: when the file cannot be read or is no such memory.
+
+        """
+        if not path.exists():
+            return cls()
+        try:
+            return cls.from_dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, ConfigError):
+            raise ConfigError(f"{path}: not a state that this command wrote") from None
+
+    def save(self, path: Path, /) -> None:
+        """Write a file, at once or not at all.
+
+        Raises:
+            OSError: when it cannot be written.
+
+        """
+        written = path.with_name(f"{path.name}.new")
+        written.write_text(json.dumps(self.to_dict()), encoding="utf-8")
+        written.replace(path)
