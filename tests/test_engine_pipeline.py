@@ -4,15 +4,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import attrs
 import pytest
 
 from builders import token_request
-from k8stokendetect import Detector, Finding, KeyedDetector, Rule, Severity, Tally, detect
-from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
+from k8stokendetect import (
+    DEFAULT_EXCLUSIONS,
+    Detector,
+    Event,
+    Exclusion,
+    Finding,
+    KeyedDetector,
+    ReadError,
+    Rule,
+    Severity,
+    Tally,
+    detect,
+    parse_event,
+)
+from k8stokendetect.detectors import (
+    MintedTokenUsed,
+    TokenRequest,
+    TokenRequestURI,
+    Traits,
+    UnreadableTokenRequest,
+    View,
+)
+from k8stokendetect.engine.pipeline import Pipeline
+from k8stokendetect.errors import K8sTokenDetectError, raise_error
 from k8stokendetect.exclusions import find_exclusion
 from k8stokendetect.testing import request, service_account_user
 
@@ -145,3 +168,158 @@ def test_a_state_may_be_saved_and_restored_after_every_event() -> None:
         ("2", ["1"]),
         ("3", ["1", "2"]),
     ]
+
+
+class Prefilter:
+    """Remembers what it is asked to follow."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def follow(self, name: str, /) -> None:
+        """Remember it."""
+        self.names.append(name)
+
+
+class Told(KeyedDetector[int]):
+    """Reports which rules reported an event, and how often it came."""
+
+    rule = Rule("acme.told", "Told", Severity.LOW)
+    watches = frozenset({"serviceaccounts/token"})
+    traits = Traits(excludable=False)
+    needs = frozenset({"token-request"})
+    remember_for = timedelta(hours=1)
+
+    def keys(self, event: Event, _: Sequence[Finding], /) -> Iterable[str]:
+        """Name the request."""
+        return [event.audit_id]
+
+    def fold(self, key: str, event: Event, reported: Sequence[Finding], memory: View[int], /) -> Iterable[Finding]:
+        """Count."""
+        count = (memory.get(key) or 0) + 1
+        memory.put(key, count)
+        yield self.finding(event, f"{[finding.rule.id for finding in reported]} {count}", key=str(count))
+
+
+def pipeline(*detectors: Detector, exclusions: Sequence[Exclusion] = DEFAULT_EXCLUSIONS, **options: Any) -> Pipeline:
+    """Make a pipeline that raises what detectors raise."""
+    return Pipeline(detectors, exclusions, raise_error, options.pop("tally", Tally()), **options)
+
+
+def run(made: Pipeline, *log: dict[str, Any]) -> list[Finding]:
+    """Return what it reports about a log."""
+    events = [parse_event(record) for record in log]
+    return [finding for event in events for finding in made.take(event)] + list(made.rest())
+
+
+def test_a_keyed_detector_is_told_what_the_rules_it_needs_reported() -> None:
+    """They run though nobody asked for them; nothing is said about what an exclusion excludes."""
+    assert [finding.summary for finding in run(pipeline(Told()), token_request())] == ["['token-request'] 1"]
+    assert [finding.summary for finding in run(pipeline(Told()), KUBELET)] == ["[] 1"]
+    both = run(pipeline(TokenRequest(), Told()), token_request())
+    assert [finding.rule.id for finding in both] == ["token-request", "acme.told"]
+
+
+def test_an_event_that_is_delivered_twice_is_remembered_once() -> None:
+    """Another stage of it is another event; without a time none can be told from another."""
+    later = token_request(stage="ResponseStarted")
+    untimed = token_request(requestReceivedTimestamp=None, stageTimestamp=None)
+
+    assert len(run(pipeline(Told()), token_request(), token_request())) == 1
+    assert len(run(pipeline(Told()), token_request(), later)) == 2
+    assert len(run(pipeline(Told()), untimed, untimed)) == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "rules", "expected"),
+    [
+        (token_request(issued="JTI=1"), None, ["JTI=1"]),
+        (token_request(issued=None), None, ["system:serviceaccount:prod:payments-sa"]),
+        (token_request(code=403, issued=None), None, []),
+        (KUBELET, None, []),
+        (WITHOUT_PROOF, None, ["JTI=956ad9c7-399e-46ac-9fd5-de1a3dfe5e03"]),
+        (KUBELET, ("token-request",), ["JTI=956ad9c7-399e-46ac-9fd5-de1a3dfe5e03"]),
+    ],
+    ids=["id", "no id", "refused", "kubelet", "look-alike", "excluded from one rule only"],
+)
+def test_a_token_is_followed_as_soon_as_its_mint_arrives(record: Any, rules: Any, expected: list[str]) -> None:
+    """The reader must know before the mint has its turn; what a component mints for all rules is not followed."""
+    exclusion = attrs.evolve(find_exclusion("kubelet"), rules=rules)
+    made = pipeline(MintedTokenUsed(), exclusions=[exclusion])
+    made.prefilter = prefilter = Prefilter()
+
+    assert list(made.take(parse_event(record))) == []
+    assert expected == prefilter.names
+    assert set(expected) == made.watchers.followed
+
+
+def test_nothing_is_followed_where_nobody_follows() -> None:
+    """token-request alone looks at no use."""
+    made = pipeline(TokenRequest())
+    made.prefilter = prefilter = Prefilter()
+    run(made, token_request())
+
+    assert prefilter.names == []
+
+
+def test_all_findings_about_a_request_come_together() -> None:
+    """In the order of time, the keyed ones with the others, though another event was read between two deliveries."""
+    first, second = (
+        token_request(auditID=name, requestReceivedTimestamp=f"2026-11-23T21:43:{second}Z")
+        for name, second in (("a", "45"), ("b", "46"))
+    )
+    findings = run(pipeline(TokenRequest(), TokenRequestURI(), Told()), second, first, second)
+
+    assert [finding.event.audit_id for finding in findings] == ["a"] * 3 + ["b"] * 3
+
+
+def test_what_is_reported_though_named_like_a_component_says_why() -> None:
+    """As evidence where the fact stands in the event, as a caveat where it is missing."""
+    (found,) = run(pipeline(TokenRequest()), WITHOUT_PROOF)
+    (unnamed,) = run(pipeline(TokenRequest()), KUBELET | {"userAgent": ""})
+
+    why = "named like exclusion kubelet, yet reported: "
+    assert f"{why}without group system:nodes" in [item.why for item in found.evidence]
+    assert f"{why}another client than the component's own" in unnamed.caveats
+
+
+def test_a_record_that_cannot_be_read_goes_to_those_who_watch_for_it() -> None:
+    """And only if it reveals something."""
+    tally = Tally()
+    made = pipeline(TokenRequest(), UnreadableTokenRequest(), tally=tally)
+    uri = {"requestURI": "/api/v1/namespaces/prod/serviceaccounts/x/token"}
+
+    assert list(made.unreadable(ReadError("cut off"))) == []
+    assert [one.rule.id for one in made.unreadable(ReadError("cut off", revealed=uri))] == ["unreadable-token-request"]
+    assert tally.findings == {"unreadable-token-request": 1}
+
+
+@pytest.mark.parametrize("method", ["keys", "fold"])
+def test_a_keyed_detector_that_raises_costs_nobody_else_anything(method: str) -> None:
+    """It is counted, and what others report is not lost."""
+    errors: list[K8sTokenDetectError] = []
+
+    class Raising(Told):
+        """Raises."""
+
+    def fail(*_: object) -> Iterator[Any]:
+        raise RuntimeError(method)
+
+    setattr(Raising, method, fail)
+    tally = Tally()
+    made = Pipeline([Raising(), TokenRequest()], (), errors.append, tally)
+
+    assert [finding.rule.id for finding in run(made, token_request())] == ["token-request"]
+    assert [f"detector acme.told failed: RuntimeError: {method}"] == [str(error) for error in errors]
+    assert tally.failures == 1
+
+
+def test_an_idle_source_lets_events_go_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A followed file that does not grow any more hides no finding for ever."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    made = pipeline(TokenRequest())
+    assert [*made.take(parse_event(token_request())), *made.idle()] == []
+    now[0] = 61
+
+    assert [finding.rule.id for finding in made.idle()] == ["token-request"]

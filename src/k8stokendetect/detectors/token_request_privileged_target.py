@@ -75,8 +75,10 @@ class TokenRequestPrivilegedTarget(Detector):
         self.accounts = tuple(accounts)
         if not all(isinstance(account, PowerfulAccount) for account in self.accounts):
             raise ConfigError(f"{self.rule.id}: accounts takes PowerfulAccounts")
-        self._exact = {(one.namespace, one.name): one for one in self.accounts if "*" not in one.namespace + one.name}
-        self._patterns = [one for one in self.accounts if "*" in one.namespace + one.name]
+        self._by_name: dict[str, list[PowerfulAccount]] = {}
+        self._patterns = [one for one in self.accounts if "*" in one.name]
+        for one in sorted(self.accounts, key=lambda one: "*" in one.namespace):  # an exact account before a pattern
+            self._by_name.setdefault(one.name, []).append(one)
         self._takeovers: Takeovers | None = None
 
     def matches(self, event: Event, /) -> bool:
@@ -121,8 +123,8 @@ class TokenRequestPrivilegedTarget(Detector):
         return self._takeovers.of(target)
 
     def _powerful(self, target: ServiceAccount) -> PowerfulAccount | None:
-        exact = self._exact.get((target.namespace, target.name))
-        return exact or next((account for account in self._patterns if account.fits(target)), None)
+        candidates = self._by_name.get(target.name, ())
+        return next((one for one in (*candidates, *self._patterns) if one.fits(target)), None)
 
 
 def _is_itself(event: Event, target: ServiceAccount) -> bool:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -30,12 +30,12 @@ class Coverage:
             for exclusion in exclusions
         }
 
-    def nearest(self, rule: str, verdicts: Iterable[Verdict], /) -> Verdict | None:
-        """Return the first of the verdicts, the nearest, whose exclusion covers a rule."""
+    def by_rule(self, verdicts: Sequence[Verdict], /) -> Mapping[str, Verdict]:
+        """Return the verdict for each rule that is covered: the nearest, which is the first."""
+        found: dict[str, Verdict] = {}
         for verdict in verdicts:
-            if rule in self._covered[verdict.exclusion.id]:
-                return verdict
-        return None
+            found = dict.fromkeys(self._covered[verdict.exclusion.id], verdict) | found
+        return found
 
 
 def mark(finding: Finding, verdict: Verdict | None, /) -> Finding:

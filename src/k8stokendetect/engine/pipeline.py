@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import attrs
@@ -144,11 +144,11 @@ class Pipeline:
         """Yield what detectors that remember nothing report; an excluded request is only counted."""
         event = arrival.event
         watching, followers = self.watchers.of(event)
-        verdicts = self._judged(arrival) if watching or followers else ()
+        verdicts = self._judged(arrival) if watching or followers else {}
         for detector in watching:
             rule = detector.rule.id
-            verdict = self._coverage.nearest(rule, verdicts) if verdicts else None
-            if verdict is not None and verdict.excludes and not self._keep_excluded:
+            verdict = verdicts.get(rule)
+            if verdict is not None and not verdict.failed and not self._keep_excluded:
                 if rule not in self._unseen and self._guard.matches(detector, event.origin, event):
                     self._count_excluded(arrival, rule, verdict.exclusion.id)
                 continue
@@ -159,13 +159,13 @@ class Pipeline:
                 if rule not in self._unseen:
                     yield from self._new(arrival, marked)
 
-    def _judged(self, arrival: Arrival) -> tuple[Verdict, ...]:
-        """Judge an event, and name its request; once."""
+    def _judged(self, arrival: Arrival) -> Mapping[str, Verdict]:
+        """Judge an event and name its request, once; return the verdict for each rule that an exclusion covers."""
         if not arrival.name and arrival.event.time is not None:
             arrival.name = request_id(arrival.event)
         if arrival.verdicts is None:
             arrival.verdicts = self._exclusions.judge(arrival.event)
-        return arrival.verdicts
+        return self._coverage.by_rule(arrival.verdicts) if arrival.verdicts else {}
 
     def followers(self, arrival: Arrival, /) -> list[Follower]:
         """Return the keyed detectors that an event concerns, with its keys for each."""
@@ -185,7 +185,7 @@ class Pipeline:
         if arrival.name and self.followed_before.is_repeat(again, arrival.number):
             return
         for detector, keys in followers:
-            verdict = self._coverage.nearest(detector.rule.id, verdicts)
+            verdict = verdicts.get(detector.rule.id)
             told = (event, tuple(arrival.reported), keys)
             for finding in self._guard.all_of(Finding, detector, event.origin, detector.follow, *told):
                 yield from self._new(arrival, mark(finding, verdict))

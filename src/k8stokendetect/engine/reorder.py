@@ -35,13 +35,13 @@ class ReorderBuffer(Generic[T]):
 
     Arguments:
         lateness: how much later than its successors an event may come.
-        clock: seconds by the machine's clock, for when no events come.
+        clock: seconds by the machine's clock, for when no events come; by default `time.monotonic`.
 
     """
 
-    def __init__(self, lateness: timedelta = ALLOWED_LATENESS, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, lateness: timedelta = ALLOWED_LATENESS, clock: Callable[[], float] | None = None) -> None:
         self._lateness = lateness
-        self._clock = clock
+        self._clock = clock or time.monotonic
         self._latest = NEVER
         self._count = 0
         self._put_at: float | None = None

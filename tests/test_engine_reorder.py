@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reorder buffer: the order of time and of stages, the allowed lateness, the clock, the bound."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from k8stokendetect import Event, parse_event
+from k8stokendetect.engine import reorder
+from k8stokendetect.engine.reorder import ReorderBuffer
+from k8stokendetect.testing import START, request
+
+
+def event(seconds: float, audit_id: str = "a", stage: str = "ResponseComplete") -> Event:
+    """Return an event so many seconds after the start."""
+    return parse_event(request(time=START + timedelta(seconds=seconds), auditID=audit_id, stage=stage))
+
+
+def fed(buffer: ReorderBuffer[str], *events: Event) -> list[str]:
+    """Put events; return the audit ids that come out."""
+    return [out for one in events for out in buffer.put(one, one.audit_id)]
+
+
+def test_an_event_waits_until_the_allowed_lateness_has_passed() -> None:
+    """A minute of event time, to the microsecond."""
+    buffer = ReorderBuffer[str]()
+
+    assert fed(buffer, event(0, "first"), event(60, "second")) == []
+    assert fed(buffer, event(60.000001, "third")) == ["first"]
+    assert list(buffer.rest()) == ["second", "third"]
+
+
+def test_events_come_out_in_the_order_of_time() -> None:
+    """In whatever order they come in; one that is too late comes out at once."""
+    buffer = ReorderBuffer[str]()
+
+    assert fed(buffer, event(3, "c"), event(1, "a"), event(2, "b"), event(90, "z")) == ["a", "b", "c"]
+    assert fed(buffer, event(0, "late")) == ["late"]
+
+
+def test_the_stages_of_a_request_follow_each_other() -> None:
+    """In their order, though another request came in at the same time."""
+    buffer: ReorderBuffer[tuple[str, str]] = ReorderBuffer()
+    stages = ["Panic", "ResponseComplete", "ResponseStarted", "RequestReceived"]
+    for one in [event(0, audit_id, stage) for stage in stages for audit_id in ("b", "a")]:
+        assert not list(buffer.put(one, (one.audit_id, one.stage)))
+
+    assert [(audit_id, stage) for audit_id in "ab" for stage in reversed(stages)] == list(buffer.rest())
+
+
+def test_an_event_without_a_time_does_not_wait_behind_others() -> None:
+    """It comes first, and moves nothing."""
+    buffer = ReorderBuffer[str]()
+    untimed = parse_event({"auditID": "untimed", "verb": "get"})
+
+    assert fed(buffer, event(0, "a"), untimed) == ["untimed"]
+    assert list(buffer.rest()) == ["a"]
+
+
+def test_the_clock_counts_while_nothing_comes() -> None:
+    """From the first time that the source is idle; an event that comes in between starts it again."""
+    now = [0.0]
+    buffer: ReorderBuffer[str] = ReorderBuffer(clock=lambda: now[0])
+    seen = fed(buffer, event(0, "a"))
+    for seconds in (0, 60):
+        now[0] = seconds
+        seen += buffer.idle()
+    seen += fed(buffer, event(1, "b"))
+    for seconds in (61, 121):
+        now[0] = seconds
+        seen += buffer.idle()
+
+    assert seen == []
+    now[0] = 121.1
+    assert list(buffer.idle()) == ["a", "b"]
+
+
+def test_too_many_waiting_events_are_released_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The earliest first; none is dropped."""
+    monkeypatch.setattr(reorder, "MAX_WAITING", 2)
+    buffer = ReorderBuffer[str]()
+
+    assert fed(buffer, event(3, "c"), event(1, "a"), event(2, "b")) == ["a"]
+    assert list(buffer.rest()) == ["b", "c"]
