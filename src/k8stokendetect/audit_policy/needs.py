@@ -8,6 +8,9 @@ from typing import Final, Literal
 import attrs
 
 from k8stokendetect.audit_policy.policy import GroupResources, Level, PolicyRule
+from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Signal
+from k8stokendetect.reading.prefilter import EVERYTHING, parse_watch
 
 RBAC: Final = "rbac.authorization.k8s.io"
 
@@ -99,15 +102,9 @@ ROLES: Final = Act(
 
 _MINT: Final = Need(MINTS, Level.METADATA, "it looks at token requests and how they were answered")
 _USE: Final = Need(USES, Level.METADATA, "it looks at what service accounts do")
+_USE_OF_REPORTED: Final = Need(USES, Level.METADATA, "it looks at what minted tokens are used for")
 
-NEEDS: Final[dict[str, tuple[Need, ...]]] = {
-    "token-request": (_MINT,),
-    "token-request-uri": (_MINT,),
-    "token-request-impersonated": (_MINT,),
-    "token-request-lookalike": (_MINT,),
-    "token-request-privileged-target": (_MINT,),
-    "token-request-cloud-audience": (Need(MINTS, Level.REQUEST, "the audience stands in the request's body"),),
-    "token-request-long-lived": (Need(MINTS, Level.REQUEST, "the lifetime stands in the request's body"),),
+_SPECIAL: Final[dict[str, tuple[Need, ...]]] = {
     "token-request-unbound": (
         _MINT,
         Need(
@@ -126,9 +123,6 @@ NEEDS: Final[dict[str, tuple[Need, ...]]] = {
             essential=False,
         ),
     ),
-    "minted-token-used": (_MINT, Need(USES, Level.METADATA, "it looks at what minted tokens are used for")),
-    "unusual-origin": (_MINT,),
-    "token-in-audit-log": (),
     "legacy-token-secret": (
         Need(SECRETS, Level.METADATA, "it looks at Secrets that are made"),
         Need(
@@ -139,11 +133,39 @@ NEEDS: Final[dict[str, tuple[Need, ...]]] = {
         ),
         Need(USES, Level.METADATA, "a Secret's token shows when it is used", essential=False),
     ),
-    "token-right-granted": (
-        Need(ROLES, Level.REQUEST, "rules, subjects and role references stand in the request's body"),
-    ),
-    "unreadable-token-request": (_MINT,),
-    "forged-token": (_USE,),
-    "pod-token-moved": (_USE,),
 }
-"""By rule id; an empty tuple works with any log."""
+"""Rules that work in part without some of what they look at."""
+
+
+def needs_of(detector: type[Detector], /) -> tuple[Need, ...]:
+    """Return what a detector needs, from what it watches and finds in bodies; nothing: it works with any level."""
+    if detector.rule.id in _SPECIAL:
+        return _SPECIAL[detector.rule.id]
+    found = {Signal.UNREADABLE: _MINT, Signal.USE_OF_ANY: _USE, Signal.USE_OF_REPORTED: _USE_OF_REPORTED}
+    needs = [found[watch] for watch in detector.watches if isinstance(watch, Signal) and watch in found]
+    watches = (watch for watch in detector.watches if isinstance(watch, str) and watch != EVERYTHING)
+    asked = sorted(map(parse_watch, watches), key=str)
+    body = detector.traits.body
+    level = Level.REQUEST if body else Level.METADATA
+    resources = {resource for resource, _ in asked}
+    if TOKEN_SUBRESOURCE in resources:
+        needs.insert(0, Need(MINTS, level, body) if body else _MINT)
+    if resources & {*_ROLES}:
+        needs.append(Need(ROLES, level, body or "it looks at roles and bindings that are written"))
+    if others := [
+        (verb or "create", *_split(name)) for name, verb in asked if name not in {TOKEN_SUBRESOURCE, *_ROLES}
+    ]:
+        act = Act(f"requests for {', '.join(sorted({name for _, _, name in others}))}", tuple(others), "anybody", None)
+        needs.append(Need(act, level, body or f"it looks at {act.name}"))
+    return tuple(needs)
+
+
+def _split(resource: str) -> tuple[str, str]:
+    """Return API group and resource of `widgets.example.com/status`; a built-in resource is of any group."""
+    name, slash, subresource = resource.partition("/")
+    plain, _, group = name.partition(".")
+    return group, f"{plain}{slash}{subresource}"
+
+
+NEEDS: Final[dict[str, tuple[Need, ...]]] = {cls.rule.id: needs_of(cls) for cls in (*BUILTIN, *OPTIONAL)}
+"""By rule id."""

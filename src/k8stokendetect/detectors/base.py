@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, final
 
 import attrs
 
@@ -26,7 +26,7 @@ class Traits:
     Arguments:
         excludable: it is about minting by design, so exclusions that name no rules cover it; None: when it watches
             `serviceaccounts/token`.
-        level: the audit level from which on it works; None: with whatever is logged.
+        body: what it finds in the request's body, as a sentence that ends so; empty where level Metadata is enough.
         not_in_sigma: why Sigma cannot express it; empty where it can, or where nobody has tried.
         separate_keys: a keyed detector's `fold` reads and writes the state of its own key alone, so that Spark can
             spread the keys of one cluster.
@@ -34,7 +34,7 @@ class Traits:
     """
 
     excludable: bool | None = None
-    level: Literal["Metadata", "Request", "RequestResponse"] | None = "Metadata"
+    body: str = ""
     not_in_sigma: str = ""
     separate_keys: bool = False
 

@@ -71,7 +71,7 @@ class TokenInAuditLog(KeyedDetector[Reported]):
         ),
     )
     watches = frozenset({Signal.LIVE_TOKEN})
-    traits = Traits(level=None, separate_keys=True)
+    traits = Traits(separate_keys=True)
     remember_for = timedelta(days=1)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterable[str]:

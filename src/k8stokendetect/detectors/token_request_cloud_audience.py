@@ -55,7 +55,7 @@ class TokenRequestCloudAudience(Detector):
         ),
     )
     watches = MINTS
-    traits = Traits(level="Request")
+    traits = Traits(body="the audience stands in the request's body")
 
     def __init__(self, *, api_audiences: Collection[str] = ()) -> None:
         self.api_audiences = own_audiences(api_audiences)

@@ -62,7 +62,7 @@ class TokenRequestLongLived(Detector):
         ),
     )
     watches = MINTS
-    traits = Traits(level="Request")
+    traits = Traits(body="the lifetime stands in the request's body")
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ class TokenRightGranted(KeyedDetector[Known]):
         ),
     )
     watches = frozenset(f"{verb} {resource}" for verb in right.DONE for resource in right.RBAC)
-    traits = Traits(level="Request")
+    traits = Traits(body="rules, subjects and role references stand in the request's body")
     remember_for = timedelta(days=7)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from k8stokendetect.detectors import (
+    BUILTIN,
+    OPTIONAL,
     Detector,
-    ForgedToken,
     LegacyTokenSecret,
-    PodTokenMoved,
     TokenInAuditLog,
     TokenRequest,
     TokenRequestCloudAudience,
@@ -22,8 +22,6 @@ from k8stokendetect.detectors import (
     TokenRequestUnbound,
     TokenRequestURI,
     TokenRightGranted,
-    UnreadableTokenRequest,
-    UnusualOrigin,
 )
 from k8stokendetect.detectors import token_right as right
 from k8stokendetect.detectors.legacy_secrets import CREATED, SECRET_TYPE
@@ -242,9 +240,6 @@ FORMS: Final[tuple[Form, ...]] = (
 )
 
 UNSAYABLE: Final[Mapping[type[Detector], str]] = {
-    UnusualOrigin: "what is usual for an actor has to be learned",
-    UnreadableTokenRequest: "a record that cannot be read has no fields",
-    ForgedToken: "whether a cluster writes credential ids has to be learned from its log",
-    PodTokenMoved: "it compares the addresses of one token's uses in their order",
+    cls: cls.traits.not_in_sigma for cls in (*BUILTIN, *OPTIONAL) if cls.traits.not_in_sigma
 }
 """Detectors that have no form in Sigma, and why."""
