@@ -79,7 +79,6 @@ def test_a_document_of_each_rule_was_validated() -> None:
     fired = {finding.rule.id for path in RECORDINGS for finding in recorded(path)}
     assert {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)} - fired == {
         "forged-token",
-        "token-request-long-lived",
         "token-right-granted",
         "unreadable-token-request",
     }
