@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognises what was delivered twice: the identity of a request, and a window of those seen lately."""
+"""Recognises what was delivered twice: the names of findings, and a window of those seen lately."""
 
 from __future__ import annotations
 
@@ -8,19 +8,10 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding
 
 WINDOW: Final = 100_000
 """How many names are remembered; flooding it makes findings repeat, never vanish."""
-
-
-def request_id(event: Event, /) -> str:
-    """Name a request by what a client cannot choose, beside its auditID; the same at each of its stages."""
-    assumed, ref, time = event.impersonated_user, event.object_ref, event.time
-    target = (ref.resource, ref.namespace, ref.name) if ref else None
-    parts = (time and time.isoformat(), event.user.username, assumed and assumed.username, target, event.peer_ip)
-    return _digest(repr((*parts, event.minted_credential, event.audit_id)))
 
 
 def finding_key(request: str, rule: str, excluded_by: str | None, finding: Finding | None = None, /) -> str:

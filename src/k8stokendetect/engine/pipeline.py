@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 
 from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector
-from k8stokendetect.engine.duplicates import finding_key, request_id
+from k8stokendetect.engine.duplicates import finding_key
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Coverage, mark
 from k8stokendetect.engine.memory import Memory
@@ -17,6 +17,7 @@ from k8stokendetect.engine.reorder import ReorderBuffer
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.engine.watchers import Watchers
 from k8stokendetect.errors import OnError, ReadError
+from k8stokendetect.event_ref import request_id
 from k8stokendetect.events import Event
 from k8stokendetect.exclusions import Exclusion, ExclusionIndex, Verdict
 from k8stokendetect.findings import Finding
