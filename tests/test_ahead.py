@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from k8stokendetect import ConfigError, Tally, detect, read
 from k8stokendetect.detectors import BUILTIN
 from k8stokendetect.engine.bridge import prefilter_of
+from k8stokendetect.engine.detection import Detection
 from k8stokendetect.engine.watchers import Watchers
 from k8stokendetect.reading.ahead import SMALLEST, Task, Worker, Workers, look_over
 from k8stokendetect.reading.interest import Interest
@@ -115,7 +115,7 @@ def test_no_worker_is_left_behind(log: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Worker, "started", noted)
     reading = detect(read(log, workers=2, on_error=lambda _: None))
-    assert isinstance(reading, Generator)
+    assert isinstance(reading, Detection)
     next(reading)
     assert [worker.process.poll() for worker in workers] == [None, None]
     reading.close()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from k8stokendetect.detectors import Detector
@@ -134,6 +134,10 @@ class Detection(Iterator[Finding]):
     def __next__(self) -> Finding:
         return self._enriched(next(self._findings))
 
+    def close(self) -> None:
+        """Stop reading, and close what is open; what still waits is not examined."""
+        self._findings.close()
+
     def idle(self) -> Iterator[Finding]:
         """Yield the findings whose time has come by the clock; called from the source while it waits for more."""
         return map(self._enriched, self._pipeline.idle())
@@ -145,7 +149,7 @@ class Detection(Iterator[Finding]):
 
         return enriched(finding, self._cluster)
 
-    def _run(self) -> Iterator[Finding]:
+    def _run(self) -> Generator[Finding]:
         log, pipeline, tally = self._log, self._pipeline, self._tally
         skipped, earlier, read = tally.skipped - log.skipped, tally.events - log.passed_over, 0
         pipeline.prefilter = prefilter = prefilter_of(pipeline.watchers.watches, pipeline.watchers.followed)
