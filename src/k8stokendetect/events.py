@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, get_args
@@ -28,6 +29,21 @@ def check_platform(platform: object, /) -> None:
 
 
 TOKEN_SUBRESOURCE = "serviceaccounts/token"  # noqa: S105 - RBAC notation, no secret
+
+
+class Signal(enum.Enum):
+    """What a detector watches besides resources."""
+
+    USE_OF_REPORTED = "use of a reported token"
+    """A request made with a token whose mint was reported; without credential ids, by that service account."""
+    USE_OF_ANY = "use of any token"
+    """A request of any service account."""
+    LEGACY_TOKEN = "legacy token"  # noqa: S105 - no secret
+    """A request made with a token out of a Secret: annotation authentication.k8s.io/legacy-token."""
+    LIVE_TOKEN = "live token"  # noqa: S105 - no secret
+    """A record that held a usable token: `Event.carried_token`."""
+    UNREADABLE = "unreadable record"
+    """A record that could not be read but reveals something about a call: `ReadError.revealed`."""
 
 
 @attrs.frozen

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decides from a few fields of an event whether any detector wants it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from k8stokendetect.convert.structure import go_name
+from k8stokendetect.envelopes.lines import object_ref
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.events import Signal
+from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, LEGACY_TOKEN, SERVICE_ACCOUNT_PREFIX
+
+EVERYTHING: Final = "*"
+
+LONGEST_HARMLESS: Final = 120
+"""No usable token fits into this many characters: a signature alone has 86 (ES256) or 342 (RS256)."""
+
+_PRETTY: Final = re.compile(rb"ew[ok0]")
+"""Base64 of a header that begins with a brace and a line end or a tab."""
+
+_HIDDEN: Final = re.compile(rb"%(?:25)*[4-7]|\\u00(?:[4-7]|25|30)")
+"""A letter that is percent-encoded, once or more, or escaped in JSON; Go escapes none."""
+
+_ENCODED: Final = re.compile(r"%2[fF]t|%[4-7]")
+"""A path whose letters are percent-encoded: what it means is seen only once it is decoded."""
+
+
+class _ObjectRef(msgspec.Struct, gc=False, rename=go_name):
+    resource: str = ""
+    subresource: str = ""
+    api_group: str = ""
+
+
+class _Extra(msgspec.Struct, gc=False):
+    credential: tuple[str, ...] = msgspec.field(name=CREDENTIAL_ID, default=())
+
+
+class _User(msgspec.Struct, gc=False):
+    username: str = ""
+    extra: _Extra | None = None
+
+
+_Note = str | msgspec.UnsetType
+
+
+class _Annotations(msgspec.Struct, gc=False):
+    issued: _Note = msgspec.field(name=ISSUED_CREDENTIAL_ID[0], default=msgspec.UNSET)
+    issued_by_kep: _Note = msgspec.field(name=ISSUED_CREDENTIAL_ID[1], default=msgspec.UNSET)
+    legacy: _Note = msgspec.field(name=LEGACY_TOKEN, default=msgspec.UNSET)
+
+
+class _Status(msgspec.Struct, gc=False):
+    message: str = ""
+
+
+_ABSENT: Final = msgspec.Raw()
+_UNMARKED: Final = _Annotations()
+_Short = Annotated[str, msgspec.Meta(max_length=LONGEST_HARMLESS)]
+
+
+class Projection(msgspec.Struct, gc=False, rename=go_name):
+    """The fields of an audit event that decide whether it is read in full; whatever is no plain event fails.
+
+    Panther's `p_log_type` and Docker's `log` mark records that may look like events and are wrappers.
+    """
+
+    kind: Literal["Event"]
+    api_version: Literal["audit.k8s.io/v1"]
+    audit_id: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_HARMLESS)]
+    verb: str
+    request_uri: str = ""
+    user: _User | None = None
+    impersonated_user: msgspec.Raw = _ABSENT
+    user_agent: _Short = ""
+    object_ref: _ObjectRef | None = None
+    response_status: _Status | None = None
+    request_object: msgspec.Raw = _ABSENT
+    response_object: msgspec.Raw = _ABSENT
+    annotations: _Annotations | None = None
+    panther: None = msgspec.field(name="p_log_type", default=None)
+    docker: None = msgspec.field(name="log", default=None)
+
+
+class _RecordProjection(Projection, gc=False, rename=go_name):
+    """The same of an event that is decoded already."""
+
+    impersonated_user: Any = _ABSENT
+    request_object: Any = _ABSENT
+    response_object: Any = _ABSENT
+
+
+project: Final = msgspec.json.Decoder(Projection).decode
+"""Decodes the projection of an event; raises one of `NO_PROJECTION`."""
+
+NO_PROJECTION: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
+"""What is raised where there is no projection: the record is for the full reader."""
+
+
+def project_record(record: Mapping[str, Any], /) -> Projection:
+    """Return the projection of an event that is decoded already; raises one of `NO_PROJECTION`."""
+    return msgspec.convert(record, _RecordProjection)
+
+
+def parse_watch(watch: str, /) -> tuple[str, str | None]:
+    """Split a watch into resource and verb: `create clusterroles`; no verb means every verb.
+
+    Raises:
+        ConfigError: when it is neither `RESOURCE` nor `VERB RESOURCE`.
+
+    """
+    verb, space, resource = watch.rpartition(" ")
+    if not resource or " " in verb or bool(space) != bool(verb):
+        raise ConfigError(f"not a watch, `RESOURCE` or `VERB RESOURCE`: {watch!r}")
+    return resource, verb or None
+
+
+class Prefilter:
+    """What the detectors of one run want to read.
+
+    An event that issued a credential counts as serviceaccounts/token, whatever its objectRef says.
+
+    Arguments:
+        watches: resources in RBAC notation, with or without a verb before them (`create clusterroles`), in any API
+            group or in one (`widgets.example.com`); `*` for every event; signals.
+        followed: names that are followed from the beginning.
+
+    Attributes:
+        everything: every event is wanted.
+        followed: ids of reported tokens, and user names of service accounts where the log has no ids.
+        added: the same in the order in which they came; who has read them may clear it.
+
+    """
+
+    def __init__(self, watches: Iterable[str | Signal], followed: Iterable[str] = ()) -> None:
+        self.watches = frozenset(watches)
+        self.everything = EVERYTHING in self.watches
+        self.followed: set[str] = set()
+        self.added: list[str] = []
+        self.follows = Signal.USE_OF_REPORTED in self.watches
+        self._any_use = Signal.USE_OF_ANY in self.watches
+        self._legacy = Signal.LEGACY_TOKEN in self.watches
+        self._live = Signal.LIVE_TOKEN in self.watches
+        self._unreadable = Signal.UNREADABLE in self.watches
+        self._verbs: dict[str, dict[str, set[tuple[str | None, str | None]]]] = {}
+        for watch in self.watches:
+            if isinstance(watch, str):
+                self._watch(*parse_watch(watch))
+        self._mints = "token" in self._verbs.get("serviceaccounts", {})
+        for name in followed:
+            self.follow(name)
+
+    def _watch(self, notation: str, verb: str | None) -> None:
+        resource, _, subresource = notation.partition("/")
+        resource, _, group = resource.partition(".")
+        self._verbs.setdefault(resource, {}).setdefault(subresource, set()).add((group or None, verb))
+
+    def follow(self, name: str, /) -> None:
+        """Want the uses of a token, by its credential id, or the requests of a service account, by its user name."""
+        if name not in self.followed:
+            self.followed.add(name)
+            self.added.append(name)
+
+    def wants(self, event: Projection, /) -> bool:  # noqa: C901, PLR0911 - asked of every line: calls would double it
+        """Tell whether a detector wants an event, from its projection."""
+        ref, uri, user, notes = event.object_ref, event.request_uri, event.user, event.annotations
+        if ref is None:
+            if self._wants_path(event.verb, uri):
+                return True
+        elif ref.resource in self._verbs and self._watches(event.verb, ref.resource, ref.subresource, ref.api_group):
+            return True
+        if notes is not None and notes != _UNMARKED and self._wants_notes(notes):
+            return True
+        if user is not None:
+            ids = user.extra.credential if user.extra is not None else ()
+            if not ids or self._any_use:
+                if self._is_use(user.username, ids):
+                    return True
+            elif ids[0] in self.followed:
+                return True
+        if ("/token" in uri or "%" in uri) and self._unreadable and _is_token_path(uri):
+            return True
+        status = event.response_status
+        if (
+            event.request_object is event.response_object is event.impersonated_user is _ABSENT
+            and len(uri) <= LONGEST_HARMLESS
+            and (status is None or len(status.message) <= LONGEST_HARMLESS)
+        ):
+            return self.everything
+        return self.everything or (self._live and _may_hold_token(event))
+
+    def _watches(self, verb: str, resource: str, subresource: str, group: str) -> bool:
+        return any(
+            (wanted is None or wanted == verb) and (its is None or its == group)
+            for its, wanted in self._verbs[resource].get(subresource, ())
+        )
+
+    def _wants_path(self, verb: str, uri: str) -> bool:
+        """Look at a request without objectRef, which the reader recovers from the path."""
+        if not (uri.lstrip("/").startswith("api") or "%" in uri):
+            return False
+        ref = object_ref(uri)
+        if ref is None or ref.get("resource") not in self._verbs:
+            return False
+        return self._watches(verb, ref["resource"], ref.get("subresource", ""), ref.get("apiGroup", ""))
+
+    def _wants_notes(self, notes: _Annotations) -> bool:
+        unset = msgspec.UNSET
+        if notes.issued is not unset or notes.issued_by_kep is not unset:
+            return self._mints
+        return self._legacy and notes.legacy is not unset
+
+    def _is_use(self, username: str, ids: Sequence[str]) -> bool:
+        """Tell what any service account's request is wanted for; without an id, a followed token may be behind it."""
+        if self._any_use:
+            return username.startswith(SERVICE_ACCOUNT_PREFIX) or (bool(ids) and ids[0].startswith("JTI="))
+        return self.follows and not ids and username.startswith(SERVICE_ACCOUNT_PREFIX)
+
+
+def _may_hold_token(event: Projection) -> bool:
+    """Search bodies, and strings over 120 characters that a client chooses."""
+    bodies: tuple[Any, ...] = (event.request_object, event.response_object, event.impersonated_user)
+    texts = (event.request_uri, event.response_status.message if event.response_status else "")
+    try:
+        parts = [body if isinstance(body, msgspec.Raw) else msgspec.json.encode(body) for body in bodies]
+    except (TypeError, ValueError, RecursionError):  # no JSON: for the full reader to say
+        return True
+    parts += [text.encode("utf-8", "replace") for text in texts if len(text) > LONGEST_HARMLESS]
+    return _has_sign(b"\0".join(parts))
+
+
+def _has_sign(text: bytes) -> bool:
+    """Tell whether a token may stand in a text: base64 of `{"`, of `{` and white space, or of `ey`; or its field.
+
+    A capital letter is searched for first: one byte is found ten times faster than two.
+    """
+    return (
+        (b"J" in text and b"eyJ" in text)
+        or (b"A" in text and b"eyA" in text)
+        or (b"X" in text and b"ZXl" in text)
+        or (b"ew" in text and _PRETTY.search(text) is not None)
+        or b'"token"' in text
+        or ((b"%" in text or b"\\u" in text) and _HIDDEN.search(text) is not None)
+    )
+
+
+def _is_token_path(uri: str) -> bool:
+    """Tell whether an event, should it turn out to be unreadable, reveals a call to a token subresource."""
+    return "/token" in uri or ("%" in uri and _ENCODED.search(uri) is not None)
