@@ -360,26 +360,6 @@ def test_a_bad_detector_is_taught(detector: type[Detector], test: str, wrong: st
     assert mend in last
 
 
-class Unmentioned(Good):
-    """Expects the bytes to be spaced as Go does."""
-
-    watches = None
-    mentions = (b'"verb":"list"',)
-
-    def inspect(self, event: Event, /) -> Iterable[Finding]:
-        """Report a list of pods."""
-        if event.does("list", "pods"):
-            yield self.finding(event, "listed")
-
-
-def test_mentions_that_are_too_narrow_are_taught() -> None:
-    """A text that stands in a native log, and not in a wrapper, where each quote is escaped."""
-    listed = suite(Unmentioned, reports=[request("list", "pods")], ignores=[MINT])
-    said = said_by(listed, "test_nothing_is_passed_over")
-    assert "finds less in a log (in a wrapper) than when every record is parsed" in said
-    assert "without quotes or colons" in said
-
-
 def test_what_should_be_ignored_is_told() -> None:
     """A near miss that is reported."""
     said = said_by(suite(Good, ignores=[MINT]), "test_what_it_ignores_is_not_found")

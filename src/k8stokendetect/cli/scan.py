@@ -43,7 +43,6 @@ class Options:
     enable: tuple[str, ...]
     rules: tuple[str, ...]
     plugins: bool
-    jobs: int
     follow: bool
     keep_excluded: bool
     fail_on: str
@@ -57,8 +56,6 @@ class Options:
         """
         if self.follow and (self.report or self.as_incidents):
             raise ConfigError("--follow has no end: no incidents, no report")
-        if self.jobs > 1 and (self.follow or "-" in self.files):
-            raise ConfigError("--jobs is for files and folders: not with --follow, nor for standard input")
         if [*self.cluster_files, *self.files].count("-") > 1:
             raise ConfigError("standard input is either the log or the cluster")
 
@@ -95,13 +92,7 @@ def run(**given: Any) -> int:
     sources = [options.source(name) for name in options.files]
     cluster = options.load_cluster(errors, warnings)
     selection = Selection.of(options.rules, plugins=options.plugins, cluster=cluster)
-    log = read(
-        sources,
-        platform=options.platform,
-        on_error=errors,
-        workers=options.jobs - 1,
-        envelopes=selection.envelopes,
-    )
+    log = read(sources, platform=options.platform, on_error=errors, envelopes=selection.envelopes)
     if options.state is not None:
         load_state(Path(options.state), selection.detectors)
     findings = detect(

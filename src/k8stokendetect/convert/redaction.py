@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-import orjson
+import msgspec
 
-from k8stokendetect.convert.byte_search import find
 from k8stokendetect.errors import ReadError
 
 REDACTED: Final = "<token removed>"
@@ -58,11 +57,13 @@ def redact(record: Mapping[str, Any], /) -> tuple[Mapping[str, Any], bool]:
 def _may_hold_token(record: Mapping[str, Any]) -> bool:
     """Look once at the whole record, as bytes: a hundred times faster than walking it."""
     try:
-        text = orjson.dumps(record, default=_as_dict)
+        text = msgspec.json.encode(record, enc_hook=_as_dict)
+        if msgspec.json.decode(text) != record:
+            _check_json(record)
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
     else:
-        return any(find(text, sign) >= 0 for sign in SUSPICIOUS)
+        return any(sign in text for sign in SUSPICIOUS)
     raise ReadError(f"not a JSON value: {reason}")
 
 
@@ -70,6 +71,20 @@ def _as_dict(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"type {type(value).__name__}")
+
+
+def _check_json(value: Any) -> None:
+    """Refuse what the encoder takes and JSON does not have: keys that are no text, bytes, dates."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"key of type {type(key).__name__}")
+            _check_json(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_json(item)
+    elif value is not None and not isinstance(value, str | bool | int | float):
+        raise TypeError(f"type {type(value).__name__}")
 
 
 class _Cleaner:

@@ -16,7 +16,7 @@ from k8stokendetect.events import Event, Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion
 from k8stokendetect.findings import Finding
 from k8stokendetect.reading import AuditLog, Source, read
-from k8stokendetect.reading.interest import Interest
+from k8stokendetect.reading.prefilter import Prefilter
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
@@ -134,7 +134,7 @@ def _run(
     read = 0
     earlier = tally.events - log.passed_over
 
-    for number, event in enumerate(_counting_skipped(log, stages.interest, tally, skipped)):
+    for number, event in enumerate(_counting_skipped(log, stages.prefilter, tally, skipped)):
         if isinstance(event, ReadError):
             tally.unreadable += 1
             yield from stages.unreadable(event)
@@ -147,11 +147,9 @@ def _run(
     yield from (finding for finding in stages.rest() if keep_excluded or not finding.excluded_by)
 
 
-def _counting_skipped(
-    log: AuditLog, interest: Interest | None, tally: Tally, earlier: int
-) -> Iterator[Event | ReadError]:
+def _counting_skipped(log: AuditLog, prefilter: Prefilter, tally: Tally, earlier: int) -> Iterator[Event | ReadError]:
     """Pass on what the log holds, and keep count of what it rightly skips, to its end."""
-    for item in log.stream(interest):
+    for item in log.stream(prefilter):
         tally.skipped = earlier + log.skipped
         yield item
     tally.skipped = earlier + log.skipped

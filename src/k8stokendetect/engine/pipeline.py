@@ -13,13 +13,13 @@ from k8stokendetect.detectors.keyed import LATENESS, KeyedDetector
 from k8stokendetect.engine.duplicates import Window, identity
 from k8stokendetect.engine.reorder import InOrder
 from k8stokendetect.engine.tally import Tally
+from k8stokendetect.engine.watches import prefilter_of
 from k8stokendetect.errors import DetectorError, OnError, ReadError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import Exclusion, Miss, Verdict, verdict
 from k8stokendetect.exclusions.index import Named
 from k8stokendetect.findings import Evidence, Finding
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
-from k8stokendetect.reading.interest import Interest
 
 D = TypeVar("D", bound=Detector)
 
@@ -70,7 +70,7 @@ class Stages:
         self._seen = Window()
         self._observed = Window()
         self._named: tuple[Event | None, str] = (None, "")
-        self.interest = interest_of((*stateless, *unasked, *keyed))
+        self.prefilter = prefilter_of((*stateless, *unasked, *keyed))
         self._order: InOrder[Share] = InOrder(LATENESS)
 
     def take(self, event: Event, number: int) -> Iterator[Finding]:
@@ -85,8 +85,8 @@ class Stages:
                     reported.append(judged)
                 if judged.rule.id not in self._unasked:
                     yield from self._new(judged, number)
-        if self.interest and reported and event.mints_token:
-            self.interest.follow(event.minted_credential or _username(event))
+        if reported and event.mints_token:
+            self.prefilter.follow(event.minted_credential or _username(event))
         followers = self._followers(event, reported)
         if followers and not self._is_repeated(event, number):
             for earlier, (earlier_number, said, due) in self._in_order(event, (number, tuple(reported), followers)):
@@ -235,21 +235,6 @@ def _username(event: Event) -> str:
     """Name the service account that a token was minted for, as its own requests do."""
     target = event.service_account
     return f"{SERVICE_ACCOUNT_PREFIX}{target.namespace}:{target.name}" if target else ""
-
-
-def interest_of(detectors: Sequence[Detector], /) -> Interest | None:
-    """Return what these detectors want to see; None where one of them wants to see everything."""
-    following = [d for d in detectors if isinstance(d, KeyedDetector) and d.follows_credentials]
-    if any(d.watches is None and not d.mentions for d in detectors) or not all(d.only_followed for d in following):
-        return None
-    resources = {resource.rpartition("/")[2].encode() for d in detectors for resource in d.watches or ()}
-    words = dict.fromkeys(word for d in detectors for word in d.mentions if d.watches is None)
-    interest = Interest(tuple(sorted(resources)), tuple(words), follows=bool(following))
-    for detector in following:
-        for key, _, _ in detector.memory:
-            namespace, _, name = key.partition("/")
-            interest.follow(key if key.startswith("JTI=") else f"{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}")
-    return interest
 
 
 def _tells(detector: Detector) -> bool:

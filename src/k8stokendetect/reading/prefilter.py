@@ -94,6 +94,13 @@ class _RecordProjection(Projection, gc=False, rename=go_name):
     response_object: Any = _ABSENT
 
 
+class _EventProjection(_RecordProjection, gc=False, rename=go_name, kw_only=True):
+    """The same of an event that came out of a wrapper, which may have dropped its type."""
+
+    kind: Any = None
+    api_version: Any = None
+
+
 project: Final = msgspec.json.Decoder(Projection).decode
 """Decodes the projection of an event; raises one of `NO_PROJECTION`."""
 
@@ -104,6 +111,11 @@ NO_PROJECTION: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionEr
 def project_record(record: Mapping[str, Any], /) -> Projection:
     """Return the projection of an event that is decoded already; raises one of `NO_PROJECTION`."""
     return msgspec.convert(record, _RecordProjection)
+
+
+def project_event(record: Mapping[str, Any], /) -> Projection:
+    """Return the projection of what is known to be an event; raises one of `NO_PROJECTION`."""
+    return msgspec.convert(record, _EventProjection)
 
 
 def parse_watch(watch: str, /) -> tuple[str, str | None]:
@@ -230,10 +242,10 @@ def _may_hold_token(event: Projection) -> bool:
     except (TypeError, ValueError, RecursionError):  # no JSON: for the full reader to say
         return True
     parts += [text.encode("utf-8", "replace") for text in texts if len(text) > LONGEST_HARMLESS]
-    return _has_sign(b"\0".join(parts))
+    return has_token_sign(b"\0".join(parts))
 
 
-def _has_sign(text: bytes) -> bool:
+def has_token_sign(text: bytes, /) -> bool:
     """Tell whether a token may stand in a text: base64 of `{"`, of `{` and white space, or of `ey`; or its field.
 
     A capital letter is searched for first: one byte is found ten times faster than two.

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-import orjson
+import msgspec
 
 from k8stokendetect.convert.structure import parse_event
 from k8stokendetect.detectors import KeyedDetector
 from k8stokendetect.detectors.keyed import LATENESS
 from k8stokendetect.engine.duplicates import Window
-from k8stokendetect.engine.pipeline import Follower, Stages, interest_of
+from k8stokendetect.engine.pipeline import Follower, Stages
+from k8stokendetect.engine.watches import prefilter_of
 from k8stokendetect.errors import K8sTokenDetectError, ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding
@@ -109,8 +110,7 @@ class Part:
         self._latest: int = saved.get("latest", NO_TIME)
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, str, int, str, bytes]] = []
-        interest = interest_of([d for d in stages.keyed.values() if d.follows_credentials])
-        self._followed = {name.decode() for name in interest.followed} if interest else set()
+        self._followed = prefilter_of([d for d in stages.keyed.values() if d.follows_credentials]).followed
         for waiting in saved.get("waiting", ()):
             self.put(waiting)
 
@@ -158,8 +158,8 @@ class Part:
         if self._followed.isdisjoint(use.ids):
             return
         try:
-            event = parse_event(orjson.loads(use.text), platform=self._plan.platform, origin=use.source.origin)
-        except (ReadError, orjson.JSONDecodeError) as error:
+            event = parse_event(msgspec.json.decode(use.text), platform=self._plan.platform, origin=use.source.origin)
+        except (ReadError, msgspec.MsgspecError) as error:
             trouble = error if isinstance(error, ReadError) else ReadError("not JSON", use.source.origin)
             self._errors.append(trouble.with_traceback(None))
             return

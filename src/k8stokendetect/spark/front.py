@@ -14,12 +14,12 @@ import attrs
 from k8stokendetect.convert.structure import complete
 from k8stokendetect.engine.pipeline import Follower, Share, Stages
 from k8stokendetect.errors import DetectorError, K8sTokenDetectError, ReadError
-from k8stokendetect.events import Event
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Signal
 from k8stokendetect.findings import Finding
 from k8stokendetect.reading import read
-from k8stokendetect.reading.interest import Interest
+from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.spark.plan import Plan
-from k8stokendetect.spark.raw import EveryUse, RawUses, Use
+from k8stokendetect.spark.raw import RawUses, Use
 from k8stokendetect.spark.rows import Rows, Source
 
 _BATCH: Final = 2000
@@ -100,14 +100,11 @@ class Front:
         self._rows: list[Routed] = []
         self._uses: RawUses | None = None
         self._parts: dict[str | None, FrontStages] = {}
-        interest = self._stages(None).interest
-        if interest is not None and interest.follows and plan.every_use:
-            self._uses = RawUses(interest)
-            interest = EveryUse(interest.resources, interest.words, follows=True)
-        if interest is not None:
-            for name in plan.followed:
-                interest.follow(name)
-        self._interest: Interest | None = interest
+        watches = self._stages(None).prefilter.watches
+        if Signal.USE_OF_REPORTED in watches and plan.every_use:
+            self._uses = RawUses(Prefilter(watches - {Signal.USE_OF_REPORTED}))
+            watches |= {Signal.USE_OF_ANY}
+        self._prefilter = Prefilter(watches, plan.followed)
 
     def _stages(self, part: str | None) -> FrontStages:
         """Return the pipeline of a part: each part drops its own duplicates."""
@@ -121,7 +118,7 @@ class Front:
         """Yield rows for the second half."""
         rows = Rows(batches, self._uses, self._unread)
         log = read(rows.sources(), platform=self._plan.platform, on_error=self._failed)
-        for number, item in enumerate(log.stream(self._interest), self._first):
+        for number, item in enumerate(log.stream(self._prefilter), self._first):
             origin, source = rows.source(item.origin)
             if isinstance(item, ReadError):
                 self._unreadable(item.at(origin), source, number)
@@ -143,10 +140,9 @@ class Front:
         stages = self._stages(source.part)
         for finding in stages.take(event, number):
             self._found(finding, source, number)
-        if self._interest is not None and stages.interest is not None:
-            for name in stages.interest.added:  # from the mints that were just reported
-                self._interest.follow(name.decode())
-            stages.interest.added.clear()
+        for name in stages.prefilter.added:  # of the mints that were reported just now
+            self._prefilter.follow(name)
+        stages.prefilter.added.clear()
         for due, its_number, reported, followers in stages.due:
             self._route(due, its_number, reported, followers, source.part)
         stages.due.clear()
@@ -203,12 +199,10 @@ class Front:
 def minted(plan: Plan, batches: Iterable[Any], /) -> Iterator[list[str]]:
     """Yield the ids of the tokens whose mint is reported, or user names if there are no ids."""
     stages = plan.stages(lambda _: None)
-    interest = Interest((b"token",), (), follows=True)
-    stages.interest = interest
-    narrow = Interest((b"token",), (), follows=False)
+    mints = Prefilter([TOKEN_SUBRESOURCE])
     rows = Rows(batches, None, lambda *_: None).sources()
-    for number, item in enumerate(read(rows, platform=plan.platform, on_error=lambda _: None).stream(narrow)):
+    for number, item in enumerate(read(rows, platform=plan.platform, on_error=lambda _: None).stream(mints)):
         if not isinstance(item, ReadError):
             for _ in stages.take(item, number):
                 pass
-    yield [name.decode() for name in interest.followed]
+    yield sorted(stages.prefilter.followed)
