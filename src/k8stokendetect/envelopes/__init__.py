@@ -11,13 +11,14 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from k8stokendetect.convert.nesting import DEEP, lost
 from k8stokendetect.convert.revealed import revealed
 from k8stokendetect.envelopes import azure, cloudwatch, elastic, gcp, native, ocsf, shippers
 from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner
 from k8stokendetect.envelopes.forms import FORMS
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ReadError
-from k8stokendetect.input.decoding import DEEP, NotJSONError, Shortened, decode
+from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.limits import DEFAULT, GZIP, Limits, decompress
 
 ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, gcp, ocsf, elastic, shippers)
@@ -71,8 +72,7 @@ def _without_bodies(outer: Inner) -> Inner:
     """Note what was cut out of a record before it was decoded."""
     if not isinstance(outer.record, Shortened):
         return outer
-    lost = frozenset(f"{name} ({DEEP})" for name in outer.record.cut)
-    context = attrs.evolve(outer.context, lost=outer.context.lost | lost)
+    context = attrs.evolve(outer.context, lost=outer.context.lost | lost(outer.record.cut))
     return attrs.evolve(outer, record=outer.record.record, context=context)
 
 

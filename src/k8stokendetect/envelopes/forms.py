@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from k8stokendetect.convert.structure import go_name
+from k8stokendetect.convert.converter import go_name
 from k8stokendetect.envelopes.azure import AUDIT, by_category, context_of
 from k8stokendetect.envelopes.base import Form, Inner
 from k8stokendetect.envelopes.cloudwatch import AUDIT_STREAM, message_of

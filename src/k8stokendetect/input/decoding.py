@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import msgspec
 
-from k8stokendetect.input.nesting import MAX_NESTING, SHORT, is_deep, without_bodies
-
-DEEP: Final = f"nested deeper than {MAX_NESTING} levels"
-"""Why a text is not decoded, or what a body was that was cut out of it."""
+from k8stokendetect.convert.nesting import DEEP, SHORT, is_deep, without_bodies
 
 
 class NotJSONError(ValueError):

@@ -14,19 +14,21 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import attrs
 
-from k8stokendetect.convert.structure import complete, parse_event
-from k8stokendetect.envelopes import FORM_NESTING, Context, Envelope, Inner, unwrap
+from k8stokendetect.convert.structure import complete, parse_event, parse_quickly
+from k8stokendetect.envelopes import FORM_NESTING, FORMS, Context, Envelope, Inner, unwrap
 from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event, Platform
+from k8stokendetect.input.decoding import NotJSONError, decode_whole
 from k8stokendetect.input.limits import Limits
 from k8stokendetect.input.pool import FilePool
 from k8stokendetect.input.records import split_records
 from k8stokendetect.input.sources import files_in, is_file, name_of, opened
 from k8stokendetect.input.streams import BUFFER, BinaryFile, ByteStream
+from k8stokendetect.reading.lines import LineSkipper
 from k8stokendetect.reading.merge import merged
 from k8stokendetect.reading.prefilter import Prefilter
-from k8stokendetect.reading.skipping import Counts, Mark, Skipper
+from k8stokendetect.reading.skipping import Counts, Mark, Skipper, Typed
 
 Read = Event | ReadError | Mark
 """What a log yields: an event, an error in the stead of one, or how far it has been read."""
@@ -87,7 +89,7 @@ class Reading:
         self._pool = FilePool()
         self._skipper: Skipper | None = None
         if prefilter is not None and not prefilter.everything:
-            self._skipper = Skipper(prefilter, counts, forms=limits.nesting >= FORM_NESTING)
+            self._skipper = Skipper(prefilter, counts)
 
     def events(self, source: Any, /) -> Iterator[Event | ReadError]:
         """Yield Events, with a ReadError in the place of each record that cannot be read."""
@@ -193,7 +195,8 @@ class Reading:
             yield error.at(name)
             return
         place, lines = "", LineFormats(self._limits.record)
-        fast = self._skipper.lines(name) if self._skipper is not None else None
+        forms = FORMS if self._limits.nesting >= FORM_NESTING else ()
+        fast = None if self._skipper is None else LineSkipper(self._skipper, name, forms)
         for place, value in split_records(stream.buffer, self._limits.record, lines, fast=fast):
             for record in lines.joined(value):
                 yield from self._parse(place, record, name)
@@ -231,17 +234,32 @@ class Reading:
             yield inner.record.at(origin)
             return
         try:
-            event = parse_event(inner.record, platform=inner.context.platform or self._platform, origin=origin)
+            event = _parsed(inner.record, inner.context.platform or self._platform, origin)
         except ReadError as error:
             yield error.with_traceback(None)  # its frames hold the record, and a token perhaps
         else:
             yield _within(event, inner.context)
 
 
+def _parsed(record: Any, platform: Platform | None, origin: str) -> Event:
+    """Make an Event of a decoded event, or of one that has its types already."""
+    if isinstance(record, Typed):
+        event = parse_quickly(record.fields, platform=platform, origin=origin)
+        if event is not None:
+            return event
+        try:
+            record = decode_whole(record.text)
+        except NotJSONError as error:
+            reason = f"not JSON: {error}"
+        else:
+            return parse_event(record, platform=platform, origin=origin)
+        raise ReadError(reason)
+    return parse_event(record, platform=platform, origin=origin)
+
+
 def _within(event: Event, context: Context) -> Event:
-    """Add what the wrapper told about an event."""
+    """Add what the wrapper says about an event."""
     if context.cluster or context.account or context.region or context.lost:
-        return complete(
-            event, cluster=context.cluster, account=context.account, region=context.region, lost=context.lost
-        )
+        lost = context.lost | event.lost
+        return complete(event, cluster=context.cluster, account=context.account, region=context.region, lost=lost)
     return event

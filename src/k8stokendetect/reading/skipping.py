@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 import attrs
 import msgspec
 
+from k8stokendetect.convert import fast
+from k8stokendetect.convert.nesting import SHORT, is_deep
 from k8stokendetect.convert.revealed import revealed
 from k8stokendetect.convert.times import parse_time
-from k8stokendetect.envelopes import FORMS, Form, Inner
+from k8stokendetect.envelopes import Inner
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
-from k8stokendetect.input.nesting import SHORT, is_deep
 from k8stokendetect.reading.prefilter import (
     NO_PROJECTION,
     Prefilter,
@@ -55,26 +56,20 @@ class Skipper:
     Arguments:
         prefilter: what is wanted.
         counts: counted up.
-        forms: are looked into.
 
     Attributes:
         marks: a `Mark` says now and then how far a log has been read.
 
     """
 
-    def __init__(self, prefilter: Prefilter, counts: Counts, *, forms: bool = True) -> None:
+    def __init__(self, prefilter: Prefilter, counts: Counts) -> None:
         self._prefilter = prefilter
         self.wants = prefilter.wants
         self.counts = counts
         self.window = Window()
         self.marks = False
         self._unmarked = 0
-        self._forms = FORMS if forms else ()
         self._known = len(prefilter.added)
-
-    def lines(self, name: str, /) -> LineSkipper:
-        """Return what reads the lines of a file or stream of this name."""
-        return LineSkipper(self, name, self._forms)
 
     def skips_text(self, origin: str, inner: Inner, /) -> bool:
         """Skip a text that a wrapper held, unless it is wanted or no plain event."""
@@ -138,84 +133,21 @@ class Skipper:
         return [Mark(time_of(text))]
 
 
-class LineSkipper:
-    """Reads lines for `split_records`: what is not wanted is skipped, what is wanted is decoded at once.
+@attrs.frozen
+class Typed:
+    """An event as text, and its fields with their types: what can be made of it without decoding it again."""
 
-    Arguments:
-        skipper: decides.
-        name: of the file or stream.
-        forms: are looked into; the one that the last line had is tried first.
-
-    """
-
-    def __init__(self, skipper: Skipper, name: str, forms: tuple[Form, ...]) -> None:
-        self._skipper = skipper
-        self._name = name
-        self._forms = forms
-        self._last: Form | None = None
-
-    def __call__(
-        self, readline: Callable[[int], bytes], number: int, limit: int, /
-    ) -> tuple[bytes, int, list[Any] | None]:
-        """Read lines until one is wanted, or is for the full reader; this loop is most of the time of `detect`."""
-        skipper, name, short = self._skipper, self._name, min(SHORT, limit - 1)
-        wants, add, counts, marks = skipper.wants, skipper.window.add, skipper.counts, skipper.marks
-        while True:
-            line = readline(limit)
-            number += 1
-            size = len(line)
-            if size > short and (size >= limit or is_deep(line)):
-                return line, number, None
-            if self._last is not None and (records := self._of_form(self._last, line, number)) is not None:
-                if records:
-                    return line, number, records
-                continue
-            try:
-                event = project(line)
-            except NO_PROJECTION:
-                records = self._of_some_form(line, number)
-                if records is None or records:
-                    return line, number, records
-                continue
-            self._last = None
-            if wants(event):
-                return line, number, _wanted(line)
-            counts.passed_over += 1
-            user = event.user
-            if user is not None and user.extra is not None and user.extra.credential:
-                add(user.extra.credential[0], (_of_line, line, name, number), size)
-            if marks and (records := skipper.mark(size, line)):
-                return line, number, records
-
-    def _of_some_form(self, line: bytes, number: int) -> list[Any] | None:
-        for form in self._forms:
-            records = self._of_form(form, line, number)
-            if records is not None:
-                self._last = form
-                return records
-        return None
-
-    def _of_form(self, form: Form, line: bytes, number: int) -> list[Any] | None:
-        try:
-            opened = form.decode(line)
-            texts = form.texts(opened)
-        except (*NO_PROJECTION, ReadError):
-            return None
-        records: list[Any] = []
-        for index, text in enumerate(texts):
-            event = None if text is None else projection_of(text)
-            if event is None or text is None:
-                records.append(form.inner(opened, index))
-            elif not self._skipper.skips(event, (_of_form, form, opened, index, self._name, number), len(text)):
-                records.append(_decoded(form.inner(opened, index)))
-        return records or self._skipper.mark(len(line), texts[-1] or "")
+    text: bytes | str = attrs.field(repr=False)
+    fields: fast.Typed
 
 
-def _wanted(line: bytes) -> list[Any] | None:
+def typed(text: bytes | str) -> Typed | None:
+    """Return an ordinary event; one that lost its objectRef is not."""
     try:
-        return [Inner(decode_whole(line), is_event=True)]
-    except NotJSONError:
+        fields = fast.decode_typed(text)
+    except fast.UNUSUAL:
         return None
+    return Typed(text, fields) if fields.object_ref is not None else None
 
 
 def projection_of(text: str, /) -> Projection | None:
@@ -228,26 +160,17 @@ def projection_of(text: str, /) -> Projection | None:
         return None
 
 
-def _decoded(inner: Inner) -> Inner:
+def decoded(inner: Inner) -> Inner:
     """Decode the text of an event that has a projection."""
     try:
-        return Inner(decode_whole(inner.record), inner.place, inner.context, is_event=True)
+        return Inner(typed(inner.record) or decode_whole(inner.record), inner.place, inner.context, is_event=True)
     except NotJSONError as error:
         reason = f"not JSON: {error}"
     return inner.holding(ReadError(reason, revealed=revealed(inner.record)))
 
 
-def _of_line(line: bytes, name: str, number: int) -> tuple[Inner, str]:
-    return _decoded(Inner(line)), f"{name}:{number}"
-
-
-def _of_form(form: Form, opened: Any, index: int, name: str, number: int) -> tuple[Inner, str]:
-    inner = _decoded(form.inner(opened, index))
-    return inner, f"{name}:{number}{inner.place}"
-
-
 def _of_inner(inner: Inner, origin: str) -> tuple[Inner, str]:
-    return _decoded(inner), f"{origin}{inner.place}"
+    return decoded(inner), f"{origin}{inner.place}"
 
 
 def _of_event(inner: Inner, origin: str) -> tuple[Inner, str]:

@@ -8,8 +8,8 @@ from datetime import datetime
 
 import attrs
 
+from k8stokendetect.convert.nesting import SHORT, is_deep
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
-from k8stokendetect.input.nesting import SHORT, is_deep
 from k8stokendetect.reading.prefilter import NO_PROJECTION, Prefilter, Projection, has_token_sign, project
 from k8stokendetect.reading.skipping import time_of
 from k8stokendetect.spark.rows import Row, Source

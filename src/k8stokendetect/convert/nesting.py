@@ -8,10 +8,14 @@ a line nested 60,000 deep ends the process. The API server accepts and logs bodi
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 MAX_NESTING: Final = 100
 """Levels of arrays and objects in one text; what Kubernetes itself writes has fewer than 30."""
+
+DEEP: Final = f"nested deeper than {MAX_NESTING} levels"
+"""Why a text is not decoded, or what a body was that was left out."""
 
 SHORT: Final = 4096
 """A text of so many bytes is too short to exhaust the stack of a decoder."""
@@ -45,6 +49,11 @@ def _depth(brackets: bytes) -> int:
         depth += 1 if bracket in b"[{" else -1
         deepest = max(deepest, depth)
     return deepest
+
+
+def lost(cut: Iterable[str], /) -> frozenset[str]:
+    """Name the bodies that were left out, as `Event.lost` does."""
+    return frozenset(f"{name} ({DEEP})" for name in cut)
 
 
 def without_bodies(text: bytes, /) -> tuple[bytes, frozenset[str]]:
