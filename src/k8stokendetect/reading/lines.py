@@ -77,6 +77,8 @@ class LineSkipper:
             texts = form.texts(opened)
         except (*NO_PROJECTION, ReadError):
             return None
+        if not texts:
+            return None
         records: list[Any] = []
         for index, text in enumerate(texts):
             event = None if text is None else projection_of(text)
