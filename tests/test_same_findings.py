@@ -28,7 +28,13 @@ def write(record: Any) -> bytes:
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-NATIVE = [write(record) for record in (*PART, *records(METADATA)[:200], *records(REQUEST_RESPONSE)[::4])]
+def timely(number: int, record: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of the same minute as all others: what is read later than that is the engine's matter."""
+    return record | {"requestReceivedTimestamp": f"2026-11-23T21:43:{number % 40:02}.{number:06}Z"}
+
+
+CHOSEN = (*PART, *records(METADATA)[:200], *records(REQUEST_RESPONSE)[::4])
+NATIVE = [write(timely(number, record)) for number, record in enumerate(CHOSEN)]
 EVENTS = [line.decode() for line in NATIVE]
 
 
