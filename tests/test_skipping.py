@@ -49,7 +49,13 @@ def outcome(content: bytes, *extra: Detector) -> tuple[list[str], list[str], int
     found = detect(content, detectors=[*(cls() for cls in BUILTIN), *extra], on_error=errors.append, tally=tally)
     # A watch is logged at two stages under one time; which of the two is reported, or both, is no difference.
     staged = (attrs.evolve(one, event=attrs.evolve(one.event, stage="", origin=None)) for one in found)
-    return sorted(set(map(repr, staged))), sorted(map(str, errors)), tally.events, tally.unreadable, tally.skipped
+    return (
+        sorted({str(attrs.asdict(one)) for one in staged}),
+        sorted(map(str, errors)),
+        tally.events,
+        tally.unreadable,
+        tally.skipped,
+    )
 
 
 def compact(log: list[dict[str, Any]]) -> bytes:

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from k8stokendetect.convert.nesting import SHORT, is_deep
 from k8stokendetect.envelopes import FORMS, Form, Inner
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
 from k8stokendetect.reading.prefilter import NO_PROJECTION, project
-from k8stokendetect.reading.skipping import Skipper, decoded, projection_of, typed
+from k8stokendetect.reading.skipping import MINTED, Skipper, decoded, projection_of, typed
+from k8stokendetect.reading.window import Kept
+
+_TOGETHER: Final = 64 * 1024
+"""Bytes of skipped requests that are put into the window at once."""
 
 
 class LineSkipper:
@@ -30,38 +34,55 @@ class LineSkipper:
         self._forms = forms
         self._last: Form | None = None
 
-    def __call__(
+    def __call__(  # noqa: C901 - this loop is most of the time of `detect`, and calls would double it
         self, readline: Callable[[int], bytes], number: int, limit: int, /
     ) -> tuple[bytes, int, list[Any] | None]:
-        """Read lines until one is wanted, or is for the full reader; this loop is most of the time of `detect`."""
+        """Read lines until one is wanted, or is for the full reader."""
         skipper, name, short = self._skipper, self._name, min(SHORT, limit - 1)
-        wants, add, counts, marks = skipper.wants, skipper.window.add, skipper.counts, skipper.marks
+        wants, marks, skipped = skipper.wants, skipper.marks, 0
+        uses: list[Kept] = []
+        room, keep = _TOGETHER, uses.append
+        records: list[Any] | None
         while True:
             line = readline(limit)
             number += 1
             size = len(line)
             if size > short and (size >= limit or is_deep(line)):
-                return line, number, None
-            if self._last is not None and (records := self._of_form(self._last, line, number)) is not None:
+                records = None
+                break
+            if self._last is not None:
+                records = self._of_form(self._last, line, number)
                 if records:
-                    return line, number, records
-                continue
+                    break
+                if records is not None:
+                    continue
             try:
                 event = project(line)
             except NO_PROJECTION:
                 records = self._of_some_form(line, number)
                 if records is None or records:
-                    return line, number, records
+                    break
                 continue
             self._last = None
             if wants(event):
-                return line, number, _wanted(line)
-            counts.passed_over += 1
+                records = _wanted(line)
+                break
+            skipped += 1
             user = event.user
             if user is not None and user.extra is not None and user.extra.credential:
-                add(user.extra.credential[0], (_of_line, line, name, number), size)
+                credential = user.extra.credential[0]
+                if credential[:4] == MINTED:
+                    keep((credential, _of_line, line, name, number))
+                    room -= size
+                    if room < 0:
+                        skipper.window.add(uses, _TOGETHER - room)
+                        uses.clear()
+                        room = _TOGETHER
             if marks and (records := skipper.mark(size, line)):
-                return line, number, records
+                break
+        skipper.counts.passed_over += skipped
+        skipper.window.add(uses, _TOGETHER - room)
+        return line, number, records
 
     def _of_some_form(self, line: bytes, number: int) -> list[Any] | None:
         for form in self._forms:

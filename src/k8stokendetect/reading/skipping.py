@@ -30,6 +30,9 @@ from k8stokendetect.reading.window import Kept, Window
 _MAPPING: Final = 2048
 """What a mapping without bodies counts for in the window, in bytes."""
 
+MINTED: Final = "JTI="
+"""What the ids of tokens begin with; those of certificates, which nobody mints, begin otherwise."""
+
 MARK_AFTER: Final = 64 * 1024
 """Bytes that are skipped at most before a `Mark` says how far a log has been read."""
 
@@ -92,15 +95,17 @@ class Skipper:
             return False
         return self.skips(event, (_of_record, record, number), _MAPPING, record)
 
-    def skips(self, event: Projection, kept: Kept, size: int, record: Mapping[str, Any] | None = None, /) -> bool:
-        """Skip what is not wanted: count it, and keep it where a token may have been used for it."""
+    def skips(self, event: Projection, where: Kept, size: int, record: Mapping[str, Any] | None = None, /) -> bool:
+        """Skip what is not wanted: count it, and keep it if it was made with a token."""
         if self.wants(event):
             return False
         self.counts.passed_over += 1
-        if (user := event.user) is not None and (extra := user.extra) is not None and extra.credential:
+        user = event.user
+        ids = user.extra.credential if user is not None and user.extra is not None else ()
+        if ids and ids[0].startswith(MINTED):
             if record is not None and (event.request_object or event.response_object):
                 size = _size(record)
-            self.window.add(extra.credential[0], kept, size)
+            self.window.add(((ids[0], *where),), size)
         return True
 
     @property
@@ -120,7 +125,7 @@ class Skipper:
 
     def _again(self, kept: Kept) -> tuple[Inner, str]:
         self.counts.passed_over -= 1
-        read, *where = kept
+        _, read, *where = kept
         inner, origin = read(*where)
         return inner, origin
 

@@ -17,7 +17,7 @@ TAIL: Final = 500
 """How many of the last requests `tail` returns at most."""
 
 Kept: TypeAlias = tuple[Any, ...]
-"""A request, and where it stood: whatever its reader needs to read it again."""
+"""A request: the credential that it was made with, then whatever its reader needs to read it again."""
 
 
 class _Chunk:
@@ -25,21 +25,19 @@ class _Chunk:
 
     def __init__(self) -> None:
         self.size = 0
-        self.credentials: list[str] = []
         self.kept: list[Kept | None] = []
         self._noted = 0
         self._known: set[str] = set()
 
     def take(self, credentials: Collection[str], /) -> Iterator[Kept]:
         """Yield what was made with these credentials, once, in the order in which it came."""
-        self._known.update(self.credentials[self._noted :])
-        self._noted = len(self.credentials)
+        self._known.update([kept[0] for kept in self.kept[self._noted :] if kept is not None])
+        self._noted = len(self.kept)
         if self._known.isdisjoint(credentials):
             return
         self._known.difference_update(credentials)
-        for number, credential in enumerate(self.credentials[: self._noted]):
-            kept = self.kept[number]
-            if kept is not None and credential in credentials:
+        for number, kept in enumerate(self.kept[: self._noted]):
+            if kept is not None and kept[0] in credentials:
                 self.kept[number] = None
                 yield kept
 
@@ -63,11 +61,10 @@ class Window:
     def __reduce__(self) -> Any:
         raise TypeError("raw text is never pickled")
 
-    def add(self, credential: str, kept: Kept, size: int, /) -> None:
-        """Keep a request of so many bytes."""
+    def add(self, requests: Iterable[Kept], size: int, /) -> None:
+        """Keep requests of so many bytes together."""
         chunk = self._chunk
-        chunk.credentials.append(credential)
-        chunk.kept.append(kept)
+        chunk.kept += requests
         chunk.size += size
         if chunk.size >= _CHUNK:
             self._next_chunk()
@@ -89,9 +86,7 @@ class Window:
         """Take out the last requests that were made with tokens; nothing is kept."""
         last: deque[Kept] = deque(maxlen=TAIL)
         for chunk in self._chunks:
-            for credential, kept in zip(chunk.credentials, chunk.kept, strict=True):
-                if kept is not None and credential.startswith("JTI="):
-                    last.append(kept)
+            last.extend(kept for kept in chunk.kept if kept is not None)
         self._size, self._chunk = 0, _Chunk()
         self._chunks = deque([self._chunk])
         return list(last)
