@@ -93,7 +93,7 @@ def test_a_record_without_a_token_is_returned_as_it_is(value: Any) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("value", [{1: "x"}, object(), b"x", 2**70, float, "\ud800"])
+@pytest.mark.parametrize("value", [{1: "x"}, object(), b"x", float, "\ud800"])
 def test_what_json_cannot_hold_is_a_read_error(value: Any) -> None:
     """A mapping that never was JSON is refused with a reason."""
     with pytest.raises(ReadError, match="not a JSON value"):

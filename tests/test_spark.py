@@ -81,11 +81,11 @@ def expected(source: Any, **options: Any) -> Counter[tuple[Any, ...]]:
     return Counter(said(finding) for finding in detect(source, **options))
 
 
-@pytest.mark.parametrize(("partitions", "buckets", "pushdown"), [(1, 64, True), (3, 1, False), (7, 3, True)])
-def test_a_batch_gives_the_same_findings(session: Any, partitions: int, buckets: int, pushdown: bool) -> None:  # noqa: FBT001 - pytest's
-    """Every detector, however the log is cut and whether Spark drops rows itself."""
+@pytest.mark.parametrize(("partitions", "buckets"), [(1, 64), (3, 1), (7, 3)])
+def test_a_batch_gives_the_same_findings(session: Any, partitions: int, buckets: int) -> None:
+    """Every detector, however the log is cut."""
     log = session.read.text(str(METADATA)).repartition(partitions)
-    rows = spark.detect(log, detectors=RULES, buckets=buckets, pushdown=pushdown).collect()
+    rows = spark.detect(log, detectors=RULES, buckets=buckets).collect()
 
     assert found(rows) == of_recording(METADATA)
 

@@ -23,7 +23,7 @@ try:
 except SystemExit:
     pass
 """
-HEAVY = {"attr", "attrs", "cattrs", "dateutil", "isal", "jinja2", "orjson", "pyspark", "rich", "stringzilla"}
+HEAVY = {"attr", "attrs", "cattrs", "dateutil", "isal", "jinja2", "msgspec", "pyspark", "rich"}
 
 
 def imported(code: str) -> set[str]:
@@ -54,7 +54,7 @@ def test_a_name_imports_its_own_file_and_what_that_needs() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["scan", "--help"], ["scan", "--platform", "x", "y"]])
 def test_help_imports_neither_detectors_nor_exclusions(arguments: list[str]) -> None:
-    """Nor attrs, cattrs, orjson, rich or Spark: only click and the command itself."""
+    """Nor attrs, cattrs, msgspec, rich or Spark: only click and the command itself."""
     modules = imported(RUN.format(arguments=arguments))
 
     assert "k8stokendetect.cli" in modules

@@ -6,6 +6,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
@@ -124,7 +125,8 @@ class Event:
     """One record of a Kubernetes audit log, as `parse_event` and `read` make it.
 
     Fields carry the names of the Go type in snake_case; what was not logged is None or empty, never invented.
-    Frozen, though not the JSON values in it: treat the mappings and bodies as read-only.
+    Frozen, though not the JSON values in it: treat the mappings and bodies as read-only. What several detectors ask for
+    is computed once.
     Source: k8s.io/apiserver pkg/apis/audit/v1/types.go:72-150.
     """
 
@@ -166,7 +168,7 @@ class Event:
     lost: frozenset[str] = frozenset()
     """What the wrapper around the event does not carry, such as `groups`."""
 
-    @property
+    @cached_property
     def resource(self) -> str:
         """The resource in RBAC notation: `pods`, `pods/exec`, `serviceaccounts/token`; empty without objectRef."""
         ref = self.object_ref
@@ -188,7 +190,7 @@ class Event:
         """The API server answered: any stage but RequestReceived, which has neither status nor annotations."""
         return self.stage != "RequestReceived"
 
-    @property
+    @cached_property
     def succeeded(self) -> bool:
         """The answer was 2xx. The authorization decision is no sign of success: it is `allow` on 404, too."""
         return self.answered and self.code is not None and 200 <= self.code < 300  # noqa: PLR2004 - HTTP 2xx
@@ -204,7 +206,7 @@ class Event:
         logged = self.level in {"Request", "RequestResponse"} or self.annotations.get(TRUNCATED) == "true"
         return logged and self.request_object is None and "bodies" not in self.lost
 
-    @property
+    @cached_property
     def minted_credential(self) -> str | None:
         """The id of the token that this request issued, `JTI=<uuid>`, from Kubernetes 1.30; None when unknown."""
         for key in ISSUED_CREDENTIAL_ID:
@@ -214,14 +216,14 @@ class Event:
             return self.annotations.get(CREDENTIAL_ID)
         return None
 
-    @property
+    @cached_property
     def mints_token(self) -> bool:
         """A service account token was really issued: the annotation says so, or the answer to the request was 2xx."""
         return self.answered and (
             self.minted_credential is not None or (self.does("create", TOKEN_SUBRESOURCE) and self.succeeded)
         )
 
-    @property
+    @cached_property
     def used_credential(self) -> str | None:
         """The id of the credential this request was made with: `JTI=…` or `X509SHA256=…`; None when not logged.
 
@@ -239,7 +241,7 @@ class Event:
         """Whom the actor impersonated; None when nobody, or when the impersonation was refused."""
         return self.impersonated_user
 
-    @property
+    @cached_property
     def service_account(self) -> ServiceAccount | None:
         """The service account the request is about; None for other resources or where the name was not logged."""
         ref = self.object_ref
@@ -252,7 +254,7 @@ class Event:
         """The peer that the API server saw: the last of sourceIPs, the only one a client cannot choose."""
         return self.source_ips[-1] if self.source_ips else None
 
-    @property
+    @cached_property
     def time(self) -> datetime | None:
         """When the request reached the API server; the stage's time where that was not logged."""
         return self.request_received_timestamp or self.stage_timestamp

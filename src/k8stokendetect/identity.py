@@ -25,6 +25,9 @@ TRUNCATED: Final = "audit.k8s.io/truncated"
 LEGACY_TOKEN: Final = "authentication.k8s.io/legacy-token"  # noqa: S105 - the key of an annotation
 """Annotation of a request made with a token from a Secret."""
 
+LONGEST_HARMLESS: Final = 120
+"""No usable token fits into this many characters: an RSA signature alone has 342, an ECDSA one 86."""
+
 REASON: Final = "authorization.k8s.io/reason"
 """Annotation: why a request was allowed, `""` by the Node authorizer or system:masters, otherwise the binding."""
 

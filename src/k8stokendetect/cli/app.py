@@ -86,13 +86,6 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 @_enable
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Number of processes that read large files.",
-)
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
 @click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
 @_fail_on

@@ -45,7 +45,6 @@ class Options:
     enable: tuple[str, ...]
     rules: tuple[str, ...]
     plugins: bool
-    jobs: int
     follow: bool
     keep_excluded: bool
     fail_on: str
@@ -59,8 +58,6 @@ class Options:
         """
         if self.follow and (self.report or self.as_incidents):
             raise ConfigError("--follow has no end: no incidents, no report")
-        if self.jobs > 1 and (self.follow or "-" in self.files):
-            raise ConfigError("--jobs is for files and folders: not with --follow, nor for standard input")
         if [*self.cluster_files, *self.files].count("-") > 1:
             raise ConfigError("standard input is either the log or the cluster")
 
@@ -101,7 +98,6 @@ def run(**given: Any) -> int:
         sources,
         platform=options.platform,
         on_error=errors,
-        workers=options.jobs - 1,
         envelopes=selection.envelopes,
     )
     memory = Memory() if options.state is None else Memory.load(Path(options.state))

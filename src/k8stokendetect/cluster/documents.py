@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
-import orjson
+import msgspec
 
 from k8stokendetect.convert.yaml import read_documents
 from k8stokendetect.errors import ConfigError, OnError, ReadError
@@ -97,8 +97,8 @@ def _parsed(content: bytes) -> Iterator[Any]:
         yield from read_documents(content)
         return
     try:
-        document = orjson.loads(content)
-    except orjson.JSONDecodeError:
+        document = msgspec.json.decode(content)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         yield from _one_after_the_other(content)
     else:
         yield document

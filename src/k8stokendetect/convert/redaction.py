@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-import orjson
+import msgspec
 
-from k8stokendetect.convert.byte_search import find
+from k8stokendetect.convert.nesting import BODIES, DEEP, is_deep
 from k8stokendetect.errors import ReadError
 
 REDACTED: Final = "<token removed>"
@@ -39,30 +39,46 @@ def redact(record: Mapping[str, Any], /) -> tuple[Mapping[str, Any], bool]:
     The record itself is not changed; without a token it is returned as it is.
 
     Raises:
-        ReadError: when the record holds what JSON cannot, or is nested deeper than 254 levels (orjson's limit).
+        ReadError: when the record holds what JSON cannot, or is nested deeper than `MAX_NESTING`.
 
     """
     if not _may_hold_token(record):
         return record, False
     cleaner = _Cleaner()
-    cleaned = cleaner.mapping(record)
-    body = record.get("requestObject")
-    if isinstance(body, Mapping) and isinstance(body.get("status"), Mapping):
-        # Whatever stands in its `token` is any text that the client sent: it goes, and is no sign of a live token.
-        shorn = {**body, "status": {key: item for key, item in body["status"].items() if key != "token"}}
-        cleaner = _Cleaner()
-        cleaner.mapping({**record, "requestObject": shorn})
+    cleaned = {
+        cleaner.value(key): cleaner.request(value) if key == "requestObject" else cleaner.value(value)
+        for key, value in record.items()
+    }
     return (cleaned if cleaned != record else record), cleaner.found
 
 
-def _may_hold_token(record: Mapping[str, Any]) -> bool:
-    """Look once at the whole record, as bytes: a hundred times faster than walking it."""
+def without_deep_bodies(record: Mapping[str, Any], /) -> tuple[Mapping[str, Any], frozenset[str]]:
+    """Return the record with null in the place of bodies that are nested too deeply, and which these are."""
+    deep = frozenset(name for name in BODIES if record.get(name) is not None and _is_deep(record[name]))
+    return ({**record, **dict.fromkeys(deep)} if deep else record), deep
+
+
+def _is_deep(value: Any) -> bool:
     try:
-        text = orjson.dumps(record, default=_as_dict)
+        return is_deep(msgspec.json.encode(value, enc_hook=_as_dict))
+    except RecursionError:
+        return True
+    except (TypeError, ValueError):  # no JSON, which `redact` says
+        return False
+
+
+def _may_hold_token(record: Mapping[str, Any]) -> bool:
+    """Search the whole record once, as text: a hundred times faster than walking it."""
+    try:
+        text = msgspec.json.encode(record, enc_hook=_as_dict)
+        if msgspec.json.decode(text) != record:
+            _check_json(record)
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
     else:
-        return any(find(text, sign) >= 0 for sign in SUSPICIOUS)
+        if not is_deep(text):
+            return any(sign in text for sign in SUSPICIOUS)
+        reason = DEEP
     raise ReadError(f"not a JSON value: {reason}")
 
 
@@ -70,6 +86,20 @@ def _as_dict(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"type {type(value).__name__}")
+
+
+def _check_json(value: Any) -> None:
+    """Refuse what the encoder takes and JSON does not have: keys that are no text, bytes, dates."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"key of type {type(key).__name__}")
+            _check_json(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_json(item)
+    elif value is not None and not isinstance(value, str | bool | int | float):
+        raise TypeError(f"type {type(value).__name__}")
 
 
 class _Cleaner:
@@ -88,6 +118,15 @@ class _Cleaner:
         if isinstance(value, list | tuple):
             return [self.value(item) for item in value]
         return value
+
+    def request(self, body: Any) -> Any:
+        """Clean a requestObject: the `token` in its status is any text that the client sent, and no live token."""
+        status = body.get("status") if isinstance(body, Mapping) else None
+        if not isinstance(status, Mapping) or "token" not in status:
+            return self.value(body)
+        cleaned = self.mapping({**body, "status": {key: item for key, item in status.items() if key != "token"}})
+        cleaned["status"]["token"] = _Cleaner().mapping({"token": status["token"]})["token"]
+        return cleaned
 
     def mapping(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """Clean keys and values; a field called `token` goes whatever it looks like, and all data of a Secret."""

@@ -12,7 +12,9 @@ import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from k8stokendetect.convert.converter import as_mapping, class_hook, explain, go_name, strict_converter, strings
-from k8stokendetect.convert.redaction import clean_text, redact
+from k8stokendetect.convert.fast import UNUSUAL, Typed, event_of, typed
+from k8stokendetect.convert.nesting import lost
+from k8stokendetect.convert.redaction import clean_text, redact, without_deep_bodies
 from k8stokendetect.convert.revealed import shown
 from k8stokendetect.convert.times import format_time
 from k8stokendetect.errors import ReadError
@@ -91,7 +93,33 @@ def parse_event(
     if not isinstance(record, Mapping):
         raise ReadError("expected an audit event as a JSON object", origin)
     try:
-        clean, carried_token = redact(record)
+        fields = typed(record)
+    except UNUSUAL:
+        event = None
+    else:
+        event = parse_quickly(fields, platform=platform, origin=origin)
+    return parse_strictly(record, platform, origin) if event is None else event
+
+
+def parse_quickly(fields: Typed, /, *, platform: Platform | None = None, origin: str | None = None) -> Event | None:
+    """Make an Event of an ordinary record whose fields have the right types; None for any other."""
+    try:
+        event = event_of(fields, platform, origin)
+        if event.request_object is None and event.response_object is None:
+            return event
+        request, grant = _token_bodies(event)
+    except UNUSUAL:
+        return None
+    return complete(event, token_request=request, token_grant=grant)
+
+
+def parse_strictly(
+    record: Mapping[str, JsonValue], platform: Platform | None = None, origin: str | None = None, /
+) -> Event:
+    """Make an Event with the strict converter, or say what is wrong."""
+    try:
+        shallow, deep = without_deep_bodies(record)
+        clean, carried_token = redact(shallow)
         event = structure(clean, Event)
         request, grant = _token_bodies(event)
     except ReadError as error:
@@ -104,6 +132,7 @@ def parse_event(
             carried_token=carried_token,
             platform=platform,
             origin=origin,
+            lost=lost(deep),
         )
     del record
     raise trouble

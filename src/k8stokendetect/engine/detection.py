@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import checked_cluster
-from k8stokendetect.engine.bridge import prefilter_of
 from k8stokendetect.engine.memory import Memory
 from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.engine.selection import choose_detectors, choose_exclusions
@@ -18,6 +17,7 @@ from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
 from k8stokendetect.findings import Finding
 from k8stokendetect.reading import AuditLog, Source, read
+from k8stokendetect.reading.prefilter import Prefilter
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
@@ -152,7 +152,7 @@ class Detection(Iterator[Finding]):
     def _run(self) -> Generator[Finding]:
         log, pipeline, tally = self._log, self._pipeline, self._tally
         skipped, earlier, read = tally.skipped - log.skipped, tally.events - log.passed_over, 0
-        pipeline.prefilter = prefilter = prefilter_of(pipeline.watchers.watches, pipeline.watchers.followed)
+        pipeline.prefilter = prefilter = Prefilter(pipeline.watchers.watches, pipeline.watchers.followed)
         for item in log.stream(prefilter):
             tally.skipped = skipped + log.skipped
             if isinstance(item, ReadError):

@@ -7,58 +7,56 @@ A wrapper is told record by record, from the record itself; one may stand inside
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
-import orjson
 
+from k8stokendetect.convert.nesting import DEEP, lost
 from k8stokendetect.convert.revealed import revealed
 from k8stokendetect.envelopes import azure, cloudwatch, elastic, gcp, native, ocsf, shippers
-from k8stokendetect.envelopes.base import PASSED_OVER, Context, Envelope, Inner
+from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner
+from k8stokendetect.envelopes.forms import FORMS
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.limits import DEFAULT, GZIP, Limits, decompress
-
-_NATIVE: Final = '{"kind":"Event",'
-_END: Final = b',"stageTimestamp":'
-"""The one field after all that a client chooses (types.go): a text that was cut off on the way lacks it."""
 
 ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, gcp, ocsf, elastic, shippers)
 """Every wrapper that `read` knows, asked in this order."""
 
+FORM_NESTING: Final = 3
+"""How many wrappers a `Form` may open at once."""
 
-Wanted = Callable[[bytes], bool]
-"""Told the text of a native event; false passes it over."""
+Skips: TypeAlias = Callable[[Inner], bool]
+"""Called with what is still text or bytes in a wrapper; true leaves it out."""
 
 
 def unwrap(
-    record: Any, /, limits: Limits = DEFAULT, wanted: Wanted | None = None, more: Sequence[Envelope] = ()
+    record: Any, /, limits: Limits = DEFAULT, skips: Skips | None = None, more: Sequence[Envelope] = ()
 ) -> Iterator[Inner]:
     """Yield every audit event in a record (`is_event`), a ReadError in its stead, or what is rightly skipped.
 
     Arguments:
         record: what one line, one array element or one message held, as decoded JSON; or why it could not be; or an
-            Inner that a line format made.
+            Inner that a line format or a Form made; or a record without its deep bodies.
         limits: how deep wrappers may nest, how much may come out of compressed data.
-        wanted: asked about events that are still text; those that nobody wants are skipped, `PASSED_OVER`.
+        skips: asked about texts in wrappers.
         more: wrappers of others, asked about what none of `ENVELOPES` recognises, and about nothing else: no plug-in
             can take an event away from those.
 
     """
-    yield from _unwrap(record if isinstance(record, Inner) else Inner(record), limits, 0, wanted, more)
+    outer = record if isinstance(record, Inner) else Inner(record)
+    depth = FORM_NESTING if outer is record and isinstance(outer.record, str) else 0
+    yield from _unwrap(_without_bodies(outer), limits, depth, skips, more)
 
 
-def _unwrap(
-    outer: Inner, limits: Limits, depth: int, wanted: Wanted | None, more: Sequence[Envelope]
-) -> Iterator[Inner]:
-    if wanted is not None and isinstance(outer.record, str) and outer.record.startswith(_NATIVE):
-        text = outer.record.encode("utf-8", "surrogatepass")
-        if text.rstrip().endswith(b"}") and _END in text and not wanted(text):
-            yield Inner(outer.record, outer.place, outer.context, skipped=PASSED_OVER)
+def _unwrap(outer: Inner, limits: Limits, depth: int, skips: Skips | None, more: Sequence[Envelope]) -> Iterator[Inner]:
+    if depth and isinstance(outer.record, str | bytes) and not outer.skipped:
+        if isinstance(outer.record, str) and skips is not None and skips(outer):
             return
-    record = _decoded(outer.record, limits) if depth else outer.record
-    if outer.skipped or isinstance(record, ReadError):
-        yield outer.holding(record)
+        outer = _without_bodies(outer.holding(_decoded(outer.record, limits)))
+    if outer.skipped or isinstance(outer.record, ReadError):
+        yield outer
         return
     if outer.is_event:
         yield _with_object_ref(outer)
@@ -66,8 +64,16 @@ def _unwrap(
     if depth > limits.nesting:
         yield outer.holding(ReadError(f"wrapped more than {limits.nesting} times, the limit max_nesting"))
         return
-    for inner in _inside(record, more):
-        yield from _unwrap(inner.inside(outer), limits, depth + 1, wanted, more)
+    for inner in _inside(outer.record, more):
+        yield from _unwrap(inner.inside(outer), limits, depth + 1, skips, more)
+
+
+def _without_bodies(outer: Inner) -> Inner:
+    """Note what was cut out of a record before it was decoded."""
+    if not isinstance(outer.record, Shortened):
+        return outer
+    context = attrs.evolve(outer.context, lost=outer.context.lost | lost(outer.record.cut))
+    return attrs.evolve(outer, record=outer.record.record, context=context)
 
 
 def _inside(record: Any, more: Sequence[Envelope]) -> Iterable[Inner]:
@@ -109,18 +115,17 @@ def _with_object_ref(event: Inner) -> Inner:
     return attrs.evolve(event, record=record | {"objectRef": ref}, context=context)
 
 
-def _decoded(record: Any, limits: Limits) -> Any:
+def _decoded(record: str | bytes, limits: Limits) -> Any:
     """Decode a text that holds JSON, as most wrappers carry it; bytes may be compressed."""
-    if not isinstance(record, str | bytes):
-        return record
     try:
         if isinstance(record, bytes) and record.startswith(GZIP):
             record = decompress(record, limits)
-        return orjson.loads(record)
+        return decode(record)
     except ReadError as error:
         return error.with_traceback(None)  # its frames hold the data
-    except orjson.JSONDecodeError:
-        return ReadError("text in a wrapper that is not JSON", revealed=revealed(record))
+    except NotJSONError as error:
+        reason = DEEP if str(error) == DEEP else "that is not JSON"
+    return ReadError(f"text in a wrapper {reason}", revealed=revealed(record))
 
 
 def _what_it_is(record: Any) -> str:
@@ -132,4 +137,4 @@ def _what_it_is(record: Any) -> str:
     return "JSON, but no audit event: neither audit.k8s.io/v1 Event nor EventList, nor a known wrapper"
 
 
-__all__ = ["ENVELOPES", "PASSED_OVER", "Context", "Envelope", "Inner", "unwrap"]
+__all__ = ["ENVELOPES", "FORMS", "FORM_NESTING", "Context", "Envelope", "Form", "Inner", "unwrap"]

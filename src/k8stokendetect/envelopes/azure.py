@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
-import orjson
 
 from k8stokendetect.convert.revealed import revealed
 from k8stokendetect.envelopes.base import Context, Inner, text_of
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.decoding import NotJSONError, decode_whole
 
-_AUDIT: Final = ("kube-audit", "kube-audit-admin")
+AUDIT: Final = ("kube-audit", "kube-audit-admin")
 _OTHER_LOGS: Final = frozenset(
     # learn.microsoft.com: supported logs of Microsoft.ContainerService/managedClusters; the csi-aksarc ones: AKS Arc
     "cloud-controller-manager cluster-autoscaler csi-aksarcdisk-controller csi-aksarcnfs-controller "
@@ -89,16 +89,16 @@ def _event_hub(message: Mapping[str, Any]) -> Iterator[Inner]:
 def _is_diagnostic(record: Mapping[str, Any]) -> bool:
     """Tell by what every Azure resource log has; Panther and table manifests leave out the resourceId."""
     return "category" in record and (
-        "resourceId" in record or record["category"] in _AUDIT or "log" in _mapping(record.get("properties"))
+        "resourceId" in record or record["category"] in AUDIT or "log" in _mapping(record.get("properties"))
     )
 
 
 def _diagnostic(record: Mapping[str, Any]) -> Iterator[Inner]:
-    properties, context = record.get("properties"), _context(record.get("resourceId"))
+    properties, context = record.get("properties"), context_of(record.get("resourceId"))
     if isinstance(properties, str):  # not told of Azure itself; as JSON columns become text on their way
-        yield _by_category(record["category"], properties, ".properties", context)
+        yield by_category(record["category"], properties, ".properties", context)
     else:
-        yield _by_category(record["category"], _mapping(properties).get("log"), ".properties.log", context)
+        yield by_category(record["category"], _mapping(properties).get("log"), ".properties.log", context)
 
 
 def _is_metric(record: Mapping[str, Any]) -> bool:
@@ -122,11 +122,11 @@ def _platformlogs(document: Mapping[str, Any]) -> Iterator[Inner]:
     azure = _mapping(document["azure"])
     logs = _mapping(azure["platformlogs"])
     properties = _mapping(logs.get("properties"))
-    context = _context(_mapping(azure.get("resource")).get("id") or azure.get("resource_id"))
+    context = context_of(_mapping(azure.get("resource")).get("id") or azure.get("resource_id"))
     if "log" not in properties and "message" in document:
-        yield _by_category(logs["category"], document["message"], ".message", context)
+        yield by_category(logs["category"], document["message"], ".message", context)
     else:
-        yield _by_category(logs["category"], properties.get("log"), ".azure.platformlogs.properties.log", context)
+        yield by_category(logs["category"], properties.get("log"), ".azure.platformlogs.properties.log", context)
 
 
 def _is_log_row(record: Mapping[str, Any]) -> bool:
@@ -134,7 +134,7 @@ def _is_log_row(record: Mapping[str, Any]) -> bool:
 
 
 def _log_row(row: Mapping[str, Any]) -> Iterator[Inner]:
-    yield _by_category(row.get("Category"), row.get("log_s"), ".log_s", _row_context(row))
+    yield by_category(row.get("Category"), row.get("log_s"), ".log_s", _row_context(row))
 
 
 def _is_audit_row(record: Mapping[str, Any]) -> bool:
@@ -155,7 +155,7 @@ def _audit_row(row: Mapping[str, Any]) -> Iterator[Inner]:
     for column, field in _DYNAMIC_COLUMNS.items():
         try:
             value = _dynamic(column, columns.get(column))
-        except orjson.JSONDecodeError:
+        except NotJSONError:
             shown = revealed(_texts_of(event) + columns[column])
             yield Inner(ReadError("a column that is not JSON", path=f"$.{column}", revealed=shown))
             return
@@ -170,7 +170,7 @@ def _dynamic(column: str, value: Any) -> Any:
     A body may be the text `skipped-too-big-size-object`, which stays.
 
     Raises:
-        orjson.JSONDecodeError: when the text is not JSON.
+        NotJSONError: when the text is not JSON.
 
     """
     if not isinstance(value, str):
@@ -178,8 +178,8 @@ def _dynamic(column: str, value: Any) -> Any:
     if value in ("", "None"):
         return None
     try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
+        return decode_whole(value)
+    except NotJSONError:
         if column in _BODIES:
             return value
         raise
@@ -222,10 +222,10 @@ def _table(table: Any, place: str) -> Iterator[Inner]:
         yield Inner(record, f"{place}.rows[{index}]")
 
 
-def _by_category(category: Any, log: Any, place: str, context: Context) -> Inner:
+def by_category(category: Any, log: Any, place: str, context: Context) -> Inner:
     """Hand on the log of a record unless its category says that it is another one's."""
     name = category.lower() if isinstance(category, str) else None
-    if name is not None and name not in _AUDIT:
+    if name is not None and name not in AUDIT:
         return Inner(None, place, skipped=f"log category {name}" if name in _OTHER_LOGS else "another log category")
     if isinstance(log, str | Mapping):
         return Inner(log, place, context)
@@ -233,12 +233,12 @@ def _by_category(category: Any, log: Any, place: str, context: Context) -> Inner
 
 
 def _row_context(row: Mapping[str, Any], lost: frozenset[str] = frozenset()) -> Context:
-    context = _context(row.get("_ResourceId") or row.get("ResourceId"), lost)
+    context = context_of(row.get("_ResourceId") or row.get("ResourceId"), lost)
     connected = isinstance(row.get("Type"), str) and row["Type"].startswith("Arc")
     return attrs.evolve(context, platform="kubernetes") if connected else context
 
 
-def _context(resource: Any, lost: frozenset[str] = frozenset()) -> Context:
+def context_of(resource: Any, lost: frozenset[str] = frozenset()) -> Context:
     """Take cluster and subscription from a resource id, which some sources write in capitals, some in small letters.
 
     A connected cluster (Arc) runs outside of Azure: none of AKS's own identities is in it.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import attrs
@@ -80,8 +80,20 @@ class Inner:
         return Inner(record, self.place, self.context, self.is_event, self.skipped)
 
 
-PASSED_OVER: Final = "of no interest"
-"""Why an Inner is skipped that holds an event in which nothing concerns any detector: it keeps its text."""
+@attrs.frozen
+class Form:
+    """One common form of a wrapper, decoded without what does not matter.
+
+    Arguments:
+        decode: decodes a record of exactly this form; raises for any other.
+        texts: returns the audit events in what was decoded, as text; None in the place of what is something else.
+        inner: returns one of them, by its number, as the wrapper's `events` and their wrappers' would.
+
+    """
+
+    decode: Callable[[bytes], Any]
+    texts: Callable[[Any], Sequence[str | None]]
+    inner: Callable[[Any, int], Inner]
 
 
 class Envelope(Protocol):

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from k8stokendetect.envelopes.base import Context, Inner, from_base64, text_of
 from k8stokendetect.errors import ReadError
 
-_AUDIT_STREAM: Final = "kube-apiserver-audit-"
+AUDIT_STREAM: Final = "kube-apiserver-audit-"
 _EKS_STREAMS: Final = tuple(
     "kube-apiserver- authenticator- kube-controller-manager- kube-scheduler- cloud-controller-manager-".split()
 )
@@ -76,14 +76,14 @@ def _context(source: _Object) -> Context:
     if group:
         return Context("eks", group["cluster"], account or group["account"], group["region"])
     stream = _first_text(source, _STREAM_KEYS) or ""
-    named_otherwise = _first_text(source, _GROUP_KEYS) is not None and not stream.startswith(_AUDIT_STREAM)
+    named_otherwise = _first_text(source, _GROUP_KEYS) is not None and not stream.startswith(AUDIT_STREAM)
     return Context(None if named_otherwise else "eks", account=account)
 
 
 def _is_of_another_log(source: _Object) -> bool:
     """Tell whether EKS writes no audit events to this stream; a log group of another name may call its audit log so."""
     stream = _first_text(source, _STREAM_KEYS)
-    if stream is None or stream.startswith(_AUDIT_STREAM):
+    if stream is None or stream.startswith(AUDIT_STREAM):
         return False
     return _eks_group(source) is not None or (
         _first_text(source, _GROUP_KEYS) is None and stream.startswith(_EKS_STREAMS)
@@ -97,7 +97,8 @@ def _handed_on(value: Any, place: str, context: Context, what: str) -> Inner:
     return Inner(ReadError(f"{what} that is neither text nor an object"), place, context)
 
 
-def _message(message: Any, place: str, source: _Object) -> Inner:
+def message_of(message: Any, place: str, source: _Object) -> Inner:
+    """Return the message of a log event; skipped where its source says that it is of another log."""
     if _is_of_another_log(source):
         return Inner(None, place, skipped="another log of the EKS control plane")
     return _handed_on(message, place, _context(source), "the message of a CloudWatch log event")
@@ -113,7 +114,7 @@ def _is_log_event(record: Any) -> bool:
 
 
 def _read_log_event(record: _Object) -> Iterator[Inner]:
-    yield _message(record["message"], ".message", record)
+    yield message_of(record["message"], ".message", record)
 
 
 def _each(items: Any, place: str, read: Callable[[Any, str], Iterator[Inner]]) -> Iterator[Inner]:
@@ -129,7 +130,7 @@ def _each(items: Any, place: str, read: Callable[[Any, str], Iterator[Inner]]) -
 def _read_listed(item: Any, place: str, source: _Object | None = None) -> Iterator[Inner]:
     """Yield the message of a log event in a list; its source is named beside the list, or in itself."""
     if isinstance(item, dict):
-        yield _message(item.get("message"), f"{place}.message", item if source is None else source)
+        yield message_of(item.get("message"), f"{place}.message", item if source is None else source)
     else:
         yield Inner(ReadError("a CloudWatch log event that is not an object"), place)
 
@@ -161,7 +162,7 @@ def _read_row(row: Any, place: str = "") -> Iterator[Inner]:
     fields = {cell["field"]: cell["value"] for cell in row}
     messages = [index for index, cell in enumerate(row) if cell["field"] == "@message"]
     for index in messages:
-        yield _message(row[index]["value"], f"{place}[{index}].value", fields)
+        yield message_of(row[index]["value"], f"{place}[{index}].value", fields)
     if not messages:  # the query chose columns: too little is left of the event
         yield Inner(ReadError("a row of Logs Insights without @message"), place)
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote
 
-import orjson
-
 from k8stokendetect.convert.revealed import revealed
 from k8stokendetect.envelopes.base import Context, Inner
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.decoding import NotJSONError, decode
 
 _CRI: Final = re.compile(rb"\d{4}-\d\d-\d\dT\S{1,40} (stdout|stderr) ([FP])(?::\S*)? ?(.*)", re.DOTALL)
 _PREFIX: Final = re.compile(rb"\S{1,253}[ \t]+(?:\S{1,253}[ \t]+)?(?=\{)")
@@ -97,8 +96,8 @@ class LineFormats:
 
 def _loads(text: bytes) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return decode(text)
+    except NotJSONError:
         return None
 
 

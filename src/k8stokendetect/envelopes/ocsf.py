@@ -12,13 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import unquote
 
-import orjson
-
 from k8stokendetect.convert.revealed import shown
 from k8stokendetect.convert.times import format_time
 from k8stokendetect.envelopes.base import Context, Inner, text_of
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.decoding import NotJSONError, decode_whole
 
 _API_ACTIVITY: Final = 6003
 _STAGES: Final = frozenset({"RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"})
@@ -174,8 +173,8 @@ def _decoded(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
+        return decode_whole(value)
+    except NotJSONError:
         return value or None
 
 

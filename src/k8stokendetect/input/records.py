@@ -12,15 +12,24 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, TypeAlias
 
-import orjson
-
 from k8stokendetect.convert.revealed import revealed
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.limits import DEFAULT
-from k8stokendetect.input.scanner import IN_STRING, TOKEN, Scanner
+from k8stokendetect.input.scanner import Scanner
 
 Record: TypeAlias = tuple[str, Any]
-"""Where it begins (`12`, or `12[3]` for element 3 of an array that begins in line 12) and the JSON value or error."""
+"""Where it begins (`12`, or `12[3]` for element 3 of an array that begins in line 12) and the JSON value or error.
+
+The value is a `Shortened` where deep bodies were cut out of it.
+"""
+
+LineReader: TypeAlias = Callable[[Callable[[int], bytes], int, int], "tuple[bytes, int, list[Any] | None]"]
+"""Reads lines until one is worth something; called with `readline`, the number of lines read, and their limit.
+
+Returns the last line that it read, its number, and the records in it: what decoding the line would give, or less where
+that is not wanted; None for a line that it leaves to others.
+"""
 
 _PIECE: Final = 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
@@ -44,7 +53,7 @@ def split_records(
     limit: int = DEFAULT.record,
     other_format: Callable[[bytes], list[Any] | None] = _no_format,
     *,
-    first: int = 1,
+    fast: LineReader | None = None,
 ) -> Iterator[Record]:
     """Yield every record of a stream with its place, and a ReadError for each that is no JSON.
 
@@ -52,32 +61,46 @@ def split_records(
         stream: an open binary stream.
         limit: longest record in bytes; a longer one is a ReadError and is skipped to its end.
         other_format: given a line that is no JSON, returns the records in it, or None when it knows no such form.
-        first: number of the stream's first line.
+        fast: reads the lines that begin a record, and leaves those to others that it does not know.
 
     """
-    lines = _Lines(stream, first)
-    while line := lines.read(limit):
-        text = _bare(line)
-        whole = len(line) < limit or line.endswith(b"\n")
-        value = _loads(text) if whole and not (text[:1] == b"[" and len(text) > _PIECE) else _BAD
-        if value is not _BAD:
-            yield str(lines.number), value
-        elif not text:
-            if b"\0" in line:  # blocks that a crash left unwritten: an event may have stood there
-                yield str(lines.number), ReadError("not JSON: binary data")
-        elif items := _ITEMS.match(text):
-            yield from _split_document(lines, line[line.index(text) + items.end() :], limit, wrapped=True)
-        elif (text == b"{" and lines.begins(b'"}')) or _BEGINS_ARRAY.match(text):
-            yield from _split_document(lines, line, limit)
-        elif whole and (records := _concatenated(text) or other_format(text)) is not None:
-            yield from ((str(lines.number), record) for record in records)
-        elif whole:
-            yield from _pieces(text, lines.number)
-        elif text[:1] == b"{":
-            yield from _split_long_line(lines, line, limit)
+    lines = _Lines(stream)
+    while True:
+        line, records = (lines.read(limit), None) if fast is None else lines.read_fast(fast, limit)
+        if not line:
+            return
+        if records is None:
+            yield from _read_line(lines, line, limit, other_format)
         else:
-            yield str(lines.number), ReadError(_too_long(limit), revealed=revealed(text))
-            lines.skip()
+            for record in records:
+                yield str(lines.number), record
+
+
+def _read_line(
+    lines: _Lines, line: bytes, limit: int, other_format: Callable[[bytes], list[Any] | None]
+) -> Iterator[Record]:
+    """Read what begins in a line, of whatever form it is."""
+    text = _bare(line)
+    whole = len(line) < limit or line.endswith(b"\n")
+    value = _loads(text) if whole and not (text[:1] == b"[" and len(text) > _PIECE) else _BAD
+    if value is not _BAD:
+        yield str(lines.number), value
+    elif not text:
+        if b"\0" in line:  # blocks that a crash left unwritten: an event may have stood there
+            yield str(lines.number), ReadError("not JSON: binary data")
+    elif items := _ITEMS.match(text):
+        yield from _split_document(lines, line[line.index(text) + items.end() :], limit, wrapped=True)
+    elif (text == b"{" and lines.begins(b'"}')) or _BEGINS_ARRAY.match(text):
+        yield from _split_document(lines, line, limit)
+    elif whole and (found := _concatenated(text) or other_format(text)) is not None:
+        yield from ((str(lines.number), record) for record in found)
+    elif whole:
+        yield from _pieces(text, lines.number)
+    elif text[:1] == b"{":
+        yield from _split_long_line(lines, line, limit)
+    else:
+        yield str(lines.number), ReadError(_too_long(limit), revealed=revealed(text))
+        lines.skip()
 
 
 def _split_long_line(lines: _Lines, line: bytes, limit: int) -> Iterator[Record]:
@@ -96,17 +119,11 @@ def _split_long_line(lines: _Lines, line: bytes, limit: int) -> Iterator[Record]
 
 def _concatenated(text: bytes) -> list[Any] | None:
     """Decode several objects that stand in one line without a separator, as Firehose writes them; None unless all."""
-    found, depth, start, position, in_string = [], 0, 0, 0, False
-    while text[:1] == b"{" and (match := (IN_STRING if in_string else TOKEN).search(text, position)):
-        position, token = match.end(), match[0]
-        if token == b'"':
-            in_string = not in_string
-        elif not in_string and token in b"{}[]":
-            depth += 1 if token in b"{[" else -1
-            if depth <= 0:
-                found.append(_loads(text[start:position]))
-                start = position
-    whole = len(found) > 1 and not text[start:].strip() and all(isinstance(value, dict) for value in found)
+    if text[:1] != b"{":
+        return None
+    scanner = Scanner(array=False, many=True)
+    found = [_loads(piece) for _, _, piece in scanner.feed(text, 0)]
+    whole = len(found) > 1 and not _bare(scanner.text) and all(isinstance(one, dict | Shortened) for one in found)
     return found if whole else None
 
 
@@ -119,26 +136,41 @@ _EVENT: Final = re.compile(rb'(?=\{\s*"kind"\s*:\s*"Event)')
 class _Lines:
     """Reads lines, or pieces of long lines, and counts them."""
 
-    def __init__(self, stream: LineStream, first: int) -> None:
-        self._stream = stream
+    def __init__(self, stream: LineStream) -> None:
+        self._readline = stream.readline
         self._inside = False
         self._back = b""
-        self.number = first - 1
+        self.number = 0
 
     def read(self, limit: int = _PIECE) -> bytes:
         """Read to the end of the line, at most `limit` bytes and never half an escape sequence."""
-        piece, self._back = self._back, b""
+        line, self._back = self._back, b""
+        return self._counted(line if line.endswith(b"\n") else line + self._readline(limit - len(line)))
+
+    def read_fast(self, fast: LineReader, limit: int) -> tuple[bytes, list[Any] | None]:
+        """Let another reader go on, unless a line has begun; return the last line that it read, and what is in it."""
+        if self._inside or self._back:
+            return self.read(limit), None
+        line, self.number, records = fast(self._readline, self.number, limit)
+        if records is None:
+            self.number -= 1
+            return self._counted(line), None
+        return line, records
+
+    def _counted(self, piece: bytes) -> bytes:
         if not piece.endswith(b"\n"):
-            piece += self._stream.readline(limit - len(piece))
-        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
-            piece += self._stream.readline(1)
-        self.number += bool(piece) and not self._inside
-        self._inside = bool(piece) and not piece.endswith(b"\n")
+            if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
+                piece += self._readline(1)
+            self.number += bool(piece) and not self._inside
+            self._inside = bool(piece) and not piece.endswith(b"\n")
+        else:
+            self.number += not self._inside
+            self._inside = False
         return piece
 
     def begins(self, marks: bytes) -> bool:
         """Tell whether the next line begins with one of these; it is not passed over."""
-        self._back = self._stream.readline(_PIECE)
+        self._back = self._readline(_PIECE)
         return _bare(self._back)[:1] in marks
 
     def more(self) -> bytes:
@@ -159,17 +191,11 @@ def _bare(line: bytes) -> bytes:
 
 
 def _loads(text: bytes) -> Any:
-    """Decode JSON; a byte that is no UTF-8 (raw bodies may hold any) is replaced, as Go does."""
+    """Decode JSON; `_BAD` for what is none."""
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        decoded = text.decode("utf-8", "replace")
-    if "\ufffd" in decoded:
-        try:
-            return orjson.loads(decoded)
-        except orjson.JSONDecodeError:
-            pass
-    return _BAD
+        return decode(text)
+    except NotJSONError:
+        return _BAD
 
 
 def _element(text: bytes, limit: int) -> Any:
@@ -179,9 +205,9 @@ def _element(text: bytes, limit: int) -> Any:
 def _why_not_json(text: bytes) -> str:
     """Say why a text is no JSON, without repeating any of it."""
     try:
-        orjson.loads(text.decode("utf-8", "replace"))
-    except orjson.JSONDecodeError as error:
-        return f"not JSON: {'binary data' if bytes(1) in text else error.msg}"
+        decode(text)
+    except NotJSONError as error:
+        return f"not JSON: {'binary data' if bytes(1) in text else error}"
     return "not JSON"
 
 
@@ -198,7 +224,7 @@ def _pieces(text: bytes, number: int) -> Iterator[Record]:
     for offset, line in enumerate(text.split(b"\n")):
         for piece in _EVENT.split(line):
             value = _loads(_bare(piece).rstrip(b","))
-            if isinstance(value, dict | list):
+            if isinstance(value, dict | list | Shortened):
                 yield str(number + offset), value
             else:
                 rest = rest or bool(_bare(piece))

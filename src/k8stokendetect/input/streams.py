@@ -12,7 +12,7 @@ from k8stokendetect.errors import ReadError
 from k8stokendetect.input.gunzip import Gunzip
 from k8stokendetect.input.limits import GZIP
 
-_BUFFER: Final = 1024 * 1024
+BUFFER: Final = 1024 * 1024
 _OTHER_COMPRESSION: Final = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"BZh": "bzip2",
@@ -109,13 +109,16 @@ class ByteStream:
         count: told how many bytes were read from the source.
         max_ratio: so many times its size may come out of a gzip stream; beyond, `failure` says so and nothing more
             is read.
+        buffer: bytes that are read at a time.
 
     Raises:
         ReadError: when the source is compressed in a way this library does not read.
 
     """
 
-    def __init__(self, source: BinaryFile, count: Callable[[int], object], max_ratio: float) -> None:
+    def __init__(
+        self, source: BinaryFile, count: Callable[[int], object], max_ratio: float, buffer: int = BUFFER
+    ) -> None:
         self._count = count
         self._max_ratio = max_ratio
         self._packed = self._unpacked = 0
@@ -126,10 +129,10 @@ class ByteStream:
                 raise ReadError(f"compressed with {name}: decompress it first, only gzip is read")
         self._layers = [last]
         if head.startswith(GZIP):
-            packed = io.BufferedReader(last, _BUFFER)
+            packed = io.BufferedReader(last, buffer)
             last = _Source(Gunzip(packed.read1), self._give, self._is_bomb)
             self._layers.append(last)
-        self.buffer: io.BufferedReader[Any] = io.BufferedReader(last, _BUFFER)
+        self.buffer: io.BufferedReader[Any] = io.BufferedReader(last, buffer)
 
     def _take(self, size: int) -> None:
         self._packed += size

@@ -13,8 +13,9 @@ from k8stokendetect.events import PLATFORMS, Event, JsonValue, Platform
 from k8stokendetect.input.limits import DEFAULT, Limits
 from k8stokendetect.input.sources import check_source
 from k8stokendetect.input.streams import BinaryFile
-from k8stokendetect.reading.interest import Interest
-from k8stokendetect.reading.reader import Counts, Reading
+from k8stokendetect.reading.prefilter import Prefilter
+from k8stokendetect.reading.reader import Reading
+from k8stokendetect.reading.skipping import Counts
 
 Item: TypeAlias = "Mapping[str, JsonValue] | Event | bytes | os.PathLike[str] | BinaryFile | AuditLog"
 Source: TypeAlias = "str | Item | Iterable[Item]"
@@ -33,7 +34,6 @@ def read(
     max_record: int = DEFAULT.record,
     max_nesting: int = DEFAULT.nesting,
     max_ratio: float = DEFAULT.ratio,
-    workers: int = 0,
     envelopes: Iterable[Envelope] = (),
 ) -> AuditLog:
     """Turn a source into an AuditLog; nothing is read until it is iterated.
@@ -48,14 +48,11 @@ def read(
         max_record: longest record, in bytes, decompressed; a few times this much is held in memory.
         max_nesting: how many wrappers may stand around one event.
         max_ratio: so many times its size may come out of compressed data.
-        workers: so many processes beside this one look through large files for what `detect` wants, ahead of it; what
-            it finds, and in which order, stays the same. Files that are not compressed, of 16 MiB and more.
         envelopes: wrappers beside `envelopes.ENVELOPES`, for JSON records: asked about what none of those recognises.
-            With any, every line is decoded, and no worker is started.
 
     Raises:
-        ConfigError: when the source is of no such type, the platform is unknown, a limit is below 1, workers is no
-            number from 0, or an envelope lacks `recognises` or `events`.
+        ConfigError: when the source is of no such type, the platform is unknown, a limit is below 1, or an
+            envelope lacks `recognises` or `events`.
 
     """
     return AuditLog(
@@ -65,7 +62,6 @@ def read(
         max_record=max_record,
         max_nesting=max_nesting,
         max_ratio=max_ratio,
-        workers=workers,
         envelopes=envelopes,
     )
 
@@ -78,7 +74,7 @@ class AuditLog:
         on_error: called with a ReadError for every record that cannot be read.
         bytes_read: how many bytes have been read from files and streams so far, before decompression.
         skipped: how many records of other logs a wrapper held, such as control messages; they are no audit events.
-        passed_over: how many events `detect` did not parse, because their bytes hold nothing that a detector asks for.
+        passed_over: how many events `detect` skipped, because no detector wants them.
 
     """
 
@@ -93,17 +89,13 @@ class AuditLog:
         max_record: int = DEFAULT.record,
         max_nesting: int = DEFAULT.nesting,
         max_ratio: float = DEFAULT.ratio,
-        workers: int = 0,
         envelopes: Iterable[Envelope] = (),
     ) -> None:
         check_source(source)
-        given: object = workers
         if platform is not None and platform not in PLATFORMS:
             raise ConfigError(f"unknown platform {platform!r}; known: {', '.join(PLATFORMS)}")
         if not callable(on_error):
             raise ConfigError("on_error is not callable")
-        if type(given) is not int or workers < 0:
-            raise ConfigError(f"workers is no number from 0: {workers!r}")
         self._envelopes = tuple(envelopes)
         for envelope in self._envelopes:
             if not all(callable(getattr(envelope, name, None)) for name in ("recognises", "events")):
@@ -112,7 +104,6 @@ class AuditLog:
         self.on_error = on_error
         self._counts = Counts()
         self._source = source
-        self._workers = workers
         self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio)
 
     def __iter__(self) -> Iterator[Event]:
@@ -122,14 +113,15 @@ class AuditLog:
             else:
                 yield item
 
-    def stream(self, interest: Interest | None = None, /) -> Iterator[Event | ReadError]:
+    def stream(self, prefilter: Prefilter | None = None, /) -> Iterator[Event | ReadError]:
         """Iterate over Events, with a ReadError in the place of each record that cannot be read.
 
         Arguments:
-            interest: what is wanted; what holds nothing of it is passed over and counted. None: everything is read.
+            prefilter: what is wanted; all else is skipped and counted. Whoever iterates may follow more tokens after
+                each event: what was skipped lately and was made with them is read then. None: everything is read.
 
         """
-        reading = Reading(self.platform, self._limits, self._counts, interest, self._workers, self._envelopes)
+        reading = Reading(self.platform, self._limits, self._counts, prefilter, self._envelopes)
         return reading.events(self._source)
 
     @property
@@ -144,5 +136,5 @@ class AuditLog:
 
     @property
     def passed_over(self) -> int:
-        """How many events were not parsed, because nobody wanted them."""
+        """How many events were skipped, because no detector wants them."""
         return self._counts.passed_over

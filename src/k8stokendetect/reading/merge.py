@@ -10,12 +10,15 @@ from datetime import datetime
 
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event
+from k8stokendetect.reading.skipping import Mark
+
+Log = Iterator[Event | ReadError | Mark]
 
 
-def merged(
-    logs: Iterable[tuple[datetime, Callable[[], Iterator[Event | ReadError]]]], /
-) -> Iterator[Event | ReadError]:
+def merged(logs: Iterable[tuple[datetime, Callable[[], Log]]], /) -> Iterator[Event | ReadError]:
     """Yield the events of all logs. Within a log the order stays: errors and undated events follow the event before.
+
+    A log that holds nothing of interest says by marks how far it has been read: no log runs ahead of the others.
 
     A log is opened when the time of its first event has come: of rotated files one or two are open at a time.
 
@@ -24,7 +27,7 @@ def merged(
 
     """
     waiting = deque(sorted(logs, key=lambda log: log[0]))
-    active: list[tuple[datetime, int, Event | ReadError, Iterator[Event | ReadError]]] = []
+    active: list[tuple[datetime, int, Event | ReadError | Mark, Log]] = []
     number = 0
     while waiting or active:
         while waiting and (not active or waiting[0][0] <= active[0][0]):
@@ -33,18 +36,16 @@ def merged(
             _push(active, start, number, opened())
         if active:
             time, order, item, stream = heapq.heappop(active)
-            yield item
+            if not isinstance(item, Mark):
+                yield item
             _push(active, time, order, stream)
 
 
 def _push(
-    active: list[tuple[datetime, int, Event | ReadError, Iterator[Event | ReadError]]],
-    time: datetime,
-    order: int,
-    stream: Iterator[Event | ReadError],
+    active: list[tuple[datetime, int, Event | ReadError | Mark, Log]], time: datetime, order: int, stream: Log
 ) -> None:
     """Put back a stream by the time of its next item, if there is one."""
     item = next(stream, None)
     if item is not None:
-        own = item.time if isinstance(item, Event) else None
+        own = None if isinstance(item, ReadError) else item.time
         heapq.heappush(active, (max(time, own) if own else time, order, item, stream))

@@ -13,12 +13,15 @@ from k8stokendetect.convert.converter import go_name
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Signal
-from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, LEGACY_TOKEN, SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.identity import (
+    CREDENTIAL_ID,
+    ISSUED_CREDENTIAL_ID,
+    LEGACY_TOKEN,
+    LONGEST_HARMLESS,
+    SERVICE_ACCOUNT_PREFIX,
+)
 
 EVERYTHING: Final = "*"
-
-LONGEST_HARMLESS: Final = 120
-"""No usable token fits into this many characters: a signature alone has 86 (ES256) or 342 (RS256)."""
 
 _PRETTY: Final = re.compile(rb"ew[ok0]")
 """Base64 of a header that begins with a brace and a line end or a tab."""
@@ -60,7 +63,6 @@ class _Status(msgspec.Struct, gc=False):
 
 _ABSENT: Final = msgspec.Raw()
 _UNMARKED: Final = _Annotations()
-_Short = Annotated[str, msgspec.Meta(max_length=LONGEST_HARMLESS)]
 
 
 class Projection(msgspec.Struct, gc=False, rename=go_name):
@@ -76,7 +78,7 @@ class Projection(msgspec.Struct, gc=False, rename=go_name):
     request_uri: str = ""
     user: _User | None = None
     impersonated_user: msgspec.Raw = _ABSENT
-    user_agent: _Short = ""
+    user_agent: str = ""
     object_ref: _ObjectRef | None = None
     response_status: _Status | None = None
     request_object: msgspec.Raw = _ABSENT
@@ -94,6 +96,13 @@ class _RecordProjection(Projection, gc=False, rename=go_name):
     response_object: Any = _ABSENT
 
 
+class _EventProjection(_RecordProjection, gc=False, rename=go_name, kw_only=True):
+    """The same of an event that came out of a wrapper, which may have dropped its type."""
+
+    kind: Any = None
+    api_version: Any = None
+
+
 project: Final = msgspec.json.Decoder(Projection).decode
 """Decodes the projection of an event; raises one of `NO_PROJECTION`."""
 
@@ -104,6 +113,11 @@ NO_PROJECTION: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionEr
 def project_record(record: Mapping[str, Any], /) -> Projection:
     """Return the projection of an event that is decoded already; raises one of `NO_PROJECTION`."""
     return msgspec.convert(record, _RecordProjection)
+
+
+def project_event(record: Mapping[str, Any], /) -> Projection:
+    """Return the projection of what is known to be an event; raises one of `NO_PROJECTION`."""
+    return msgspec.convert(record, _EventProjection)
 
 
 def parse_watch(watch: str, /) -> tuple[str, str | None]:
@@ -187,7 +201,7 @@ class Prefilter:
         status = event.response_status
         if (
             event.request_object is event.response_object is event.impersonated_user is _ABSENT
-            and len(uri) <= LONGEST_HARMLESS
+            and len(uri) <= LONGEST_HARMLESS >= len(event.user_agent)
             and (status is None or len(status.message) <= LONGEST_HARMLESS)
         ):
             return self.everything
@@ -224,16 +238,16 @@ class Prefilter:
 def _may_hold_token(event: Projection) -> bool:
     """Search bodies, and strings over 120 characters that a client chooses."""
     bodies: tuple[Any, ...] = (event.request_object, event.response_object, event.impersonated_user)
-    texts = (event.request_uri, event.response_status.message if event.response_status else "")
+    texts = (event.request_uri, event.user_agent, event.response_status.message if event.response_status else "")
     try:
         parts = [body if isinstance(body, msgspec.Raw) else msgspec.json.encode(body) for body in bodies]
     except (TypeError, ValueError, RecursionError):  # no JSON: for the full reader to say
         return True
     parts += [text.encode("utf-8", "replace") for text in texts if len(text) > LONGEST_HARMLESS]
-    return _has_sign(b"\0".join(parts))
+    return has_token_sign(b"\0".join(parts))
 
 
-def _has_sign(text: bytes) -> bool:
+def has_token_sign(text: bytes, /) -> bool:
     """Tell whether a token may stand in a text: base64 of `{"`, of `{` and white space, or of `ey`; or its field.
 
     A capital letter is searched for first: one byte is found ten times faster than two.

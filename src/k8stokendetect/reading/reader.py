@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
 import itertools
@@ -14,39 +13,33 @@ from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
 import attrs
-import orjson
 
-from k8stokendetect.convert.byte_search import find
-from k8stokendetect.convert.structure import complete, parse_event
-from k8stokendetect.envelopes import PASSED_OVER, Context, Envelope, Inner, native, unwrap
+from k8stokendetect.convert.structure import complete, parse_event, parse_quickly
+from k8stokendetect.envelopes import FORM_NESTING, FORMS, Context, Envelope, Inner, unwrap
 from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event, Platform
+from k8stokendetect.input.decoding import NotJSONError, decode_whole
 from k8stokendetect.input.limits import Limits
-from k8stokendetect.input.records import Record, split_records
+from k8stokendetect.input.pool import FilePool
+from k8stokendetect.input.records import split_records
 from k8stokendetect.input.sources import files_in, is_file, name_of, opened
-from k8stokendetect.input.streams import BinaryFile, ByteStream
-from k8stokendetect.reading.ahead import Ahead, Workers
-from k8stokendetect.reading.aside import Aside
-from k8stokendetect.reading.interest import Interest
+from k8stokendetect.input.streams import BUFFER, BinaryFile, ByteStream
+from k8stokendetect.reading.lines import LineSkipper
 from k8stokendetect.reading.merge import merged
-from k8stokendetect.reading.search import LONGEST
-from k8stokendetect.reading.sieve import DEEPEST, Sieve
+from k8stokendetect.reading.prefilter import Prefilter
+from k8stokendetect.reading.skipping import Counts, Mark, Skipper, Typed
 
-_BY_ACCOUNT: Final = b'"username":"system:serviceaccount:'
-"""In what may be a use of a token whose mint comes later; nothing else need be kept."""
+Read = Event | ReadError | Mark
+"""What a log yields: an event, an error in the stead of one, or how far it has been read."""
 
 _PEEK: Final = 100
-"""So many records are looked at to learn when a file begins."""
+"""How many records are looked at to learn when a file begins."""
 
+_BUFFERS: Final = 16 * 1024 * 1024
+"""Bytes that the buffers of all files together may take that are read in step."""
 
-@attrs.define
-class Counts:
-    """What was read so far, in whichever iteration."""
-
-    bytes_read: int = 0
-    skipped: int = 0
-    passed_over: int = 0
+_SMALLEST_BUFFER: Final = 16 * 1024
 
 
 @runtime_checkable
@@ -73,10 +66,9 @@ class Reading:
         platform: where the records come from, where they do not say so themselves.
         limits: against hostile input.
         counts: counted up.
-        interest: what is wanted; None for everything.
-        workers: so many processes look for it in large files, beside this one.
-        envelopes: wrappers beside the known ones. In what the bytes of these hold nothing can be looked for, so with
-            them every line is decoded.
+        prefilter: what is wanted; None for everything.
+        envelopes: wrappers beside the known ones.
+        buffer: bytes of a file that are read at a time.
 
     """
 
@@ -85,26 +77,30 @@ class Reading:
         platform: Platform | None,
         limits: Limits,
         counts: Counts,
-        interest: Interest | None,
-        workers: int = 0,
+        prefilter: Prefilter | None,
         envelopes: Sequence[Envelope] = (),
+        buffer: int = BUFFER,
     ) -> None:
         self._platform = platform
         self._limits = limits
         self._counts = counts
-        self._interest = interest
-        self._aside = Aside()
         self._envelopes = envelopes
-        self._workers = Workers(workers, interest) if interest and not envelopes else None
+        self._buffer = buffer
+        self._pool = FilePool()
+        self._skipper: Skipper | None = None
+        if prefilter is not None and not prefilter.everything:
+            self._skipper = Skipper(prefilter, counts)
 
     def events(self, source: Any, /) -> Iterator[Event | ReadError]:
         """Yield Events, with a ReadError in the place of each record that cannot be read."""
-        with self._workers or contextlib.nullcontext():
-            yield from self._from(source, itertools.count(1))
-        if self._interest is not None and self._interest.follows:
-            yield from self._taken_back(self._aside.tail())
+        for item in self._from(source, itertools.count(1)):
+            if not isinstance(item, Mark):
+                yield item
+        if self._skipper is not None:
+            for inner, origin in self._skipper.tail():
+                yield from self._event(inner, origin)
 
-    def _from(self, source: Any, number: Iterator[int]) -> Iterator[Event | ReadError]:
+    def _from(self, source: Any, number: Iterator[int]) -> Iterator[Read]:
         if isinstance(source, Mapping):
             yield from self._from_mapping(source, next(number))
         elif isinstance(source, Event):
@@ -122,22 +118,13 @@ class Reading:
         else:
             yield from self._from_items(source, number)
 
-    def _from_mapping(self, record: Mapping[str, Any], number: int) -> Iterable[Event | ReadError]:
-        """Read a mapping that was fed; passing over a native event that concerns nobody costs a twentieth of it."""
-        if self._interest is None or "stageTimestamp" not in record or not native.recognises(record):
-            return self._parse("", record, f"record {number}")
-        try:
-            text = orjson.dumps(record)
-        except (TypeError, ValueError, RecursionError):
-            return self._parse("", record, f"record {number}")
-        if self._interest.concerns(text):
-            return self._parse("", record, f"record {number}")
-        self._counts.passed_over += 1
-        if find(text, _BY_ACCOUNT) >= 0:
-            self._aside.put_text(text, number)
-        return ()
+    def _from_mapping(self, record: Mapping[str, Any], number: int) -> Iterable[Read]:
+        """Read a mapping that was fed."""
+        if self._skipper is not None and self._skipper.skips_record(record, number):
+            return ()
+        return self._parse("", record, f"record {number}")
 
-    def _from_items(self, items: Iterable[Any], number: Iterator[int]) -> Iterator[Event | ReadError]:
+    def _from_items(self, items: Iterable[Any], number: Iterator[int]) -> Iterator[Read]:
         if isinstance(items, list | tuple) and items and all(is_file(item) for item in items):
             yield from self._from_files(map(Path, items))
             return
@@ -154,7 +141,7 @@ class Reading:
             else:
                 yield ReadError(f"cannot read an event from {type(item).__name__}", f"record {next(number)}")
 
-    def _from_path(self, path: Path) -> Iterator[Event | ReadError]:
+    def _from_path(self, path: Path) -> Iterator[Read]:
         if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
             yield from self._from_file(path)
             return
@@ -164,34 +151,53 @@ class Reading:
             yield ReadError("the folder holds no log files", str(path))
         yield from self._from_files(files)
 
-    def _from_files(self, files: Iterable[Path]) -> Iterator[Event | ReadError]:
+    def _from_files(self, files: Iterable[Path]) -> Iterator[Read]:
         """Read several files in the order of their events, whatever their names."""
-        yield from merged((self._first_time(file), functools.partial(self._from_file, file)) for file in sorted(files))
+        paths = sorted(files)
+        buffer = max(_SMALLEST_BUFFER, min(self._buffer, _BUFFERS // max(1, len(paths))))
+        if self._skipper is not None and len(paths) > 1:
+            self._skipper.marks = True
+        yield from merged(
+            (self._first_time(path), functools.partial(self._from_pooled_file, path, buffer)) for path in paths
+        )
 
     def _first_time(self, path: Path) -> datetime:
         """When the first dated event of a file came in."""
-        alone = Reading(self._platform, self._limits, Counts(), None, envelopes=self._envelopes)
+        alone = Reading(
+            self._platform, self._limits, Counts(), None, envelopes=self._envelopes, buffer=_SMALLEST_BUFFER
+        )
         peeked = itertools.islice(alone.events(path), _PEEK)
         times = (item.time for item in peeked if isinstance(item, Event))
         return next((time for time in times if time), datetime.max.replace(tzinfo=UTC))
 
-    def _from_file(self, path: Path) -> Iterator[Event | ReadError]:
+    def _from_file(self, path: Path) -> Iterator[Read]:
         file = opened(path)
         if isinstance(file, ReadError):
             yield file
             return
         with file:
-            ahead = self._workers.ahead(path, file.fileno()) if self._workers else None
-            yield from self._from_stream(file, str(path), ahead)
+            yield from self._from_stream(file, str(path))
 
-    def _from_stream(self, source: BinaryFile, name: str, ahead: Ahead | None = None) -> Iterator[Event | ReadError]:
+    def _from_pooled_file(self, path: Path, buffer: int) -> Iterator[Read]:
+        file = self._pool.open(path)
+        if isinstance(file, ReadError):
+            yield file
+            return
         try:
-            stream = ByteStream(source, self._count, self._limits.ratio)
+            yield from self._from_stream(file, str(path), buffer)
+        finally:
+            file.close()
+
+    def _from_stream(self, source: BinaryFile, name: str, buffer: int | None = None) -> Iterator[Read]:
+        try:
+            stream = ByteStream(source, self._count, self._limits.ratio, buffer or self._buffer)
         except ReadError as error:
             yield error.at(name)
             return
         place, lines = "", LineFormats(self._limits.record)
-        for place, value in self._records(stream.buffer, lines, ahead):
+        forms = FORMS if self._limits.nesting >= FORM_NESTING else ()
+        fast = None if self._skipper is None else LineSkipper(self._skipper, name, forms)
+        for place, value in split_records(stream.buffer, self._limits.record, lines, fast=fast):
             for record in lines.joined(value):
                 yield from self._parse(place, record, name)
         for unfinished in lines.rest():
@@ -199,60 +205,61 @@ class Reading:
         if stream.failure:
             yield ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":"))
 
-    def _records(self, stream: io.BufferedReader[Any], lines: LineFormats, ahead: Ahead | None) -> Iterator[Record]:
-        """Cut a stream into records; what concerns no detector is passed over where that is known."""
-        limit, nesting = self._limits.record, self._limits.nesting
-        if self._interest is None or self._envelopes or limit < LONGEST or nesting < DEEPEST:  # nothing passed over
-            yield from split_records(stream, limit, lines)
-            return
-        sieve = Sieve(stream, self._interest, self._pass, limit, ahead)
-        yield from sieve.records()
-        yield from split_records(sieve.rest, limit, lines, first=sieve.number)
-
-    def _pass(self, events: int) -> None:
-        self._counts.passed_over += events
-
     def _count(self, size: int) -> None:
         self._counts.bytes_read += size
 
-    def _parse(self, place: str, value: Any, name: str) -> Iterator[Event | ReadError]:
+    def _parse(self, place: str, value: Any, name: str) -> Iterator[Read]:
         """Make Events of one record; a ReadError in the place of whatever is none."""
-        wanted = self._interest.concerns if self._interest else None
-        for inner in unwrap(value, self._limits, wanted, self._envelopes):
-            origin = f"{name}:{place}{inner.place}" if place else f"{name}{inner.place}"
-            if inner.skipped == PASSED_OVER:
-                self._aside.put(inner, origin)
-                self._pass(1)
-            elif inner.skipped:
+        if isinstance(value, Mark):
+            yield value
+            return
+        origin = f"{name}:{place}" if place else name
+        skipper = None if isinstance(value, Inner) and value.is_event else self._skipper  # it was asked already
+        skips = functools.partial(skipper.skips_text, origin) if skipper is not None else None
+        for inner in unwrap(value, self._limits, skips, self._envelopes):
+            if inner.skipped:
                 self._counts.skipped += 1
-            else:
-                yield from self._event(inner, origin)
-                if self._interest is not None:
-                    yield from self._taken_back(self._aside.wanted(self._interest))
+            elif skipper is None or not (inner.is_event and skipper.skips_event(origin, inner)):
+                yield from self._event(inner, f"{origin}{inner.place}")
+                yield from self._late()
 
-    def _taken_back(self, events: Iterator[tuple[Inner, str]]) -> Iterator[Event | ReadError]:
-        """Read what was passed over and is wanted after all: a use that was logged before its mint."""
-        for inner, origin in events:
-            self._pass(-1)
-            for again in unwrap(inner, self._limits, more=self._envelopes):
-                yield from self._event(again, origin)
+    def _late(self) -> Iterator[Event | ReadError]:
+        """Read what was skipped and is wanted after all: a use that was logged before its mint."""
+        while self._skipper is not None and self._skipper.news:
+            for inner, origin in self._skipper.late():
+                yield from self._event(inner, origin)
 
     def _event(self, inner: Inner, origin: str) -> Iterator[Event | ReadError]:
         if isinstance(inner.record, ReadError):
             yield inner.record.at(origin)
             return
         try:
-            event = parse_event(inner.record, platform=inner.context.platform or self._platform, origin=origin)
+            event = _parsed(inner.record, inner.context.platform or self._platform, origin)
         except ReadError as error:
             yield error.with_traceback(None)  # its frames hold the record, and a token perhaps
         else:
             yield _within(event, inner.context)
 
 
+def _parsed(record: Any, platform: Platform | None, origin: str) -> Event:
+    """Make an Event of a decoded event, or of one that has its types already."""
+    if isinstance(record, Typed):
+        event = parse_quickly(record.fields, platform=platform, origin=origin)
+        if event is not None:
+            return event
+        try:
+            record = decode_whole(record.text)
+        except NotJSONError as error:
+            reason = f"not JSON: {error}"
+        else:
+            return parse_event(record, platform=platform, origin=origin)
+        raise ReadError(reason)
+    return parse_event(record, platform=platform, origin=origin)
+
+
 def _within(event: Event, context: Context) -> Event:
-    """Add what the wrapper told about an event."""
+    """Add what the wrapper says about an event."""
     if context.cluster or context.account or context.region or context.lost:
-        return complete(
-            event, cluster=context.cluster, account=context.account, region=context.region, lost=context.lost
-        )
+        lost = context.lost | event.lost
+        return complete(event, cluster=context.cluster, account=context.account, region=context.region, lost=lost)
     return event

@@ -20,11 +20,9 @@ from k8stokendetect.engine.selection import choose_detectors, choose_exclusions
 from k8stokendetect.errors import ConfigError, check
 from k8stokendetect.events import Platform, check_platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
-from k8stokendetect.reading.interest import Interest
 from k8stokendetect.spark.back import in_order
 from k8stokendetect.spark.front import Front, minted
 from k8stokendetect.spark.plan import INDEPENDENT, Plan
-from k8stokendetect.spark.predicate import condition
 from k8stokendetect.spark.schema import ERROR, FINDING, ROUTED, SAID, tables
 from k8stokendetect.spark.stream import STATE, folding
 
@@ -50,7 +48,6 @@ def detect(
     buckets: int = BUCKETS,
     independent: Iterable[str] = INDEPENDENT,
     patience: timedelta = ALLOWED_LATENESS,
-    pushdown: bool = False,
 ) -> DataFrame:
     """Find minted service account tokens in a table of audit records, a batch or a stream.
 
@@ -75,8 +72,6 @@ def detect(
         independent: rules that keep the state of each key to itself: their keys are spread, too. All keys of any
             other rule go to one bucket of each partition.
         patience: how long, by the clock, a stream's bucket waits for earlier events when no later ones come.
-        pushdown: let Spark itself drop the rows that no detector wants, by `contains` with the same search terms. Where
-            Spark runs on the JVM, Python is faster (docs/spark.md); a native engine may be faster still.
 
     Raises:
         ConfigError: when an argument is wrong, or pyspark, pandas or pyarrow is missing.
@@ -95,16 +90,14 @@ def detect(
         independent=frozenset(independent),
         every_use=bool(df.isStreaming),
     )
-    return _detected(_rows(df, column, origin, partition), plan, patience, pushdown=pushdown)
+    return _detected(_rows(df, column, origin, partition), plan, patience)
 
 
-def _detected(rows: DataFrame, plan: Plan, patience: timedelta, *, pushdown: bool) -> DataFrame:
+def _detected(rows: DataFrame, plan: Plan, patience: timedelta) -> DataFrame:
     """Return what both halves give: the first for each row, the second for each bucket."""
-    interest = plan.interest()
-    if interest is not None and interest.follows and not plan.every_use:
-        plan = attrs.evolve(plan, followed=_followed(plan, rows, pushdown=pushdown))
-    looked_at = _looked_at(rows, plan, interest) if pushdown else rows
-    routed = looked_at.mapInArrow(_front(plan), ROUTED)
+    if plan.pipeline(lambda _: None).watchers.follows and not plan.every_use:
+        plan = attrs.evolve(plan, followed=_followed(plan, rows))
+    routed = rows.mapInArrow(_front(plan), ROUTED)
     found: DataFrame = tables(_streamed(routed, plan, patience) if plan.every_use else _at_once(routed, plan))
     return found
 
@@ -166,19 +159,8 @@ def _rows(df: DataFrame, column: str, origin: Column | str | None, partition: Co
     return df.select(record.cast("binary").alias("value"), *columns)
 
 
-def _looked_at(rows: DataFrame, plan: Plan, interest: Interest | None) -> DataFrame:
-    """Leave out rows that no detector wants; keep all rows if a detector wants every event."""
-    if interest is None:
-        return rows
-    text = rows["value"].cast("string")
-    return rows.where(
-        rows["value"].isNull() | condition(text, interest, followed=plan.followed, every_use=plan.every_use)
-    )
-
-
-def _followed(plan: Plan, rows: DataFrame, *, pushdown: bool) -> frozenset[str]:
+def _followed(plan: Plan, rows: DataFrame) -> frozenset[str]:
     """Return the tokens of a batch to follow: those whose mint is reported."""
-    narrow = Interest((b"token",), (), follows=False)
 
     def mints(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa  # noqa: PLC0415 - an extra
@@ -186,8 +168,7 @@ def _followed(plan: Plan, rows: DataFrame, *, pushdown: bool) -> frozenset[str]:
         for names in minted(plan, batches):
             yield pa.RecordBatch.from_pydict({"name": pa.array(names, pa.string())})
 
-    looked_at = _looked_at(rows, plan, narrow) if pushdown else rows
-    found = looked_at.mapInArrow(mints, "name string").distinct().collect()
+    found = rows.mapInArrow(mints, "name string").distinct().collect()
     return frozenset(row["name"] for row in found)
 
 

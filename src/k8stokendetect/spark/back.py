@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-import orjson
+import msgspec
 
 from k8stokendetect.convert.structure import parse_event
 from k8stokendetect.detectors import KeyedDetector
@@ -109,8 +109,8 @@ class Part:
         if self._pipeline.watchers.followed.isdisjoint(use.ids):
             return
         try:
-            event = parse_event(orjson.loads(use.text), platform=self._plan.platform, origin=use.source.origin)
-        except (ReadError, orjson.JSONDecodeError) as error:
+            event = parse_event(msgspec.json.decode(use.text), platform=self._plan.platform, origin=use.source.origin)
+        except (ReadError, msgspec.MsgspecError) as error:
             trouble = error if isinstance(error, ReadError) else ReadError("not JSON", use.source.origin)
             self._errors.append(trouble.with_traceback(None))
             return

@@ -15,12 +15,12 @@ from k8stokendetect.convert.structure import complete
 from k8stokendetect.engine.pipeline import Arrival, Follower, Pipeline
 from k8stokendetect.engine.reorder import STAGES, order_of
 from k8stokendetect.errors import DetectorError, K8sTokenDetectError, ReadError
-from k8stokendetect.events import Event, Signal
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Signal
 from k8stokendetect.findings import Finding
 from k8stokendetect.reading import read
-from k8stokendetect.reading.interest import Interest
+from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.spark.plan import Plan
-from k8stokendetect.spark.raw import EveryUse, RawUses, Use
+from k8stokendetect.spark.raw import RawUses, Use
 from k8stokendetect.spark.rows import Rows, Source
 
 _BATCH: Final = 2000
@@ -89,24 +89,24 @@ class Front:
         self._rows: list[Routed] = []
         self._uses: RawUses | None = None
         self._parts: dict[str | None, Pipeline] = {}
-        interest = plan.interest()
-        if interest is not None and interest.follows and plan.every_use:
-            self._uses = RawUses(interest)
-            interest = EveryUse(interest.resources, interest.words, follows=True)
-        self._interest: Interest | None = interest
+        watches = plan.pipeline(self._failed).watchers.watches
+        if Signal.USE_OF_REPORTED in watches and plan.every_use:
+            self._uses = RawUses(Prefilter(watches - {Signal.USE_OF_REPORTED}))
+            watches |= {Signal.USE_OF_ANY}
+        self._prefilter = Prefilter(watches, plan.followed)
 
     def _pipeline(self, part: str | None) -> Pipeline:
         """Return the pipeline of a part: what is delivered twice is recognised in each by itself."""
         if part not in self._parts:
             pipeline = self._parts[part] = self._plan.pipeline(self._failed)
-            pipeline.prefilter = self._interest
+            pipeline.prefilter = self._prefilter
         return self._parts[part]
 
     def route(self, batches: Iterable[Any], /) -> Iterator[list[Routed]]:
         """Yield rows for the second half."""
         rows = Rows(batches, self._uses, self._unread)
         log = read(rows.sources(), platform=self._plan.platform, on_error=self._failed)
-        for number, item in enumerate(log.stream(self._interest), self._first):
+        for number, item in enumerate(log.stream(self._prefilter), self._first):
             origin, source = rows.source(item.origin)
             if isinstance(item, ReadError):
                 self._unreadable(item.at(origin), source, number)
@@ -177,9 +177,9 @@ class Front:
 def minted(plan: Plan, batches: Iterable[Any], /) -> Iterator[list[str]]:
     """Yield the ids of the tokens whose mint may be reported, and user names where there are no ids."""
     pipeline = plan.pipeline(lambda _: None)
-    narrow = Interest((b"token",), (), follows=False)
+    mints = Prefilter([TOKEN_SUBRESOURCE])
     rows = Rows(batches, None, lambda *_: None).sources()
-    for item in read(rows, platform=plan.platform, on_error=lambda _: None).stream(narrow):
+    for item in read(rows, platform=plan.platform, on_error=lambda _: None).stream(mints):
         if not isinstance(item, ReadError):
             pipeline.arrive(item)
     yield sorted(pipeline.watchers.followed)

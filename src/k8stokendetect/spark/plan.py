@@ -11,13 +11,11 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector, KeyedDetector
-from k8stokendetect.engine.bridge import prefilter_of
 from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.errors import OnError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import Exclusion
-from k8stokendetect.reading.interest import Interest
 
 INDEPENDENT: Final = frozenset(cls.rule.id for cls in (*BUILTIN, *OPTIONAL) if cls.traits.separate_keys)
 """Built-in rules that keep the state of each key to itself: their keys may go to different buckets."""
@@ -63,10 +61,6 @@ class Plan:
         pipeline = Pipeline(detectors, self.exclusions, on_error, Tally(), keep_excluded=self.keep_excluded)
         pipeline.watchers.followed |= self.followed
         return pipeline
-
-    def interest(self) -> Interest | None:
-        """Return what the reader looks for; None for everything."""
-        return prefilter_of(self.pipeline(lambda _: None).watchers.watches, self.followed)
 
     def keyed(self) -> list[KeyedDetector[Any]]:
         """Return the detectors with memory."""

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-import orjson
+import msgspec
 
 from k8stokendetect.convert.structure import event_to_mapping, parse_event
 from k8stokendetect.envelopes import Envelope, Inner, unwrap
@@ -22,9 +22,9 @@ _LEVELS: Final = 2
 def split(content: bytes) -> list[Any]:
     """Return the records of a content: one JSON document, or one a line."""
     try:
-        return [orjson.loads(content)]
-    except orjson.JSONDecodeError:
-        return [orjson.loads(line) for line in content.split(b"\n") if line.strip()]
+        return [msgspec.json.decode(content)]
+    except (msgspec.MsgspecError, UnicodeError):
+        return [msgspec.json.decode(line) for line in content.split(b"\n") if line.strip()]
 
 
 def unwrapped(envelope: Envelope, record: Any) -> Iterator[Inner]:
@@ -35,8 +35,8 @@ def unwrapped(envelope: Envelope, record: Any) -> Iterator[Inner]:
             continue
         value = inner.record
         try:
-            decoded = orjson.loads(value) if isinstance(value, str | bytes) else value
-        except orjson.JSONDecodeError:
+            decoded = msgspec.json.decode(value) if isinstance(value, str | bytes) else value
+        except (msgspec.MsgspecError, UnicodeError):
             decoded = value
         if decoded is not record and asked(envelope, decoded):
             yield from (each.inside(inner) for each in unwrapped(envelope, decoded))

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the lines of a log for `split_records`, and skips those that no detector wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from k8stokendetect.convert.nesting import SHORT, is_deep
+from k8stokendetect.envelopes import FORMS, Form, Inner
+from k8stokendetect.errors import ReadError
+from k8stokendetect.input.decoding import NotJSONError, decode_whole
+from k8stokendetect.reading.prefilter import NO_PROJECTION, project
+from k8stokendetect.reading.skipping import MINTED, Skipper, decoded, projection_of, typed
+from k8stokendetect.reading.window import Kept
+
+_TOGETHER: Final = 64 * 1024
+"""Bytes of skipped requests that are put into the window at once."""
+
+
+class LineSkipper:
+    """Reads lines for `split_records`: what is not wanted is skipped, what is wanted is decoded at once.
+
+    Arguments:
+        skipper: decides.
+        name: of the file or stream.
+        forms: are looked into; the one that the last line had is tried first.
+
+    """
+
+    def __init__(self, skipper: Skipper, name: str, forms: tuple[Form, ...] = FORMS) -> None:
+        self._skipper = skipper
+        self._name = name
+        self._forms = forms
+        self._last: Form | None = None
+
+    def __call__(  # noqa: C901 - this loop is most of the time of `detect`, and calls would double it
+        self, readline: Callable[[int], bytes], number: int, limit: int, /
+    ) -> tuple[bytes, int, list[Any] | None]:
+        """Read lines until one is wanted, or is for the full reader."""
+        skipper, name, short = self._skipper, self._name, min(SHORT, limit - 1)
+        wants, marks, skipped = skipper.wants, skipper.marks, 0
+        uses: list[Kept] = []
+        room, keep = _TOGETHER, uses.append
+        records: list[Any] | None
+        while True:
+            line = readline(limit)
+            number += 1
+            size = len(line)
+            if size > short and (size >= limit or is_deep(line)):
+                records = None
+                break
+            if self._last is not None:
+                records = self._of_form(self._last, line, number)
+                if records:
+                    break
+                if records is not None:
+                    continue
+            try:
+                event = project(line)
+            except NO_PROJECTION:
+                records = self._of_some_form(line, number)
+                if records is None or records:
+                    break
+                continue
+            self._last = None
+            if wants(event):
+                records = _wanted(line)
+                break
+            skipped += 1
+            user = event.user
+            if user is not None and user.extra is not None and user.extra.credential:
+                credential = user.extra.credential[0]
+                if credential[:4] == MINTED:
+                    keep((credential, _of_line, line, name, number))
+                    room -= size
+                    if room < 0:
+                        skipper.window.add(uses, _TOGETHER - room)
+                        uses.clear()
+                        room = _TOGETHER
+            if marks and (records := skipper.mark(size, line)):
+                break
+        skipper.counts.passed_over += skipped
+        skipper.window.add(uses, _TOGETHER - room)
+        return line, number, records
+
+    def _of_some_form(self, line: bytes, number: int) -> list[Any] | None:
+        for form in self._forms:
+            records = self._of_form(form, line, number)
+            if records is not None:
+                self._last = form
+                return records
+        return None
+
+    def _of_form(self, form: Form, line: bytes, number: int) -> list[Any] | None:
+        try:
+            opened = form.decode(line)
+            texts = form.texts(opened)
+        except (*NO_PROJECTION, ReadError):
+            return None
+        if not texts:
+            return None
+        records: list[Any] = []
+        for index, text in enumerate(texts):
+            event = None if text is None else projection_of(text)
+            if event is None or text is None:
+                records.append(form.inner(opened, index))
+            elif not self._skipper.skips(event, (_of_form, form, opened, index, self._name, number), len(text)):
+                records.append(decoded(form.inner(opened, index)))
+        return records or self._skipper.mark(len(line), texts[-1] or "")
+
+
+def _wanted(line: bytes) -> list[Any] | None:
+    """Decode a line that is wanted; None where the full reader has to."""
+    try:
+        return [Inner(typed(line) or decode_whole(line), is_event=True)]
+    except NotJSONError:
+        return None
+
+
+def _of_line(line: bytes, name: str, number: int) -> tuple[Inner, str]:
+    return decoded(Inner(line)), f"{name}:{number}"
+
+
+def _of_form(form: Form, opened: Any, index: int, name: str, number: int) -> tuple[Inner, str]:
+    inner = decoded(form.inner(opened, index))
+    return inner, f"{name}:{number}{inner.place}"

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Skips what no detector wants, told from its projection: lines, texts in wrappers, mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from k8stokendetect.convert import fast
+from k8stokendetect.convert.nesting import SHORT, is_deep
+from k8stokendetect.convert.revealed import revealed
+from k8stokendetect.convert.times import parse_time
+from k8stokendetect.envelopes import Inner
+from k8stokendetect.errors import ReadError
+from k8stokendetect.input.decoding import NotJSONError, decode_whole
+from k8stokendetect.reading.prefilter import (
+    NO_PROJECTION,
+    Prefilter,
+    Projection,
+    project,
+    project_event,
+    project_record,
+)
+from k8stokendetect.reading.window import Kept, Window
+
+_MAPPING: Final = 2048
+"""What a mapping without bodies counts for in the window, in bytes."""
+
+MINTED: Final = "JTI="
+"""What the ids of tokens begin with; those of certificates, which nobody mints, begin otherwise."""
+
+MARK_AFTER: Final = 64 * 1024
+"""Bytes that are skipped at most before a `Mark` says how far a log has been read."""
+
+
+@attrs.frozen
+class Mark:
+    """How far a log has been read that yields nothing at present: several logs are read in step."""
+
+    time: datetime | None
+
+
+@attrs.define
+class Counts:
+    """What was read so far, in whichever iteration."""
+
+    bytes_read: int = 0
+    skipped: int = 0
+    passed_over: int = 0
+
+
+class Skipper:
+    """Skips what a prefilter does not want, and keeps requests made with tokens for the case that it will.
+
+    Arguments:
+        prefilter: what is wanted.
+        counts: counted up.
+
+    Attributes:
+        marks: a `Mark` says now and then how far a log has been read.
+
+    """
+
+    def __init__(self, prefilter: Prefilter, counts: Counts) -> None:
+        self._prefilter = prefilter
+        self.wants = prefilter.wants
+        self.counts = counts
+        self.window = Window()
+        self.marks = False
+        self._unmarked = 0
+        self._known = len(prefilter.added)
+
+    def skips_text(self, origin: str, inner: Inner, /) -> bool:
+        """Skip a text that a wrapper held, unless it is wanted or no plain event."""
+        event = projection_of(inner.record)
+        return event is not None and self.skips(event, (_of_inner, inner, origin), len(inner.record))
+
+    def skips_event(self, origin: str, inner: Inner, /) -> bool:
+        """Skip an event that was decoded already."""
+        try:
+            event = project_event(inner.record)
+        except NO_PROJECTION:
+            return False
+        return self.skips(event, (_of_event, inner, origin), _MAPPING, inner.record)
+
+    def skips_record(self, record: Mapping[str, Any], number: int, /) -> bool:
+        """Skip a mapping that was fed."""
+        try:
+            event = project_record(record)
+        except NO_PROJECTION:
+            return False
+        return self.skips(event, (_of_record, record, number), _MAPPING, record)
+
+    def skips(self, event: Projection, where: Kept, size: int, record: Mapping[str, Any] | None = None, /) -> bool:
+        """Skip what is not wanted: count it, and keep it if it was made with a token."""
+        if self.wants(event):
+            return False
+        self.counts.passed_over += 1
+        user = event.user
+        ids = user.extra.credential if user is not None and user.extra is not None else ()
+        if ids and ids[0].startswith(MINTED):
+            if record is not None and (event.request_object or event.response_object):
+                size = _size(record)
+            self.window.add(((ids[0], *where),), size)
+        return True
+
+    @property
+    def news(self) -> bool:
+        """Something is followed that was not looked for yet in what was skipped."""
+        return len(self._prefilter.added) > self._known
+
+    def late(self) -> Iterator[tuple[Inner, str]]:
+        """Yield what was skipped and is wanted now, with where it stood: a use that was logged before its mint."""
+        while names := self._prefilter.added[self._known :]:
+            self._known += len(names)
+            yield from map(self._again, self.window.take(names))
+
+    def tail(self) -> Iterator[tuple[Inner, str]]:
+        """Yield the uses of tokens among the last requests: their mints may come in the next batch."""
+        yield from map(self._again, self.window.tail() if self._prefilter.follows else ())
+
+    def _again(self, kept: Kept) -> tuple[Inner, str]:
+        self.counts.passed_over -= 1
+        _, read, *where = kept
+        inner, origin = read(*where)
+        return inner, origin
+
+    def mark(self, size: int, text: str | bytes, /) -> list[Any]:
+        """Return a `Mark` if it is time for one."""
+        self._unmarked += size
+        if not self.marks or self._unmarked < MARK_AFTER:
+            return []
+        self._unmarked = 0
+        return [Mark(time_of(text))]
+
+
+@attrs.frozen
+class Typed:
+    """An event as text, and its fields with their types: what can be made of it without decoding it again."""
+
+    text: bytes | str = attrs.field(repr=False)
+    fields: fast.Typed
+
+
+def typed(text: bytes | str) -> Typed | None:
+    """Return an ordinary event; one that lost its objectRef is not."""
+    try:
+        fields = fast.decode_typed(text)
+    except fast.UNUSUAL:
+        return None
+    return Typed(text, fields) if fields.object_ref is not None else None
+
+
+def projection_of(text: str, /) -> Projection | None:
+    """Return the projection of an event that is text in a wrapper; None where the full reader has to look."""
+    if len(text) > SHORT and is_deep(text.encode("utf-8", "replace")):
+        return None
+    try:
+        return project(text)
+    except NO_PROJECTION:
+        return None
+
+
+def decoded(inner: Inner) -> Inner:
+    """Decode the text of an event that has a projection."""
+    try:
+        return Inner(typed(inner.record) or decode_whole(inner.record), inner.place, inner.context, is_event=True)
+    except NotJSONError as error:
+        reason = f"not JSON: {error}"
+    return inner.holding(ReadError(reason, revealed=revealed(inner.record)))
+
+
+def _of_inner(inner: Inner, origin: str) -> tuple[Inner, str]:
+    return decoded(inner), f"{origin}{inner.place}"
+
+
+def _of_event(inner: Inner, origin: str) -> tuple[Inner, str]:
+    return inner, f"{origin}{inner.place}"
+
+
+def _of_record(record: Mapping[str, Any], number: int) -> tuple[Inner, str]:
+    return Inner(record, is_event=True), f"record {number}"
+
+
+def _size(record: Mapping[str, Any]) -> int:
+    try:
+        return len(msgspec.json.encode(record))
+    except (TypeError, ValueError, RecursionError):
+        return _MAPPING
+
+
+class _Times(msgspec.Struct, gc=False):
+    received: str = msgspec.field(name="requestReceivedTimestamp", default="")
+    reached: str = msgspec.field(name="stageTimestamp", default="")
+
+
+_times: Final = msgspec.json.Decoder(_Times).decode
+
+
+def time_of(text: str | bytes, /) -> datetime | None:
+    """Return when a request was received, from the text of its event; None where that does not say."""
+    try:
+        times = _times(text)
+        return parse_time(times.received or times.reached)
+    except NO_PROJECTION:
+        return None

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the text of recent requests that were skipped: a token's use may be logged before its mint."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Final, TypeAlias
+
+KEPT: Final = 16 * 1024 * 1024
+"""Bytes of recent requests that are kept."""
+
+_CHUNK: Final = 512 * 1024
+"""Bytes that are forgotten at a time."""
+
+TAIL: Final = 500
+"""How many of the last requests `tail` returns at most."""
+
+Kept: TypeAlias = tuple[Any, ...]
+"""A request: the credential that it was made with, then whatever its reader needs to read it again."""
+
+
+class _Chunk:
+    """Requests that are forgotten together; which credentials they have is noted when it is asked for."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.kept: list[Kept | None] = []
+        self._noted = 0
+        self._known: set[str] = set()
+
+    def take(self, credentials: Collection[str], /) -> Iterator[Kept]:
+        """Yield what was made with these credentials, once, in the order in which it came."""
+        self._known.update([kept[0] for kept in self.kept[self._noted :] if kept is not None])
+        self._noted = len(self.kept)
+        if self._known.isdisjoint(credentials):
+            return
+        self._known.difference_update(credentials)
+        for number, kept in enumerate(self.kept[: self._noted]):
+            if kept is not None and kept[0] in credentials:
+                self.kept[number] = None
+                yield kept
+
+
+class Window:
+    """The most recent requests, as text, by the credential that they were made with.
+
+    It is for one reading of a log, and never printed, saved or pickled: what it holds was not redacted.
+
+    Arguments:
+        limit: bytes that are kept.
+
+    """
+
+    def __init__(self, limit: int = KEPT) -> None:
+        self._limit = limit
+        self._size = 0
+        self._chunk = _Chunk()
+        self._chunks = deque([self._chunk])
+
+    def __reduce__(self) -> Any:
+        raise TypeError("raw text is never pickled")
+
+    def add(self, requests: Iterable[Kept], size: int, /) -> None:
+        """Keep requests of so many bytes together."""
+        chunk = self._chunk
+        chunk.kept += requests
+        chunk.size += size
+        if chunk.size >= _CHUNK:
+            self._next_chunk()
+
+    def _next_chunk(self) -> None:
+        self._size += self._chunk.size
+        self._chunk = _Chunk()
+        self._chunks.append(self._chunk)
+        while self._size > self._limit:
+            self._size -= self._chunks.popleft().size
+
+    def take(self, credentials: Iterable[str], /) -> Iterator[Kept]:
+        """Yield the requests that were made with these credentials, once, in the order in which they came."""
+        wanted = frozenset(credentials)
+        for chunk in list(self._chunks):
+            yield from chunk.take(wanted)
+
+    def tail(self) -> list[Kept]:
+        """Take out the last requests that were made with tokens; nothing is kept."""
+        last: deque[Kept] = deque(maxlen=TAIL)
+        for chunk in self._chunks:
+            last.extend(kept for kept in chunk.kept if kept is not None)
+        self._size, self._chunk = 0, _Chunk()
+        self._chunks = deque([self._chunk])
+        return list(last)
