@@ -85,6 +85,8 @@ class Typed(msgspec.Struct, gc=False, forbid_unknown_fields=True, rename=go_name
 UNUSUAL: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError, ReadError)
 """What is raised for a record that is left to the strict converter."""
 
+_NONE: Final[frozenset[str]] = frozenset()
+
 decode_typed: Final = msgspec.json.Decoder(Typed).decode
 """Decodes the text of an event; raises one of `UNUSUAL`."""
 
@@ -98,7 +100,7 @@ def typed(record: Mapping[str, Any], /) -> Typed:
 
 def event_of(found: Typed, platform: Platform | None, origin: str | None, /) -> Event:
     """Return the redacted Event, without the typed bodies of a TokenRequest; raises one of `UNUSUAL`."""
-    uri, carried, deep = found.request_uri, False, frozenset[str]()
+    uri, carried, deep = found.request_uri, False, _NONE
     if len(uri) > LONGEST_HARMLESS:
         uri = clean_text(uri)
         carried = uri != found.request_uri
@@ -139,7 +141,7 @@ def event_of(found: Typed, platform: Platform | None, origin: str | None, /) -> 
         carried_token=carried,
         platform=platform,
         origin=origin,
-        lost=lost(deep),
+        lost=lost(deep) if deep else deep,
     )
 
 

@@ -2,7 +2,7 @@
 """The forms that most large wrapped logs have, decoded without what does not matter: `FORMS`.
 
 Each accepts records of exactly one form, and gives what the `events` of its wrapper gives; whatever else a line holds
-is for those.
+is for those. None has a field of any type, nor ignores one: so nothing deep is decoded, whatever a line holds.
 """
 
 from __future__ import annotations
@@ -19,31 +19,34 @@ from k8stokendetect.envelopes.base import Form, Inner
 from k8stokendetect.envelopes.cloudwatch import AUDIT_STREAM, message_of
 from k8stokendetect.input.limits import DEFAULT, GZIP, decompress
 
-_UNREAD: Final = msgspec.Raw()
 
-
-class _Log(msgspec.Struct, gc=False):
+class _Log(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     log: str
+    stream: str = ""
+    pod: str = ""
+    container: str = msgspec.field(name="containerID", default="")
 
 
 class _Diagnostic(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """A resource log record with no more keys than Azure writes: none that another wrapper is known by."""
+    """A resource log record with no more keys than Azure writes: none that another wrapper is known by.
+
+    Source: learn.microsoft.com/azure/azure-monitor/platform/resource-logs-schema, and what AKS adds (captured).
+    """
 
     category: str
     properties: _Log
     resource_id: str = msgspec.field(name="resourceId", default="")
-    # learn.microsoft.com/azure/azure-monitor/platform/resource-logs-schema, and what AKS adds (captured)
-    operation: msgspec.Raw = msgspec.field(name="operationName", default=_UNREAD)
-    operation_version: msgspec.Raw = msgspec.field(name="operationVersion", default=_UNREAD)
-    build: msgspec.Raw = msgspec.field(name="serviceBuild", default=_UNREAD)
-    namespace: msgspec.Raw = msgspec.field(name="ccpNamespace", default=_UNREAD)
-    cloud: msgspec.Raw = msgspec.field(name="Cloud", default=_UNREAD)
-    environment: msgspec.Raw = msgspec.field(name="Environment", default=_UNREAD)
-    underlay: msgspec.Raw = msgspec.field(name="UnderlayName", default=_UNREAD)
-    underlay_class: msgspec.Raw = msgspec.field(name="UnderlayClass", default=_UNREAD)
-    level: msgspec.Raw = _UNREAD
-    location: msgspec.Raw = _UNREAD
-    time: msgspec.Raw = _UNREAD
+    operation: str = msgspec.field(name="operationName", default="")
+    operation_version: str = msgspec.field(name="operationVersion", default="")
+    build: str = msgspec.field(name="serviceBuild", default="")
+    namespace: str = msgspec.field(name="ccpNamespace", default="")
+    cloud: str = msgspec.field(name="Cloud", default="")
+    environment: str = msgspec.field(name="Environment", default="")
+    underlay: str = msgspec.field(name="UnderlayName", default="")
+    underlay_class: str = msgspec.field(name="UnderlayClass", default="")
+    level: str = ""
+    location: str = ""
+    time: str = ""
 
 
 class _Message(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -69,10 +72,9 @@ class _LogEvent(msgspec.Struct, gc=False, forbid_unknown_fields=True, rename=go_
 
     timestamp: int
     message: str
-    ingestion_time: msgspec.Raw = _UNREAD
-    event_id: msgspec.Raw = _UNREAD
-    id: msgspec.Raw = _UNREAD
-    extracted_fields: msgspec.Raw = _UNREAD
+    ingestion_time: int | None = None
+    event_id: str | None = None
+    id: str | None = None
     owner: str | None = None
     log_group: str | None = None
     log_group_name: str | None = None
@@ -95,22 +97,21 @@ LOG_EVENT: Final = Form(msgspec.json.Decoder(_LogEvent).decode, _texts, _told)
 """A log event in a line of its own."""
 
 
-class _Listed(msgspec.Struct, gc=False):
+class _Listed(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     message: str
+    id: str | None = None
+    timestamp: int | None = None
 
 
-class _Payload(msgspec.Struct, gc=False, rename=go_name):
-    """What a subscription's data holds; keys by which a record is known before it are refused."""
+class _Payload(msgspec.Struct, gc=False, forbid_unknown_fields=True, rename=go_name):
+    """What a subscription's data holds."""
 
     log_events: list[_Listed]
     log_group: str
     log_stream: str
     message_type: Literal["DATA_MESSAGE"]
     owner: str | None = None
-    log_group_name: None = None
-    log_stream_name: None = None
-    p_log_type: None = msgspec.field(name="p_log_type", default=None)
-    audit_id: None = msgspec.field(name="auditID", default=None)
+    subscription_filters: list[str] | None = None
 
 
 class _Data(msgspec.Struct, gc=False):

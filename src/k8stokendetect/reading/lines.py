@@ -11,7 +11,7 @@ from k8stokendetect.envelopes import FORMS, Form, Inner
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
 from k8stokendetect.reading.prefilter import NO_PROJECTION, project
-from k8stokendetect.reading.skipping import MINTED, Skipper, decoded, projection_of, typed
+from k8stokendetect.reading.skipping import Skipper, decoded, minted_credential, projection_of, typed
 from k8stokendetect.reading.window import Kept
 
 _TOGETHER: Final = 64 * 1024
@@ -38,7 +38,7 @@ class LineSkipper:
         self, readline: Callable[[int], bytes], number: int, limit: int, /
     ) -> tuple[bytes, int, list[Any] | None]:
         """Read lines until one is wanted, or is for the full reader."""
-        skipper, name, short = self._skipper, self._name, min(SHORT, limit - 1)
+        skipper, name = self._skipper, self._name
         wants, marks, skipped = skipper.wants, skipper.marks, 0
         uses: list[Kept] = []
         room, keep = _TOGETHER, uses.append
@@ -47,7 +47,7 @@ class LineSkipper:
             line = readline(limit)
             number += 1
             size = len(line)
-            if size > short and (size >= limit or is_deep(line)):
+            if size >= limit:
                 records = None
                 break
             if self._last is not None:
@@ -56,6 +56,9 @@ class LineSkipper:
                     break
                 if records is not None:
                     continue
+            if size > SHORT and is_deep(line):
+                records = None
+                break
             try:
                 event = project(line)
             except NO_PROJECTION:
@@ -68,16 +71,13 @@ class LineSkipper:
                 records = _wanted(line)
                 break
             skipped += 1
-            user = event.user
-            if user is not None and user.extra is not None and user.extra.credential:
-                credential = user.extra.credential[0]
-                if credential[:4] == MINTED:
-                    keep((credential, _of_line, line, name, number))
-                    room -= size
-                    if room < 0:
-                        skipper.window.add(uses, _TOGETHER - room)
-                        uses.clear()
-                        room = _TOGETHER
+            if credential := minted_credential(event):
+                keep((credential, _of_line, line, name, number))
+                room -= size
+                if room < 0:
+                    skipper.window.add(uses, _TOGETHER - room)
+                    uses.clear()
+                    room = _TOGETHER
             if marks and (records := skipper.mark(size, line)):
                 break
         skipper.counts.passed_over += skipped
@@ -100,14 +100,22 @@ class LineSkipper:
             return None
         if not texts:
             return None
+        skipper, size = self._skipper, 0
         records: list[Any] = []
+        uses: list[Kept] = []
         for index, text in enumerate(texts):
             event = None if text is None else projection_of(text)
             if event is None or text is None:
                 records.append(form.inner(opened, index))
-            elif not self._skipper.skips(event, (_of_form, form, opened, index, self._name, number), len(text)):
+            elif skipper.wants(event):
                 records.append(decoded(form.inner(opened, index)))
-        return records or self._skipper.mark(len(line), texts[-1] or "")
+            elif credential := minted_credential(event):
+                uses.append((credential, _of_form, form, opened, index, self._name, number))
+                size += len(text)
+        skipper.counts.passed_over += len(texts) - len(records)
+        if uses:
+            skipper.window.add(uses, size)
+        return records or skipper.mark(len(line), texts[-1] or "")
 
 
 def _wanted(line: bytes) -> list[Any] | None:

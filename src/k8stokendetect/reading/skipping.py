@@ -30,9 +30,6 @@ from k8stokendetect.reading.window import Kept, Window
 _MAPPING: Final = 2048
 """What a mapping without bodies counts for in the window, in bytes."""
 
-MINTED: Final = "JTI="
-"""What the ids of tokens begin with; those of certificates, which nobody mints, begin otherwise."""
-
 MARK_AFTER: Final = 64 * 1024
 """Bytes that are skipped at most before a `Mark` says how far a log has been read."""
 
@@ -100,12 +97,10 @@ class Skipper:
         if self.wants(event):
             return False
         self.counts.passed_over += 1
-        user = event.user
-        ids = user.extra.credential if user is not None and user.extra is not None else ()
-        if ids and ids[0].startswith(MINTED):
+        if credential := minted_credential(event):
             if record is not None and (event.request_object or event.response_object):
                 size = _size(record)
-            self.window.add(((ids[0], *where),), size)
+            self.window.add(((credential, *where),), size)
         return True
 
     @property
@@ -153,6 +148,15 @@ def typed(text: bytes | str) -> Typed | None:
     except fast.UNUSUAL:
         return None
     return Typed(text, fields) if fields.object_ref is not None else None
+
+
+def minted_credential(event: Projection, /) -> str | None:
+    """Return the id of the token that a request was made with; None for a certificate, which nobody mints."""
+    user = event.user
+    if user is None or user.extra is None or not user.extra.credential:
+        return None
+    credential = user.extra.credential[0]
+    return credential if credential[:4] == "JTI=" else None
 
 
 def projection_of(text: str, /) -> Projection | None:
