@@ -120,7 +120,7 @@ class TokenGrant:
     expiration_timestamp: datetime | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # with a __dict__, a value that is computed once costs no call afterwards
 class Event:
     """One record of a Kubernetes audit log, as `parse_event` and `read` make it.
 
