@@ -13,7 +13,7 @@ import attrs
 
 from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
-from k8stokendetect.detectors.wording import caller_evidence, origin_of, who
+from k8stokendetect.detectors.wording import minted
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
@@ -117,14 +117,12 @@ class UnusualOrigin(KeyedDetector[Origins]):
             yield self._report(event, new, known)
 
     def _report(self, event: Event, new: Sequence[str], known: Origins) -> Finding:
-        facts = tuple(_facts(event, new))
         renewed = event.actor.username.startswith("system:node:") and new == ["certificate"]
         return self.finding(
             event,
-            f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}"
-            f"{origin_of(event)}: a {' and a '.join(new)} not seen in {known.mints} earlier mints",
-            *facts,
-            *(fact for fact in caller_evidence(event) if fact.path not in {item.path for item in facts}),
+            f"{minted(event)}: a {' and a '.join(new)} not seen in {known.mints} earlier mints",
+            Evidence("user.username", event.actor.username, "whose earlier mints came from elsewhere"),
+            *_facts(event, new),
             severity=Severity.MEDIUM if _is_system(event) and not renewed else None,
             caveats=tuple(
                 f"already {MAX_VALUES} of {kind} are known: this one is not remembered" for kind in known.full(new)
