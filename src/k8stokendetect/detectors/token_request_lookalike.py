@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -156,8 +156,10 @@ def _evidence(event: Event, like: Likeness) -> Iterable[Evidence]:
     return *facts.values(), *code_evidence(event, HOW_ANSWERED)
 
 
-def _about_the_caller(failed: Iterable[FailedCheck], event: Event) -> tuple[FailedCheck, ...]:
+def _about_the_caller(failed: Sequence[FailedCheck], event: Event) -> tuple[FailedCheck, ...]:
     """Leave out what the request looks like, and what this form of the log carries of nobody."""
+    if not failed:
+        return ()
     lost = {f"user.{word.split(',')[0]}" for word in event.lost}
     return tuple(
         check for check in failed if check.path.startswith(ABOUT_THE_CALLER) and (check.value or check.path not in lost)

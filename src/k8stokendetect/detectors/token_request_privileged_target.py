@@ -83,8 +83,8 @@ class TokenRequestPrivilegedTarget(Detector):
 
     def matches(self, event: Event, /) -> bool:
         """Tell whether a token was minted for a powerful account."""
-        target = event.service_account
-        return target is not None and event.mints_token and bool(self._power(target)[0])
+        target = event.service_account if event.mints_token else None
+        return target is not None and bool(self._power(target)[0])
 
     def describe(self, event: Event, /) -> Finding:
         """Say what the account may do, and how that is known."""
@@ -120,8 +120,8 @@ class TokenRequestPrivilegedTarget(Detector):
         return self._takeovers.of(target)
 
     def _powerful(self, target: ServiceAccount) -> PowerfulAccount | None:
-        candidates = self._by_name.get(target.name, ())
-        return next((one for one in (*candidates, *self._patterns) if one.fits(target)), None)
+        candidates = (*self._by_name.get(target.name, ()), *self._patterns)
+        return next((one for one in candidates if one.fits(target)), None) if candidates else None
 
 
 def _is_itself(event: Event, target: ServiceAccount) -> bool:

@@ -41,10 +41,11 @@ class Origins:
         """Return the kinds of which no more values are remembered."""
         return [kind for kind in kinds if len(self.seen[kind]) >= MAX_VALUES]
 
-    def after(self, here: dict[str, str], /) -> Origins:
-        """Return what is known after a mint from here."""
+    def after(self, here: dict[str, str], new: Sequence[str], /) -> Origins:
+        """Return what is known after a mint from here, of which these kinds are new."""
+        if not new and here.keys() <= self.seen.keys():
+            return Origins(self.mints + 1, self.seen)
         seen = {kind: (value,) for kind, value in here.items()} | self.seen
-        new = self.new(here)
         full = self.full(new)
         seen |= {kind: (*seen[kind], here[kind]) for kind in new if kind not in full}
         return Origins(self.mints + 1, seen)
@@ -110,8 +111,8 @@ class UnusualOrigin(KeyedDetector[Origins]):
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Origins], /) -> Iterator[Finding]:
         """Compare where a mint comes from with what is known of its actor, and remember it."""
         known, here = memory.get(key) or Origins(), _origin(event)
-        memory.put(key, known.after(here))
         new = known.new(here)
+        memory.put(key, known.after(here, new))
         learning = known.mints < self.learn and not ("certificate" in new and _is_system(event))
         if new and not learning:
             yield self._report(event, new, known)
