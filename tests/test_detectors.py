@@ -87,6 +87,27 @@ def test_its_evidence_resolves(cls: type[Detector]) -> None:
             assert item.why
 
 
+ISSUED = "annotations['authentication.kubernetes.io/issued-credential-id']"
+SPEC = "requestObject.spec"
+
+
+@pytest.mark.parametrize(
+    ("rule", "paths"),
+    [
+        ("token-request", [ISSUED, "responseStatus.code", f"{SPEC}.expirationSeconds", f"{SPEC}.audiences"]),
+        ("token-request-uri", ["requestURI", "objectRef.namespace", "objectRef.name", "responseStatus.code"]),
+        ("token-request-cloud-audience", [f"{SPEC}.audiences"]),
+        ("token-request-long-lived", [f"{SPEC}.expirationSeconds"]),
+    ],
+)
+def test_the_evidence_is_what_made_the_rule_fire(rule: str, paths: list[str]) -> None:
+    """Who called, and from where, is the request's own: `Finding.event` has it, and outputs print it once."""
+    record = token_request(requestObject=body(seconds=864000, audiences=("vault",)))
+    (finding,) = detect(record, detectors=[rule])
+
+    assert paths == [item.path for item in finding.evidence]
+
+
 def test_rule_ids_are_unique() -> None:
     """An id names one rule, and says what the class is called."""
     assert len(SHIPPED) == len({cls.rule.id for cls in SHIPPED})

@@ -50,19 +50,9 @@ def cut_text(text: str, /) -> str:
     return cut(text, LONGEST_TEXT)
 
 
-def cut_text_or_none(text: str | None, /) -> str | None:
-    """Cut such a text where there is one."""
-    return None if text is None else cut_text(text)
-
-
-def cut_or_none(text: str | None, /) -> str | None:
-    """Cut a name where there is one."""
-    return None if text is None else cut(text)
-
-
-def cut_user_or_none(username: str | None, /) -> str | None:
-    """Cut a user name where there is one."""
-    return None if username is None else cut_user(username)
+def cut_address(text: str, /) -> str:
+    """Cut what a client wrote as an address."""
+    return cut(text, LONGEST_ADDRESS)
 
 
 _WIDEST: Final = 80

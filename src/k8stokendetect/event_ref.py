@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from operator import attrgetter, methodcaller
 from typing import Final, Protocol
 
 import attrs
@@ -15,12 +16,11 @@ import attrs
 from k8stokendetect.bounds import (
     LONGEST_ADDRESS,
     LONGEST_LIST,
+    LONGEST_NAME,
     cut,
-    cut_or_none,
+    cut_address,
     cut_text,
-    cut_text_or_none,
     cut_user,
-    cut_user_or_none,
     short_repr,
 )
 from k8stokendetect.convert.structure import plain
@@ -32,6 +32,19 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _NAMESPACE: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
 _NAME: Final = re.compile(r"[a-z0-9][-a-z0-9.]{0,252}")
 
+_CUTTERS: Final[Mapping[str, Callable[[str], str]]] = {
+    **dict.fromkeys(("verb", "resource", "namespace", "name", "minted_credential", "used_credential"), cut),
+    **dict.fromkeys(("user", "impersonating"), cut_user),
+    **dict.fromkeys(("audit_id", "user_agent", "request_uri", "reason"), cut_text),
+}
+"""How each text that a client controls is cut."""
+
+_LIST_CUTTERS: Final[Mapping[str, Callable[[str], str]]] = {"groups": cut, "audiences": cut, "source_ips": cut_address}
+"""The same of lists."""
+
+_texts: Final = attrgetter(*_CUTTERS)
+_is_system: Final = methodcaller("startswith", "system:")
+
 
 class Referable(Protocol):
     """What findings can be about other than an Event, such as an ExecEvent."""
@@ -41,16 +54,12 @@ class Referable(Protocol):
         ...
 
 
-def _aware(time: datetime | None) -> datetime | None:
-    """Take a time without a zone as UTC, which is what the API server writes."""
-    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
-
-
 @attrs.frozen(kw_only=True)
 class EventRef:
     """One request: enough to find it again, to join on it, and to say what to do about it.
 
-    Texts that a client controls are cut, see `cut`; of long lists `LONGEST_LIST` items are kept.
+    Texts that a client controls are cut, see `cut`; `of` keeps `LONGEST_LIST` items of a longer list. A time without a
+    zone is taken as UTC, which is what the API server writes.
 
     Arguments:
         audit_id: finds the request in the log; a client may choose it.
@@ -85,30 +94,30 @@ class EventRef:
 
     """
 
-    audit_id: str = attrs.field(converter=cut_text)
+    audit_id: str
     stage: str = ""
-    time: datetime | None = attrs.field(default=None, converter=_aware)
-    verb: str = attrs.field(default="", converter=cut)
+    time: datetime | None = None
+    verb: str = ""
     code: int | None = None
-    user: str = attrs.field(default="", converter=cut_user)
+    user: str = ""
     groups: tuple[str, ...] = ()
     more_groups: int = 0
-    impersonating: str | None = attrs.field(default=None, converter=cut_user_or_none)
+    impersonating: str | None = None
     source_ips: tuple[str, ...] = ()
     more_source_ips: int = 0
-    user_agent: str = attrs.field(default="", converter=cut_text)
-    resource: str = attrs.field(default="", converter=cut)
-    namespace: str = attrs.field(default="", converter=cut)
-    name: str = attrs.field(default="", converter=cut)
-    request_uri: str = attrs.field(default="", converter=cut_text)
-    reason: str | None = attrs.field(default=None, converter=cut_text_or_none)
+    user_agent: str = ""
+    resource: str = ""
+    namespace: str = ""
+    name: str = ""
+    request_uri: str = ""
+    reason: str | None = None
     audiences: tuple[str, ...] = ()
     more_audiences: int = 0
     bound_to: BoundObjectRef | None = None
     expiration_seconds: int | None = None
-    expires: datetime | None = attrs.field(default=None, converter=_aware)
-    minted_credential: str | None = attrs.field(default=None, converter=cut_or_none)
-    used_credential: str | None = attrs.field(default=None, converter=cut_or_none)
+    expires: datetime | None = None
+    minted_credential: str | None = None
+    used_credential: str | None = None
     origin: str | None = None
     platform: Platform | None = None
     cluster: str | None = None
@@ -122,7 +131,6 @@ class EventRef:
             return event.ref()
         ref, user, grant = event.object_ref, event.user, event.token_grant
         asked = event.token_request or (grant.spec if grant else None)
-        groups = sorted(user.groups, key=lambda group: not group.startswith("system:"))
         audiences = asked.audiences if asked else ()
         return cls(
             audit_id=event.audit_id,
@@ -131,20 +139,20 @@ class EventRef:
             verb=event.verb,
             code=event.code,
             user=user.username,
-            groups=_first(groups),
-            more_groups=_more(groups),
+            groups=tuple(sorted(user.groups, key=_is_system, reverse=True)[:LONGEST_LIST]),
+            more_groups=max(0, len(user.groups) - LONGEST_LIST),
             impersonating=event.impersonated_user.username if event.impersonated_user else None,
-            source_ips=tuple(cut(ip, LONGEST_ADDRESS) for ip in event.source_ips[-LONGEST_LIST:]),
-            more_source_ips=_more(event.source_ips),
+            source_ips=event.source_ips[-LONGEST_LIST:],
+            more_source_ips=max(0, len(event.source_ips) - LONGEST_LIST),
             user_agent=event.user_agent,
             resource=event.resource,
             namespace=ref.namespace if ref else "",
             name=ref.name if ref else "",
             request_uri=event.request_uri,
             reason=event.annotations.get(REASON),
-            audiences=_first(audiences),
-            more_audiences=_more(audiences),
-            bound_to=_bound(asked.bound_object_ref if asked else None),
+            audiences=audiences[:LONGEST_LIST],
+            more_audiences=max(0, len(audiences) - LONGEST_LIST),
+            bound_to=_bound(asked.bound_object_ref) if asked and asked.bound_object_ref else None,
             expiration_seconds=asked.expiration_seconds if asked else None,
             expires=grant.expiration_timestamp if grant else None,
             minted_credential=event.minted_credential,
@@ -156,6 +164,22 @@ class EventRef:
             region=event.region,
         )
 
+    def __attrs_post_init__(self) -> None:
+        for name in ("time", "expires"):
+            time = getattr(self, name)
+            if time is not None and time.tzinfo is None:
+                object.__setattr__(self, name, time.replace(tzinfo=UTC))
+        names = max(map(len, filter(None, (*_texts(self), *self.groups, *self.audiences))), default=0)
+        if names > LONGEST_NAME or max(map(len, self.source_ips), default=0) > LONGEST_ADDRESS:
+            self._cut()
+
+    def _cut(self) -> None:
+        for name, cutter in _CUTTERS.items():
+            if text := getattr(self, name):
+                object.__setattr__(self, name, cutter(text))
+        for name, cutter in _LIST_CUTTERS.items():
+            object.__setattr__(self, name, tuple(map(cutter, getattr(self, name))))
+
     def __repr__(self) -> str:
         time = self.time.isoformat() if self.time else None
         return short_repr(self, user=self.user, verb=self.verb, target=self.target, code=self.code, time=time)
@@ -163,13 +187,8 @@ class EventRef:
     @cached_property
     def request_id(self) -> str:
         """The same for the same request, see `request_id`."""
-        return _request_id(
-            self.audit_id,
-            self.origin,
-            self.time,
-            (self.user, self.impersonating, self.peer_ip, self.resource, self.namespace, self.name),
-            self.minted_credential,
-        )
+        facts = (self.user, self.impersonating, self.peer_ip, self.resource, self.namespace, self.name)
+        return _request_id(self.origin, self.time, (self.audit_id, *facts, self.minted_credential))
 
     @property
     def target(self) -> str | None:
@@ -239,37 +258,39 @@ def request_id(event: Event, /) -> str:
     peer's address, the target, the issued credential) and on the auditID, which a client can. Where neither time nor
     auditID was logged, file and line stand for them. `EventRef.of(event).request_id` is the same.
     """
-    ref, assumed, peer = event.object_ref, event.impersonated_user, event.peer_ip
-    facts = (
-        cut_user(event.user.username),
-        cut_user_or_none(assumed.username if assumed else None),
-        None if peer is None else cut(peer, LONGEST_ADDRESS),
-        cut(event.resource),
-        cut(ref.namespace) if ref else "",
-        cut(ref.name) if ref else "",
+    ref, assumed = event.object_ref, event.impersonated_user
+    texts: tuple[str | None, ...] = (
+        event.audit_id,
+        event.user.username,
+        assumed.username if assumed else None,
+        event.peer_ip,
+        event.resource,
+        ref.namespace if ref else "",
+        ref.name if ref else "",
+        event.minted_credential,
     )
-    time = _aware(event.time)
-    return _request_id(cut_text(event.audit_id), event.origin, time, facts, cut_or_none(event.minted_credential))
+    if max(map(len, filter(None, texts)), default=0) > LONGEST_ADDRESS:  # the shortest limit
+        cutters = (cut_text, cut_user, cut_user, cut_address, cut, cut, cut, cut)
+        texts = tuple(text and cutter(text) for text, cutter in zip(texts, cutters, strict=True))
+    return _request_id(event.origin, event.time, texts)
 
 
-def _request_id(
-    audit_id: str, origin: str | None, time: datetime | None, facts: tuple[str | None, ...], minted: str | None
-) -> str:
-    when = None if time is None else (time - _EPOCH) // _MICROSECOND
+def _request_id(origin: str | None, time: datetime | None, texts: tuple[str | None, ...]) -> str:
+    """Hash what names a request.
+
+    Arguments:
+        origin: file and line.
+        time: when it was received.
+        texts: cut: auditID, user, impersonated user, peer, resource, namespace, name, issued credential.
+
+    """
+    audit_id, *facts = texts
     place = origin if time is None and not audit_id else None
-    parts = ascii((audit_id, place, when, *facts, minted))
-    return hashlib.sha256(parts.encode()).hexdigest()[:32]
+    when = None
+    if time is not None:
+        when = ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
+    return hashlib.sha256(ascii((audit_id, place, when, *facts)).encode()).hexdigest()[:32]
 
 
-def _first(texts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(cut(text) for text in texts[:LONGEST_LIST])
-
-
-def _more(texts: Sequence[str]) -> int:
-    return max(0, len(texts) - LONGEST_LIST)
-
-
-def _bound(to: BoundObjectRef | None) -> BoundObjectRef | None:
-    if to is None:
-        return None
+def _bound(to: BoundObjectRef) -> BoundObjectRef:
     return BoundObjectRef(cut(to.kind), cut(to.api_version), cut(to.name), cut(to.uid))

@@ -125,7 +125,7 @@ LONGEST_PLAIN_VALUE: Final = 128
 EMPTY_QUERY: Final = "empty query"
 """A lone `?`, or a `?&` before the first parameter: odd, although the Rust client kube-rs writes them."""
 
-_PLAIN_URI = re.compile(r"(?:/[A-Za-z0-9._-]+)+")
+_PLAIN_TARGET = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 _TOKEN_PATH = re.compile(r"(/.*?)/namespaces/([^/]*)/serviceaccounts/([^/]*)/token", re.DOTALL)
@@ -146,7 +146,8 @@ def token_uri_oddities(uri: str, namespace: str, name: str, /) -> tuple[str, ...
         One short phrase per oddity; empty for a canonical URI.
 
     """
-    if uri == f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token" and _PLAIN_URI.fullmatch(uri):
+    canonical = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+    if uri == canonical and _PLAIN_TARGET.fullmatch(f"{namespace}/{name}"):
         return ()
     path, question_mark, query = uri.partition("?")
     return (*_path_oddities(path, namespace, name), *_query_oddities(query, asked=bool(question_mark)))
@@ -154,7 +155,8 @@ def token_uri_oddities(uri: str, namespace: str, name: str, /) -> tuple[str, ...
 
 def token_uri_is_disguised(uri: str, namespace: str, name: str, /) -> bool:
     """Return whether a URI has an oddity that no benign client produces; kube-rs ends every path with a `?`."""
-    return bool(set(token_uri_oddities(uri, namespace, name)) - {EMPTY_QUERY})
+    oddities = token_uri_oddities(uri, namespace, name)
+    return bool(oddities) and oddities != (EMPTY_QUERY,)
 
 
 def _path_oddities(path: str, namespace: str, name: str) -> list[str]:

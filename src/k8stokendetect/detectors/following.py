@@ -10,10 +10,10 @@ from typing import Final, Self
 import attrs
 
 from k8stokendetect.detectors.acts import privileged_act
-from k8stokendetect.detectors.wording import brief
 from k8stokendetect.events import Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID
+from k8stokendetect.words import brief
 
 _SPARE: Final = timedelta(minutes=5)
 """A token is accepted a little longer than it lives: go-jose allows a minute (jwt.DefaultLeeway), clocks differ."""

@@ -11,10 +11,11 @@ import attrs
 
 from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
-from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of
+from k8stokendetect.detectors.wording import origin_of
 from k8stokendetect.events import Event, Signal
-from k8stokendetect.findings import Finding, Rule, Severity
+from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import LEGACY_TOKEN, ServiceAccount
+from k8stokendetect.words import brief
 
 UPGRADED: Final = 5
 """So many service accounts without ids before the first id: an upgrade to 1.30. A forger needs but a few of them."""
@@ -95,7 +96,7 @@ class ForgedToken(KeyedDetector[IdsSeen]):
             event,
             f"{brief(event.user.username)} acted{origin_of(event)} with a token that was never issued: "
             f"{event.verb} {brief(event.resource) or 'a path of no resource'}",
-            *caller_evidence(event),
+            Evidence("user.username", event.user.username, "a service account, and no id of its token was logged"),
             severity=Severity.MEDIUM if upgraded else None,
             caveats=(
                 f"token ids are in this log since {since:%Y-%m-%d %H:%M:%S} UTC",

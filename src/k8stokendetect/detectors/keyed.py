@@ -97,16 +97,19 @@ class View(Generic[S]):
 
     def get(self, key: str, /) -> S | None:
         """Return what is remembered of a key of this event; None when nothing is."""
-        return self._states.get(self._own(key), self.now)
+        if key not in self._keys:
+            raise _not_own(key)
+        return self._states.get(key, self.now)
 
     def put(self, key: str, state: S | None, /, *, expires: datetime | None = None) -> None:
         """Remember a state of a key of this event, until `remember_for` after it or another time; None forgets it."""
-        self._states.put(self._own(key), state, self.expires if expires is None else expires)
-
-    def _own(self, key: str) -> str:
         if key not in self._keys:
-            raise KeyError(f"{key!r} is none of this event's keys: name it in `keys`")
-        return key
+            raise _not_own(key)
+        self._states.put(key, state, self.expires if expires is None else expires)
+
+
+def _not_own(key: str) -> KeyError:
+    return KeyError(f"{key!r} is none of this event's keys: name it in `keys`")
 
 
 class KeyedDetector(Detector, Generic[S]):

@@ -20,7 +20,7 @@ from k8stokendetect.detectors.legacy_secrets import (
     type_evidence,
     use_evidence,
 )
-from k8stokendetect.detectors.wording import caller_evidence, origin_of, who
+from k8stokendetect.detectors.wording import origin_of, who
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import LEGACY_TOKEN
@@ -111,13 +111,12 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
         return self._report(event, what, use_evidence(event))
 
     def _report(self, event: Event, what: str, evidence: Iterable[Evidence]) -> Finding:
-        others = (item for item in caller_evidence(event) if not item.path.startswith("objectRef"))
         name = (
             f" {event.object_ref.namespace}/{event.object_ref.name}"
             if event.resource == "secrets" and event.object_ref
             else ""
         )
-        return self.finding(event, f"{who(event)} {what}{name}{origin_of(event)}", *others, *evidence)
+        return self.finding(event, f"{who(event)} {what}{name}{origin_of(event)}", *evidence)
 
     def _filled(self, event: Event, made: EventRef) -> Finding:
         return Finding(

@@ -12,11 +12,11 @@ import attrs
 
 from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
-from k8stokendetect.detectors.wording import brief
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, POD_NAME
+from k8stokendetect.words import brief
 
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 

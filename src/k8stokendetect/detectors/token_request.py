@@ -6,10 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from k8stokendetect.detectors.base import MINTS, Detector
-from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.detectors.wording import (
+    binding_evidence,
+    lifetime_evidence,
+    mint_evidence,
+    minted,
+    unseen_body,
+)
 from k8stokendetect.events import Event, TokenRequestSpec
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
-from k8stokendetect.identity import ISSUED_CREDENTIAL_ID
+from k8stokendetect.words import brief
 
 EXTENDED_EXPIRATION = 3607
 """A pod-bound request of this many seconds gets a token valid for up to a year (pkg/serviceaccount/claims.go:39)."""
@@ -56,14 +62,14 @@ class TokenRequest(Detector):
 
     def describe(self, event: Event, /) -> Finding:
         """Describe an issued token; who minted by design is the exclusions' business."""
-        target = event.service_account
         spec = event.token_request
         return self.finding(
             event,
-            f"{who(event)} minted a token for {target or 'an unnamed service account'}{origin_of(event)}"
-            + (f": {_terms(spec)}" if spec else ""),
-            *caller_evidence(event),
-            *_token_evidence(event, spec),
+            minted(event) + (f": {_terms(spec)}" if spec else ""),
+            *mint_evidence(event),
+            *lifetime_evidence(event),
+            *_audience_evidence(spec),
+            *binding_evidence(event),
             caveats=(*unseen_body(event), *_extended(spec)),
         )
 
@@ -81,30 +87,9 @@ def _terms(spec: TokenRequestSpec) -> str:
     )
 
 
-def _token_evidence(event: Event, spec: TokenRequestSpec | None) -> Iterator[Evidence]:
-    for key in ISSUED_CREDENTIAL_ID:
-        if key in event.annotations:
-            yield Evidence(
-                f"annotations['{key}']",
-                event.annotations[key],
-                "the id of the token: its later uses carry it",
-            )
-    if event.code is not None:
-        yield Evidence("responseStatus.code", event.code, "the API server answered with a token")
-    if spec and spec.expiration_seconds is not None:
-        yield Evidence(
-            "requestObject.spec.expirationSeconds", spec.expiration_seconds, "lifetime asked for, in seconds"
-        )
+def _audience_evidence(spec: TokenRequestSpec | None) -> Iterator[Evidence]:
     if spec and spec.audiences:
         yield Evidence("requestObject.spec.audiences", spec.audiences, "audience: who accepts the token")
-    if spec and spec.bound_object_ref:
-        yield Evidence("requestObject.spec.boundObjectRef", spec.bound_object_ref, "the token ends with this object")
-    if event.token_grant and event.token_grant.expiration_timestamp:
-        yield Evidence(
-            "responseObject.status.expirationTimestamp",
-            event.token_grant.expiration_timestamp,
-            "granted until",
-        )
 
 
 def _extended(spec: TokenRequestSpec | None) -> Iterator[str]:

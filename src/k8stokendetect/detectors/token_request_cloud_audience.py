@@ -7,9 +7,10 @@ from collections.abc import Collection
 
 from k8stokendetect.detectors.audiences import cloud_of, is_api_server, own_audiences
 from k8stokendetect.detectors.base import MINTS, Detector, Traits
-from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, who
+from k8stokendetect.detectors.wording import minted
 from k8stokendetect.events import Event, TokenRequestSpec
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.words import brief
 
 
 class TokenRequestCloudAudience(Detector):
@@ -75,9 +76,7 @@ class TokenRequestCloudAudience(Detector):
         sources = sorted({source for _, source in clouds.values()})
         return self.finding(
             event,
-            f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}"
-            f"{origin_of(event)} that {named}{more} accepts",
-            *caller_evidence(event),
+            f"{minted(event)} that {named}{more} accepts",
             Evidence(
                 "requestObject.spec.audiences",
                 spec.audiences,

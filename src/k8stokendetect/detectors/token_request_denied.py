@@ -11,11 +11,12 @@ import attrs
 
 from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
-from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, who
+from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, origin_of, target_of, who
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
-from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.findings import Finding, Rule, Severity
 from k8stokendetect.identity import REASON
+from k8stokendetect.words import brief
 
 NO_POD: Final = "no relationship found"
 """How the Node authorizer's reason begins for an account of which no pod runs there (node_authorizer.go, measured)."""
@@ -102,7 +103,7 @@ class TokenRequestDenied(KeyedDetector[Tried]):
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Tried], /) -> Iterator[Finding]:
         """Report the call, and how many service accounts were tried."""
         state = memory.get(key)
-        time, target = event.time, str(event.service_account or "an unnamed service account")[:LONGEST_NAME]
+        time, target = event.time, target_of(event)[:LONGEST_NAME]
         tried = dict(state.targets) if state and time else {}
         if time and not _pod_is_gone(event):
             tried[target] = max(time, tried.get(target, time))
@@ -117,8 +118,7 @@ class TokenRequestDenied(KeyedDetector[Tried]):
             event,
             f"{who(event)} asked for a token of {brief(target)}{origin_of(event)} and got none ({event.code})"
             + (f": {number}{' or more' * (number >= MAX_TARGETS)} service accounts within {minutes}" if search else ""),
-            *caller_evidence(event),
-            Evidence("responseStatus.code", event.code, "how the API server answered"),
+            *code_evidence(event, HOW_ANSWERED),
             severity=Severity.MEDIUM if search else None,
             caveats=() if time else ("when it happened is not known: no timestamp was logged",),
         )

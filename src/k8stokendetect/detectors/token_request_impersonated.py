@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from k8stokendetect.detectors.base import MINTS, Detector, Traits
-from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.detectors.wording import mint_evidence, minted, unseen_body
 from k8stokendetect.events import Event, User
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.words import brief
 
 
 class TokenRequestImpersonated(Detector):
@@ -59,9 +60,7 @@ class TokenRequestImpersonated(Detector):
         lesser = MASTERS in event.actor.groups and not _is_system(assumed)
         return self.finding(
             event,
-            f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}{origin_of(event)}"
-            + (f"; assumed group {brief(', '.join(assumed.groups))}" if assumed.groups else ""),
-            *caller_evidence(event),
+            minted(event) + (f"; assumed group {brief(', '.join(assumed.groups))}" if assumed.groups else ""),
             *_evidence(event, assumed),
             severity=Severity.MEDIUM if lesser else None,
             caveats=(*unseen_body(event), *_forgeable(assumed)),
@@ -76,6 +75,8 @@ def _is_system(user: User) -> bool:
 
 
 def _evidence(event: Event, assumed: User) -> Iterator[Evidence]:
+    if assumed.username:
+        yield Evidence("impersonatedUser.username", assumed.username, "whom the caller impersonated")
     if assumed.groups:
         yield Evidence("impersonatedUser.groups", assumed.groups, "the groups whose rights the caller took on")
     metadata = event.authentication_metadata
@@ -85,8 +86,7 @@ def _evidence(event: Event, assumed: User) -> Iterator[Evidence]:
             metadata.impersonation_constraint,
             "the verb of constrained impersonation that allowed it",
         )
-    if event.code is not None:
-        yield Evidence("responseStatus.code", event.code, "the API server answered with a token")
+    yield from mint_evidence(event)
 
 
 def _forgeable(assumed: User) -> Iterator[str]:

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Final
 
 from k8stokendetect.detectors.audiences import is_api_server, own_audiences
 from k8stokendetect.detectors.base import MINTS, Detector, Traits
-from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.detectors.wording import lifetime_evidence, minted, unseen_body
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event
-from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.findings import Finding, Rule, Severity
 
 EXTENDED_EXPIRATION: Final = 3607
 """A pod-bound request of this many seconds for the API server is extended (pkg/serviceaccount/claims.go:39)."""
@@ -88,10 +88,8 @@ class TokenRequestLongLived(Detector):
         terms = f"{asked} s, which the API server extends to " * extended + f"{seconds} s, {seconds / 86400:.3g} days"
         return self.finding(
             event,
-            f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}"
-            f"{origin_of(event)}: {terms}",
-            *caller_evidence(event),
-            *_lifetime_evidence(event),
+            f"{minted(event)}: {terms}",
+            *lifetime_evidence(event),
             severity=Severity.HIGH if seconds >= self.high_from.total_seconds() else None,
             caveats=(
                 *unseen_body(event),
@@ -120,15 +118,3 @@ def _asked(event: Event) -> int | None:
 
 def _granted(event: Event) -> int | None:
     return event.token_grant.spec.expiration_seconds if event.token_grant and event.token_grant.spec else None
-
-
-def _lifetime_evidence(event: Event) -> Iterator[Evidence]:
-    spec, grant = event.token_request, event.token_grant
-    if spec and spec.expiration_seconds is not None:
-        yield Evidence(
-            "requestObject.spec.expirationSeconds", spec.expiration_seconds, "lifetime asked for, in seconds"
-        )
-    if grant and grant.spec and grant.spec.expiration_seconds is not None:
-        yield Evidence("responseObject.spec.expirationSeconds", grant.spec.expiration_seconds, "lifetime granted")
-    if grant and grant.expiration_timestamp:
-        yield Evidence("responseObject.status.expirationTimestamp", grant.expiration_timestamp, "granted until")

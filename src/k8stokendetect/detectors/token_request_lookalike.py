@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import attrs
 
 from k8stokendetect.detectors.base import MINTS, Detector
-from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, minted, unseen_body
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import COMPONENTS, Component, FailedCheck
@@ -103,8 +103,7 @@ class TokenRequestLookalike(Detector):
         done = "was refused" if _is_refused(event) else "minted"
         return self.finding(
             event,
-            f"{who(event)} {done} a token for {event.service_account or 'an unnamed service account'}"
-            f"{origin_of(event)}: named like {like.component or 'a part of the system'}, but "
+            f"{minted(event, done)}: named like {like.component or 'a part of the system'}, but "
             f"{'; '.join(check.why for check in like.lacks)}",
             *_evidence(event, like),
             severity=Severity.MEDIUM if _is_unsure(event, like) else None,
@@ -148,19 +147,19 @@ def _is_unsure(event: Event, like: Likeness) -> bool:
 
 
 def _evidence(event: Event, like: Likeness) -> Iterable[Evidence]:
-    """Return the caller's facts, each with what is wrong with it."""
-    facts = {item.path: item for item in caller_evidence(event)}
+    """Return the name, and each fact about the caller with what is wrong with it."""
+    facts = {"user.username": Evidence("user.username", event.actor.username, "the name that it has")}
     for check in like.lacks:
         if check.value:
             whys = (other.why for other in like.lacks if other.path == check.path)
             facts[check.path] = Evidence(check.path, check.value, "; ".join(whys))
-    if event.code is not None:
-        facts["responseStatus.code"] = Evidence("responseStatus.code", event.code, "how the API server answered")
-    return facts.values()
+    return *facts.values(), *code_evidence(event, HOW_ANSWERED)
 
 
-def _about_the_caller(failed: Iterable[FailedCheck], event: Event) -> tuple[FailedCheck, ...]:
+def _about_the_caller(failed: Sequence[FailedCheck], event: Event) -> tuple[FailedCheck, ...]:
     """Leave out what the request looks like, and what this form of the log carries of nobody."""
+    if not failed:
+        return ()
     lost = {f"user.{word.split(',')[0]}" for word in event.lost}
     return tuple(
         check for check in failed if check.path.startswith(ABOUT_THE_CALLER) and (check.value or check.path not in lost)

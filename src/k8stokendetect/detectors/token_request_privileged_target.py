@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.powerful import POWERFUL, PowerfulAccount
-from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.detectors.wording import mint_evidence, minted, unseen_body
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
@@ -83,22 +83,19 @@ class TokenRequestPrivilegedTarget(Detector):
 
     def matches(self, event: Event, /) -> bool:
         """Tell whether a token was minted for a powerful account."""
-        target = event.service_account
-        return target is not None and event.mints_token and bool(self._power(target)[0])
+        target = event.service_account if event.mints_token else None
+        return target is not None and bool(self._power(target)[0])
 
     def describe(self, event: Event, /) -> Finding:
         """Say what the account may do, and how that is known."""
         target = event.service_account or ServiceAccount("", "")
         power, found = self._power(target)
-        evidence = [item for item in caller_evidence(event) if item.path != "objectRef.name"]
-        evidence.append(Evidence("objectRef.name", target.name, f"the service account; it {power}"))
-        if event.code is not None:
-            evidence.append(Evidence("responseStatus.code", event.code, "the API server answered with a token"))
         source = _SNAPSHOT if found else _BY_NAME if self.cluster is None else f"{_NOT_THERE}: {_BY_NAME}"
         return self.finding(
             event,
-            f"{who(event)} minted a token for {target}{origin_of(event)}; it {power}",
-            *evidence,
+            f"{minted(event)}; it {power}",
+            Evidence("objectRef.name", target.name, f"the service account; it {power}"),
+            *mint_evidence(event),
             *(found.evidence if found else ()),
             severity=Severity.MEDIUM if _is_itself(event, target) else None,
             caveats=(*unseen_body(event), source),
@@ -123,8 +120,8 @@ class TokenRequestPrivilegedTarget(Detector):
         return self._takeovers.of(target)
 
     def _powerful(self, target: ServiceAccount) -> PowerfulAccount | None:
-        candidates = self._by_name.get(target.name, ())
-        return next((one for one in (*candidates, *self._patterns) if one.fits(target)), None)
+        candidates = (*self._by_name.get(target.name, ()), *self._patterns)
+        return next((one for one in candidates if one.fits(target)), None) if candidates else None
 
 
 def _is_itself(event: Event, target: ServiceAccount) -> bool:

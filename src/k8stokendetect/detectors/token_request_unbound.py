@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from k8stokendetect.detectors.base import MINTS, Detector
-from k8stokendetect.detectors.wording import caller_evidence, origin_of, unseen_body, who
+from k8stokendetect.detectors.wording import binding_evidence, mint_evidence, origin_of, unseen_body, who
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
@@ -47,8 +47,10 @@ class TokenRequestUnbound(Detector):
 
     def matches(self, event: Event, /) -> bool:
         """Compare the workload with the target, and where they are one, look for a binding."""
+        if event.assumed is not None or not event.mints_token:
+            return False
         workload, target = ServiceAccount.of_username(event.actor.username), event.service_account
-        if workload is None or target is None or event.assumed is not None or not event.mints_token:
+        if workload is None or target is None:
             return False
         return workload != target or _unbound(event) is not None
 
@@ -56,18 +58,12 @@ class TokenRequestUnbound(Detector):
         """Say whose token the workload got, or that nothing ends it."""
         workload, target = ServiceAccount.of_username(event.actor.username), event.service_account
         what = f"{target}, another service account than its own" if workload != target else _unbound(event)
-        evidence = [*caller_evidence(event)]
-        spec = event.token_request
-        if spec and spec.bound_object_ref:
-            evidence.append(
-                Evidence("requestObject.spec.boundObjectRef", spec.bound_object_ref, "the token ends with this object")
-            )
-        if event.code is not None:
-            evidence.append(Evidence("responseStatus.code", event.code, "the API server answered with a token"))
         return self.finding(
             event,
             f"{who(event)} minted a token{origin_of(event)} for {what}",
-            *evidence,
+            Evidence("user.username", event.actor.username, "a workload"),
+            *binding_evidence(event),
+            *mint_evidence(event),
             caveats=tuple(unseen_body(event)),
         )
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.powerful import CONTROLLERS
-from k8stokendetect.detectors.wording import caller_evidence, who
+from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, target_of, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount, token_uri_oddities
@@ -79,17 +79,17 @@ class TokenRequestURI(Detector):
     def describe(self, event: Event, /) -> Finding:
         """Decode the URI as the API server does and compare it with what the API server took it to mean."""
         oddities, target = _oddities(event), event.service_account
-        aim = f"the token subresource of {target or 'an unnamed service account'}"
+        aim = f"the token subresource of {target_of(event)}"
         how = f" through an odd URI: {', '.join(oddities)}" if oddities else ""
-        evidence = [*caller_evidence(event)]
-        if event.request_uri:
-            evidence.append(Evidence("requestURI", event.request_uri, "the raw URI"))
-        if event.code is not None:
-            evidence.append(Evidence("responseStatus.code", event.code, "how the API server answered"))
+        facts = {"requestURI": (event.request_uri, "the raw URI")}
+        if target and not self._is_standard(target):
+            facts["objectRef.namespace"] = target.namespace, "with the name, none of Kubernetes' own service accounts"
+            facts["objectRef.name"] = target.name, "the service account"
         return self.finding(
             event,
             f"{who(event)} called {aim}{how}",
-            *evidence,
+            *(Evidence(path, value, why) for path, (value, why) in facts.items() if value),
+            *code_evidence(event, HOW_ANSWERED),
             severity=Severity.MEDIUM if oddities else None,
             caveats=() if event.request_uri else ("the URI was not logged",),
         )

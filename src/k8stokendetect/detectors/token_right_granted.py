@@ -12,9 +12,10 @@ from k8stokendetect.cluster.rbac import RBAC_GROUP
 from k8stokendetect.detectors import token_right as right
 from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
-from k8stokendetect.detectors.wording import brief, caller_evidence, origin_of, who
+from k8stokendetect.detectors.wording import origin_of, who
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.words import brief
 
 
 @attrs.frozen
@@ -139,7 +140,6 @@ class TokenRightGranted(KeyedDetector[Known]):
         return self.finding(
             event,
             f"{who(event)} {done}{where}{origin_of(event)}: {brief(what, 500)}{where}",
-            *(item for item in caller_evidence(event) if not item.path.startswith("objectRef")),
             *evidence,
             caveats=(*caveats, *dry),
         )

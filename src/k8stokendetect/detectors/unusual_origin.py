@@ -13,7 +13,7 @@ import attrs
 
 from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
-from k8stokendetect.detectors.wording import caller_evidence, origin_of, who
+from k8stokendetect.detectors.wording import minted
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
@@ -41,10 +41,11 @@ class Origins:
         """Return the kinds of which no more values are remembered."""
         return [kind for kind in kinds if len(self.seen[kind]) >= MAX_VALUES]
 
-    def after(self, here: dict[str, str], /) -> Origins:
-        """Return what is known after a mint from here."""
+    def after(self, here: dict[str, str], new: Sequence[str], /) -> Origins:
+        """Return what is known after a mint from here, of which these kinds are new."""
+        if not new and here.keys() <= self.seen.keys():
+            return Origins(self.mints + 1, self.seen)
         seen = {kind: (value,) for kind, value in here.items()} | self.seen
-        new = self.new(here)
         full = self.full(new)
         seen |= {kind: (*seen[kind], here[kind]) for kind in new if kind not in full}
         return Origins(self.mints + 1, seen)
@@ -110,21 +111,19 @@ class UnusualOrigin(KeyedDetector[Origins]):
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Origins], /) -> Iterator[Finding]:
         """Compare where a mint comes from with what is known of its actor, and remember it."""
         known, here = memory.get(key) or Origins(), _origin(event)
-        memory.put(key, known.after(here))
         new = known.new(here)
+        memory.put(key, known.after(here, new))
         learning = known.mints < self.learn and not ("certificate" in new and _is_system(event))
         if new and not learning:
             yield self._report(event, new, known)
 
     def _report(self, event: Event, new: Sequence[str], known: Origins) -> Finding:
-        facts = tuple(_facts(event, new))
         renewed = event.actor.username.startswith("system:node:") and new == ["certificate"]
         return self.finding(
             event,
-            f"{who(event)} minted a token for {event.service_account or 'an unnamed service account'}"
-            f"{origin_of(event)}: a {' and a '.join(new)} not seen in {known.mints} earlier mints",
-            *facts,
-            *(fact for fact in caller_evidence(event) if fact.path not in {item.path for item in facts}),
+            f"{minted(event)}: a {' and a '.join(new)} not seen in {known.mints} earlier mints",
+            Evidence("user.username", event.actor.username, "whose earlier mints came from elsewhere"),
+            *_facts(event, new),
             severity=Severity.MEDIUM if _is_system(event) and not renewed else None,
             caveats=tuple(
                 f"already {MAX_VALUES} of {kind} are known: this one is not remembered" for kind in known.full(new)

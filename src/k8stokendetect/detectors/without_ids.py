@@ -30,9 +30,10 @@ def keys(event: Event, reported: Sequence[Finding], /) -> Iterator[str]:
     acting = _acting(event)
     if acting:
         yield str(acting)
-    target = event.service_account
-    if reported and event.mints_token and event.minted_credential is None and target and target != acting:
-        yield str(target)
+    if reported and event.mints_token and event.minted_credential is None:
+        target = event.service_account
+        if target and target != acting:
+            yield str(target)
 
 
 def _acting(event: Event) -> ServiceAccount | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The phrases and the evidence that detectors share: who called, as whom, from where, and what was not logged."""
+"""The phrases and the evidence that detectors share: who minted for whom, what was issued, what was not logged."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence
-from k8stokendetect.identity import CREDENTIAL_ID, REASON
-from k8stokendetect.words import NOBODY, brief
+from k8stokendetect.identity import ISSUED_CREDENTIAL_ID
+from k8stokendetect.words import ANSWERED_WITH_TOKEN, NAMELESS_ACCOUNT, NOBODY, brief
 
-__all__ = ["brief", "caller_evidence", "origin_of", "unseen_body", "who"]
+HOW_ANSWERED = "how the API server answered"
+"""Why the status code of a request that mints nothing is evidence."""
 
 
 def who(event: Event, /) -> str:
@@ -25,33 +26,54 @@ def origin_of(event: Event, /) -> str:
     return f"{peer} with {brief(event.user_agent.split(' ', 1)[0])}" if event.user_agent else peer
 
 
-def caller_evidence(event: Event, /) -> Iterator[Evidence]:
-    """Yield who called and for what, each only where it was logged."""
-    user, ref = event.actor, event.object_ref
-    if user.username:
-        yield Evidence("user.username", user.username, "who called")
-    if user.groups:
-        yield Evidence("user.groups", user.groups, "the caller's groups")
-    if event.used_credential:
-        yield Evidence(
-            f"user.extra['{CREDENTIAL_ID}'][0]",
-            event.used_credential,
-            "the credential the call was made with",
-        )
-    if event.assumed and event.assumed.username:
-        yield Evidence("impersonatedUser.username", event.assumed.username, "whom the caller impersonated")
-    if event.peer_ip:
-        yield Evidence(f"sourceIPs[{len(event.source_ips) - 1}]", event.peer_ip, "the peer that the API server saw")
-    if ref and ref.namespace:
-        yield Evidence("objectRef.namespace", ref.namespace, "namespace of the service account")
-    if ref and ref.name:
-        yield Evidence("objectRef.name", ref.name, "the service account")
-    if reason := event.annotations.get(REASON):
-        yield Evidence(f"annotations['{REASON}']", reason, "what gave the right, or refused it")
+def target_of(event: Event, /) -> str:
+    """Name the service account that a request is about."""
+    return str(event.service_account or NAMELESS_ACCOUNT)
+
+
+def minted(event: Event, done: str = "minted", /) -> str:
+    """Say who minted a token for whom, and from where."""
+    return f"{who(event)} {done} a token for {target_of(event)}{origin_of(event)}"
+
+
+def code_evidence(event: Event, why: str = ANSWERED_WITH_TOKEN, /) -> Iterator[Evidence]:
+    """Yield the status code of the answer, where it was logged."""
+    if event.code is not None:
+        yield Evidence("responseStatus.code", event.code, why)
+
+
+def mint_evidence(event: Event, /) -> Iterator[Evidence]:
+    """Yield what shows that a token was issued: its id, and the answer."""
+    for key in ISSUED_CREDENTIAL_ID:
+        if key in event.annotations:
+            yield Evidence(
+                f"annotations['{key}']", event.annotations[key], "the id of the token: its later uses carry it"
+            )
+    yield from code_evidence(event)
+
+
+def lifetime_evidence(event: Event, /) -> Iterator[Evidence]:
+    """Yield how long the token lives, as asked for and as granted."""
+    spec, grant = event.token_request, event.token_grant
+    if spec and spec.expiration_seconds is not None:
+        path = "requestObject.spec.expirationSeconds"
+        yield Evidence(path, spec.expiration_seconds, "lifetime asked for, in seconds")
+    if grant and grant.spec and grant.spec.expiration_seconds is not None:
+        path = "responseObject.spec.expirationSeconds"
+        yield Evidence(path, grant.spec.expiration_seconds, "lifetime granted, in seconds")
+    if grant and grant.expiration_timestamp:
+        yield Evidence("responseObject.status.expirationTimestamp", grant.expiration_timestamp, "granted until")
+
+
+def binding_evidence(event: Event, /) -> Iterator[Evidence]:
+    """Yield the object whose deletion ends the token."""
+    if event.token_request and event.token_request.bound_object_ref:
+        path = "requestObject.spec.boundObjectRef"
+        yield Evidence(path, event.token_request.bound_object_ref, "the token ends with this object")
 
 
 def unseen_body(event: Event, /) -> Iterator[str]:
-    """Say what is not known because the body was not logged."""
+    """Say what is not known because it was not logged."""
     if event.token_request is None:
         how = "was cut away" if event.body_is_cut else "was not logged"
         level = f" (level {event.level})" if event.level else ""

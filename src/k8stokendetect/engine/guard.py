@@ -9,6 +9,7 @@ from typing import TypeVar
 from k8stokendetect.detectors import Detector
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.errors import DetectorError, OnError
+from k8stokendetect.events import Event
 
 T = TypeVar("T")
 
@@ -45,13 +46,16 @@ class Guard:
             return []
         return found  # type: ignore[return-value]  # each was looked at
 
-    def matches(self, detector: Detector, origin: str | None, event: object) -> bool:
-        """Tell whether a detector matches an event; false where it fails."""
-        try:
-            return bool(detector.matches(event))  # type: ignore[arg-type]  # an Event
-        except Exception as error:  # noqa: BLE001 - as the first line says
-            self._failed(detector, origin, error)
-            return False
+    def matching(self, detectors: Iterable[Detector], event: Event) -> list[Detector]:
+        """Return those that match an event, without one that fails."""
+        found = []
+        for detector in detectors:
+            try:
+                if detector.matches(event):
+                    found.append(detector)
+            except Exception as error:  # noqa: BLE001 - as the first line says
+                self._failed(detector, event.origin, error)
+        return found
 
     def _failed(self, detector: Detector, origin: str | None, error: Exception) -> None:
         self._tally.failures += 1

@@ -1,20 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Marks findings with what the exclusions say: excluded by one of them, or named like a component and not it."""
+"""Judges each request by the exclusions, and marks findings: excluded, or named like a component without its proofs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import attrs
 
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import is_excludable
-from k8stokendetect.exclusions import Exclusion, Verdict
+from k8stokendetect.events import Event
+from k8stokendetect.exclusions import Exclusion, ExclusionIndex, Verdict
 from k8stokendetect.findings import Evidence, Finding
 
 
-class Coverage:
-    """Which exclusions cover which rules.
+@attrs.frozen
+class Judgement:
+    """What the exclusions say about a request.
+
+    Attributes:
+        by_rule: the verdict for each rule that an exclusion covers; the one with the fewest failed checks decides.
+        is_excluded: an exclusion excludes it from every rule about minting.
+
+    """
+
+    by_rule: Mapping[str, Verdict] = attrs.field(factory=dict)
+    is_excluded: bool = False
+
+
+UNKNOWN_ACTOR: Final = Judgement()
+"""No exclusion names the actor."""
+
+
+class Judge:
+    """Asks the exclusions about each request, once.
 
     Arguments:
         exclusions: those in force.
@@ -23,6 +43,7 @@ class Coverage:
     """
 
     def __init__(self, exclusions: Iterable[Exclusion], detectors: Sequence[Detector]) -> None:
+        self._index = ExclusionIndex(exclusions)
         self._covered = {
             exclusion.id: frozenset(
                 one.rule.id for one in detectors if exclusion.covers(one.rule.id, excludable=is_excludable(one))
@@ -30,12 +51,17 @@ class Coverage:
             for exclusion in exclusions
         }
 
-    def by_rule(self, verdicts: Sequence[Verdict], /) -> Mapping[str, Verdict]:
-        """Return the verdict for each rule that is covered: the nearest, which is the first."""
-        found: dict[str, Verdict] = {}
-        for verdict in verdicts:
-            found = dict.fromkeys(self._covered[verdict.exclusion.id], verdict) | found
-        return found
+    def judge(self, event: Event, /) -> Judgement:
+        """Return what the exclusions say about an event."""
+        verdicts = self._index.judge(event)
+        if not verdicts:
+            return UNKNOWN_ACTOR
+        by_rule: dict[str, Verdict] = {}
+        is_excluded = False
+        for verdict in reversed(verdicts):  # the first is the nearest
+            by_rule |= dict.fromkeys(self._covered[verdict.exclusion.id], verdict)
+            is_excluded |= verdict.excludes and verdict.exclusion.rules is None
+        return Judgement(by_rule, is_excluded)
 
 
 def mark(finding: Finding, verdict: Verdict | None, /) -> Finding:

@@ -11,15 +11,15 @@ import attrs
 from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector
 from k8stokendetect.engine.duplicates import finding_key
 from k8stokendetect.engine.guard import Guard
-from k8stokendetect.engine.marking import Coverage, mark
+from k8stokendetect.engine.marking import Judge, Judgement, mark
 from k8stokendetect.engine.memory import Memory
 from k8stokendetect.engine.reorder import ReorderBuffer
 from k8stokendetect.engine.tally import Tally
-from k8stokendetect.engine.watchers import Watchers
+from k8stokendetect.engine.watchers import Watchers, Watching
 from k8stokendetect.errors import OnError, ReadError
 from k8stokendetect.event_ref import request_id
 from k8stokendetect.events import Event
-from k8stokendetect.exclusions import Exclusion, ExclusionIndex, Verdict
+from k8stokendetect.exclusions import Exclusion, Verdict
 from k8stokendetect.findings import Finding
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 
@@ -42,17 +42,19 @@ class Arrival:
     Attributes:
         event: the event.
         number: its position; an event that is delivered again has another one.
-        verdicts: of the exclusions that name its actor; None until it is judged.
+        judgement: of the exclusions; None until it is judged.
         reported: what was found about it and no exclusion excludes.
-        name: its request's identity; empty without a time, since repetitions cannot be told then.
+        name: its request's id; empty without a time, since repetitions cannot be recognised then.
+        watching: the detectors that it concerns; None until they are looked up.
 
     """
 
     event: Event
     number: int
-    verdicts: tuple[Verdict, ...] | None = None
+    judgement: Judgement | None = None
     reported: list[Finding] = attrs.field(factory=list)
     name: str = ""
+    watching: Watching | None = None
 
 
 class Pipeline:
@@ -84,8 +86,7 @@ class Pipeline:
         running = [*detectors, *(cls() for cls in BUILTIN if cls.rule.id in self._unseen)]
         self.watchers = Watchers(running)
         self.prefilter: Follows | None = None
-        self._exclusions = ExclusionIndex(exclusions)
-        self._coverage = Coverage(exclusions, running)
+        self._judge = Judge(exclusions, running)
         self._guard = Guard(on_error, tally)
         self._tally = tally
         self._keep_excluded = keep_excluded
@@ -123,8 +124,8 @@ class Pipeline:
         """
         arrival = Arrival(event, next(self._numbers))
         if self.watchers.follows and event.mints_token:
-            arrival.verdicts = self._exclusions.judge(event)
-            if not any(judged.excludes and judged.exclusion.rules is None for judged in arrival.verdicts):
+            arrival.judgement = self._judge.judge(event)
+            if not arrival.judgement.is_excluded:
                 self._follow(event)
         return arrival
 
@@ -144,14 +145,15 @@ class Pipeline:
     def ask(self, arrival: Arrival, /) -> Iterator[Finding]:
         """Yield what detectors that remember nothing report; an excluded request is only counted."""
         event = arrival.event
-        watching, followers = self.watchers.of(event)
-        verdicts = self._judged(arrival) if watching or followers else {}
+        arrival.watching = watching, keyed = self.watchers.of(event)
+        verdicts = self._judged(arrival) if watching or keyed else {}
+        only_counted: list[Detector] = []
         for detector in watching:
             rule = detector.rule.id
             verdict = verdicts.get(rule)
             if verdict is not None and not verdict.failed and not self._keep_excluded:
-                if rule not in self._unseen and self._guard.matches(detector, event.origin, event):
-                    self._count_excluded(arrival, rule, verdict.exclusion.id)
+                if rule not in self._unseen:
+                    only_counted.append(detector)
                 continue
             for finding in self._guard.all_of(Finding, detector, event.origin, detector.inspect, event):
                 marked = mark(finding, verdict)
@@ -159,21 +161,22 @@ class Pipeline:
                     arrival.reported.append(marked)
                 if rule not in self._unseen:
                     yield from self._new(arrival, marked)
+        for detector in self._guard.matching(only_counted, event):
+            self._is_new(arrival, detector.rule.id, verdicts[detector.rule.id].exclusion.id)
 
     def _judged(self, arrival: Arrival) -> Mapping[str, Verdict]:
         """Judge an event and name its request, once; return the verdict for each rule that an exclusion covers."""
         if not arrival.name and arrival.event.time is not None:
             arrival.name = request_id(arrival.event)
-        if arrival.verdicts is None:
-            arrival.verdicts = self._exclusions.judge(arrival.event)
-        return self._coverage.by_rule(arrival.verdicts) if arrival.verdicts else {}
+        if arrival.judgement is None:
+            arrival.judgement = self._judge.judge(arrival.event)
+        return arrival.judgement.by_rule
 
     def followers(self, arrival: Arrival, /) -> list[Follower]:
         """Return the keyed detectors that an event concerns, with its keys for each."""
-        event, found = arrival.event, list[Follower]()
-        for detector in self.watchers.of(event)[1]:
-            keys = self._guard.all_of(str, detector, event.origin, detector.keys, event, tuple(arrival.reported))
-            if keys:
+        event, reported, found = arrival.event, tuple(arrival.reported), list[Follower]()
+        for detector in (arrival.watching or self.watchers.of(event))[1]:
+            if keys := self._guard.all_of(str, detector, event.origin, detector.keys, event, reported):
                 found.append((detector, keys))
         return found
 
@@ -186,28 +189,24 @@ class Pipeline:
         if arrival.name and self.followed_before.is_repeat(again, arrival.number):
             return
         for detector, keys in followers:
-            verdict = verdicts.get(detector.rule.id)
-            told = (event, tuple(arrival.reported), keys)
-            for finding in self._guard.all_of(Finding, detector, event.origin, detector.follow, *told):
-                yield from self._new(arrival, mark(finding, verdict))
+            given = (event, tuple(arrival.reported), keys)
+            for finding in self._guard.all_of(Finding, detector, event.origin, detector.follow, *given):
+                yield from self._new(arrival, mark(finding, verdicts.get(detector.rule.id)))
 
     def _new(self, arrival: Arrival, finding: Finding) -> Iterator[Finding]:
-        """Yield and count a finding unless it repeats one."""
-        key = finding_key(arrival.name, finding.rule.id, finding.excluded_by, finding)
-        if arrival.name and self.reported_before.is_repeat(key, arrival.number):
-            self._tally.duplicates += 1
-        elif finding.excluded_by is None:
-            self._tally.findings[finding.rule.id] += 1
+        """Yield a finding that repeats none; one that is excluded only where those are wanted."""
+        is_new = self._is_new(arrival, finding.rule.id, finding.excluded_by, finding)
+        if is_new and (finding.excluded_by is None or self._keep_excluded):
             yield finding
-        else:
-            self._tally.excluded[finding.excluded_by] += 1
-            if self._keep_excluded:
-                yield finding
 
-    def _count_excluded(self, arrival: Arrival, rule: str, exclusion: str) -> None:
-        """Count what is excluded, without describing it."""
-        key = finding_key(arrival.name, rule, exclusion)
+    def _is_new(self, arrival: Arrival, rule: str, excluded_by: str | None, finding: Finding | None = None) -> bool:
+        """Count what a rule says about an event; tell whether it repeats nothing."""
+        key = finding_key(arrival.name, rule, excluded_by, finding)
         if arrival.name and self.reported_before.is_repeat(key, arrival.number):
             self._tally.duplicates += 1
+            return False
+        if excluded_by is None:
+            self._tally.findings[rule] += 1
         else:
-            self._tally.excluded[exclusion] += 1
+            self._tally.excluded[excluded_by] += 1
+        return True

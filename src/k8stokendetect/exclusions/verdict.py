@@ -117,9 +117,10 @@ def _never(component: Component, event: Event, failed: list[FailedCheck]) -> Non
 
 def _check_actor(actor: Actor, event: Event, account: ServiceAccount | None, failed: list[FailedCheck]) -> None:
     user = event.user
-    required = {*actor.groups, *(account.groups if account else ())}
-    if not actor.groups_not_logged and (lacking := sorted(required.difference(user.groups))):
-        failed.append(FailedCheck("user.groups", user.groups, f"without group {', '.join(lacking)}"))
+    required = {*actor.groups, *account.groups} if account else {*actor.groups}
+    if not actor.groups_not_logged and not required.issubset(user.groups):
+        lacking = ", ".join(sorted(required.difference(user.groups)))
+        failed.append(FailedCheck("user.groups", user.groups, f"without group {lacking}"))
     if account is None and user.username.startswith(SERVICE_ACCOUNT_PREFIX):
         failed.append(FailedCheck("user.username", user.username, "not the name of a service account"))
     if actor.only_groups and (others := sorted({*user.groups} - required - {AUTHENTICATED})):
@@ -168,18 +169,18 @@ def _check_target(
     if target is None:
         failed.append(FailedCheck("objectRef", None, "the target is not known"))
         return
-    if not _fits(component.namespaces, target.namespace):
+    if "*" not in component.namespaces and not _fits(component.namespaces, target.namespace):
         why = "a namespace in which the component does not mint"
         failed.append(FailedCheck("objectRef.namespace", target.namespace, why))
     elif component.own_namespace and account and account.namespace != target.namespace:
         failed.append(FailedCheck("objectRef.namespace", target.namespace, "not the component's own namespace"))
-    if not _fits(component.names, target.name):
+    if "*" not in component.names and not _fits(component.names, target.name):
         why = "a service account for which the component does not mint"
         failed.append(FailedCheck("objectRef.name", target.name, why))
 
 
 def _fits(patterns: tuple[str, ...], text: str) -> bool:
-    return "*" in patterns or text in patterns or any(matches(pattern, text) for pattern in patterns)
+    return text in patterns or any(matches(pattern, text) for pattern in patterns)
 
 
 def _check_token(shape: TokenShape, component: Component, event: Event, failed: list[FailedCheck]) -> None:
