@@ -46,11 +46,11 @@ def start(session: Any, logs: Path, checkpoint: Path, found: Path, *, buckets: i
 
 
 def main() -> None:
-    """Run until somebody kills this."""
+    """Run until somebody kills this, five minutes at most."""
     logs, checkpoint, found = map(Path, sys.argv[1:])
     session = spark.session(cores=2)
     quicken(session)
-    start(session, logs, checkpoint, found).awaitTermination()
+    start(session, logs, checkpoint, found).awaitTermination(timeout=300)
 
 
 if __name__ == "__main__":
