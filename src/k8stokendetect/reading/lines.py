@@ -10,7 +10,7 @@ from k8stokendetect.convert.nesting import SHORT, is_deep
 from k8stokendetect.envelopes import FORMS, Form, Inner
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
-from k8stokendetect.reading.prefilter import NO_PROJECTION, project
+from k8stokendetect.reading.prefilter import NO_PROJECTION, Plain, Projection, project, project_plain
 from k8stokendetect.reading.skipping import Skipper, decoded, minted_credential, projection_of, typed
 from k8stokendetect.reading.window import Kept
 
@@ -34,7 +34,7 @@ class LineSkipper:
         self._forms = forms
         self._last: Form | None = None
 
-    def __call__(  # noqa: C901 - this loop is most of the time of `detect`, and calls would double it
+    def __call__(  # noqa: C901, PLR0912 - this loop is most of the time of `detect`, and calls would double it
         self, readline: Callable[[int], bytes], number: int, limit: int, /
     ) -> tuple[bytes, int, list[Any] | None]:
         """Read lines until one is wanted, or is for the full reader."""
@@ -59,9 +59,12 @@ class LineSkipper:
             if size > SHORT and is_deep(line):
                 records = None
                 break
+            event: Plain | Projection | None
             try:
-                event = project(line)
+                event = project_plain(line)
             except NO_PROJECTION:
+                event = rare(line)
+            if event is None:
                 records = self._of_some_form(line, number)
                 if records is None or records:
                     break
@@ -116,6 +119,14 @@ class LineSkipper:
         if uses:
             skipper.window.add(uses, size)
         return records or skipper.mark(len(line), texts[-1] or "")
+
+
+def rare(line: bytes) -> Projection | None:
+    """Return the projection of an event that is not plain; None for what is no event."""
+    try:
+        return project(line)
+    except NO_PROJECTION:
+        return None
 
 
 def _wanted(line: bytes) -> list[Any] | None:

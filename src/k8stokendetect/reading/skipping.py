@@ -19,10 +19,12 @@ from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
 from k8stokendetect.reading.prefilter import (
     NO_PROJECTION,
+    Plain,
     Prefilter,
     Projection,
     project,
     project_event,
+    project_plain,
     project_record,
 )
 from k8stokendetect.reading.window import Kept, Window
@@ -92,7 +94,9 @@ class Skipper:
             return False
         return self.skips(event, (_of_record, record, number), _MAPPING, record)
 
-    def skips(self, event: Projection, where: Kept, size: int, record: Mapping[str, Any] | None = None, /) -> bool:
+    def skips(
+        self, event: Plain | Projection, where: Kept, size: int, record: Mapping[str, Any] | None = None, /
+    ) -> bool:
         """Skip what is not wanted: count it, and keep it if it was made with a token."""
         if self.wants(event):
             return False
@@ -150,7 +154,7 @@ def typed(text: bytes | str) -> Typed | None:
     return Typed(text, fields) if fields.object_ref is not None else None
 
 
-def minted_credential(event: Projection, /) -> str | None:
+def minted_credential(event: Plain | Projection, /) -> str | None:
     """Return the id of the token that a request was made with; None for a certificate, which nobody mints."""
     user = event.user
     if user is None or user.extra is None or not user.extra.credential:
@@ -159,10 +163,14 @@ def minted_credential(event: Projection, /) -> str | None:
     return credential if credential[:4] == "JTI=" else None
 
 
-def projection_of(text: str, /) -> Projection | None:
+def projection_of(text: str, /) -> Plain | Projection | None:
     """Return the projection of an event that is text in a wrapper; None where the full reader has to look."""
     if len(text) > SHORT and is_deep(text.encode("utf-8", "replace")):
         return None
+    try:
+        return project_plain(text)
+    except NO_PROJECTION:
+        pass
     try:
         return project(text)
     except NO_PROJECTION:
