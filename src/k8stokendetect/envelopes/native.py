@@ -37,11 +37,11 @@ def events(record: Any, /) -> Iterator[Inner]:
         yield Inner(record, is_event=True)
         return
     else:
-        items = record.get("items", _MISSING)
-        if items is None:  # Go writes an empty list as null
-            return
+        items = [] if record.get("items", _MISSING) is None else record.get("items")  # Go writes an empty list as null
         if not isinstance(items, list):
             yield Inner(ReadError("an EventList without a list of items"))
             return
+    if not items:
+        yield Inner(None, skipped="an empty list of events")
     for index, item in enumerate(items):
         yield Inner(item, f"[{index}]")
