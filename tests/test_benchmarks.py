@@ -228,7 +228,7 @@ def test_a_line_is_fitted_by_least_squares() -> None:
 
 
 def test_the_calls_of_each_event_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    """A row for each; a mint costs more than noise, and only a person's is reported; counting twice gives the same."""
+    """None is over its limit; a mint costs more than noise, and only a person's is reported; counts repeat."""
     calls.main()
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split(" | ")[0].strip("| ") for row in rows] == list(calls.LIMITS)
@@ -236,3 +236,4 @@ def test_the_calls_of_each_event_are_counted(capsys: pytest.CaptureFixture[str])
     assert 0 <= costs[calls.NOISE].calls < costs[calls.KUBELETS_MINT].calls < costs[calls.PERSONS_MINT].calls
     assert {name for name, cost in costs.items() if cost.findings} == {calls.PERSONS_MINT}
     assert calls.costs() == costs
+    assert {name: cost.calls for name, cost in costs.items() if cost.calls > calls.LIMITS[name]} == {}

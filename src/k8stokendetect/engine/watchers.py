@@ -104,8 +104,8 @@ class Watchers:
         if issued:
             watching |= {detector for _, _, detector in self._by_resource.get(TOKEN_SUBRESOURCE, ())}
         found = [one for one in self.detectors if one in watching or not signals.isdisjoint(one.watches)]
-        keyed = tuple(one for one in found if isinstance(one, KeyedDetector))
-        return tuple(one for one in found if not isinstance(one, KeyedDetector)), keyed
+        keyed = [one for one in found if isinstance(one, KeyedDetector)]
+        return tuple([one for one in found if one not in keyed]), tuple(keyed)
 
 
 def _remembered(detector: KeyedDetector[Any]) -> set[str]:

@@ -26,6 +26,14 @@ class NameIndex(Generic[T]):
 
     def __init__(self, items: Iterable[tuple[Component, T]]) -> None:
         self._items = tuple(items)
+        self._exact: dict[str, list[int]] = {}
+        self._patterns: list[tuple[str, int]] = []
+        for number, (component, _) in enumerate(self._items):
+            for pattern in component.actor.username:
+                if "*" in pattern:
+                    self._patterns.append((pattern, number))
+                else:
+                    self._exact.setdefault(pattern, []).append(number)
         self._found: dict[str, tuple[T, ...]] = {}
 
     def of(self, username: str, /) -> tuple[T, ...]:
@@ -34,11 +42,9 @@ class NameIndex(Generic[T]):
         if found is None:
             if len(self._found) >= _MOST:
                 self._found.clear()
-            found = self._found[username] = tuple(
-                item
-                for component, item in self._items
-                if any(matches(pattern, username) for pattern in component.actor.username)
-            )
+            numbers = {number for pattern, number in self._patterns if matches(pattern, username)}
+            numbers.update(self._exact.get(username, ()))
+            found = self._found[username] = tuple([self._items[number][1] for number in sorted(numbers)])
         return found
 
 
