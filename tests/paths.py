@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from k8stokendetect.testing.paths import resolve
+from k8stokendetect.testing.harness import resolve
 
 __all__ = ["resolve"]

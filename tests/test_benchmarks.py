@@ -228,7 +228,7 @@ def test_a_line_is_fitted_by_least_squares() -> None:
 
 
 def test_the_calls_of_each_event_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    """None is over its limit; a mint costs more than noise; only a person's is reported; each count is repeatable."""
+    """None is over its limit; a mint costs more than noise, and only a person's is reported; counts repeat."""
     calls.main()
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split(" | ")[0].strip("| ") for row in rows] == list(calls.LIMITS)

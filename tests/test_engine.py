@@ -31,7 +31,7 @@ from k8stokendetect import (
     read,
 )
 from k8stokendetect.detectors import TokenRequest
-from k8stokendetect.engine import duplicates
+from k8stokendetect.engine import memory
 from k8stokendetect.engine.reorder import order_of
 from k8stokendetect.errors import K8sTokenDetectError
 from k8stokendetect.exclusions import kubernetes
@@ -285,7 +285,7 @@ def test_level_and_wording_make_no_second_finding() -> None:
 
 def test_the_window_is_bounded_and_flooding_it_only_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory stays bounded, and an attacker gains nothing."""
-    monkeypatch.setattr(duplicates, "WINDOW", 10)
+    monkeypatch.setattr(memory, "WINDOW", 10)
     flood = [token_request(issued=f"JTI={number}") for number in range(50)]
     assert len(mint_ids([token_request(), *flood, token_request()])) == 52
     assert len(mint_ids(flood[:10] * 2)) == 10

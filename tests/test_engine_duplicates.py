@@ -11,7 +11,7 @@ import pytest
 from builders import token_request
 from k8stokendetect import parse_event
 from k8stokendetect.detectors import TokenRequest
-from k8stokendetect.engine.duplicates import Deduplicator, finding_key
+from k8stokendetect.engine.memory import Deduplicator, finding_key
 from k8stokendetect.event_ref import request_id
 
 MINT = token_request()

@@ -63,7 +63,7 @@ RETIRED_NAMES = {
 """What was called so, and its name now. An alias (`Way = AttackPath`) for a public name is not a definition."""
 
 ALLOWED_NAMES = {
-    *("Act", "Inner", "Named", "Said", "Takeover", "_Chosen", "_Named"),
+    *("Act", "Inner", "Named", "Said", "_Chosen", "_Named"),
     *("_Repeats", "reports", "said", "say"),
 }
 """Retired names that are still defined. Only remove from it, until it is empty."""

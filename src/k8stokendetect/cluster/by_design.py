@@ -11,7 +11,7 @@ from k8stokendetect.cluster.attack_paths import AttackPath as Way
 from k8stokendetect.cluster.attack_paths import AttackPathKind as WayKind
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions.base import Component, Exclusion, matches
-from k8stokendetect.exclusions.index import ExclusionIndex
+from k8stokendetect.exclusions.verdict import ExclusionIndex
 from k8stokendetect.identity import ServiceAccount
 
 _RULE: Final = "token-request"

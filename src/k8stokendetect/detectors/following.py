@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is remembered of a minted token, and the finding about its use."""
+"""What is remembered of a minted token, with ids and without, and the finding about its use."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Self
 
 import attrs
 
-from k8stokendetect.detectors.acts import privileged_act
-from k8stokendetect.events import Event
+from k8stokendetect.detectors.keyed import View
+from k8stokendetect.detectors.powerful import privileged_act
+from k8stokendetect.detectors.wording import is_extended
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
-from k8stokendetect.identity import CREDENTIAL_ID
+from k8stokendetect.identity import CREDENTIAL_ID, LEGACY_TOKEN, POD_NAME, ServiceAccount
 from k8stokendetect.words import brief
 
 _SPARE: Final = timedelta(minutes=5)
 """A token is accepted a little longer than it lives: go-jose allows a minute (jwt.DefaultLeeway), clocks differ."""
-
-_EXTENDED: Final = 3607
-"""A pod-bound request of so many seconds gets a token valid for a year (pkg/serviceaccount/claims.go:39)."""
 
 
 @attrs.frozen
@@ -77,9 +76,8 @@ def lifetime(event: Event, /) -> datetime | None:
     """Return when a minted token ends, with a little to spare; None where the log does not say."""
     grant, asked = event.token_grant, event.token_request
     spec = grant.spec if grant and grant.spec else asked
-    bound = spec.bound_object_ref if spec else None
     try:
-        if bound and bound.kind == "Pod" and spec and spec.expiration_seconds == _EXTENDED:
+        if is_extended(spec):
             return event.time + timedelta(days=366) if event.time else None
         if grant and grant.expiration_timestamp:
             return grant.expiration_timestamp + _SPARE
@@ -90,14 +88,9 @@ def lifetime(event: Event, /) -> datetime | None:
     return None
 
 
-def family(event: EventRef, /) -> str:
-    """Return the client's kind, as it calls itself: `kubectl` of `kubectl/v1.36.2 (linux/amd64)`."""
-    return event.user_agent.partition("/")[0]
-
-
 def origin(event: EventRef, /) -> tuple[str, str]:
     """Return the peer's address and the client's kind."""
-    return (event.source_ips[-1] if event.source_ips else ""), family(event)
+    return event.peer_ip or "", event.client
 
 
 def used_finding(
@@ -169,6 +162,80 @@ def _evidence(event: EventRef, *, moved: bool, certain: bool) -> Iterator[Eviden
         yield Evidence("responseStatus.code", event.code, "how it was answered")
     if event.source_ips:
         why = "another origin than the mint's" if moved else "the peer that the API server saw"
-        yield Evidence(f"sourceIPs[{len(event.source_ips) - 1}]", event.source_ips[-1], why)
+        yield Evidence(event.peer_path, event.peer_ip, why)
     if event.user_agent:
         yield Evidence("userAgent", event.user_agent, "the client, as it calls itself")
+
+
+UNKNOWN_LIFETIME: Final = timedelta(hours=24)
+"""How long a token is taken to live where its lifetime was not logged; an hour is the default, more is easily had."""
+
+MAX_ORIGINS: Final = 20
+CAVEAT: Final = (
+    "this cluster writes no credential ids (before Kubernetes 1.30): that this request used that token is inferred "
+    "from the service account, the time and the origin"
+)
+
+
+def keys_without_id(event: Event, reported: Sequence[Finding], /) -> Iterator[str]:
+    """Name the service account that acts with a token of no id and no pod, and the one a token was minted for."""
+    acting = _acting(event)
+    if acting:
+        yield str(acting)
+    if reported and event.mints_token and event.minted_credential is None:
+        target = event.service_account
+        if target and target != acting:
+            yield str(target)
+
+
+def _acting(event: Event) -> ServiceAccount | None:
+    """Return whose token was used, where it may be one minted by hand: no id, no pod, not out of a Secret.
+
+    Discovery, a path of no resource, tells nothing: every client does it.
+    """
+    user = event.user
+    if (
+        event.object_ref is None
+        or event.used_credential
+        or POD_NAME in user.extra
+        or LEGACY_TOKEN in event.annotations
+        or "extra" in event.lost
+    ):
+        return None
+    account = ServiceAccount.of_username(user.username)
+    return account if account and set(account.groups) <= set(user.groups) else None
+
+
+def fold_without_id(
+    rule: Rule, key: str, event: Event, reported: Sequence[Finding], memory: View[Followed], /
+) -> Iterator[Finding]:
+    """Remember mints and where the account acts from; report acts from the minter's origin or a new one."""
+    followed = memory.get(key) or NO_MINT
+    if str(_acting(event)) == key:
+        use = Use.of(event)
+        here = " ".join(origin(use.event))
+        mint = next((m for m in reversed(followed.mints) if _alive(m, use.event, followed)), None)
+        if mint and (here not in followed.origins or _share(origin(mint), origin(use.event))):
+            yield used_finding(rule, (mint,), use, caveats=(CAVEAT,), certain=False)
+        elif here not in followed.origins:
+            followed = attrs.evolve(followed, origins=(*followed.origins, here)[-MAX_ORIGINS:])
+    if reported and event.mints_token and event.resource == TOKEN_SUBRESOURCE and str(event.service_account) == key:
+        followed = _with_mint(followed, event)
+    memory.put(key, followed)
+
+
+def _with_mint(followed: Followed, event: Event) -> Followed:
+    mint = EventRef.of(event)
+    if mint in followed.mints:
+        return followed
+    until = lifetime(event) or (event.time and event.time + UNKNOWN_LIFETIME)
+    return attrs.evolve(followed, mints=(*followed.mints, mint)[-MAX_ORIGINS:], until=until)
+
+
+def _share(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Tell whether address or client is the same."""
+    return any(mine and mine == yours for mine, yours in zip(one, other, strict=True))
+
+
+def _alive(mint: EventRef, use: EventRef, followed: Followed) -> bool:
+    return mint.time is None or use.time is None or followed.until is None or mint.time <= use.time <= followed.until

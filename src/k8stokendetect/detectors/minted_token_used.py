@@ -9,9 +9,16 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors import without_ids
 from k8stokendetect.detectors.base import MINTS, Traits
-from k8stokendetect.detectors.following import NO_MINT, Followed, Use, lifetime, used_finding
+from k8stokendetect.detectors.following import (
+    NO_MINT,
+    Followed,
+    Use,
+    fold_without_id,
+    keys_without_id,
+    lifetime,
+    used_finding,
+)
 from k8stokendetect.detectors.keyed import ALLOWED_LATENESS, KeyedDetector, View
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Finding, Rule, Severity
@@ -67,12 +74,12 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         minted = event.minted_credential if event.mints_token and reported else None
         if minted and minted != used:
             yield minted
-        yield from without_ids.keys(event, reported)
+        yield from keys_without_id(event, reported)
 
     def fold(self, key: str, event: Event, reported: Sequence[Finding], memory: View[Followed], /) -> Iterator[Finding]:
         """Remember a mint, or report a use of one and pass the chain on to what it mints."""
         if not key.startswith(TOKEN_ID):
-            yield from without_ids.fold(self.rule, key, event, reported, memory)
+            yield from fold_without_id(self.rule, key, event, reported, memory)
         elif key == event.minted_credential and key != event.used_credential:
             yield from self._minted(key, event, memory)
         else:

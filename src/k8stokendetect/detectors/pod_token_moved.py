@@ -133,7 +133,7 @@ class PodTokenMoved(KeyedDetector[Places]):
             event=use,
             evidence=(
                 Evidence(f"user.extra['{CREDENTIAL_ID}'][0]", use.used_credential, "the token both addresses use"),
-                Evidence(f"sourceIPs[{len(use.source_ips) - 1}]", peer, "the second address"),
+                Evidence(use.peer_path, peer, "the second address"),
             ),
             caveats=(f"whether {peer} or {place.home} is the pod's is not known: it is the one seen later",),
         )

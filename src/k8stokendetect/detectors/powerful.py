@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Service accounts whose token is worth a cluster: where they live, what they may do, where that is known from."""
+"""What is worth a cluster: service accounts whose token is, requests that are. Data only."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from k8stokendetect.errors import ConfigError
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions.base import Provenance, matches
 from k8stokendetect.identity import ServiceAccount
 
@@ -157,3 +158,39 @@ def _powerful() -> Iterator[PowerfulAccount]:
 
 POWERFUL: Final[tuple[PowerfulAccount, ...]] = tuple(_powerful())
 """Kubernetes' own controllers and well-known addons under their default names; a site adds its own."""
+
+
+_READ: Final = frozenset({"get", "list", "watch"})
+_WRITE: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+_MAKE: Final = frozenset({"create", "update", "patch"})
+_ANY: Final = _READ | _WRITE | {"proxy", "connect"}
+
+# kubernetes.io/docs/concepts/security/rbac-good-practices: privilege escalation risks
+_PRIVILEGED: Final = (
+    (_READ | _WRITE, "secrets", "reads or changes secrets"),
+    (_ANY, "pods/exec pods/attach pods/portforward pods/ephemeralcontainers", "enters a running pod"),
+    (_ANY, "nodes/proxy pods/proxy services/proxy", "reaches through the API server"),
+    (_MAKE | {"bind", "escalate", "delete"}, "roles clusterroles rolebindings clusterrolebindings", "changes RBAC"),
+    (frozenset({"create"}), TOKEN_SUBRESOURCE, "mints another token"),
+    (
+        _MAKE,
+        "pods deployments daemonsets statefulsets replicasets replicationcontrollers jobs cronjobs podtemplates",
+        "starts a workload",
+    ),
+    (
+        _MAKE,
+        "validatingwebhookconfigurations mutatingwebhookconfigurations apiservices customresourcedefinitions",
+        "changes how the API server works",
+    ),
+    (_MAKE, "certificatesigningrequests certificatesigningrequests/approval", "asks for a certificate"),
+)
+_WHY: Final = {
+    (verb, resource): why for verbs, resources, why in _PRIVILEGED for resource in resources.split() for verb in verbs
+}
+
+
+def privileged_act(event: Event, /) -> str | None:
+    """Say why a request is privileged, as a verb phrase; None for any other."""
+    if event.assumed is not None:
+        return "impersonates somebody"
+    return _WHY.get((event.verb, event.resource))

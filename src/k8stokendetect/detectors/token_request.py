@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.wording import (
     binding_evidence,
+    is_extended,
     lifetime_evidence,
     mint_evidence,
     minted,
@@ -16,9 +17,6 @@ from k8stokendetect.detectors.wording import (
 from k8stokendetect.events import Event, TokenRequestSpec
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.words import brief
-
-EXTENDED_EXPIRATION = 3607
-"""A pod-bound request of this many seconds gets a token valid for up to a year (pkg/serviceaccount/claims.go:39)."""
 
 
 class TokenRequest(Detector):
@@ -93,6 +91,5 @@ def _audience_evidence(spec: TokenRequestSpec | None) -> Iterator[Evidence]:
 
 
 def _extended(spec: TokenRequestSpec | None) -> Iterator[str]:
-    bound = spec.bound_object_ref if spec else None
-    if spec and bound and bound.kind == "Pod" and spec.expiration_seconds == EXTENDED_EXPIRATION:
+    if is_extended(spec):
         yield "a pod-bound request of 3607 s for the API server's audience is valid for up to a year, not for an hour"

@@ -7,15 +7,12 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Final
 
-from k8stokendetect.detectors.audiences import is_api_server, own_audiences
 from k8stokendetect.detectors.base import MINTS, Detector, Traits
-from k8stokendetect.detectors.wording import lifetime_evidence, minted, unseen_body
+from k8stokendetect.detectors.token_request_cloud_audience import is_api_server, own_audiences
+from k8stokendetect.detectors.wording import EXTENDED_EXPIRATION, is_extended, lifetime_evidence, minted, unseen_body
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import Event
+from k8stokendetect.events import Event, TokenRequestSpec
 from k8stokendetect.findings import Finding, Rule, Severity
-
-EXTENDED_EXPIRATION: Final = 3607
-"""A pod-bound request of this many seconds for the API server is extended (pkg/serviceaccount/claims.go:39)."""
 
 EXTENDED_TO: Final = 365 * 24 * 3600
 """So long its token is valid (claims.go:42); 90 days on EKS (docs.aws.amazon.com/eks, service-accounts)."""
@@ -101,15 +98,12 @@ class TokenRequestLongLived(Detector):
         """Return the seconds, 0 where nothing is known, and whether the API server extends what was asked for."""
         granted = _granted(event)
         lifetime = _asked(event) if granted is None else granted  # the server may cap what was asked
-        extended = lifetime == EXTENDED_EXPIRATION and self._is_extended(event)
+        extended = lifetime == EXTENDED_EXPIRATION and self._is_extended(event.token_request)
         return (EXTENDED_TO if extended else lifetime or 0), extended
 
-    def _is_extended(self, event: Event) -> bool:
-        spec = event.token_request
-        if spec is None or spec.bound_object_ref is None or spec.bound_object_ref.kind != "Pod":
-            return False
-        ours = all(is_api_server(audience, self.api_audiences) for audience in spec.audiences)
-        return ours and spec.expiration_seconds == EXTENDED_EXPIRATION
+    def _is_extended(self, spec: TokenRequestSpec | None) -> bool:
+        own = spec is not None and all(is_api_server(audience, self.api_audiences) for audience in spec.audiences)
+        return own and is_extended(spec)
 
 
 def _asked(event: Event) -> int | None:

@@ -15,7 +15,7 @@ from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
 if TYPE_CHECKING:
-    from k8stokendetect.detectors.takeover import Takeover, Takeovers
+    from k8stokendetect.detectors.escalation import EscalationPath, EscalationPaths
 
 _BY_NAME = "what the account may do is known from its default installation"
 _NOT_THERE = "the snapshot of the cluster does not have this account, or no bindings"
@@ -79,7 +79,7 @@ class TokenRequestPrivilegedTarget(Detector):
         self._patterns = [one for one in self.accounts if "*" in one.name]
         for one in sorted(self.accounts, key=lambda one: "*" in one.namespace):  # an exact account before a pattern
             self._by_name.setdefault(one.name, []).append(one)
-        self._takeovers: Takeovers | None = None
+        self._paths: EscalationPaths | None = None
 
     def matches(self, event: Event, /) -> bool:
         """Tell whether a token was minted for a powerful account."""
@@ -101,23 +101,23 @@ class TokenRequestPrivilegedTarget(Detector):
             caveats=(*unseen_body(event), source),
         )
 
-    def _power(self, target: ServiceAccount) -> tuple[str, Takeover | None]:
+    def _power(self, target: ServiceAccount) -> tuple[str, EscalationPath | None]:
         """Return what an account may do, and how the snapshot of the cluster knows it; by name where there is none."""
-        found = self._takeover(target)
+        found = self._path_from(target)
         if found is not None:
             return found.power, found
         account = self._powerful(target)
         return (account.power if account else ""), None
 
-    def _takeover(self, target: ServiceAccount) -> Takeover | None:
+    def _path_from(self, target: ServiceAccount) -> EscalationPath | None:
         """Return what the snapshot knows; None where it does not, or there is none."""
         if self.cluster is None:
             return None
-        if self._takeovers is None or self._takeovers.cluster is not self.cluster:
-            from k8stokendetect.detectors.takeover import Takeovers  # noqa: PLC0415 - only where a cluster is known
+        if self._paths is None or self._paths.cluster is not self.cluster:
+            from k8stokendetect.detectors.escalation import EscalationPaths  # noqa: PLC0415 - only where a cluster is known
 
-            self._takeovers = Takeovers(self.cluster)
-        return self._takeovers.of(target)
+            self._paths = EscalationPaths(self.cluster)
+        return self._paths.of(target)
 
     def _powerful(self, target: ServiceAccount) -> PowerfulAccount | None:
         candidates = (*self._by_name.get(target.name, ()), *self._patterns)

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from k8stokendetect.events import Event
+from k8stokendetect.events import Event, TokenRequestSpec
 from k8stokendetect.findings import Evidence
 from k8stokendetect.identity import ISSUED_CREDENTIAL_ID
 from k8stokendetect.words import ANSWERED_WITH_TOKEN, NAMELESS_ACCOUNT, NOBODY, brief
 
-HOW_ANSWERED = "how the API server answered"
+EXTENDED_EXPIRATION: Final = 3607
+"""A pod-bound request of this many seconds gets a token valid for a year (pkg/serviceaccount/claims.go:39)."""
+
+HOW_ANSWERED: Final = "how the API server answered"
 """Why the status code of a request that mints nothing is evidence."""
 
 
@@ -63,6 +67,12 @@ def lifetime_evidence(event: Event, /) -> Iterator[Evidence]:
         yield Evidence(path, grant.spec.expiration_seconds, "lifetime granted, in seconds")
     if grant and grant.expiration_timestamp:
         yield Evidence("responseObject.status.expirationTimestamp", grant.expiration_timestamp, "granted until")
+
+
+def is_extended(spec: TokenRequestSpec | None, /) -> bool:
+    """Tell whether the API server extends the lifetime that was asked for, if the token is for itself."""
+    bound = spec.bound_object_ref if spec else None
+    return bool(bound and bound.kind == "Pod" and spec and spec.expiration_seconds == EXTENDED_EXPIRATION)
 
 
 def binding_evidence(event: Event, /) -> Iterator[Evidence]:

@@ -9,10 +9,9 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 
 from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector
-from k8stokendetect.engine.duplicates import finding_key
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
-from k8stokendetect.engine.memory import Memory
+from k8stokendetect.engine.memory import Memory, finding_key
 from k8stokendetect.engine.reorder import ReorderBuffer
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.engine.watchers import Watchers, Watching

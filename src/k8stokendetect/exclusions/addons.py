@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from k8stokendetect.exclusions.base import AUTHENTICATED, Actor, Component, Exclusion, Provenance, TokenShape
-from k8stokendetect.exclusions.kubernetes import CHECKED
+from k8stokendetect.exclusions.base import AUTHENTICATED, Actor, Component, Exclusion, TokenShape
+from k8stokendetect.exclusions.kubernetes import found_in
 
 _DAY: Final = 86400
 
@@ -27,10 +27,7 @@ EXTERNAL_SECRETS: Final = Exclusion(
         token=TokenShape(bound_kind="", longest=_DAY),
         if_unseen="exclude",
         provenance=(
-            Provenance(
-                source="external-secrets/external-secrets deploy/charts/external-secrets/templates/rbac.yaml:185-192",
-                checked=CHECKED,
-            ),
+            found_in("external-secrets/external-secrets deploy/charts/external-secrets/templates/rbac.yaml:185-192"),
         ),
     ),
     because="External Secrets mints for the service account that a SecretStore names, to log in to its provider.",
@@ -48,8 +45,8 @@ VAULT_SECRETS_OPERATOR: Final = Exclusion(
         token=TokenShape(bound_kind="", longest=_DAY),
         if_unseen="exclude",
         provenance=(
-            Provenance(source="hashicorp/vault-secrets-operator helpers/serviceaccount.go:18-30", checked=CHECKED),
-            Provenance(source="hashicorp/vault-secrets-operator chart/templates/role.yaml:51", checked=CHECKED),
+            found_in("hashicorp/vault-secrets-operator helpers/serviceaccount.go:18-30"),
+            found_in("hashicorp/vault-secrets-operator chart/templates/role.yaml:51"),
         ),
     ),
     because="It mints for the service account that a VaultAuth names, to log in to Vault.",
@@ -64,10 +61,8 @@ CERT_MANAGER: Final = Exclusion(
         token=TokenShape(bound_kind="", longest=3600),
         if_unseen="exclude",
         provenance=(
-            Provenance(
-                source="cert-manager/cert-manager internal/vault/vault.go:587,767", checked=CHECKED, note="600 s"
-            ),
-            Provenance(source="cert-manager/cert-manager pkg/issuer/acme/dns/dns.go:601", checked=CHECKED),
+            found_in("cert-manager/cert-manager internal/vault/vault.go:587,767", "600 s"),
+            found_in("cert-manager/cert-manager pkg/issuer/acme/dns/dns.go:601"),
         ),
     ),
     because="cert-manager mints for the service account that an Issuer names, to log in to Vault or a cloud's DNS.",
@@ -83,9 +78,7 @@ VAULT_CSI_PROVIDER: Final = Exclusion(
         actor=_in_pods("vault:vault-csi-provider", "csi:vault-csi-provider"),
         namespaces=("*",),
         token=TokenShape(bound_kind="Pod"),
-        provenance=(
-            Provenance(source="hashicorp/vault-csi-provider internal/auth/kubernetes_jwt.go:76-80", checked=CHECKED),
-        ),
+        provenance=(found_in("hashicorp/vault-csi-provider internal/auth/kubernetes_jwt.go:76-80"),),
     ),
     because="It mints for the pod that mounts a secret, bound to that pod.",
     hides="Anyone who runs code in its pod can mint for any service account, bound to a pod.",
@@ -97,12 +90,7 @@ GCP_SECRETS_STORE: Final = Exclusion(
         actor=_in_pods("kube-system:secrets-store-csi-driver-provider-gcp"),
         namespaces=("*",),
         token=TokenShape(bound_kind="Pod"),
-        provenance=(
-            Provenance(
-                source="GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp auth/auth.go:233-238",
-                checked=CHECKED,
-            ),
-        ),
+        provenance=(found_in("GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp auth/auth.go:233-238"),),
     ),
     because="It mints for the pod that mounts a secret, bound to that pod.",
     hides="Anyone who runs code in its pod can mint for any service account, bound to a pod.",
@@ -117,10 +105,8 @@ AKS_SECRETS_STORE: Final = Exclusion(
         if_unseen="exclude",
         platforms=frozenset({"aks"}),
         provenance=(
-            Provenance(
-                source="https://github.com/kubernetes-sigs/secrets-store-csi-driver/issues/939",
-                checked=CHECKED,
-                note="a log of a refused mint",
+            found_in(
+                "https://github.com/kubernetes-sigs/secrets-store-csi-driver/issues/939", "a log of a refused mint"
             ),
         ),
     ),
@@ -138,7 +124,7 @@ KEDA: Final = Exclusion(
         namespaces=("*",),
         token=TokenShape(bound_kind="", longest=_DAY),
         if_unseen="exclude",
-        provenance=(Provenance(source="kedacore/keda pkg/scaling/resolver/scale_resolvers.go:752", checked=CHECKED),),
+        provenance=(found_in("kedacore/keda pkg/scaling/resolver/scale_resolvers.go:752"),),
     ),
     because="KEDA mints for the service account that a TriggerAuthentication's boundServiceAccountToken names.",
     hides=(
@@ -162,8 +148,8 @@ FLUX: Final = Exclusion(
         token=TokenShape(bound_kind="", longest=_DAY),
         if_unseen="exclude",
         provenance=(
-            Provenance(source="fluxcd/pkg auth/access_token.go:72", checked=CHECKED),
-            Provenance(source="fluxcd/pkg auth/generic/provider.go:87", checked=CHECKED),
+            found_in("fluxcd/pkg auth/access_token.go:72"),
+            found_in("fluxcd/pkg auth/generic/provider.go:87"),
         ),
     ),
     because="Flux mints for the service account that one of its objects names, to log in to a registry or a cloud.",
@@ -174,10 +160,9 @@ _RKE2_CONTROLLER: Final = Actor(
     username="system:rke2-controller", groups=(AUTHENTICATED,), only_groups=True, certificate=True
 )
 _RKE2_TOKEN: Final = TokenShape(bound_kind="", audiences=("rke2",), longest=366 * _DAY)
-_RKE2_BINDING: Final = Provenance(
-    source="rancher/rke2@6ce1a801 pkg/rke2/clusterrole_bootstrap.go:47",
-    checked=CHECKED,
-    note="it may mint any service account's token, and all agents share its certificate",
+_RKE2_BINDING: Final = found_in(
+    "rancher/rke2@6ce1a801 pkg/rke2/clusterrole_bootstrap.go:47",
+    "it may mint any service account's token, and all agents share its certificate",
 )
 
 RKE2_WINDOWS_CALICO: Final = Exclusion(
@@ -189,7 +174,7 @@ RKE2_WINDOWS_CALICO: Final = Exclusion(
         token=_RKE2_TOKEN,
         if_unseen="exclude",
         provenance=(
-            Provenance(source="rancher/rke2@6ce1a801 pkg/windows/calico.go:240-253", checked=CHECKED),
+            found_in("rancher/rke2@6ce1a801 pkg/windows/calico.go:240-253"),
             _RKE2_BINDING,
         ),
     ),
@@ -206,7 +191,7 @@ RKE2_WINDOWS_FLANNEL: Final = Exclusion(
         token=_RKE2_TOKEN,
         if_unseen="exclude",
         provenance=(
-            Provenance(source="rancher/rke2@6ce1a801 pkg/windows/flannel.go:253", checked=CHECKED),
+            found_in("rancher/rke2@6ce1a801 pkg/windows/flannel.go:253"),
             _RKE2_BINDING,
         ),
     ),
@@ -223,12 +208,9 @@ OPENSHIFT_PULL_SECRETS_UNSEEN: Final = Exclusion(
         if_unseen="exclude",
         platforms=frozenset({"openshift"}),
         provenance=(
-            Provenance(
-                source=(
-                    "openshift/openshift-controller-manager@26d20fea "
-                    "pkg/internalregistry/controllers/image_pull_secret_controller.go:179"
-                ),
-                checked=CHECKED,
+            found_in(
+                "openshift/openshift-controller-manager@26d20fea "
+                "pkg/internalregistry/controllers/image_pull_secret_controller.go:179"
             ),
         ),
     ),

@@ -6,15 +6,12 @@ from __future__ import annotations
 from typing import Final
 
 from k8stokendetect.errors import ConfigError, did_you_mean
-from k8stokendetect.exclusions import addons, aks, eks, gke, kubernetes, openshift
+from k8stokendetect.exclusions import addons, kubernetes, providers
 from k8stokendetect.exclusions.base import Component, Exclusion
 
 DEFAULT_EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
     *kubernetes.EXCLUSIONS,
-    *eks.EXCLUSIONS,
-    *aks.EXCLUSIONS,
-    *gke.EXCLUSIONS,
-    *openshift.EXCLUSIONS,
+    *providers.EXCLUSIONS,
 )
 """What `detect` excludes by default; the providers' entries apply on their own platform only."""
 

@@ -10,12 +10,23 @@ from k8stokendetect.exclusions.base import AUTHENTICATED, Actor, Component, Excl
 
 CHECKED: Final = date(2026, 11, 24)
 
+
+def found_in(source: str, note: str = "") -> Provenance:
+    """Name the source of a fact, which was checked on that day.
+
+    Arguments:
+        source: a URL, or a repository path and line.
+        note: how sure it is, where that is not plain.
+
+    """
+    return Provenance(source=source, checked=CHECKED, note=note)
+
+
 CONTROLLER_TOKEN: Final = TokenShape(bound_kind="", audiences=(), longest=3600)
 """What `DynamicClientBuilder` asks for: unbound, no audience, 3600 s (client_builder_dynamic.go:201)."""
 
-CLIENT_BUILDER: Final = Provenance(
-    source="kubernetes v1.36.2 staging/src/k8s.io/controller-manager/pkg/clientbuilder/client_builder_dynamic.go:201",
-    checked=CHECKED,
+CLIENT_BUILDER: Final = found_in(
+    "kubernetes v1.36.2 staging/src/k8s.io/controller-manager/pkg/clientbuilder/client_builder_dynamic.go:201"
 )
 
 CLOUD_CONTROLLERS: Final = ("node-controller", "route-controller", "service-controller", "tagging-controller")
@@ -43,21 +54,18 @@ KUBELET: Final = Exclusion(
         token=TokenShape(bound_kind="Pod"),
         if_unseen="exclude",
         provenance=(
-            Provenance(source="kubernetes v1.36.2 pkg/kubelet/token/token_manager.go:71", checked=CHECKED),
-            Provenance(
-                source="kubernetes staging/src/k8s.io/client-go/rest/config.go@4ade46fb DefaultKubernetesUserAgent",
-                checked=CHECKED,
-                note="the user agent is the name of the executable",
+            found_in("kubernetes v1.36.2 pkg/kubelet/token/token_manager.go:71"),
+            found_in(
+                "kubernetes staging/src/k8s.io/client-go/rest/config.go@4ade46fb DefaultKubernetesUserAgent",
+                "the user agent is the name of the executable",
             ),
-            Provenance(
-                source="kubernetes v1.36.2 plugin/pkg/auth/authorizer/node/node_authorizer.go:238-283",
-                checked=CHECKED,
-                note="only for service accounts of pods on the node",
+            found_in(
+                "kubernetes v1.36.2 plugin/pkg/auth/authorizer/node/node_authorizer.go:238-283",
+                "only for service accounts of pods on the node",
             ),
-            Provenance(
-                source="kubernetes v1.36.2 plugin/pkg/admission/noderestriction/admission.go:629-690",
-                checked=CHECKED,
-                note="only bound to a pod on the node; NodeRestriction must be on, as it is by default in kubeadm",
+            found_in(
+                "kubernetes v1.36.2 plugin/pkg/admission/noderestriction/admission.go:629-690",
+                "only bound to a pod on the node; NodeRestriction must be on, as it is by default in kubeadm",
             ),
         ),
     ),
@@ -86,10 +94,7 @@ KUBE_CONTROLLER_MANAGER: Final = Exclusion(
         if_unseen="exclude",
         provenance=(
             CLIENT_BUILDER,
-            Provenance(
-                source="kubernetes v1.36.2 cmd/kube-controller-manager/app/controllermanager.go:872-877",
-                checked=CHECKED,
-            ),
+            found_in("kubernetes v1.36.2 cmd/kube-controller-manager/app/controllermanager.go:872-877"),
         ),
     ),
     because=(
@@ -116,14 +121,8 @@ CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
         if_unseen="exclude",
         provenance=(
             CLIENT_BUILDER,
-            Provenance(
-                source="kubernetes v1.36.2 staging/src/k8s.io/cloud-provider/options/options.go:231-236",
-                checked=CHECKED,
-            ),
-            Provenance(
-                source="kubernetes/cloud-provider-aws examples/existing-cluster/base/cluster-role.yaml:85",
-                checked=CHECKED,
-            ),
+            found_in("kubernetes v1.36.2 staging/src/k8s.io/cloud-provider/options/options.go:231-236"),
+            found_in("kubernetes/cloud-provider-aws examples/existing-cluster/base/cluster-role.yaml:85"),
         ),
     ),
     because="The out-of-tree controller manager mints for its own controllers as kube-controller-manager does.",
@@ -145,7 +144,7 @@ CLOUD_CONTROLLER_MANAGER_USER: Final = Exclusion(
         if_unseen="exclude",
         provenance=(
             CLIENT_BUILDER,
-            Provenance(source="kubernetes v1.36.2 cluster/gce/gci/configure-helper.sh:834", checked=CHECKED),
+            found_in("kubernetes v1.36.2 cluster/gce/gci/configure-helper.sh:834"),
         ),
     ),
     because="The same component where it runs beside the API server under a user of its own.",
@@ -168,15 +167,10 @@ CALICO_NODE: Final = Exclusion(
         token=TokenShape(bound_kind="", audiences=(), longest=86400),
         if_unseen="exclude",
         provenance=(
-            Provenance(
-                source="projectcalico/calico@87c15906 node/pkg/cni/token_watch.go:31,114-121",
-                checked=CHECKED,
-                note="unbound, no audience, 86400 s",
+            found_in(
+                "projectcalico/calico@87c15906 node/pkg/cni/token_watch.go:31,114-121", "unbound, no audience, 86400 s"
             ),
-            Provenance(
-                source="projectcalico/calico@87c15906 charts/calico/templates/calico-node-rbac.yaml:9-19",
-                checked=CHECKED,
-            ),
+            found_in("projectcalico/calico@87c15906 charts/calico/templates/calico-node-rbac.yaml:9-19"),
         ),
     ),
     because="calico-node writes a fresh token for its CNI plugin to each node several times a day.",

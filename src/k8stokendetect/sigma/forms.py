@@ -24,11 +24,11 @@ from k8stokendetect.detectors import (
     TokenRightGranted,
 )
 from k8stokendetect.detectors import token_right as right
-from k8stokendetect.detectors.legacy_secrets import CREATED, SECRET_TYPE
+from k8stokendetect.detectors.legacy_token_secret import CREATED, SECRET_TYPE
 from k8stokendetect.detectors.powerful import POWERFUL
 from k8stokendetect.detectors.token_in_audit_log import PLACES
-from k8stokendetect.detectors.token_request_long_lived import EXTENDED_EXPIRATION
 from k8stokendetect.detectors.token_request_uri import STANDARD_NAMESPACES, STANDARD_SERVICE_ACCOUNTS
+from k8stokendetect.detectors.wording import EXTENDED_EXPIRATION
 from k8stokendetect.events import TOKEN_SUBRESOURCE
 from k8stokendetect.identity import LEGACY_TOKEN, SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.sigma.filters import ODD_URI, PLAIN_URI

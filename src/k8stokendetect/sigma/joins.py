@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from k8stokendetect.detectors import LegacyTokenSecret, MintedTokenUsed, TokenRequest
-from k8stokendetect.detectors.legacy_secrets import FILLED_WITHIN
+from k8stokendetect.detectors.legacy_token_secret import FILLED_WITHIN
 from k8stokendetect.detectors.minted_token_used import TOKEN_ID
 from k8stokendetect.exclusions import find_exclusion
 from k8stokendetect.identity import ISSUED_CREDENTIAL_ID

@@ -20,14 +20,10 @@ from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import Finding
 from k8stokendetect.testing.builders import LIVE_TOKEN, request
-from k8stokendetect.testing.drawing import for_any
-from k8stokendetect.testing.events import moved, received, reordered, with_tokens
-from k8stokendetect.testing.failures import failed
-from k8stokendetect.testing.harness import Everything, Example, Harness, as_log, in_forms, made
-from k8stokendetect.testing.keyed_laws import check_steps, through_json
-from k8stokendetect.testing.laws import check_event, check_finding
-from k8stokendetect.testing.logs import attack, log
-from k8stokendetect.testing.strategies import audit_events, damaged, damaged_events, token_requests
+from k8stokendetect.testing.harness import Everything, Example, Harness, as_log, failed, in_forms, made
+from k8stokendetect.testing.laws import check_event, check_finding, check_steps, through_json
+from k8stokendetect.testing.logs import attack, log, moved, received, reordered, with_tokens
+from k8stokendetect.testing.strategies import audit_events, damaged, damaged_events, for_any, token_requests
 
 __tracebackhide__ = True  # pytest shows the message, not these lines
 

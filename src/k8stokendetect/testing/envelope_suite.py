@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from k8stokendetect.envelopes import Envelope, Inner
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.testing.builders import LIVE_TOKEN, request, service_account_user, token_request, use_of
-from k8stokendetect.testing.drawing import for_any
-from k8stokendetect.testing.failures import failed
-from k8stokendetect.testing.strategies import damaged, json_values
+from k8stokendetect.testing.harness import failed
+from k8stokendetect.testing.strategies import damaged, for_any, json_values
 from k8stokendetect.testing.wrapped import (
     asked,
     carriers,

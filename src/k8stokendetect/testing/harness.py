@@ -4,19 +4,45 @@
 from __future__ import annotations
 
 import json
+import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
 
+from k8stokendetect.convert.redaction import clean_text
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector, KeyedDetector, TokenRequest
 from k8stokendetect.engine.detection import detect
 from k8stokendetect.engine.watchers import Watchers
 from k8stokendetect.errors import ConfigError, DetectorError, K8sTokenDetectError, ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding, Rule, Severity
-from k8stokendetect.testing.failures import failed
+
+_SHOWN: Final = 1500
+
+
+def failed(wrong: str, mend: str, seen: Any = None) -> AssertionError:
+    """Return the error of a failed law.
+
+    Arguments:
+        wrong: what is wrong, naming the class and the method.
+        mend: how to mend it.
+        seen: the event or record that shows it; tokens in it are not repeated.
+
+    """
+    sentence = f"{wrong}; {mend}."
+    if seen is None:
+        return AssertionError(sentence)
+    text = clean_text(seen.decode(errors="replace") if isinstance(seen, bytes) else _as_text(seen))
+    return AssertionError(f"{sentence}\n\nSeen with: {text[:_SHOWN]}{'…' if len(text) > _SHOWN else ''}")
+
+
+def _as_text(seen: Any) -> str:
+    if isinstance(seen, Mapping | list | tuple):
+        return json.dumps(seen, ensure_ascii=False, default=repr)
+    return str(seen)
+
 
 __tracebackhide__ = True  # pytest shows the message, not these lines
 
@@ -145,3 +171,27 @@ def in_forms(events: Sequence[Mapping[str, Any]], compact: bytes) -> dict[str, b
     blanks = "".join(json.dumps(event) + "\n" for event in events)
     wrapped = "".join(json.dumps({"message": line, "timestamp": 1795470162057}) + "\n" for line in lines)
     return {"native": compact, "with blanks": blanks.encode(), "in a wrapper": wrapped.encode()}
+
+
+_STEP: Final = re.compile(r"\.?(\w+)|\['([^']*)'\]|\[(\d+)\]")
+
+
+def resolve(path: str, record: Any, /) -> Any:
+    """Return what stands at a path.
+
+    Raises:
+        LookupError: when nothing stands there, or the path is malformed.
+
+    """
+    position = 0
+    while position < len(path):
+        step = _STEP.match(path, position)
+        if not step:
+            raise LookupError(f"malformed path {path!r}")
+        name, key, index = step.groups()
+        try:
+            record = record[int(index)] if index is not None else record[name if name is not None else key]
+        except TypeError:
+            raise LookupError(path) from None
+        position = step.end()
+    return record

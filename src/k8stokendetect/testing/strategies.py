@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from k8stokendetect.testing.builders import FIELDS, token_request
@@ -183,3 +184,22 @@ def damaged(draw: st.DrawFn, records: Sequence[Any]) -> Any:
         else:
             node[key] = draw(json_values())
         return root[""]
+
+
+__tracebackhide__ = True  # pytest shows the message, not these lines
+
+
+def for_any(strategy: st.SearchStrategy[Any], check: Callable[[Any], None], examples: int) -> None:
+    """Call a check with so many values of a strategy; raises what it raises."""
+
+    def law(drawn: Any) -> None:
+        check(drawn)
+
+    bounded = settings(
+        max_examples=max(1, examples),
+        deadline=None,
+        report_multiple_bugs=False,
+        phases=[Phase.reuse, Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    bounded(given(strategy)(law))()

@@ -12,7 +12,7 @@ import msgspec
 from k8stokendetect.convert.structure import event_to_mapping, parse_event
 from k8stokendetect.envelopes import Envelope, Inner, unwrap
 from k8stokendetect.errors import ReadError
-from k8stokendetect.testing.failures import failed
+from k8stokendetect.testing.harness import failed
 
 __tracebackhide__ = True  # pytest shows the message, not these lines
 

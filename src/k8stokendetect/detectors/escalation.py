@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a snapshot of the cluster knows a service account's token to be worth: everything, at once or step by step."""
+"""How a service account's token leads to the whole cluster, by a snapshot of it: at once or step by step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from k8stokendetect.cluster.account_profile import RightKind
-from k8stokendetect.cluster.attack_paths import NEEDS_POD
-from k8stokendetect.cluster.attack_paths import AttackPath as Way
-from k8stokendetect.cluster.attack_paths import AttackPathKind as WayKind
+from k8stokendetect.cluster.attack_paths import NEEDS_POD, AttackPath, AttackPathKind
 from k8stokendetect.exclusions.base import AUTHENTICATED
 from k8stokendetect.findings import Evidence
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount
@@ -31,7 +29,7 @@ _MOST: Final = 3
 
 
 @attrs.frozen
-class Takeover:
+class EscalationPath:
     """How a token leads to the whole cluster; without `power` it does not.
 
     Arguments:
@@ -49,11 +47,11 @@ class _Step:
     """From one service account to the next."""
 
     account: ServiceAccount
-    way: Way
+    way: AttackPath
     to: ServiceAccount
 
 
-class Takeovers:
+class EscalationPaths:
     """Answers for one account after another; each answer is kept.
 
     Arguments:
@@ -66,9 +64,9 @@ class Takeovers:
         self._there: dict[str, list[Account]] = {}
         for account in cluster.accounts:
             self._there.setdefault(account.namespace, []).append(account)
-        self._known: dict[ServiceAccount, Takeover] = {}
+        self._known: dict[ServiceAccount, EscalationPath] = {}
 
-    def of(self, start: ServiceAccount, /) -> Takeover | None:
+    def of(self, start: ServiceAccount, /) -> EscalationPath | None:
         """Return the shortest way from a service account's token to the whole cluster.
 
         What every authenticated user may do is left out: whoever mints can do that without the token.
@@ -83,7 +81,7 @@ class Takeovers:
             self._known[start] = self._shortest(start)
         return self._known[start]
 
-    def _shortest(self, start: ServiceAccount) -> Takeover:
+    def _shortest(self, start: ServiceAccount) -> EscalationPath:
         path: dict[ServiceAccount, tuple[_Step, ...]] = {start: ()}
         ahead = deque([start])
         taken: set[tuple[object, ...]] = set()
@@ -101,19 +99,19 @@ class Takeovers:
                         path[other] = (*path[account], _Step(account, way, other))
                         ahead.append(other)
                 taken.add(scope)
-        return Takeover()
+        return EscalationPath()
 
-    def _reached(self, way: Way) -> Iterator[ServiceAccount]:
+    def _reached(self, way: AttackPath) -> Iterator[ServiceAccount]:
         """Yield whose tokens a way really leads to, as far as the snapshot shows pods and Secrets with such."""
         places = [way.namespace] if way.namespace else [*self._there]
         for account in (one for place in places for one in self._there.get(place, ()) if way.reaches(one.ref)):
             pods = self.cluster.pods and way.kind in NEEDS_POD
             has_pod = not pods or any(pod.audiences for pod in self.cluster.pods_of(account.ref))
-            if has_pod and (way.kind is not WayKind.READ_SECRET or account.secrets):
+            if has_pod and (way.kind is not AttackPathKind.READ_SECRET or account.secrets):
                 yield account.ref
 
 
-def _powers(cluster: Cluster, account: ServiceAccount, ways: tuple[Way, ...]) -> dict[str, tuple[Grant, ...]]:
+def _powers(cluster: Cluster, account: ServiceAccount, ways: tuple[AttackPath, ...]) -> dict[str, tuple[Grant, ...]]:
     """Return what of it is worth the whole cluster, and what gives it; where that is everything, that alone."""
     worth = cluster.service_account(account)
     rights = [one for one in worth.rights if one.grant.subject.name != AUTHENTICATED] if worth else []
@@ -128,14 +126,14 @@ def _powers(cluster: Cluster, account: ServiceAccount, ways: tuple[Way, ...]) ->
     for way in ways:
         if way.accounts or not way.grants:
             continue
-        if way.kind is WayKind.READ_SECRET and way.namespace in {"", _SYSTEM}:
+        if way.kind is AttackPathKind.READ_SECRET and way.namespace in {"", _SYSTEM}:
             powers.setdefault(f"may read the Secrets of {way.namespace or 'every namespace'}", way.grants)
         elif not way.namespace:
             powers.setdefault(way.power(_EVERYONE), way.grants)
     return powers
 
 
-def _described(path: tuple[_Step, ...], last: ServiceAccount, powers: dict[str, tuple[Grant, ...]]) -> Takeover:
+def _described(path: tuple[_Step, ...], last: ServiceAccount, powers: dict[str, tuple[Grant, ...]]) -> EscalationPath:
     more = len(powers) - _MOST
     what = "; ".join([*powers][:_MOST]) + (f"; and {more} things more" if more > 0 else "")
     steps = [(step.account, step.way.power(step.to), step.way.grants) for step in path]
@@ -144,4 +142,6 @@ def _described(path: tuple[_Step, ...], last: ServiceAccount, powers: dict[str, 
         for grant in grants:
             evidence.setdefault((f"cluster: {grant.binding}", str(grant.role)), f"why {account} {power}")
     chain = "".join(f"{power}, which " for _, power, _ in steps)
-    return Takeover(f"{chain}{what}", tuple(Evidence(place, role, why) for (place, role), why in evidence.items()))
+    return EscalationPath(
+        f"{chain}{what}", tuple(Evidence(place, role, why) for (place, role), why in evidence.items())
+    )

@@ -11,8 +11,8 @@ import pytest
 from builders import token_request
 from k8stokendetect import ConfigError, Finding, Severity, detect, parse_event
 from k8stokendetect.cluster import Cluster
+from k8stokendetect.detectors.escalation import EscalationPaths
 from k8stokendetect.detectors.powerful import _CONTROLLERS, POWERFUL
-from k8stokendetect.detectors.takeover import Takeovers
 from k8stokendetect.detectors.token_request_privileged_target import TokenRequestPrivilegedTarget
 from k8stokendetect.identity import ServiceAccount
 from rbac_objects import GROUP, answers, given, listed, made, recorded, rule
@@ -51,10 +51,10 @@ def found(cluster: Cluster, target: str = "ci/bot", user: str = "alice", **field
     return list(detect([event], detectors=[TokenRequestPrivilegedTarget()], cluster=cluster))
 
 
-def power(cluster: Cluster | Takeovers, target: str = "ci/bot") -> str | None:
+def power(cluster: Cluster | EscalationPaths, target: str = "ci/bot") -> str | None:
     """Return what a target's token is worth; None when the snapshot cannot tell."""
     namespace, _, name = target.partition("/")
-    known = cluster if isinstance(cluster, Takeovers) else Takeovers(cluster)
+    known = cluster if isinstance(cluster, EscalationPaths) else EscalationPaths(cluster)
     worth = known.of(ServiceAccount(namespace, name))
     return worth.power if worth else None
 
@@ -64,7 +64,7 @@ def test_the_snapshot_agrees_with_the_list_of_kubernetes_own_controllers() -> No
     cluster, _ = recorded()
     own = {one.name for one in POWERFUL if one.namespace == "kube-system"}
     there = {one.name for one in cluster.accounts if one.namespace == "kube-system" and one.name in own}
-    known = Takeovers(cluster)
+    known = EscalationPaths(cluster)
     powerful = {name for name in there if power(known, f"kube-system/{name}")}
 
     assert len(there) > 30
@@ -73,7 +73,7 @@ def test_the_snapshot_agrees_with_the_list_of_kubernetes_own_controllers() -> No
 
 def test_whom_the_api_server_lets_do_such_things_everywhere_is_powerful() -> None:
     """By its own answers to what the lab's service accounts may do cluster-wide."""
-    known = Takeovers(recorded()[0])
+    known = EscalationPaths(recorded()[0])
     strong = {
         one["user"]
         for one in answers()
@@ -92,7 +92,7 @@ def test_whom_the_api_server_lets_do_such_things_everywhere_is_powerful() -> Non
 
 def test_who_may_mint_for_the_powerful_is_powerful() -> None:
     """No account that is called harmless is allowed by the API server to mint for one that is not, but as everybody."""
-    known = Takeovers(recorded()[0])
+    known = EscalationPaths(recorded()[0])
     checked = 0
     for one in answers():
         caller = ServiceAccount.of_username(one["user"])

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Components that mint by design on EKS, AKS, GKE and OpenShift, besides those of every Kubernetes. Data only."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Actor, Component, Exclusion, TokenShape
+from k8stokendetect.exclusions.kubernetes import CLIENT_BUILDER, CLOUD_CONTROLLERS, CONTROLLER_TOKEN, found_in
+
+# Who mints by design on Amazon EKS, beside the upstream components.
+#
+# No public log shows any other `eks:*` identity minting a token, so there is no entry for them: `eks:addon-manager` is
+# bound to cluster-admin, and whoever can edit the aws-auth ConfigMap can call an IAM role `eks:whatever`.
+
+EKS_CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
+    component=Component(
+        id="eks-cloud-controller-manager",
+        actor=Actor(
+            username="eks:cloud-controller-manager",
+            groups=(AUTHENTICATED,),
+            only_groups=True,
+            certificate=True,
+        ),
+        namespaces=("kube-system",),
+        names=CLOUD_CONTROLLERS,
+        token=CONTROLLER_TOKEN,
+        platforms=frozenset({"eks"}),
+        provenance=(
+            CLIENT_BUILDER,
+            found_in(
+                "kubernetes/cloud-provider-aws charts/aws-cloud-controller-manager/values.yaml:98",
+                "plausible: the name and the controllers' accounts were seen on EKS, but no mint by them",
+            ),
+            found_in(
+                "https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html",
+                "access entries may not use eks:, the aws-auth ConfigMap may: such users carry IAM extras",
+            ),
+        ),
+    ),
+    because="EKS runs the AWS cloud controller manager, which mints for its controllers such as tagging-controller.",
+    hides="Anyone with this identity of AWS's own control plane can mint hour-long tokens for the cloud controllers.",
+)
+
+# Who mints by design on Azure AKS, beside the upstream components.
+#
+# `masterclient` is no system component: it is the cluster-admin certificate that people get from
+# `az aks get-credentials --admin`. `nodeclient` (2019) had group system:nodes, but not a node's name.
+
+AKS_SERVICE: Final = Exclusion(
+    component=Component(
+        id="aks-service",
+        actor=Actor(username="aksService", groups=(MASTERS, AUTHENTICATED), only_groups=True, certificate=True),
+        namespaces=("kube-system",),
+        token=CONTROLLER_TOKEN,
+        if_unseen="exclude",
+        platforms=frozenset({"aks"}),
+        provenance=(
+            found_in(
+                "MicrosoftDocs/azure-aks-docs@fb060abe articles/aks/monitor-aks.md:212,229",
+                "the default user of the control plane; its groups were seen in public logs",
+            ),
+            found_in(
+                "elastic/detection-rules, rule 95db6791 (AKS)",
+                "says that kube-controller-manager mints as aksService continuously; a rule, not a log",
+            ),
+        ),
+    ),
+    because="AKS runs its control plane, kube-controller-manager included, as aksService.",
+    hides=(
+        "Anyone who holds this certificate of Microsoft's control plane can mint for every service account of "
+        "kube-system; AKS logs level Metadata, so the shape of the request cannot be checked."
+    ),
+)
+
+# Who mints by design on Google GKE, whose Cloud Logging records carry no groups.
+#
+# These are weaker than the upstream entries, and say so: without groups there is the name, the client, the target and
+# the platform. They apply to records that carry no group at all; where groups are logged, the upstream entries decide.
+# That GKE logs TokenRequests of system components at all is not certain: no public record of one was found.
+
+GKE_NO_GROUPS: Final = (
+    "Cloud Logging's AuditLog has only principalEmail; on GKE that is a Google identity, or a `system:` name of "
+    "Google's own or of a signed certificate; nobody can register an e-mail address that begins with `system:`"
+)
+
+GKE_KUBELET: Final = Exclusion(
+    component=Component(
+        id="gke-kubelet",
+        actor=Actor(
+            username="system:node:*",
+            user_agents=("kubelet/",),
+            credential="X509SHA256",
+            reason="",
+            groups_not_logged=GKE_NO_GROUPS,
+        ),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="Pod"),
+        if_unseen="exclude",
+        platforms=frozenset({"gke"}),
+        provenance=(
+            found_in("kubernetes v1.36.2 pkg/kubelet/token/token_manager.go:71"),
+            found_in("elastic/detection-rules, rule 5d505bed (GKE)", "excludes the name; a rule, not a log"),
+        ),
+    ),
+    because="A kubelet mints the tokens of its pods.",
+    hides=(
+        "Anyone who gets a certificate signed for a user named system:node:… without group system:nodes is bound by no "
+        "node restriction; here only the authorization reason distinguishes them from a kubelet, if it is logged."
+    ),
+)
+
+GKE_CONTROLLER_MANAGERS: Final = Exclusion(
+    component=Component(
+        id="gke-controller-managers",
+        actor=Actor(
+            username=("system:kube-controller-manager", "system:cloud-controller-manager"),
+            certificate=True,
+            groups_not_logged=GKE_NO_GROUPS,
+        ),
+        namespaces=("kube-system",),
+        token=CONTROLLER_TOKEN,
+        if_unseen="exclude",
+        platforms=frozenset({"gke"}),
+        provenance=(
+            CLIENT_BUILDER,
+            found_in(
+                "kubernetes v1.36.2 cluster/gce/gci/configure-helper.sh:834,837", "the names on GCE; plausible on GKE"
+            ),
+        ),
+    ),
+    because="GKE's controller managers mint for their own controllers in kube-system.",
+    hides="Anyone with a signed certificate for one of these names can mint for every service account of kube-system.",
+)
+
+# Who mints by design on OpenShift, beside the upstream components.
+
+_PULL_SECRETS_CONTROLLER: Final = "system:serviceaccount:openshift-infra:serviceaccount-pull-secrets-controller"
+
+OPENSHIFT_PULL_SECRETS: Final = Exclusion(
+    component=Component(
+        id="openshift-pull-secrets",
+        actor=Actor(username=_PULL_SECRETS_CONTROLLER),
+        namespaces=("*",),
+        token=TokenShape(bound_kind="Secret", audiences=(), longest=3600),
+        platforms=frozenset({"openshift"}),
+        provenance=(
+            found_in(
+                "openshift/openshift-controller-manager@26d20fea "
+                "pkg/internalregistry/controllers/image_pull_secret_controller.go:179"
+            ),
+        ),
+    ),
+    because="It mints a token for every service account, bound to that account's registry pull secret.",
+    hides=(
+        "Anyone who holds this controller's token can mint for every service account, bound to a Secret. "
+        "Where the request body is not logged its mints are reported: nothing else separates them from an attacker's."
+    ),
+)
+
+OPENSHIFT_KEY_ID_OBSERVATION: Final = Exclusion(
+    component=Component(
+        id="openshift-key-id-observation",
+        actor=Actor(username=_PULL_SECRETS_CONTROLLER),
+        namespaces=("default",),
+        names=("default",),
+        token=TokenShape(bound_kind="", audiences=("not-api",), longest=600),
+        if_unseen="exclude",
+        platforms=frozenset({"openshift"}),
+        provenance=(
+            found_in(
+                "openshift/openshift-controller-manager@26d20fea "
+                "pkg/internalregistry/controllers/keyid_observation_controller.go:131"
+            ),
+        ),
+    ),
+    because="It mints a token that no API accepts, to learn the id of the signing key.",
+    hides="Anyone who holds this controller's token can mint for default/default.",
+)
+
+OPENSHIFT_CONTROLLER_MANAGERS: Final = Exclusion(
+    component=Component(
+        id="openshift-controller-managers",
+        actor=Actor(
+            username=(
+                "system:serviceaccount:openshift-controller-manager:openshift-controller-manager-sa",
+                "system:serviceaccount:openshift-route-controller-manager:route-controller-manager-sa",
+            ),
+            in_pod=True,
+        ),
+        namespaces=("openshift-infra",),
+        token=CONTROLLER_TOKEN,
+        if_unseen="exclude",
+        platforms=frozenset({"openshift"}),
+        provenance=(
+            CLIENT_BUILDER,
+            found_in(
+                "openshift/openshift-controller-manager@26d20fea pkg/cmd/controller/interfaces.go:105-115",
+                "the code is certain, the route controller manager's user plausible",
+            ),
+        ),
+    ),
+    because="They mint for their own controllers, all in openshift-infra.",
+    hides="Anyone who runs code in one of these pods can mint for every service account of openshift-infra.",
+)
+
+EXCLUSIONS: Final = (
+    EKS_CLOUD_CONTROLLER_MANAGER,
+    AKS_SERVICE,
+    GKE_KUBELET,
+    GKE_CONTROLLER_MANAGERS,
+    OPENSHIFT_PULL_SECRETS,
+    OPENSHIFT_KEY_ID_OBSERVATION,
+    OPENSHIFT_CONTROLLER_MANAGERS,
+)
