@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import attrs
 
 from k8stokendetect.cluster import Cluster
-from k8stokendetect.cluster.cloud_trace import CloudTrace, trace_of
+from k8stokendetect.cluster.account_profile import CloudTrace, trace_of
 from k8stokendetect.findings import Evidence, Finding, Severity
 from k8stokendetect.identity import ServiceAccount
 

@@ -24,16 +24,14 @@ from k8stokendetect.cluster.account_profile import (
     identities_of,
     rights_of,
 )
-from k8stokendetect.cluster.attack_paths import NEEDS_POD, AttackPath, AttackPathKind
-from k8stokendetect.cluster.blast_radius import BlastRadius, Level
+from k8stokendetect.cluster.attack_paths import NEEDS_POD, AttackPath, AttackPathKind, BlastRadius, Level
 from k8stokendetect.cluster.changes import Changes, patch_for
 from k8stokendetect.cluster.documents import Source
-from k8stokendetect.cluster.grants import Bindings
 from k8stokendetect.cluster.load import load_objects
 from k8stokendetect.cluster.minters import Minter, Status, who_can_mint
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.path_finder import AUTHENTICATED, PathFinder
-from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Request, Role, RoleRef, Subject
+from k8stokendetect.cluster.rbac import Binding, Bindings, Grant, PolicyRule, Request, Role, RoleRef, Subject
 from k8stokendetect.cluster.steps import Change, ChangeKind, Step
 from k8stokendetect.errors import ConfigError, OnError, check, checked_list, raise_error
 from k8stokendetect.exclusions.base import MASTERS
@@ -124,8 +122,7 @@ class Cluster:
             ConfigError: when an argument is not a source, or a source is YAML and PyYAML is not installed.
 
         """
-        found = load_objects(sources, on_error)
-        return cls(found.accounts, found.roles, found.bindings, found.pods, found.identities)
+        return cls(**load_objects(sources, on_error))
 
     def allows(
         self,
@@ -158,10 +155,9 @@ class Cluster:
 
         """
         groups = _groups(groups)
-        if MASTERS in groups:  # k8s.io/apiserver pkg/authorization/authorizerfactory, NewPrivilegedGroups: asked first
-            return True
         request = Request(verb, resource, namespace or "", name or "", api_group)
-        return next(self._bindings.granting(user, groups, request), None) is not None
+        # k8s.io/apiserver pkg/authorization/authorizerfactory, NewPrivilegedGroups: asked first
+        return MASTERS in groups or any(True for _ in self._bindings.granting(user, groups, request))
 
     def allows_url(self, user: str, groups: Iterable[str], verb: str, url: str) -> bool:
         """Answer for a non-resource URL such as `/metrics`; everything else is as in `allows`."""
