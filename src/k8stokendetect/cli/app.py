@@ -144,14 +144,14 @@ def who_can_mint(**options: Any) -> None:
     "--weaker",
     multiple=True,
     metavar="NAME",
-    help="Also filter by this exclusion where Sigma cannot say all its proofs; may be repeated.",
+    help="Also filter by this exclusion where Sigma cannot express all its proofs; may be repeated.",
 )
 def sigma(**options: Any) -> None:
-    """Write rules as Sigma YAML for a SIEM: all that Sigma can say, or those named.
+    """Write rules as Sigma YAML for a SIEM: all that Sigma can express, or those named.
 
-    What Sigma cannot say stands as a comment in the YAML; such a rule reports too much rather than too little.
+    What Sigma cannot express becomes a comment in the YAML; such a rule reports too much rather than too little.
 
-    Exits with 2 when a name is unknown, or Sigma cannot say a rule.
+    Exits with 2 when a name is unknown, or Sigma cannot express a rule.
     """
     _run("sigma", **options)
 

@@ -26,7 +26,7 @@ def run(
     """Write rules and return the exit status.
 
     Raises:
-        ConfigError: when a name is unknown, Sigma cannot say a rule, or a file cannot be written.
+        ConfigError: when a name is unknown, Sigma cannot express a rule, or a file cannot be written.
 
     """
     exclusions = exclusions_of(enable, exclusion_file)
