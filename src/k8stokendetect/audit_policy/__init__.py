@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Literal
 
 import attrs
 
@@ -23,9 +23,6 @@ from k8stokendetect.audit_policy.policy import AuditPolicy, GroupResources, Leve
 from k8stokendetect.words import listed
 
 Verdict = Literal["works", "works in part", "blind"]
-
-_MOST: Final = 4
-"""Maximum number of names in a sentence."""
 
 
 @attrs.frozen
@@ -49,7 +46,7 @@ class Unseen:
 
     def __str__(self) -> str:
         by = "no rule matches" if self.rule is None else f"rules[{self.rule}]"
-        return f"{self.who}: {listed(self.what, _MOST)} {self.where}: level {self.level} ({by})"
+        return f"{self.who}: {listed(self.what)} {self.where}: level {self.level} ({by})"
 
 
 @attrs.frozen

@@ -15,8 +15,7 @@ from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.incidents import incidents
 from k8stokendetect.outputs.ecs import to_ecs_line
 from k8stokendetect.outputs.html import environment
-from k8stokendetect.outputs.incident import to_incident_line
-from k8stokendetect.outputs.native import to_line
+from k8stokendetect.outputs.native import to_incident_line, to_line
 from k8stokendetect.outputs.ocsf import to_ocsf_line
 from k8stokendetect.outputs.report import to_report
 from k8stokendetect.outputs.text import to_text

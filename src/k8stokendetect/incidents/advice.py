@@ -17,7 +17,6 @@ from k8stokendetect.words import brief, caller_of, listed, request_of
 
 _CHANGES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _READS: Final = frozenset({"get", "list", "watch"})
-_MOST_LISTED: Final = 5
 
 
 @attrs.frozen
@@ -64,7 +63,7 @@ def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER,
         *_certificates(refs),
     ]
     if not mints:
-        names = listed(map(caller_of, roots), _MOST_LISTED)
+        names = listed(map(caller_of, roots))
         steps.insert(0, f"Ask whether this was meant: {names}. No token is known to have been issued.")
     return tuple(dict.fromkeys(steps))
 
@@ -144,9 +143,9 @@ def _undo(uses: Sequence[EventRef]) -> Iterator[str]:
     read = [request_of(ref) for ref in done if ref.verb in _READS and ref.resource == "secrets"]
     changed = [request_of(ref) for ref in done if ref.verb in _CHANGES and not ref.resource.endswith("reviews")]
     if read:
-        yield f"Rotate the secrets that were read: {listed(read, _MOST_LISTED)}."
+        yield f"Rotate the secrets that were read: {listed(read)}."
     if changed:
-        yield f"Check and undo what was changed: {listed(changed, _MOST_LISTED)}."
+        yield f"Check and undo what was changed: {listed(changed)}."
 
 
 def _impersonations(refs: Iterable[EventRef]) -> Iterator[str]:

@@ -10,9 +10,9 @@ from typing import Final, NamedTuple, Self
 
 from k8stokendetect.findings import EventRef, Severity
 from k8stokendetect.incidents.story import Request
-from k8stokendetect.outputs.folding import Part, forest
 from k8stokendetect.outputs.html import render
-from k8stokendetect.outputs.text import neutral
+from k8stokendetect.outputs.text import neutral, utc
+from k8stokendetect.outputs.tree import Part, forest
 from k8stokendetect.words import NAMELESS_ACCOUNT, caller_of, request_of
 
 ROWS: Final = 40
@@ -25,14 +25,6 @@ _STEP, _ROW, _BOX, _DEEPEST, _LONGEST = 22, 52, 42, 12, 64
 _LANE, _BRIEFLY = 40, 10
 _CHARACTER = 7.3
 """Pixels of a character of 12 px in the usual fixed-width fonts, rounded up."""
-
-
-def utc(time: datetime | None, /) -> str:
-    """Return a time in UTC, to the second."""
-    if time is None:
-        return "time not known"
-    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "seconds") + "Z"
 
 
 def lasting(first: datetime, last: datetime, /) -> str:
@@ -92,7 +84,7 @@ def chain(requests: Mapping[str, Request], /) -> str:
 def _second_line(part: Part) -> str:
     """Say when it was, how often, and how it went."""
     clock = [utc(time)[-9:] for time in (min(part.seen), max(part.seen))] if part.seen else []
-    when = " to ".join(dict.fromkeys(clock)) or ("" if part.kind == "identity" else "time not known")
+    when = " to ".join(dict.fromkeys(clock)) or ("" if part.kind == "identity" else utc(None))
     return ", ".join(text for text in (f"{part.times} times" if part.times > 1 else "", when, part.note) if text)
 
 

@@ -7,7 +7,7 @@ import functools
 from typing import TYPE_CHECKING, Any, Final
 
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.outputs.text import neutral
+from k8stokendetect.outputs.text import cut, neutral
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -27,11 +27,6 @@ def render(template: str, /, **values: Any) -> str:
     from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2
 
     return Markup(rendered)  # noqa: S704 - the template has escaped it
-
-
-def cut(text: str, longest: int = LONGEST, /) -> str:
-    """Cut a text and say how long it was."""
-    return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters)"
 
 
 @functools.cache
