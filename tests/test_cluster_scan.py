@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from builders import token_request
 from k8stokendetect import ConfigError, detect
 from k8stokendetect.cli import main
-from k8stokendetect.cli.messages import SHOWN_ERRORS
+from k8stokendetect.cli.shared import SHOWN_ERRORS
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.identity import REASON
 from k8stokendetect.incidents import Incident, Incidents, incidents
