@@ -50,21 +50,6 @@ def cut_text(text: str, /) -> str:
     return cut(text, LONGEST_TEXT)
 
 
-def cut_text_or_none(text: str | None, /) -> str | None:
-    """Cut such a text where there is one."""
-    return None if text is None else cut_text(text)
-
-
-def cut_or_none(text: str | None, /) -> str | None:
-    """Cut a name where there is one."""
-    return None if text is None else cut(text)
-
-
-def cut_user_or_none(username: str | None, /) -> str | None:
-    """Cut a user name where there is one."""
-    return None if username is None else cut_user(username)
-
-
 _WIDEST: Final = 80
 _SHORT: Final = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _WIDEST - 10

@@ -11,16 +11,14 @@ from functools import cached_property
 from typing import Final, Protocol
 
 import attrs
+from attrs.converters import optional
 
 from k8stokendetect.bounds import (
     LONGEST_ADDRESS,
     LONGEST_LIST,
     cut,
-    cut_or_none,
     cut_text,
-    cut_text_or_none,
     cut_user,
-    cut_user_or_none,
     short_repr,
 )
 from k8stokendetect.convert.structure import plain
@@ -93,7 +91,7 @@ class EventRef:
     user: str = attrs.field(default="", converter=cut_user)
     groups: tuple[str, ...] = ()
     more_groups: int = 0
-    impersonating: str | None = attrs.field(default=None, converter=cut_user_or_none)
+    impersonating: str | None = attrs.field(default=None, converter=optional(cut_user))
     source_ips: tuple[str, ...] = ()
     more_source_ips: int = 0
     user_agent: str = attrs.field(default="", converter=cut_text)
@@ -101,14 +99,14 @@ class EventRef:
     namespace: str = attrs.field(default="", converter=cut)
     name: str = attrs.field(default="", converter=cut)
     request_uri: str = attrs.field(default="", converter=cut_text)
-    reason: str | None = attrs.field(default=None, converter=cut_text_or_none)
+    reason: str | None = attrs.field(default=None, converter=optional(cut_text))
     audiences: tuple[str, ...] = ()
     more_audiences: int = 0
     bound_to: BoundObjectRef | None = None
     expiration_seconds: int | None = None
     expires: datetime | None = attrs.field(default=None, converter=_aware)
-    minted_credential: str | None = attrs.field(default=None, converter=cut_or_none)
-    used_credential: str | None = attrs.field(default=None, converter=cut_or_none)
+    minted_credential: str | None = attrs.field(default=None, converter=optional(cut))
+    used_credential: str | None = attrs.field(default=None, converter=optional(cut))
     origin: str | None = None
     platform: Platform | None = None
     cluster: str | None = None
@@ -242,14 +240,16 @@ def request_id(event: Event, /) -> str:
     ref, assumed, peer = event.object_ref, event.impersonated_user, event.peer_ip
     facts = (
         cut_user(event.user.username),
-        cut_user_or_none(assumed.username if assumed else None),
+        cut_user(assumed.username) if assumed else None,
         None if peer is None else cut(peer, LONGEST_ADDRESS),
         cut(event.resource),
         cut(ref.namespace) if ref else "",
         cut(ref.name) if ref else "",
     )
     time = _aware(event.time)
-    return _request_id(cut_text(event.audit_id), event.origin, time, facts, cut_or_none(event.minted_credential))
+    return _request_id(
+        cut_text(event.audit_id), event.origin, time, facts, event.minted_credential and cut(event.minted_credential)
+    )
 
 
 def _request_id(
