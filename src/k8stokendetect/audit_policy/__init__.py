@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells from a Kubernetes audit policy which detectors work, whom they miss, and what to change."""
+"""Reads from a Kubernetes audit policy which detectors work, whom they miss, and what to change."""
 
 from __future__ import annotations
 

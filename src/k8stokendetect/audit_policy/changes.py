@@ -103,9 +103,9 @@ def merged(changes: Iterable[Change], /) -> tuple[Change, ...]:
 
 
 _BODIES: Final = (
-    ("", "serviceaccounts/token", Level.REQUEST_RESPONSE, "each new token stands in the answer, in clear"),
-    ("authentication.k8s.io", "tokenreviews", Level.REQUEST, "each token to be reviewed stands in the request"),
-    ("", "secrets", Level.REQUEST, "what is written into Secrets stands in the request"),
+    ("", "serviceaccounts/token", Level.REQUEST_RESPONSE, "each new token is in the response, in clear"),
+    ("authentication.k8s.io", "tokenreviews", Level.REQUEST, "each token to be reviewed is in the request"),
+    ("", "secrets", Level.REQUEST, "what is written into Secrets is in the request"),
 )
 """Group, resource, the level from which a credential is logged, and where."""
 

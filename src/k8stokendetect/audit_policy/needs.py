@@ -115,7 +115,7 @@ _SPECIAL: Final[dict[str, tuple[Need, ...]]] = {
         Need(
             MINTS,
             Level.REQUEST,
-            "whether a workload's token for its own account is bound stands in the request's body",
+            "whether a workload's token for its own account is bound is in the request's body",
             essential=False,
         ),
     ),

@@ -67,7 +67,7 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
     metavar="[text|findings|json|ecs|ocsf|NAME]",
     default="text",
     show_default=True,
-    help="Incidents as trees, each finding with its evidence, or lines of JSON: our own, for Elastic, of OCSF. "
+    help="Incidents as trees, findings with their evidence, or lines of JSON: our own, ECS, OCSF. "
     "NAME: of a plug-in, with --plugins.",
 )
 @click.option("--incidents", "as_incidents", is_flag=True, help="With --format json: incidents, not findings.")
@@ -116,13 +116,13 @@ def scan_host(**options: Any) -> None:
 
 @main.command()
 @_files
-@_text_or_json("Entries that a person reads, subjects that are alike in one, or a line of JSON for each subject.")
-@click.option("--graph", metavar="FILE.svg", help="Also draw who comes to whose tokens by which role.")
+@_text_or_json("Text that groups similar subjects, or a line of JSON for each subject.")
+@click.option("--graph", metavar="FILE.svg", help="Also draw who can obtain whose tokens through which role.")
 @_platform
 @_exclusions
 @_enable
 def who_can_mint(**options: Any) -> None:
-    """Tell who can mint tokens of which service accounts, or come to them otherwise, and what would end it.
+    """Show who can mint tokens of which service accounts or obtain them indirectly, and what would end it.
 
     FILES are what `kubectl get serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,pods -A -o json`
     prints, JSON or YAML, gzip or not; - is standard input. The worst come first.
@@ -150,7 +150,7 @@ def sigma(**options: Any) -> None:
 
     What Sigma cannot express becomes a comment in the YAML; such a rule reports too much rather than too little.
 
-    Exits with 2 when a name is unknown, or Sigma cannot express a rule.
+    Exits with 2 when a name is unknown or Sigma cannot express a rule.
     """
     _run("rules", "sigma", **options)
 
@@ -158,7 +158,7 @@ def sigma(**options: Any) -> None:
 @main.command()
 @click.argument("policy", metavar="POLICY.yaml")
 def audit_policy(policy: str) -> None:
-    """Tell which rules can work with the log that an audit policy gives, whom they do not see, and what to change.
+    """Show which rules work with the log that an audit policy produces, whom they miss, and what to change.
 
     POLICY.yaml is what the API server has as --audit-policy-file; - is standard input.
 

@@ -149,7 +149,7 @@ def audit_policy(*, policy: str) -> int:
 
 
 def _reviewed(reviews: Sequence[Review], policy: AuditPolicy) -> Iterator[str]:
-    """Yield lines about a policy: each rule's verdict, what is not seen, what is amiss, what to change."""
+    """Yield lines about a policy: each rule's verdict, what is not seen, what is wrong, what to change."""
     width = max(len(found.rule_id) for found in reviews)
     for found in reviews:
         yield f"{found.rule_id:{width}}  {found.verdict}"

@@ -157,7 +157,7 @@ def _lose_no_character() -> None:
 
 
 def _size_of(name: str, /) -> int:
-    """Return how many bytes there are to read, as far as that can be told; what cannot be read is reported later."""
+    """Return the number of bytes to read, as far as it is known; what cannot be read is reported later."""
     try:
         path = Path(name)
         return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())

@@ -119,14 +119,14 @@ def load_cluster(names: Sequence[str], /, *, on_error: OnError, warn: OnError) -
     Arguments:
         names: of its files; `-` for standard input.
         on_error: called for a file that cannot be read.
-        warn: called for an object that is skipped, and for what grants nothing as it stands: there often is some.
+        warn: called for each object that is skipped or grants nothing; there often are some.
 
     Raises:
         ConfigError: when a name is empty.
 
     """
 
-    def tell(error: K8sTokenDetectError) -> None:
+    def sort(error: K8sTokenDetectError) -> None:
         (on_error if isinstance(error, ReadError) and error.path is None else warn)(error)
 
-    return Cluster.load(*map(source_of, names), on_error=tell)
+    return Cluster.load(*map(source_of, names), on_error=sort)

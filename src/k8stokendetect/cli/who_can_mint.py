@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `k8stokendetect who-can-mint` does: who comes to service accounts' tokens, how, and what would end it."""
+"""What `k8stokendetect who-can-mint` does: shows who can obtain service account tokens, how, and what would end it."""
 
 from __future__ import annotations
 

@@ -30,11 +30,11 @@ from k8stokendetect.cluster.documents import Source
 from k8stokendetect.cluster.load import load_objects
 from k8stokendetect.cluster.minters import Minter, Status, who_can_mint
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
-from k8stokendetect.cluster.path_finder import AUTHENTICATED, PathFinder
+from k8stokendetect.cluster.path_finder import PathFinder
 from k8stokendetect.cluster.rbac import Binding, Bindings, Grant, PolicyRule, Request, Role, RoleRef, Subject
 from k8stokendetect.cluster.steps import Change, ChangeKind, Step
 from k8stokendetect.errors import ConfigError, OnError, check, checked_list, raise_error
-from k8stokendetect.exclusions.base import MASTERS
+from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount
 
 __all__ = [
@@ -201,7 +201,7 @@ class Cluster:
             ConfigError: when groups is not a list of strings, or the account is not written as `namespace/name`.
 
         """
-        found = tuple(self._ways.of(user, _groups(groups)))
+        found = tuple(self._paths.of(user, _groups(groups)))
         if account is None:
             return found
         target = _ref(account)
@@ -231,7 +231,7 @@ class Cluster:
         if found is None:
             return None
         user = f"{SERVICE_ACCOUNT_PREFIX}{ref.namespace}:{ref.name}"
-        held = self._ways.capabilities.held(self._bindings.of(user, (*ref.groups, AUTHENTICATED)))
+        held = self._paths.capabilities.held(self._bindings.of(user, (*ref.groups, AUTHENTICATED)))
         associations = [one for one in self.pod_identities if one.ref == ref]
         return AccountProfile(
             found, tuple(rights_of(held)), tuple(identities_of(found, associations)), self.pods_of(ref)
@@ -246,7 +246,7 @@ class Cluster:
         return Bindings(self.roles, self.bindings)
 
     @cached_property
-    def _ways(self) -> PathFinder:
+    def _paths(self) -> PathFinder:
         return PathFinder(self._bindings, self.accounts, self.pods)
 
     @cached_property

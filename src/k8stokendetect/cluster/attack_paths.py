@@ -56,7 +56,7 @@ _POWERS: Final = {
     AttackPathKind.CREATE_SECRET: "may have tokens of {} put into Secrets, and read them",
     AttackPathKind.READ_SECRET: "may read the Secrets with tokens of {}",
     AttackPathKind.CERTIFICATE: "may have certificates issued in the name of a user who may create tokens of {}",
-    AttackPathKind.NODES_PROXY: "may run code in the pods of {}, by way of the kubelet",
+    AttackPathKind.NODES_PROXY: "may run code in the pods of {} through the kubelet",
     AttackPathKind.MUTATING_WEBHOOK: "may change the pods of {} as they are created, by a webhook",
 }
 
@@ -222,12 +222,12 @@ class AccountIndex:
             bits ^= lowest
 
 
-def _levels(worth: AccountProfile | None) -> Iterator[Level]:
-    if worth is None:
+def _levels(profile: AccountProfile | None) -> Iterator[Level]:
+    if profile is None:
         return
-    if worth.is_cluster_admin:
+    if profile.is_cluster_admin:
         yield Level.CLUSTER_ADMIN
-    if any(not right.namespace for right in worth.escalation_paths):
+    if any(not right.namespace for right in profile.escalation_paths):
         yield Level.ESCALATION
-    if worth.cloud:
+    if profile.cloud:
         yield Level.CLOUD

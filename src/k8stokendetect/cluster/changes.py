@@ -34,8 +34,8 @@ def patch_for(cluster: Cluster, grant: Grant, /, *, keep: Mapping[str, Iterable[
     Arguments:
         cluster: to which the grant belongs.
         grant: binding, subject, role and rule, as in `AttackPath.grants` or from `Cluster.grants`.
-        keep: service accounts for which the subject may still mint: names by namespace; no names stand for every
-            account of the namespace.
+        keep: service accounts for which the subject may still mint: names by namespace; no names mean every account
+            of the namespace.
 
     Raises:
         ConfigError: when the grant's binding lacks the subject, or the names are a single string.

@@ -165,8 +165,8 @@ def _keep(found: dict[tuple[str, ...], _Item], item: _Item, on_error: OnError) -
 
 def _merged(first: PodIdentity, second: PodIdentity) -> PodIdentity:
     """Complete the output of `list-pod-identity-associations` with that of `describe`."""
-    told = {name: value for name, value in attrs.asdict(second).items() if value}
-    return attrs.evolve(first, **told)
+    known = {name: value for name, value in attrs.asdict(second).items() if value}
+    return attrs.evolve(first, **known)
 
 
 def _fill(found: dict[tuple[str, ...], _Item], on_error: OnError) -> None:

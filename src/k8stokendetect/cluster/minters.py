@@ -190,9 +190,7 @@ def who_can_mint(
     """
     accounts, changes, by_design = AccountIndex(cluster), Changes(cluster), ByDesign(exclusions, platform, today)
     found = []
-    subjects = dict.fromkeys(subject for binding in cluster.bindings for subject in binding.subjects)
-    named = dict.fromkeys(_plain(subject) for subject in (*subjects, _ALL_RIGHTS))
-    for subject in named:
+    for subject in dict.fromkeys(_plain(subject) for subject in (*cluster.subjects, _ALL_RIGHTS)):
         ways = cluster.ways_of(subject)
         if not ways:
             continue
@@ -212,7 +210,7 @@ def who_can_mint(
 
 
 def _urgency(minter: Minter) -> tuple[object, ...]:
-    """Sort by expectation, value of the targets, directness, number of targets, and how many people it stands for."""
+    """Sort by expectation, value of the targets, directness, number of targets, and how many people it covers."""
     reach = minter.direct_reach if minter.direct else minter.reach
     return (
         minter.status is Status.EXPECTED,

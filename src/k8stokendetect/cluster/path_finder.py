@@ -14,8 +14,6 @@ from k8stokendetect.cluster.rbac import Bindings, Grant
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.identity import ServiceAccount
 
-AUTHENTICATED: Final = "system:authenticated"
-
 _SIGNERS: Final = frozenset(
     f"kubernetes.io/{name}" for name in ("*", "kube-apiserver-client", "kube-apiserver-client-kubelet")
 )

@@ -42,7 +42,7 @@ class PolicyRule:
 
     @classmethod
     def of_json(cls, rule: Mapping[str, Any], /) -> Self:
-        """Read a rule of a logged body: the strings of each list; the API server refuses whatever else stands there."""
+        """Read a rule of a logged body: the strings of each list; anything else in them the API server refuses."""
 
         def strings(name: str) -> tuple[str, ...]:
             value = rule.get(name)

@@ -20,10 +20,10 @@ from k8stokendetect.findings import Finding
 __all__ = ["BUILTIN_COMMANDS", "ExecDetector", "ExecEvent", "TokenRequestCommand", "detect_commands", "read_auditd"]
 
 BUILTIN_COMMANDS: Final[tuple[type[ExecDetector], ...]] = (TokenRequestCommand,)
-"""What `detect_commands` runs unless told otherwise."""
+"""What `detect_commands` runs by default."""
 
 SAME_PROCESS: Final = timedelta(hours=1)
-"""How long a process number and file stand for one process: the kernel reuses numbers."""
+"""How long a process number and file mean the same process: the kernel reuses numbers."""
 
 WINDOW: Final = 100_000
 """Number of findings remembered to drop duplicates; flooding it makes findings repeat, never vanish."""
@@ -83,7 +83,7 @@ def _found(event: ExecEvent, detectors: Sequence[ExecDetector], on_error: OnErro
         try:
             found = list(detector.inspect_command(event))
             if not all(isinstance(item, Finding) for item in found):
-                raise TypeError("gave something that is no Finding")  # noqa: TRY301 - told like any other failure
+                raise TypeError("returned something that is not a Finding")  # noqa: TRY301 - reported like any other failure
         except Exception as error:  # noqa: BLE001 - as said
             tally.failures += 1
             on_error(DetectorError(detector.rule.id, f"{type(error).__name__}: {error}", event.origin))

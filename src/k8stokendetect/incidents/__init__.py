@@ -25,7 +25,7 @@ class Incidents:
 
     - they are about the same request, or one is `related` to the other's;
     - one used a token that the other minted, by credential id, however much later;
-    - the same user called within the window. Callers without a name are told apart by the peer's address.
+    - the same user called within the window. Callers without a name are distinguished by the peer's address.
 
     A service account that holds a token whose mint is known does not count as a user: its chain decides, so two
     attackers who reach the same account stay two incidents. A shared target joins nothing: a popular service account

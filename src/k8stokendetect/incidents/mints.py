@@ -189,6 +189,6 @@ def _of_finding(finding: object) -> Mint | EventRef | None:
 
 
 def _merged(first: Mint, second: Mint) -> Mint:
-    """Join what two items tell of one request: an event knows all groups, and what one rule reports is not expected."""
+    """Join two items about one request: an event knows all groups, and what one rule reports is not expected."""
     best = min(first, second, key=lambda mint: (mint.groups is None, mint.more_groups))
     return attrs.evolve(best, expected_by=first.expected_by and second.expected_by)

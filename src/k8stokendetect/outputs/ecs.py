@@ -46,8 +46,8 @@ def to_ecs(finding: Finding, /, *, observed: datetime | None = None) -> dict[str
 
     Arguments:
         finding: what to say.
-        observed: stands for the time where the record holds none, such as when it was read; without it the beginning
-            of 1970 does. `k8stokendetect.event.time` is only there where a time was logged.
+        observed: the time to give where the record has none, such as when it was read; by default the beginning of
+            1970. `k8stokendetect.event.time` is only there where a time was logged.
 
     """
     ref, rule = finding.event, finding.rule

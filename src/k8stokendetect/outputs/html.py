@@ -17,7 +17,7 @@ LONGEST: Final = 1000
 
 
 def render(template: str, /, **values: Any) -> str:
-    """Return a template as text that may stand in another template as it is.
+    """Return a rendered template, which another template may include as it is.
 
     Raises:
         ConfigError: when Jinja2 is not installed.

@@ -33,7 +33,7 @@ _LEGEND: Final = (
 
 
 class _Key(NamedTuple):
-    """What a node stands for."""
+    """What a node represents."""
 
     column: int
     name: object

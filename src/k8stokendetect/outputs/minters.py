@@ -56,7 +56,7 @@ class Entry:
 
 
 def folded(minters: Iterable[Minter], /) -> tuple[Entry, ...]:
-    """Group similar subjects, the worst first; one that stands for everybody or every account stays alone."""
+    """Group similar subjects, the worst first; one that covers everybody or every account stays alone."""
     found: dict[object, list[Minter]] = {}
     for minter in minters:
         found.setdefault(minter.subject if minter.meaning else _shape(minter), []).append(minter)
@@ -118,7 +118,7 @@ def _entry(entry: Entry) -> Iterator[str]:
 
 
 def expectation(minter: Minter, /) -> str:
-    """Say whether somebody is expected to mint, and what is granted beyond that."""
+    """Say whether a subject is expected to mint, and what it is granted beyond that."""
     names = listed(one.id for one in minter.exclusions)
     if minter.status is Status.EXPECTED:
         return f"mints by design, and no more than exclusion {names} allows"

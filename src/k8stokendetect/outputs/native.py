@@ -93,5 +93,5 @@ def _rule(document: Mapping[str, Any], severity: Severity, known: Mapping[str, R
 
 
 def to_incident_line(incident: Incident, /) -> str:
-    """Return an incident as one line of JSON, without the line end; only printable ASCII stands in it."""
+    """Return an incident as one line of JSON, without the line end; in printable ASCII."""
     return one_line(incident.to_dict())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Findings in the Open Cybersecurity Schema Framework: Detection Finding (2004), for Security Lake and others.
 
-Source: schema.ocsf.io, 1.5.0; the same fields stand in 1.9.0. No profile is used.
+Source: schema.ocsf.io, 1.5.0; 1.9.0 has the same fields. No profile is used.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def to_ocsf(finding: Finding, /, *, observed: datetime | None = None) -> dict[st
 
     Arguments:
         finding: what to say.
-        observed: stands for the time where the record holds none, such as when it was read; without it the beginning
-            of 1970 does. `finding_info.first_seen_time` is only there where a time was logged.
+        observed: the time to give where the record has none, such as when it was read; by default the beginning of
+            1970. `finding_info.first_seen_time` is only there where a time was logged.
 
     """
     refs = (finding.event, *finding.related)

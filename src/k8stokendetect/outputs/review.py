@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A review of rights and mints, as text for people and as JSON."""
+"""A review of rights and mints, as text and as JSON."""
 
 from __future__ import annotations
 
