@@ -14,9 +14,6 @@ NAMELESS_ACCOUNT: Final = "an unnamed service account"
 NOBODY: Final = "an unauthenticated client"
 """Stands for a caller without a user name."""
 
-ANSWERED_WITH_TOKEN: Final = "the API server answered with a token"  # noqa: S105 - a phrase
-"""Why the status code of a mint is evidence."""
-
 
 def brief(text: str, /, longest: int = 100) -> str:
     """Cut a text that a client chose, so that a sentence stays one; the outputs for programs have more of it."""

@@ -11,7 +11,7 @@ import attrs
 
 from k8stokendetect.cluster.objects import AUTO_UPDATE
 from k8stokendetect.cluster.rbac import RBAC_GROUP, Binding, Grant, PolicyRule, Subject
-from k8stokendetect.cluster.steps import Change, ChangeKind, Step, minting, rest_of, split, to_json
+from k8stokendetect.cluster.steps import Change, ChangeKind, Step, minting, split, to_json
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE
 
@@ -69,9 +69,8 @@ class Changes:
         if not grant.rule.mints:
             return self.removal(grant)
         parted = split(grant.role.rules)
-        rest = rest_of(grant.role.rules, parted)
-        if grant.namespace:  # a RoleBinding gives no URLs, and a Role cannot hold them
-            rest = tuple(rule for rule in rest if not rule.non_resource_urls)
+        # a RoleBinding gives no URLs, and a Role cannot hold them
+        rest = tuple(rule for rule in parted.rest if not (grant.namespace and rule.non_resource_urls))
         useful = [rule for rule in rest if rule.non_resource_urls or set(rule.resources) - {TOKEN_SUBRESOURCE}]
         if parted.is_wild or not useful:
             warnings = (_WILD.format(grant.role),) if parted.is_wild else ()

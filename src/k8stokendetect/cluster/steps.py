@@ -93,6 +93,7 @@ class Split:
 
     Arguments:
         kept: the index of each rule that gives the right, and the rules that replace it.
+        rest: the rules without the right.
         loose: what is lost with the right: combinations in the same lists that mean nothing to Kubernetes (another
             verb or API group on the token subresource).
         is_wild: a rule has `*` as resource. RBAC cannot express all but one, so that rule has to go.
@@ -100,29 +101,27 @@ class Split:
     """
 
     kept: tuple[tuple[int, tuple[PolicyRule, ...]], ...]
+    rest: tuple[PolicyRule, ...]
     loose: tuple[PolicyRule, ...]
     is_wild: bool
 
 
 def split(rules: Sequence[PolicyRule], /) -> Split:
     """Split the rules that give the right from what else they give."""
-    kept, loose, is_wild = [], [], False
+    kept, rest, loose, is_wild = [], list[PolicyRule](), [], False
     for index, rule in enumerate(rules):
         if not rule.mints:
+            rest.append(rule)
             continue
         hit = tuple(name for name in rule.resources if name in _MEANT)
         others = tuple(name for name in rule.resources if name not in _MEANT)
         is_wild |= "*" in others
-        kept.append((index, (attrs.evolve(rule, resources=others),) if others else ()))
+        replaced = (attrs.evolve(rule, resources=others),) if others else ()
+        kept.append((index, replaced))
+        rest += replaced
         if set(rule.verbs) != {"create"} or set(rule.api_groups) != {""} or hit != (TOKEN_SUBRESOURCE,):
             loose.append(attrs.evolve(rule, resources=hit or (TOKEN_SUBRESOURCE,)))
-    return Split(tuple(kept), tuple(loose), is_wild)
-
-
-def rest_of(rules: Sequence[PolicyRule], parted: Split, /) -> tuple[PolicyRule, ...]:
-    """Return the rules of a role without the right."""
-    kept = dict(parted.kept)
-    return tuple(one for index, rule in enumerate(rules) for one in kept.get(index, (rule,)))
+    return Split(tuple(kept), tuple(rest), tuple(loose), is_wild)
 
 
 def minting(names: Iterable[str] = (), /) -> PolicyRule:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from k8stokendetect.errors import ConfigError
@@ -27,6 +29,22 @@ def render(template: str, /, **values: Any) -> str:
     from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2
 
     return Markup(rendered)  # noqa: S704 - the template has escaped it
+
+
+def cells(text: str, /) -> int:
+    """Count the cells of a fixed-width font that a text takes, control characters written out."""
+    return sum(map(_cells_of, neutral(text)))
+
+
+def fitting(text: str, most: int, /) -> str:
+    """Cut a text to so many cells; East Asian characters take two, control characters those of their escape."""
+    shown = neutral(text)
+    kept = sum(end < most for end in accumulate(map(_cells_of, shown)))
+    return shown if kept == len(shown) else f"{shown[:kept]}…"
+
+
+def _cells_of(char: str) -> int:
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 @functools.cache
