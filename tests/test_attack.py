@@ -15,8 +15,7 @@ from k8stokendetect import Detector, Event, Finding, KeyedDetector, detect
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.incidents import Incident, incidents
-from k8stokendetect.outputs.incident import to_incident_line
-from k8stokendetect.outputs.native import to_line
+from k8stokendetect.outputs.native import to_incident_line, to_line
 from k8stokendetect.outputs.report import to_report
 from k8stokendetect.outputs.text import to_text
 from k8stokendetect.outputs.tree import to_tree

@@ -21,8 +21,8 @@ from click.testing import CliRunner, Result
 from builders import token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, Finding, Tally, detect
 from k8stokendetect.cli.app import main
-from k8stokendetect.cli.messages import SHOWN_ERRORS
 from k8stokendetect.cli.scan import summary
+from k8stokendetect.cli.shared import SHOWN_ERRORS
 from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS

@@ -14,12 +14,12 @@ from click.testing import CliRunner, Result
 from builders import token_request
 from k8stokendetect import ConfigError, detect
 from k8stokendetect.cli import main
-from k8stokendetect.cli.messages import SHOWN_ERRORS
+from k8stokendetect.cli.shared import SHOWN_ERRORS
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.identity import REASON
 from k8stokendetect.incidents import Incident, Incidents, incidents
-from k8stokendetect.incidents.access import Access
-from k8stokendetect.outputs.incident import to_incident_line
+from k8stokendetect.incidents.advice import Access
+from k8stokendetect.outputs.native import to_incident_line
 from k8stokendetect.outputs.tree import to_tree
 from rbac_objects import EVE, OBJECTS, given, listed, made, rule
 

@@ -19,7 +19,7 @@ from builders import about, body, token_request
 from k8stokendetect import ConfigError, Finding, ReadError, Rule, Severity, detect, parse_event
 from k8stokendetect.findings import EventRef
 from k8stokendetect.incidents import Incident, Incidents, incidents
-from k8stokendetect.outputs.incident import to_incident_line
+from k8stokendetect.outputs.native import to_incident_line
 from recordings import METADATA, METADATA_1_27, events, labelled_token_requests, labels, records
 from strategies import JWT, audit_events, damaged_events
 

@@ -10,7 +10,7 @@ from k8stokendetect import Detector, Event, Finding, Rule, Severity, Tally, dete
 from k8stokendetect.audit_policy import Level
 from k8stokendetect.audit_policy.needs import MINTS, NEEDS, USES, Need, needs_of
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Traits
-from k8stokendetect.sigma.forms import FORMS, UNSAYABLE
+from k8stokendetect.sigma.forms import FORMS, NOT_IN_SIGMA
 from k8stokendetect.spark.plan import INDEPENDENT
 
 KUBELET = token_request(
@@ -58,7 +58,7 @@ def test_so_it_does_of_other_resources(watches: set[str], requests: tuple[object
     """Each with its verb and API group."""
     (need,) = needs_of(type("Other", (NewRule,), {"watches": frozenset(watches)}))
 
-    assert requests in (need.act.requests, tuple(need.act.name.split()[:1]))
+    assert requests in (need.kind.requests, tuple(need.kind.name.split()[:1]))
 
 
 def test_every_rule_that_ships_says_in_its_own_file_what_the_rest_asks() -> None:
@@ -66,7 +66,7 @@ def test_every_rule_that_ships_says_in_its_own_file_what_the_rest_asks() -> None
     shipped = (*BUILTIN, *OPTIONAL)
 
     assert [cls.rule.id for cls in shipped] == [*NEEDS]
-    assert {cls for cls in shipped if cls.traits.not_in_sigma} == {*UNSAYABLE}
-    assert not {*UNSAYABLE} & {form.detector for form in FORMS}
+    assert {cls for cls in shipped if cls.traits.not_in_sigma} == {*NOT_IN_SIGMA}
+    assert not {*NOT_IN_SIGMA} & {form.detector for form in FORMS}
     assert {cls.rule.id for cls in shipped if cls.traits.separate_keys} == INDEPENDENT
-    assert {USES, MINTS} == {need.act for need in NEEDS["minted-token-used"]}
+    assert {USES, MINTS} == {need.kind for need in NEEDS["minted-token-used"]}

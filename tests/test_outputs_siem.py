@@ -24,10 +24,10 @@ from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.events import PLATFORMS, BoundObjectRef
 from k8stokendetect.findings import EventRef
-from k8stokendetect.outputs.attack import TACTICS, TECHNIQUES
 from k8stokendetect.outputs.ecs import to_ecs, to_ecs_line
 from k8stokendetect.outputs.native import finding_of, to_line
 from k8stokendetect.outputs.ocsf import to_ocsf, to_ocsf_line
+from k8stokendetect.outputs.values import TACTICS, TECHNIQUES
 from recordings import DATA, METADATA, METADATA_1_27, REQUEST_RESPONSE
 from siem_schemas import ecs_errors, ecs_fields, leaves, ocsf_errors
 

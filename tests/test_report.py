@@ -454,7 +454,7 @@ def test_times_that_are_missing_are_said_to_be() -> None:
     page = read(to_report([incident(mint(time=None))]))
 
     assert "No timestamp was logged." in page.text
-    assert "time not known" in page.text
+    assert "time unknown" in page.text
 
 
 def test_what_a_request_without_a_user_is_called() -> None:

@@ -31,14 +31,13 @@ from k8stokendetect import DEFAULT_EXCLUSIONS, ConfigError, Exclusion, detect, p
 from k8stokendetect.cli.app import sigma as command
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS, verdict
-from k8stokendetect.sigma.forms import FORMS, UNSAYABLE
-from k8stokendetect.sigma.joins import JOINS
+from k8stokendetect.sigma.forms import FORMS, JOINS, NOT_IN_SIGMA
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, Request, records
 
 RECORDINGS = {"1.36": METADATA, "bodies": REQUEST_RESPONSE, "1.27": METADATA_1_27}
 
 MANAGER = "system:kube-controller-manager"
-"""Its exclusion asks for `no other group`, which Sigma cannot say: no filter, each of its mints is reported."""
+"""Its exclusion asks for `no other group`, which Sigma cannot express: no filter, each of its mints is reported."""
 
 CASE = "calls to `ServiceAccounts` and `Token`: Sigma does not look at letter case"
 
@@ -291,9 +290,9 @@ def test_every_rule_has_a_form_or_a_reason() -> None:
     """No detector is forgotten, and none is said twice."""
     said = [form.detector for form in FORMS] + [join.detector for join in JOINS if not join.part[0]]
 
-    assert sorted(cls.rule.id for cls in (*said, *UNSAYABLE)) == sorted(cls.rule.id for cls in (*BUILTIN, *OPTIONAL))
-    for cls, why in UNSAYABLE.items():
-        with pytest.raises(ConfigError, match=f"Sigma cannot say {cls.rule.id}: {why}"):
+    assert sorted(cls.rule.id for cls in (*said, *NOT_IN_SIGMA)) == sorted(cls.rule.id for cls in (*BUILTIN, *OPTIONAL))
+    for cls, why in NOT_IN_SIGMA.items():
+        with pytest.raises(ConfigError, match=f"Sigma cannot express {cls.rule.id}: {why}"):
             sigma.rule_for(cls)
 
 
@@ -410,7 +409,7 @@ def test_what_cannot_be_said_stands_in_a_comment() -> None:
     """Filters that are left out, exclusions of other platforms, and what a rule flags beyond the detector."""
     text = " ".join(rule("token-request").replace("#", " ").split())
 
-    assert "No filter for kube-controller-manager: Sigma cannot say that the caller has no other group" in text
+    assert "No filter for kube-controller-manager: Sigma cannot express that the caller has no other group" in text
     assert "No filter for exclusions of other platforms, which an event does not name: eks-cloud" in text
     assert "openshift-controller-managers" not in sigma.rule_for("token-request", platform="openshift").split("#")[-1]
     for form in FORMS:

@@ -76,7 +76,7 @@ def test_mints_with_equal_consequences_are_folded_with_them() -> None:
         (ref("", code=401), "an unauthenticated client at 192.0.2.7\n"),
         (ref("", code=401, source_ips=()), "an unauthenticated client\n"),
         (ref(source_ips=()), "alice\n"),
-        (ref(time=None), "at an unknown time"),
+        (ref(time=None), "time unknown"),
     ],
 )
 def test_an_act_says_what_is_known(event: EventRef, text: str) -> None:

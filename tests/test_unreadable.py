@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import Severity, Tally, detect
-from k8stokendetect.convert.revealed import revealed
+from k8stokendetect.convert.redaction import revealed
 from k8stokendetect.errors import K8sTokenDetectError
 from k8stokendetect.outputs.native import to_line
 from k8stokendetect.outputs.text import to_text

@@ -99,7 +99,7 @@ def _at_home(finding: Finding) -> Finding:
 
 
 def _sigma(rule_id: str) -> str:
-    """Return the rule as Sigma, or nothing where Sigma cannot say it."""
+    """Return the rule as Sigma, or nothing where Sigma cannot express it."""
     return sigma.rule_for(rule_id) if rule_id in sigma.RULES else ""
 
 

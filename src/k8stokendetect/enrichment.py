@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import attrs
 
 from k8stokendetect.cluster import Cluster
-from k8stokendetect.cluster.cloud_trace import CloudTrace, trace_of
+from k8stokendetect.cluster.account_profile import CloudTrace, trace_of
 from k8stokendetect.findings import Evidence, Finding, Severity
 from k8stokendetect.identity import ServiceAccount
 
 
 def enriched(finding: Finding, cluster: Cluster, /) -> Finding:
-    """Return a finding with the cloud identities that hang on the account whose token was minted or used.
+    """Return a finding with the cloud identities of the account whose token was minted or used.
 
     Its severity is then at least high, since the token leads out of the cluster. Each identity is evidence: where the
     cluster names it, what it is, what to rotate, and which log of the cloud shows its use. An excluded finding, and one
@@ -51,8 +51,8 @@ def tokens_of(finding: Finding, /) -> Iterator[ServiceAccount]:
 
 def traces_of(cluster: Cluster, account: ServiceAccount, /) -> tuple[CloudTrace, ...]:
     """Return each cloud identity of an account with the log that shows its use; none for an unknown account."""
-    worth = cluster.service_account(account)
-    return tuple(trace_of(worth.account, identity) for identity in worth.cloud) if worth else ()
+    profile = cluster.service_account(account)
+    return tuple(trace_of(profile.account, identity) for identity in profile.cloud) if profile else ()
 
 
 def _why(account: ServiceAccount, trace: CloudTrace) -> str:
@@ -62,11 +62,11 @@ def _why(account: ServiceAccount, trace: CloudTrace) -> str:
 def _unknown(finding: Finding, accounts: tuple[ServiceAccount, ...], cluster: Cluster) -> Iterator[str]:
     """Say which account the snapshot does not have, and which token the cloud does not accept."""
     for account in accounts:
-        worth = cluster.service_account(account)
-        if worth is None:
+        profile = cluster.service_account(account)
+        if profile is None:
             yield f"{account} is not in the snapshot of the cluster: its cloud identities are not known"
             continue
-        wanted = {identity.audience for identity in worth.cloud}
+        wanted = {identity.audience for identity in profile.cloud}
         asked = finding.event.audiences if account == finding.event.token_account else ()
         if wanted and "" not in wanted and asked and not wanted & set(asked):
             yield (

@@ -43,8 +43,8 @@ def load_detectors() -> tuple[Detector, ...]:
     """
     found: dict[str, tuple[Detector, EntryPoint]] = {}
     ours = {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)}
-    for point, loaded in _loaded(DETECTORS):
-        detector = _made(point, loaded)
+    for point in _points(DETECTORS):
+        detector = _made(point, _load(point))
         rule = detector.rule.id
         if rule in ours:
             raise _error(point, f"rule {rule!r} is a built-in one")
@@ -97,11 +97,6 @@ def _apart(group: str, ours: set[str]) -> Iterator[tuple[EntryPoint, Any]]:
             raise _error(point, f"{point.name!r} is also the name of {_named(taken[point.name])}")
         taken[point.name] = point
     for point in taken.values():
-        yield point, _load(point)
-
-
-def _loaded(group: str) -> Iterator[tuple[EntryPoint, Any]]:
-    for point in _points(group):
         yield point, _load(point)
 
 

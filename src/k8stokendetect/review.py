@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joins the rights to mint that a snapshot of the cluster shows with the mints that a log shows."""
+"""Compares the rights to mint that a snapshot of the cluster shows with the mints that a log shows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.cluster import Change, Changes, Cluster, Subject, Way, WayKind
+from k8stokendetect.cluster import AttackPath, AttackPathKind, Change, Changes, Cluster, Subject
 from k8stokendetect.detectors.base import checked_cluster
-from k8stokendetect.errors import ConfigError
+from k8stokendetect.errors import ConfigError, check, checked_list
 from k8stokendetect.events import Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
 from k8stokendetect.exclusions.base import AUTHENTICATED
@@ -54,7 +54,7 @@ class UsedRight:
     """
 
     subject: Subject
-    way: Way
+    way: AttackPath
     mints: int = 0
     users: tuple[tuple[str, int], ...] = ()
     accounts: tuple[tuple[str, int], ...] = ()
@@ -128,10 +128,10 @@ def review(
     *,
     exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
 ) -> Review:
-    """Join the rights to mint with the mints.
+    """Compare the rights to mint with the mints.
 
-    "Never used" is true of this log only: give it a long one, and all of it. Findings are only what detectors reported:
-    take Events, or `detect(…, keep_excluded=True)`; otherwise excluded components seem never to have minted.
+    "Never used" is true of this log only: pass all of a long one. Findings are only what detectors reported: pass
+    Events, or `detect(…, keep_excluded=True)`; otherwise excluded components seem never to have minted.
 
     Arguments:
         cluster: the snapshot.
@@ -144,13 +144,8 @@ def review(
     """
     if checked_cluster(cluster) is None:
         raise ConfigError("review takes a Cluster: Cluster.load(…)")
-    given: object = seen
-    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
-        raise ConfigError("review takes findings or events")
-    judging = tuple(exclusions)
-    if not all(isinstance(exclusion, Exclusion) for exclusion in judging):
-        raise ConfigError("exclusions takes Exclusions")
-    mints, nameless = observed(seen, judging)
+    check(seen, Iterable, "review takes findings or events", lambda given: not isinstance(given, str | bytes))
+    mints, nameless = observed(seen, checked_list(exclusions, Exclusion, "exclusions takes Exclusions"))
     used: dict[tuple[Subject, int], list[Mint]] = {}
     unexplained: dict[tuple[str, str, Cause, str], list[Mint]] = {}
     for mint in mints:
@@ -159,7 +154,6 @@ def review(
             used.setdefault((grant.subject, id(grant.binding)), []).append(mint)
         if found.cause is not None:
             unexplained.setdefault((mint.user, str(mint.account), found.cause, found.why), []).append(mint)
-    times = [mint.time for mint in mints if mint.time]
     return Review(
         _rights(cluster, used),
         tuple(
@@ -168,18 +162,17 @@ def review(
         ),
         len(mints),
         nameless,
-        min(times, default=None),
-        max(times, default=None),
+        *_span(mints),
     )
 
 
 def _rights(cluster: Cluster, used: dict[tuple[Subject, int], list[Mint]]) -> tuple[UsedRight, ...]:
     changes = Changes(cluster)
     found = [
-        _with_change(changes, _right(subject, way, used.get((subject, id(way.binding)), ())))
+        _right(changes, subject, way, used.get((subject, id(way.binding)), ()))
         for subject in cluster.subjects
         for way in cluster.ways_of(subject)
-        if way.kind is WayKind.TOKEN_REQUEST
+        if way.kind is AttackPathKind.TOKEN_REQUEST
     ]
     return tuple(sorted(found, key=_worst_first))
 
@@ -189,23 +182,21 @@ def _worst_first(one: UsedRight) -> tuple[int, bool, bool, str, str]:
     return list(Status).index(one.status), bool(way.namespace), bool(way.accounts), str(one.subject), str(way.binding)
 
 
-def _right(subject: Subject, way: Way, mints: Iterable[Mint]) -> UsedRight:
+def _right(changes: Changes, subject: Subject, way: AttackPath, mints: Iterable[Mint]) -> UsedRight:
     mine = [mint for mint in mints if mint.ref.impersonating is None and way.reaches(mint.account)]
     users = Counter(mint.user for mint in mine)
     accounts = Counter(str(mint.account) for mint in mine)
+    unexpected = tuple(dict.fromkeys(mint.user for mint in mine if not mint.expected_by and _is_everybody(subject)))
     return UsedRight(
         subject,
         way,
         len(mine),
         tuple(users.most_common()),
         tuple(accounts.most_common()),
-        tuple(dict.fromkeys(mint.user for mint in mine if not mint.expected_by and _is_everybody(subject))),
+        unexpected,
         *_span(mine),
+        change=changes.for_grant(way.grants[0]) if unexpected or not mine else None,
     )
-
-
-def _with_change(changes: Changes, right: UsedRight) -> UsedRight:
-    return right if right.status is Status.USED else attrs.evolve(right, change=changes.for_grant(right.way.grants[0]))
 
 
 def _is_everybody(subject: Subject) -> bool:

@@ -37,7 +37,7 @@ def request_of(ref: EventRef, /) -> str:
     return f"{brief(ref.verb) or 'an unknown verb'} {brief(target) or 'of a path without a resource'}"
 
 
-def listed(texts: Iterable[str], most: int, /) -> str:
+def listed(texts: Iterable[str], most: int = 5, /) -> str:
     """List texts, each once: `a, b and 3 more`.
 
     Arguments:
@@ -47,4 +47,4 @@ def listed(texts: Iterable[str], most: int, /) -> str:
     """
     different = list(dict.fromkeys(texts))
     more = len(different) - most
-    return ", ".join(different[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(different[:most]) + (f" and {more:,} more" if more > 0 else "")

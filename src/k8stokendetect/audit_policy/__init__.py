@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells from a Kubernetes audit policy which detectors work, whom they miss, and what to change."""
+"""Reads from a Kubernetes audit policy which detectors work, whom they miss, and what to change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Literal
 
 import attrs
 
-from k8stokendetect.audit_policy.callers import Caller, callers_of, names_of, namespaces_of
-from k8stokendetect.audit_policy.changes import Change, changed, changes_for, merged
-from k8stokendetect.audit_policy.hints import hints
-from k8stokendetect.audit_policy.needs import NEEDS, Act, Need
-from k8stokendetect.audit_policy.policy import GroupResources, Level, Logged, PolicyRule, Request
-from k8stokendetect.audit_policy.policy_yaml import AuditPolicy
+from k8stokendetect.audit_policy.changes import Change, changed, changes_for, hints, merged
+from k8stokendetect.audit_policy.needs import (
+    NEEDS,
+    Caller,
+    Need,
+    RequestKind,
+    callers_of,
+    names_of,
+    namespaces_of,
+    requests_of,
+)
+from k8stokendetect.audit_policy.policy import AuditPolicy, GroupResources, Level, Logged, PolicyRule, Request
+from k8stokendetect.words import listed
 
 Verdict = Literal["works", "works in part", "blind"]
-
-CLUSTER_WIDE: Final = frozenset({"clusterroles", "clusterrolebindings", "selfsubjectrulesreviews"})
-MOST: Final = 4
-"""Maximum number of names in a sentence."""
 
 
 @attrs.frozen
@@ -42,9 +45,8 @@ class Unseen:
     rule: int | None
 
     def __str__(self) -> str:
-        more = f" and {len(self.what) - MOST} more" if len(self.what) > MOST else ""
         by = "no rule matches" if self.rule is None else f"rules[{self.rule}]"
-        return f"{self.who}: {', '.join(self.what[:MOST])}{more} {self.where}: level {self.level} ({by})"
+        return f"{self.who}: {listed(self.what)} {self.where}: level {self.level} ({by})"
 
 
 @attrs.frozen
@@ -112,62 +114,46 @@ def _reviewed(policy: AuditPolicy, rule_id: str, needs: Sequence[Need]) -> Revie
 
 
 def _shortfall(policy: AuditPolicy, need: Need) -> _Shortfall | None:
-    act = need.act
-    callers = callers_of(policy, act.callers)
+    kind = need.kind
+    callers = callers_of(policy, kind.callers)
     tried = [
         _Tried(caller, request, policy.decide(request))
         for caller in callers
-        for request in _requests(policy, act, caller)
+        for request in requests_of(policy, caller, kind.requests)
     ]
-    missed = [one for one in tried if one.logged.at(act.stage) < need.level]
+    missed = [one for one in tried if one.logged.at(kind.stage) < need.level]
     if not missed:
         return None
     ordinary = [one for one in tried if one.caller is callers[0]]
     blind = all(one in missed for one in ordinary)
     highest = max(one.logged.level for one in tried)
     changes = tuple(changes_for(policy, need, [one.logged for one in missed], highest))
-    return _Shortfall(need, tuple(_unseen(policy, act, missed, callers)), blind, changes)
+    return _Shortfall(need, tuple(_unseen(policy, kind, missed, callers)), blind, changes)
 
 
-def _requests(policy: AuditPolicy, act: Act, caller: Caller) -> Iterator[Request]:
-    for verb, group, resource in act.requests:
-        for namespace in ("",) if resource in CLUSTER_WIDE else namespaces_of(policy):
-            for name in names_of(policy):
-                yield Request(
-                    user=caller.user,
-                    groups=caller.groups,
-                    verb=verb,
-                    resource=resource,
-                    group=group,
-                    namespace=namespace,
-                    name=name,
-                )
-
-
-def _unseen(policy: AuditPolicy, act: Act, missed: Sequence[_Tried], callers: Sequence[Caller]) -> Iterator[Unseen]:
+def _unseen(
+    policy: AuditPolicy, kind: RequestKind, missed: Sequence[_Tried], callers: Sequence[Caller]
+) -> Iterator[Unseen]:
     """Merge what is missed: callers treated like an ordinary one are not named again."""
-    alike: dict[tuple[object, ...], list[Caller]] = {}
-    parts: dict[tuple[object, ...], tuple[Level, int | None, list[Request]]] = {}
+    alike: dict[tuple[Level, int | None, tuple[Request, ...]], list[Caller]] = {}
     for caller in callers:
         mine: dict[tuple[Level, int | None], list[Request]] = {}
         for one in missed:
             if one.caller is caller:
-                mine.setdefault((one.logged.at(act.stage), one.logged.rule), []).append(one.request)
-        for (level, rule), requests in mine.items():
-            key: tuple[object, ...] = (level, rule, *((r.verb, r.resource, r.namespace, r.name) for r in requests))
-            alike.setdefault(key, []).append(caller)
-            parts[key] = (level, rule, requests)
-    for key, who in alike.items():
-        level, rule, requests = parts[key]
-        what = tuple(dict.fromkeys(f"{request.verb} {request.resource}" for request in requests))
-        yield Unseen(_who(act, who, callers), what, _where(policy, requests), level, rule)
+                request = attrs.evolve(one.request, user=None, groups=())
+                mine.setdefault((one.logged.at(kind.stage), one.logged.rule), []).append(request)
+        for (level, rule), found in mine.items():
+            alike.setdefault((level, rule, tuple(found)), []).append(caller)
+    for (level, rule, requests), who in alike.items():
+        what = tuple(dict.fromkeys(f"{one.verb} {one.resource}" for one in requests))
+        yield Unseen(_who(kind, who, callers), what, _where(policy, requests), level, rule)
 
 
-def _who(act: Act, who: Sequence[Caller], callers: Sequence[Caller]) -> str:
+def _who(kind: RequestKind, who: Sequence[Caller], callers: Sequence[Caller]) -> str:
     """Name callers; where the ordinary one is among them, name the exceptions instead."""
     if callers[0] not in who or len(callers) == 1:
         return ", ".join(caller.label for caller in who)
-    everybody = "every service account" if act.callers == "service accounts" else "everybody"
+    everybody = "every service account" if kind.callers == "service accounts" else "everybody"
     others = ", ".join(caller.label for caller in callers if caller not in who)
     return f"{everybody} but {others}" if others else everybody
 

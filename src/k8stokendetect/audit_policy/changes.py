@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The smallest changes of an audit policy that let a detector work, as rules and as YAML."""
+"""What to change in an audit policy: the smallest rules that let a detector work, and what else is wrong with it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
-from k8stokendetect.audit_policy.needs import Need
-from k8stokendetect.audit_policy.policy import Level, Logged, PolicyRule
-from k8stokendetect.audit_policy.policy_yaml import AuditPolicy
+from k8stokendetect.audit_policy.needs import Need, callers_of, namespaces_of, requests_of
+from k8stokendetect.audit_policy.policy import AuditPolicy, Level, Logged, PolicyRule, Request
 from k8stokendetect.convert.yaml import write
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP
 
@@ -59,10 +58,10 @@ def changes_for(policy: AuditPolicy, need: Need, missed: Sequence[Logged], highe
             out of the log.
 
     """
-    act = need.act
-    kept = (act.stage,) if act.stage in policy.omit_stages else ()
-    if act.fix:
-        yield Change(attrs.evolve(act.fix, level=max(need.level, min(act.most, highest))), 0, kept)
+    kind = need.kind
+    kept = (kind.stage,) if kind.stage in policy.omit_stages else ()
+    if kind.fix:
+        yield Change(attrs.evolve(kind.fix, level=max(need.level, min(kind.most, highest))), 0, kept)
         return
     for index in sorted({len(policy.rules) if item.rule is None else item.rule for item in missed}):
         hiding = policy.rules[index] if index < len(policy.rules) else PolicyRule(Level.NONE)
@@ -101,3 +100,74 @@ def merged(changes: Iterable[Change], /) -> tuple[Change, ...]:
         stages = tuple(sorted({*other.keep_stages, *change.keep_stages}))
         found[kind] = attrs.evolve(higher, keep_stages=stages)
     return tuple(sorted(found.values(), key=lambda change: (change.before, change.in_place)))
+
+
+_BODIES: Final = (
+    ("", "serviceaccounts/token", Level.REQUEST_RESPONSE, "each new token is in the response, in clear"),
+    ("authentication.k8s.io", "tokenreviews", Level.REQUEST, "each token to be reviewed is in the request"),
+    ("", "secrets", Level.REQUEST, "what is written into Secrets is in the request"),
+)
+"""Group, resource, the level from which a credential is logged, and where."""
+
+
+def hints(policy: AuditPolicy, /) -> tuple[str, ...]:
+    """Return a sentence for every problem; rules are named by index.
+
+    Live tokens come first: anyone who reads the log can use them. Then what is logged twice, and rules that do not mean
+    what they seem to mean.
+    """
+    return (*_written(policy), *_doubled(policy), *_idle(policy))
+
+
+def _written(policy: AuditPolicy) -> Iterator[str]:
+    for group, resource, level, why in _BODIES:
+        deciding = {
+            (logged.rule, logged.level)
+            for caller in callers_of(policy, "anybody")
+            for request in requests_of(policy, caller, [("create", group, resource)])
+            if (logged := policy.decide(request)).level >= level
+        }
+        for rule, found in sorted(deciding, key=str):
+            yield (
+                f"rules[{rule}] logs {resource} at level {found}: {why}, for anyone who reads the log; an earlier rule "
+                f"should log it at level {Level(level - 1)}"
+            )
+
+
+def _doubled(policy: AuditPolicy) -> Iterator[str]:
+    for caller in callers_of(policy, "anybody")[:1]:
+        logged = policy.decide(Request(user=caller.user, groups=caller.groups, namespace=namespaces_of(policy)[0]))
+        if logged.at("RequestReceived") and logged.at("ResponseComplete"):
+            yield (
+                f"rules[{logged.rule}] logs token requests twice, at RequestReceived and at ResponseComplete: a "
+                "SIEM rule that looks at no stage alerts twice; omitStages: [RequestReceived] halves the log"
+            )
+
+
+def _idle(policy: AuditPolicy) -> Iterator[str]:
+    for index, rule in enumerate(policy.rules):
+        for key, values in (
+            ("users", rule.users),
+            ("userGroups", rule.user_groups),
+            ("verbs", rule.verbs),
+            ("namespaces", rule.namespaces),
+        ):
+            for value in values:
+                if "*" in value:
+                    yield f"rules[{index}]: {value!r} in {key} matches nothing: names are compared by letter"
+        yield from _idle_resources(index, rule)
+
+
+def _idle_resources(index: int, rule: PolicyRule) -> Iterator[str]:
+    for item in rule.resources:
+        for name in item.resources:
+            inner = name.removeprefix("*/").removesuffix("/*")
+            if name != "*" and ("*" in inner or inner.count("/") > 1):
+                yield f"rules[{index}]: {name!r} in resources matches nothing"
+        if not item.group and "serviceaccounts" in item.resources:
+            covered = {"serviceaccounts/token", "serviceaccounts/*", "*/token", "*"} & {*item.resources}
+            if not covered:
+                yield (
+                    f"rules[{index}]: 'serviceaccounts' does not include the subresource 'serviceaccounts/token': "
+                    "this rule is not about token requests"
+                )

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each detector needs in the log, as data: which requests, at which audit level."""
+"""What each detector needs in the log: which requests, at which audit level, made by which callers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 import attrs
 
-from k8stokendetect.audit_policy.policy import GroupResources, Level, PolicyRule
+from k8stokendetect.audit_policy.policy import AuditPolicy, GroupResources, Level, PolicyRule, Request
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Signal
+from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS
+from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP, ServiceAccount
 from k8stokendetect.reading.prefilter import EVERYTHING, parse_watch
 
 RBAC: Final = "rbac.authorization.k8s.io"
 
 
 @attrs.frozen
-class Act:
-    """Requests that a detector looks at.
+class RequestKind:
+    """A kind of requests that a detector looks at.
 
     Arguments:
         name: in words.
@@ -42,7 +45,7 @@ class Act:
 class Need:
     """What a detector needs; without it the detector is blind or, if it is not essential, works in part."""
 
-    act: Act
+    kind: RequestKind
     level: Level
     why: str
     essential: bool = True
@@ -60,11 +63,13 @@ _SECRETS: Final = PolicyRule(
 )
 _ROLES: Final = ("roles", "clusterroles", "rolebindings", "clusterrolebindings")
 
-MINTS: Final = Act("token requests", (("create", "", "serviceaccounts/token"),), "anybody", _TOKEN, Level.REQUEST)
-UNAUTHENTICATED: Final = Act(
+MINTS: Final = RequestKind(
+    "token requests", (("create", "", "serviceaccounts/token"),), "anybody", _TOKEN, Level.REQUEST
+)
+UNAUTHENTICATED_MINTS: Final = RequestKind(
     "token requests that fail to authenticate", MINTS.requests, "nobody", _TOKEN, Level.REQUEST, "ResponseStarted"
 )
-USES: Final = Act(
+USES: Final = RequestKind(
     "requests of service accounts",
     (
         ("get", "", "secrets"),
@@ -83,11 +88,11 @@ USES: Final = Act(
 )
 """Typical ones; a policy may log these and hide others."""
 
-SECRETS: Final = Act("Secrets that are made", (("create", "", "secrets"),), "anybody", _SECRETS)
-FILLED: Final = Act(
+SECRETS: Final = RequestKind("Secrets that are made", (("create", "", "secrets"),), "anybody", _SECRETS)
+FILLED: Final = RequestKind(
     "Secrets that the token controller fills", (("update", "", "secrets"),), "controller manager", _SECRETS
 )
-ROLES: Final = Act(
+ROLES: Final = RequestKind(
     "roles and bindings that are written",
     tuple((verb, RBAC, resource) for verb in ("create", "update", "patch") for resource in _ROLES),
     "anybody",
@@ -110,14 +115,14 @@ _SPECIAL: Final[dict[str, tuple[Need, ...]]] = {
         Need(
             MINTS,
             Level.REQUEST,
-            "whether a workload's token for its own account is bound stands in the request's body",
+            "whether a workload's token for its own account is bound is in the request's body",
             essential=False,
         ),
     ),
     "token-request-denied": (
         _MINT,
         Need(
-            UNAUTHENTICATED,
+            UNAUTHENTICATED_MINTS,
             Level.METADATA,
             "a 401 is logged at stage ResponseStarted, without a user",
             essential=False,
@@ -155,8 +160,10 @@ def needs_of(detector: type[Detector], /) -> tuple[Need, ...]:
     if others := [
         (verb or "create", *_split(name)) for name, verb in asked if name not in {TOKEN_SUBRESOURCE, *_ROLES}
     ]:
-        act = Act(f"requests for {', '.join(sorted({name for _, _, name in others}))}", tuple(others), "anybody", None)
-        needs.append(Need(act, level, body or f"it looks at {act.name}"))
+        kind = RequestKind(
+            f"requests for {', '.join(sorted({name for _, _, name in others}))}", tuple(others), "anybody", None
+        )
+        needs.append(Need(kind, level, body or f"it looks at {kind.name}"))
     return tuple(needs)
 
 
@@ -169,3 +176,114 @@ def _split(resource: str) -> tuple[str, str]:
 
 NEEDS: Final[dict[str, tuple[Need, ...]]] = {cls.rule.id: needs_of(cls) for cls in (*BUILTIN, *OPTIONAL)}
 """By rule id."""
+
+
+UNAUTHENTICATED: Final = "system:unauthenticated"
+NODES: Final = "system:nodes"
+CONTROLLER_MANAGER: Final = "system:kube-controller-manager"
+_CLUSTER_WIDE: Final = frozenset({"clusterroles", "clusterrolebindings", "selfsubjectrulesreviews", "tokenreviews"})
+
+
+@attrs.frozen
+class Caller:
+    """A caller to try a policy on.
+
+    For a caller of several groups the first rule that matches one of them decides. So each group alone, each user
+    alone, and the pairs within one rule produce every possible outcome.
+    """
+
+    label: str
+    user: str | None
+    groups: tuple[str, ...] = (AUTHENTICATED,)
+
+
+def callers_of(
+    policy: AuditPolicy, kind: Literal["anybody", "service accounts", "controller manager", "nobody"], /
+) -> tuple[Caller, ...]:
+    """Return the callers of a kind that a policy distinguishes, the ordinary one first."""
+    if kind == "nobody":
+        return (Caller("unauthenticated clients", None, ()),)
+    if kind == "controller manager":
+        return (Caller("kube-controller-manager", CONTROLLER_MANAGER),)
+    found = [*_service_accounts(policy), *(() if kind == "service accounts" else _others(policy))]
+    if kind == "anybody":
+        found.sort(key=lambda caller: caller.label != "any other user")
+    return tuple({(one.user, one.groups): one for one in reversed(found)}.values())[::-1]
+
+
+def requests_of(policy: AuditPolicy, caller: Caller, wanted: Iterable[tuple[str, str, str]], /) -> Iterator[Request]:
+    """Yield a caller's requests, in every namespace and for every name that a policy distinguishes.
+
+    Arguments:
+        policy: the policy.
+        caller: who makes them.
+        wanted: verb, API group and resource of each.
+
+    """
+    for verb, group, resource in wanted:
+        for namespace in ("",) if resource in _CLUSTER_WIDE else namespaces_of(policy):
+            for name in names_of(policy):
+                yield Request(
+                    user=caller.user,
+                    groups=caller.groups,
+                    verb=verb,
+                    resource=resource,
+                    group=group,
+                    namespace=namespace,
+                    name=name,
+                )
+
+
+def namespaces_of(policy: AuditPolicy, /) -> tuple[str, ...]:
+    """Return a namespace that the policy does not name, kube-system, and those that it names."""
+    named = {name for rule in policy.rules for name in rule.namespaces if name}
+    return tuple(dict.fromkeys((_fresh("other", named), "kube-system", *sorted(named))))
+
+
+def names_of(policy: AuditPolicy, /) -> tuple[str, ...]:
+    """Return a name that the policy does not contain, and those that it does."""
+    named = {name for rule in policy.rules for item in rule.resources for name in item.resource_names}
+    return (_fresh("other", named), *sorted(named))
+
+
+def _fresh(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "-"
+    return name
+
+
+def _service_accounts(policy: AuditPolicy) -> Iterator[Caller]:
+    users = {user for rule in policy.rules for user in rule.users}
+    groups = {group for rule in policy.rules for group in rule.user_groups}
+    named = {group.removeprefix(f"{SERVICE_ACCOUNTS_GROUP}:") for group in groups if group.startswith("system:serv")}
+    named.discard(SERVICE_ACCOUNTS_GROUP)
+    for namespace in (_fresh("other", named), "kube-system", *sorted(named - {"kube-system"})):
+        name = _fresh(f"system:serviceaccount:{namespace}:other", users)
+        which = "other" if namespace not in {"kube-system", *named} else namespace
+        label = "service accounts of other namespaces" if which == "other" else f"service accounts of {which}"
+        yield Caller(label, name, (SERVICE_ACCOUNTS_GROUP, f"{SERVICE_ACCOUNTS_GROUP}:{namespace}", AUTHENTICATED))
+    for user in sorted(users):
+        if account := ServiceAccount.of_username(user):
+            yield Caller(f"service account {account}", user, (*account.groups, AUTHENTICATED))
+
+
+def _others(policy: AuditPolicy) -> Iterator[Caller]:
+    users = {user for rule in policy.rules for user in rule.users}
+    groups = {group for rule in policy.rules for group in rule.user_groups}
+    nobody = _fresh("somebody", users)
+    yield Caller("any other user", nobody)
+    yield Caller("kubelets (group system:nodes)", _fresh("system:node:other", users), (NODES, AUTHENTICATED))
+    yield Caller("kube-controller-manager", CONTROLLER_MANAGER)
+    yield Caller("members of system:masters", nobody, (MASTERS, AUTHENTICATED))
+    yield Caller("system:anonymous", "system:anonymous", (UNAUTHENTICATED,))
+    for user in sorted(users - {"system:anonymous", CONTROLLER_MANAGER}):
+        yield Caller(f"anyone called {user}", user)
+        if user.startswith("system:node:") and "*" not in user:
+            yield Caller(f"the kubelet called {user}", user, (NODES, AUTHENTICATED))
+    for group in sorted(groups - {AUTHENTICATED, UNAUTHENTICATED, NODES, MASTERS}):
+        if not group.startswith(SERVICE_ACCOUNTS_GROUP):
+            yield Caller(f"members of {group}", nobody, (group, AUTHENTICATED))
+    for rule in policy.rules:
+        for user in rule.users:
+            for group in rule.user_groups:
+                yield Caller(f"anyone called {user} in group {group}", user, (group, AUTHENTICATED))

@@ -1,13 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of an audit policy, matched as the API server does (k8s.io/apiserver pkg/audit/policy/checker.go)."""
+"""An audit policy, read strictly from YAML, and the rule that decides how a request is logged.
+
+Rules match as in the API server (k8s.io/apiserver pkg/audit/policy/checker.go). What it refuses or ignores is an error
+here; the checks are those of pkg/apis/audit/validation/validation.go.
+"""
 
 from __future__ import annotations
 
 import enum
+import os
+import re
 from collections.abc import Collection
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import attrs
+import cattrs
+
+from k8stokendetect.convert.converter import class_hook, explain, scalar, strict_converter, strings
+from k8stokendetect.convert.yaml import read_documents
+from k8stokendetect.errors import ConfigError, ReadError
 
 STAGES: Final = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Panic")
 
@@ -21,7 +33,7 @@ class Level(enum.IntEnum):
     REQUEST_RESPONSE = 3
 
     def __str__(self) -> str:
-        return {0: "None", 1: "Metadata", 2: "Request", 3: "RequestResponse"}[self.value]
+        return self.name.title().replace("_", "")
 
     def __format__(self, spec: str, /) -> str:
         return format(str(self), spec)
@@ -136,3 +148,150 @@ class Logged:
     def at(self, stage: str, /) -> Level:
         """Return the level at which this stage is logged."""
         return Level.NONE if stage in self.omit_stages else self.level
+
+
+API_VERSION: Final = "audit.k8s.io/v1"
+_GROUP: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_HEAD: Final = frozenset({"apiVersion", "kind", "metadata"})
+
+
+@attrs.frozen
+class AuditPolicy:
+    """An audit policy: the first of `rules` that matches decides; no match is level None."""
+
+    rules: tuple[PolicyRule, ...]
+    omit_stages: tuple[str, ...] = ()
+    omit_managed_fields: bool | None = None
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str] | bytes, /) -> AuditPolicy:
+        """Read a policy file, or the bytes of one.
+
+        Arguments:
+            source: the file; bytes are content.
+
+        Raises:
+            ConfigError: when it cannot be read, is not YAML, is not a Policy of audit.k8s.io/v1, has an unknown key,
+                level or stage or a wrong type, or the API server would refuse it; says where.
+
+        """
+        where = "the policy" if isinstance(source, bytes) else os.fspath(source)
+        try:
+            content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        try:
+            return _structured(content)
+        except (ConfigError, ReadError) as error:
+            raise ConfigError(f"{where}: {error}") from None
+
+    def decide(self, request: Request, /) -> Logged:
+        """Say how a request is logged."""
+        for index, rule in enumerate(self.rules):
+            if rule.matches(request):
+                fields = self.omit_managed_fields if rule.omit_managed_fields is None else rule.omit_managed_fields
+                return Logged(rule.level, frozenset({*self.omit_stages, *rule.omit_stages}), bool(fields), index)
+        return Logged(Level.NONE, frozenset(self.omit_stages), bool(self.omit_managed_fields))
+
+    def level_for(
+        self,
+        *,
+        user: str | None = "alice",
+        groups: Collection[str] = ("system:authenticated",),
+        verb: str = "create",
+        resource: str = "serviceaccounts/token",
+        group: str = "",
+        namespace: str = "",
+        name: str = "",
+        path: str = "",
+    ) -> Logged:
+        """Say how a request is logged, by default alice's for a token; the arguments are those of `Request`."""
+        return self.decide(
+            Request(
+                user=user,
+                groups=groups,
+                verb=verb,
+                resource=resource,
+                group=group,
+                namespace=namespace,
+                name=name,
+                path=path,
+            )
+        )
+
+
+def _structured(content: bytes) -> AuditPolicy:
+    table, *others = [*read_documents(content)] or [None]
+    if others:
+        raise ConfigError("it holds several YAML documents")
+    if not isinstance(table, dict):
+        raise ConfigError("expected an audit policy as a YAML mapping")
+    for key, wanted in (("apiVersion", API_VERSION), ("kind", "Policy")):
+        if table.get(key) != wanted:
+            raise ConfigError(f"{key} is {table.get(key)!r}, expected {wanted!r} @ $.{key}")
+    try:
+        policy = _CONVERTER.structure({k: v for k, v in table.items() if k not in _HEAD}, AuditPolicy)
+    except cattrs.BaseValidationError as error:
+        raise ConfigError(" @ ".join(explain(error))) from None
+    if not policy.rules:
+        raise ConfigError("it has no rules, so the API server refuses it @ $.rules")
+    return policy
+
+
+def _level(value: Any, _: Any) -> Level:
+    if not isinstance(value, str) or value not in LEVELS:
+        raise ConfigError(f"level {value!r} is not one of {', '.join(LEVELS)}")
+    return LEVELS[value]
+
+
+def _stages(value: Any, kind: Any) -> tuple[str, ...]:
+    found = strings(value, kind)
+    for stage in found:
+        if stage not in STAGES:
+            raise ConfigError(f"stage {stage!r} is not one of {', '.join(STAGES)}")
+    return found
+
+
+def _urls(value: Any, kind: Any) -> tuple[str, ...]:
+    found = strings(value, kind)
+    for url in found:
+        if url != "*" and (not url.startswith("/") or "*" in url[:-1]):
+            raise ConfigError(f"{url!r} does not begin with '/' or has '*' before its end")
+    return found
+
+
+def _group(value: Any, kind: Any) -> str:
+    group: str = scalar(str)(value, kind)
+    if group and not _GROUP.fullmatch(group):
+        raise ConfigError(f"{group!r} is not an API group; wildcards and versions are not allowed")
+    return group
+
+
+def _converter() -> cattrs.Converter:
+    converter = strict_converter(forbid_extra_keys=True)
+    resources = class_hook(converter, GroupResources, hooks={"group": _group})
+
+    def checked_resources(value: Any, kind: Any) -> GroupResources:
+        found: GroupResources = resources(value, kind)
+        if found.resource_names and not found.resources:
+            raise ConfigError("resourceNames without resources")
+        return found
+
+    converter.register_structure_hook(Level, _level)
+    converter.register_structure_hook(GroupResources, checked_resources)
+    hooks = {"non_resource_urls": _urls, "omit_stages": _stages}
+    rule = class_hook(converter, PolicyRule, hooks=hooks)
+
+    def checked_rule(value: Any, kind: Any) -> PolicyRule:
+        found: PolicyRule = rule(value, kind)
+        if found.non_resource_urls and (found.resources or found.namespaces):
+            raise ConfigError("a rule is about resources or about nonResourceURLs, not both")
+        return found
+
+    converter.register_structure_hook(PolicyRule, checked_rule)
+    policy = class_hook(converter, AuditPolicy, hooks={"omit_stages": _stages})
+    converter.register_structure_hook(AuditPolicy, policy)
+    return converter
+
+
+_CONVERTER: Final = _converter()

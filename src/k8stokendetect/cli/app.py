@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands and their options; what a command does stands in a module of its own, imported when it runs."""
+"""The commands and their options; what a command does is in another module, imported when it runs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ def main() -> None:
     """Find Kubernetes service account tokens minted by someone other than a system component."""
 
 
-def _run(module: str, /, **options: Any) -> NoReturn:
-    """Do what a command says, and exit with its status; imported only now, so that `--help` answers at once."""
-    command = importlib.import_module(f"k8stokendetect.cli.{module}")
-    messages = importlib.import_module("k8stokendetect.cli.messages")
+def _run(module: str, name: str, /, **options: Any) -> NoReturn:
+    """Run a command and exit with its status; its module is imported only now, so that `--help` answers at once."""
+    command = getattr(importlib.import_module(f"k8stokendetect.cli.{module}"), name)
     try:
-        status = command.run(**options)
+        status = command(**options)
     except ConfigError as error:
-        messages.say(error)
+        importlib.import_module("k8stokendetect.cli.shared").describe(error)
         status = 2
     sys.exit(status)
 
@@ -68,7 +67,7 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
     metavar="[text|findings|json|ecs|ocsf|NAME]",
     default="text",
     show_default=True,
-    help="Incidents as trees, each finding with its evidence, or lines of JSON: our own, for Elastic, of OCSF. "
+    help="Incidents as trees, findings with their evidence, or lines of JSON: our own, ECS, OCSF. "
     "NAME: of a plug-in, with --plugins.",
 )
 @click.option("--incidents", "as_incidents", is_flag=True, help="With --format json: incidents, not findings.")
@@ -99,7 +98,7 @@ def scan(**options: Any) -> None:
     Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
     read or an option is wrong; everything that can be read is examined in any case.
     """
-    _run("scan", **options)
+    _run("scan", "scan", **options)
 
 
 @main.command()
@@ -112,18 +111,18 @@ def scan_host(**options: Any) -> None:
     Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
     read or an option is wrong; everything that can be read is examined in any case.
     """
-    _run("scan_host", **options)
+    _run("scan", "scan_host", **options)
 
 
 @main.command()
 @_files
-@_text_or_json("Entries that a person reads, subjects that are alike in one, or a line of JSON for each subject.")
-@click.option("--graph", metavar="FILE.svg", help="Also draw who comes to whose tokens by which role.")
+@_text_or_json("Text that groups similar subjects, or a line of JSON for each subject.")
+@click.option("--graph", metavar="FILE.svg", help="Also draw who can obtain whose tokens through which role.")
 @_platform
 @_exclusions
 @_enable
 def who_can_mint(**options: Any) -> None:
-    """Tell who can mint tokens of which service accounts, or come to them otherwise, and what would end it.
+    """Show who can mint tokens of which service accounts or obtain them indirectly, and what would end it.
 
     FILES are what `kubectl get serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,pods -A -o json`
     prints, JSON or YAML, gzip or not; - is standard input. The worst come first.
@@ -131,7 +130,7 @@ def who_can_mint(**options: Any) -> None:
     Exits with 0 when only components that mint by design can do so, 1 when others can, and 2 when a file could not be
     read or an option is wrong. An object that is skipped, or a binding to a role that does not exist, is a warning.
     """
-    _run("who_can_mint", **options)
+    _run("who_can_mint", "who_can_mint", **options)
 
 
 @main.command()
@@ -144,39 +143,39 @@ def who_can_mint(**options: Any) -> None:
     "--weaker",
     multiple=True,
     metavar="NAME",
-    help="Also filter by this exclusion where Sigma cannot say all its proofs; may be repeated.",
+    help="Also filter by this exclusion where Sigma cannot express all its proofs; may be repeated.",
 )
 def sigma(**options: Any) -> None:
-    """Write rules as Sigma YAML for a SIEM: all that Sigma can say, or those named.
+    """Write rules as Sigma YAML for a SIEM: all that Sigma can express, or those named.
 
-    What Sigma cannot say stands as a comment in the YAML; such a rule reports too much rather than too little.
+    What Sigma cannot express becomes a comment in the YAML; such a rule reports too much rather than too little.
 
-    Exits with 2 when a name is unknown, or Sigma cannot say a rule.
+    Exits with 2 when a name is unknown or Sigma cannot express a rule.
     """
-    _run("sigma", **options)
+    _run("rules", "sigma", **options)
 
 
 @main.command()
 @click.argument("policy", metavar="POLICY.yaml")
 def audit_policy(policy: str) -> None:
-    """Tell which rules can work with the log that an audit policy gives, whom they do not see, and what to change.
+    """Show which rules work with the log that an audit policy produces, whom they miss, and what to change.
 
     POLICY.yaml is what the API server has as --audit-policy-file; - is standard input.
 
     Exits with 0 when every rule that is on by default works, 1 when one does not or works in part only, and 2 when the
     file is no audit policy.
     """
-    _run("audit_policy", policy=policy)
+    _run("rules", "audit_policy", policy=policy)
 
 
 @main.command()
 @click.option("--plugins", is_flag=True, help="Also those of installed plug-ins.")
 def rules(**options: Any) -> None:
     """List the rules: what each finds, its false positives, its blind spots."""
-    _run("listing", what="rules", **options)
+    _run("rules", "rules", **options)
 
 
 @main.command()
 def exclusions() -> None:
     """List the exclusions: who each excludes, on which proofs, why, at what cost, and how we know."""
-    _run("listing", what="exclusions")
+    _run("rules", "exclusions")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,17 +15,15 @@ from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.incidents import incidents
 from k8stokendetect.outputs.ecs import to_ecs_line
 from k8stokendetect.outputs.html import environment
-from k8stokendetect.outputs.incident import to_incident_line
-from k8stokendetect.outputs.native import to_line
+from k8stokendetect.outputs.native import to_incident_line, to_line
 from k8stokendetect.outputs.ocsf import to_ocsf_line
 from k8stokendetect.outputs.report import to_report
 from k8stokendetect.outputs.text import to_text
 from k8stokendetect.outputs.tree import to_tree
+from k8stokendetect.plugins import Output
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
-
-Output = Callable[[Finding], str]
 
 
 class Printer:
@@ -37,11 +35,11 @@ class Printer:
         as_incidents: with `json`, incidents instead of findings.
         report: where to write an HTML page about the incidents.
         more: outputs of plug-ins, by their names.
-        on_error: told when one of those fails on a finding; names the rule, the fingerprint and the place in the log.
+        on_error: called when one of those fails; names the rule, the finding's fingerprint and its place in the log.
         cluster: a snapshot, for the incidents.
 
     Attributes:
-        worst: the highest severity, exclusions aside.
+        worst: the highest severity of what is not excluded.
 
     Raises:
         ConfigError: when there is no such form.
@@ -58,7 +56,12 @@ class Printer:
         on_error: OnError = raise_error,
         cluster: Cluster | None = None,
     ) -> None:
-        lines: dict[str, Output] = {"json": to_line, "ecs": _ecs, "ocsf": _ocsf, **(more or {})}
+        lines: dict[str, Output] = {
+            "json": to_line,
+            "ecs": lambda finding: to_ecs_line(finding, observed=datetime.now(UTC)),
+            "ocsf": lambda finding: to_ocsf_line(finding, observed=datetime.now(UTC)),
+            **(more or {}),
+        }
         known = {"text", "findings", *lines}
         if form not in known:
             raise ConfigError(f"unknown format {form!r}{did_you_mean(form, known)}; plug-ins need --plugins")
@@ -76,7 +79,7 @@ class Printer:
         self._previous: Finding | None = None
 
     def worst_is_at_least(self, severity: Severity, /) -> bool:
-        """Tell whether something at or above a severity was taken, exclusions aside."""
+        """Tell whether something at or above a severity was found that is not excluded."""
         return self.worst is not None and self.worst >= severity
 
     def take(self, finding: Finding, /) -> None:
@@ -123,11 +126,3 @@ class Printer:
                 click.echo(f"\nWhat to do about {rule}: {response}" if response else "", nl=bool(response))
         if self._report is not None:
             Path(self._report).write_text(to_report(found), encoding="utf-8")
-
-
-def _ecs(finding: Finding) -> str:
-    return to_ecs_line(finding, observed=datetime.now(UTC))
-
-
-def _ocsf(finding: Finding) -> str:
-    return to_ocsf_line(finding, observed=datetime.now(UTC))

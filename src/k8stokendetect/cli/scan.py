@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `k8stokendetect scan` does: findings go to standard output, everything else to standard error."""
+"""What `k8stokendetect scan` and `scan-host` do: findings go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import functools
 import io
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
+import click
 
 from k8stokendetect import Severity, Tally, read
-from k8stokendetect.cli.messages import Errors, listed, say_counts
 from k8stokendetect.cli.printer import Printer
-from k8stokendetect.cli.selection import Selection, exclusions_of, load_cluster, source_of
+from k8stokendetect.cli.shared import Errors, Selection, exclusions_of, load_cluster, source_of
 from k8stokendetect.cluster import Cluster
+from k8stokendetect.commands import detect_commands
 from k8stokendetect.engine.detection import Detection, detection
 from k8stokendetect.engine.memory import Memory
 from k8stokendetect.errors import ConfigError, ReadError
@@ -80,7 +81,7 @@ class Options:
         return cluster
 
 
-def run(**given: Any) -> int:
+def scan(**given: Any) -> int:
     """Scan logs and return the exit status.
 
     Raises:
@@ -127,7 +128,7 @@ def run(**given: Any) -> int:
     except OSError as error:
         errors(ReadError(f"cannot be written: {error.strerror}", str(error.filename)))
     warnings.end("about the objects of the cluster")
-    say_counts(summary(tally))
+    click.echo(summary(tally), err=True)
     return 2 if errors.count else int(printer.worst_is_at_least(Severity.of(options.fail_on)))
 
 
@@ -156,7 +157,7 @@ def _lose_no_character() -> None:
 
 
 def _size_of(name: str, /) -> int:
-    """Return how many bytes there are to read, as far as that can be told; what cannot be read is reported later."""
+    """Return the number of bytes to read, as far as it is known; what cannot be read is reported later."""
     try:
         path = Path(name)
         return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
@@ -193,15 +194,36 @@ def _stopped() -> Callable[[], bool]:
     return lambda: bool(interrupts)
 
 
-def summary(tally: Tally, /) -> str:
+def summary(tally: Tally, /, events: str = "events read", skipped: str = "of other logs") -> str:
     """Return one line that accounts for everything that was read."""
     parts = [
-        f"events read: {tally.events:,}",
-        f"findings: {tally.findings.total():,}{listed(tally.findings)}",
-        f"excluded: {tally.excluded.total():,}{listed(tally.excluded)}",
+        f"{events}: {tally.events:,}",
+        f"findings: {tally.findings.total():,}{counted(tally.findings)}",
+        f"excluded: {tally.excluded.total():,}{counted(tally.excluded)}" if tally.excluded else "",
         f"repeated: {tally.duplicates:,}" if tally.duplicates else "",
         f"unreadable: {tally.unreadable:,}",
-        f"of other logs: {tally.skipped:,}" if tally.skipped else "",
+        f"{skipped}: {tally.skipped:,}" if tally.skipped else "",
         f"detector failures: {tally.failures:,}" if tally.failures else "",
     ]
-    return "; ".join(part for part in parts if part)
+    return "; ".join(filter(None, parts))
+
+
+def counted(counts: Mapping[str, int], /) -> str:
+    """Return counts by name, in brackets behind their sum."""
+    return f" ({', '.join(f'{name} {count:,}' for name, count in counts.items())})" if counts else ""
+
+
+def scan_host(*, files: tuple[str, ...], form: str, fail_on: str) -> int:
+    """Scan a host's logs and return the exit status.
+
+    Raises:
+        ConfigError: when an option is wrong.
+
+    """
+    errors, tally = Errors(), Tally()
+    printer = Printer("findings" if form == "text" else form)
+    for finding in detect_commands(list(map(source_of, files)), on_error=errors, tally=tally):
+        printer.take(finding)
+    printer.finish()
+    click.echo(summary(tally, "commands read", "records about no command"), err=True)
+    return 2 if errors.count else int(printer.worst_is_at_least(Severity.of(fail_on)))

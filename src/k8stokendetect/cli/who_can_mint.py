@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `k8stokendetect who-can-mint` does: who comes to service accounts' tokens, how, and what would end it."""
+"""What `k8stokendetect who-can-mint` does: shows who can obtain service account tokens, how, and what would end it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from k8stokendetect.cli.messages import Errors, say_counts, write
-from k8stokendetect.cli.selection import exclusions_of, load_cluster
+from k8stokendetect.cli.shared import Errors, exclusions_of, load_cluster, write
 from k8stokendetect.cluster import Status
 from k8stokendetect.cluster import who_can_mint as minters_of
 from k8stokendetect.events import Platform
@@ -16,7 +15,7 @@ from k8stokendetect.outputs.mint_graph import to_svg
 from k8stokendetect.outputs.minters import to_line, to_text
 
 
-def run(
+def who_can_mint(
     *,
     files: tuple[str, ...],
     form: str,
@@ -39,12 +38,10 @@ def run(
         click.echo(line)
     if graph is not None:
         write(Path(graph), to_svg(found))
-    say_counts(
-        f"service accounts: {len(cluster.accounts):,}",
-        f"roles: {len(cluster.roles):,}",
-        f"bindings: {len(cluster.bindings):,}",
-        f"pods: {len(cluster.pods):,}",
-        f"warnings: {warnings.count:,}",
+    click.echo(
+        f"service accounts: {len(cluster.accounts):,}; roles: {len(cluster.roles):,}; "
+        f"bindings: {len(cluster.bindings):,}; pods: {len(cluster.pods):,}; warnings: {warnings.count:,}",
+        err=True,
     )
     others = any(minter.direct and minter.status is not Status.EXPECTED for minter in found)
     return 2 if errors.count else int(others)

@@ -24,19 +24,17 @@ from k8stokendetect.cluster.account_profile import (
     identities_of,
     rights_of,
 )
-from k8stokendetect.cluster.attack_paths import NEEDS_POD, AttackPath, AttackPathKind
-from k8stokendetect.cluster.blast_radius import BlastRadius, Level
+from k8stokendetect.cluster.attack_paths import NEEDS_POD, AttackPath, AttackPathKind, BlastRadius, Level
 from k8stokendetect.cluster.changes import Changes, patch_for
 from k8stokendetect.cluster.documents import Source
-from k8stokendetect.cluster.grants import Bindings
 from k8stokendetect.cluster.load import load_objects
 from k8stokendetect.cluster.minters import Minter, Status, who_can_mint
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
-from k8stokendetect.cluster.path_finder import AUTHENTICATED, PathFinder
-from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Request, Role, RoleRef, Subject
+from k8stokendetect.cluster.path_finder import PathFinder
+from k8stokendetect.cluster.rbac import Binding, Bindings, Grant, PolicyRule, Request, Role, RoleRef, Subject
 from k8stokendetect.cluster.steps import Change, ChangeKind, Step
 from k8stokendetect.errors import ConfigError, OnError, check, checked_list, raise_error
-from k8stokendetect.exclusions.base import MASTERS
+from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount
 
 __all__ = [
@@ -124,8 +122,7 @@ class Cluster:
             ConfigError: when an argument is not a source, or a source is YAML and PyYAML is not installed.
 
         """
-        found = load_objects(sources, on_error)
-        return cls(found.accounts, found.roles, found.bindings, found.pods, found.identities)
+        return cls(**load_objects(sources, on_error))
 
     def allows(
         self,
@@ -158,10 +155,9 @@ class Cluster:
 
         """
         groups = _groups(groups)
-        if MASTERS in groups:  # k8s.io/apiserver pkg/authorization/authorizerfactory, NewPrivilegedGroups: asked first
-            return True
         request = Request(verb, resource, namespace or "", name or "", api_group)
-        return next(self._bindings.granting(user, groups, request), None) is not None
+        # k8s.io/apiserver pkg/authorization/authorizerfactory, NewPrivilegedGroups: asked first
+        return MASTERS in groups or any(True for _ in self._bindings.granting(user, groups, request))
 
     def allows_url(self, user: str, groups: Iterable[str], verb: str, url: str) -> bool:
         """Answer for a non-resource URL such as `/metrics`; everything else is as in `allows`."""
@@ -205,7 +201,7 @@ class Cluster:
             ConfigError: when groups is not a list of strings, or the account is not written as `namespace/name`.
 
         """
-        found = tuple(self._ways.of(user, _groups(groups)))
+        found = tuple(self._paths.of(user, _groups(groups)))
         if account is None:
             return found
         target = _ref(account)
@@ -235,7 +231,7 @@ class Cluster:
         if found is None:
             return None
         user = f"{SERVICE_ACCOUNT_PREFIX}{ref.namespace}:{ref.name}"
-        held = self._ways.capabilities.held(self._bindings.of(user, (*ref.groups, AUTHENTICATED)))
+        held = self._paths.capabilities.held(self._bindings.of(user, (*ref.groups, AUTHENTICATED)))
         associations = [one for one in self.pod_identities if one.ref == ref]
         return AccountProfile(
             found, tuple(rights_of(held)), tuple(identities_of(found, associations)), self.pods_of(ref)
@@ -250,7 +246,7 @@ class Cluster:
         return Bindings(self.roles, self.bindings)
 
     @cached_property
-    def _ways(self) -> PathFinder:
+    def _paths(self) -> PathFinder:
         return PathFinder(self._bindings, self.accounts, self.pods)
 
     @cached_property

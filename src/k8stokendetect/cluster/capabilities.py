@@ -15,8 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
-from k8stokendetect.cluster.grants import Bound
-from k8stokendetect.cluster.rbac import RBAC_GROUP, Grant, PolicyRule, is_everything
+from k8stokendetect.cluster.rbac import RBAC_GROUP, Bound, Grant, PolicyRule
 from k8stokendetect.events import TOKEN_SUBRESOURCE
 
 WRITE: Final = ("update", "patch")
@@ -141,11 +140,8 @@ class CapabilityIndex:
         found: dict[str, list[HeldCapability]] = {}
         for bound in bounds:
             known = self._of_bound.get(id(bound))
-            if known is None:
-                known = self._of_bound[id(bound)] = (
-                    bound,
-                    tuple(self._given(bound)),
-                )  # keeps the id unique
+            if known is None:  # the stored object keeps its id unique
+                known = self._of_bound[id(bound)] = (bound, tuple(self._given(bound)))
             for kind, held in known[1]:
                 found.setdefault(kind, []).append(held)
         return found
@@ -163,9 +159,7 @@ class CapabilityIndex:
 
 def _powers(rule: PolicyRule) -> tuple[Capability, ...]:
     found = dict.fromkeys(power for row in TABLE if (power := _power(row, rule)))
-    if is_everything(rule):
-        return (*found, Capability("admin", ()))
-    return tuple(found)
+    return (*found, Capability("admin", ())) if rule.is_everything else tuple(found)
 
 
 def _power(row: _Row, rule: PolicyRule) -> Capability | None:

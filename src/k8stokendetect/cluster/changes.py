@@ -11,8 +11,7 @@ import attrs
 
 from k8stokendetect.cluster.objects import AUTO_UPDATE
 from k8stokendetect.cluster.rbac import RBAC_GROUP, Binding, Grant, PolicyRule, Subject
-from k8stokendetect.cluster.steps import Change, ChangeKind, Step
-from k8stokendetect.cluster.without_token import minting, rest_of, split, to_json
+from k8stokendetect.cluster.steps import Change, ChangeKind, Step, minting, split, to_json
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE
 
@@ -35,8 +34,8 @@ def patch_for(cluster: Cluster, grant: Grant, /, *, keep: Mapping[str, Iterable[
     Arguments:
         cluster: to which the grant belongs.
         grant: binding, subject, role and rule, as in `AttackPath.grants` or from `Cluster.grants`.
-        keep: service accounts for which the subject may still mint: names by namespace; no names stand for every
-            account of the namespace.
+        keep: service accounts for which the subject may still mint: names by namespace; no names mean every account
+            of the namespace.
 
     Raises:
         ConfigError: when the grant's binding lacks the subject, or the names are a single string.
@@ -70,9 +69,8 @@ class Changes:
         if not grant.rule.mints:
             return self.removal(grant)
         parted = split(grant.role.rules)
-        rest = rest_of(grant.role.rules, parted)
-        if grant.namespace:  # a RoleBinding gives no URLs, and a Role cannot hold them
-            rest = tuple(rule for rule in rest if not rule.non_resource_urls)
+        # a RoleBinding gives no URLs, and a Role cannot hold them
+        rest = tuple(rule for rule in parted.rest if not (grant.namespace and rule.non_resource_urls))
         useful = [rule for rule in rest if rule.non_resource_urls or set(rule.resources) - {TOKEN_SUBRESOURCE}]
         if parted.is_wild or not useful:
             warnings = (_WILD.format(grant.role),) if parted.is_wild else ()
@@ -88,13 +86,13 @@ class Changes:
 
     def _removal(self, grant: Grant, loses: Iterable[PolicyRule], warnings: tuple[str, ...] = ()) -> Change:
         """Remove the subject from the binding, and delete a binding that would have no subject left."""
-        binding = grant.binding
-        mine = _places(grant)
+        binding, mine = grant.binding, _places(grant)
         is_last = len(mine) == len(binding.subjects) and not binding.is_default
         operations = [*(_emptied(binding) if is_last else _removed(binding, mine))]
         if binding.is_default:
             warnings += (_RESTORED.format(binding), _NO_UNDO)
-            operations.append(_protect())
+            path = f"/metadata/annotations/{AUTO_UPDATE.replace('/', '~1')}"
+            operations.append({"op": "add", "path": path, "value": "false"})
         steps = [Step("patch", binding.kind, binding.name, binding.namespace, operations)]
         if is_last:
             steps.append(Step("delete", binding.kind, binding.name, binding.namespace))
@@ -202,16 +200,10 @@ def _role_key(binding: Binding) -> tuple[str, str]:
 
 def _places(grant: Grant) -> list[int]:
     """Return the positions of a subject in the binding: a service account may be written as a user, too."""
-    wanted = identity_of(grant.subject)
-    found = [at for at, one in enumerate(grant.binding.subjects) if identity_of(one) == wanted]
+    found = [at for at, one in enumerate(grant.binding.subjects) if one.identity == grant.subject.identity]
     if not found:
         raise ConfigError("the binding of this grant does not have its subject")
     return found
-
-
-def identity_of(subject: Subject, /) -> tuple[str, str]:
-    """Return the identity that the API server sees: a service account is the user of its name."""
-    return ("Group", subject.name) if subject.kind == "Group" else ("User", subject.username())
 
 
 def _removed(binding: Binding, places: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -227,11 +219,6 @@ def _emptied(binding: Binding) -> Iterator[dict[str, Any]]:
     found = [_subject(one, is_implied=at in binding.implied) for at, one in enumerate(binding.subjects)]
     yield {"op": "test", "path": "/subjects", "value": found}
     yield {"op": "remove", "path": "/subjects"}
-
-
-def _protect() -> dict[str, Any]:
-    """Return the operation that keeps the API server from restoring a default object."""
-    return {"op": "add", "path": f"/metadata/annotations/{AUTO_UPDATE.replace('/', '~1')}", "value": "false"}
 
 
 def _subject(subject: Subject, *, is_implied: bool = False) -> dict[str, str]:

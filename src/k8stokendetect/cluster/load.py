@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 import attrs
 
-from k8stokendetect.cluster.aggregation import fill
 from k8stokendetect.cluster.documents import Source, documents
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.rbac import SUBJECT_KINDS, Binding, Role
@@ -16,46 +15,43 @@ from k8stokendetect.cluster.structure import KINDS, Object, Unfilled, read_objec
 from k8stokendetect.convert.redaction import clean_text
 from k8stokendetect.errors import OnError, ReadError
 
-Key: TypeAlias = tuple[str, ...]
-
-_LONGEST_NAME = 253  # apimachinery pkg/util/validation, DNS1123SubdomainMaxLength
+_LONGEST_NAME: Final = 253  # apimachinery pkg/util/validation, DNS1123SubdomainMaxLength
 
 
-@attrs.frozen
-class _Place:
+class _Place(NamedTuple):
     """Where an object was found."""
 
     origin: str | None
     path: str
 
 
-@attrs.frozen
-class _Item:
+class _Item(NamedTuple):
     """An object that was read."""
 
     value: Object
     place: _Place
 
 
-@attrs.frozen
-class Objects:
-    """The objects of a cluster, each kind in reading order."""
-
-    accounts: tuple[Account, ...] = ()
-    roles: tuple[Role, ...] = ()
-    bindings: tuple[Binding, ...] = ()
-    pods: tuple[Pod, ...] = ()
-    identities: tuple[PodIdentity, ...] = ()
+_FIELDS: Final[dict[str, type]] = {
+    "accounts": Account,
+    "roles": Role,
+    "bindings": Binding,
+    "pods": Pod,
+    "pod_identities": PodIdentity,
+}
 
 
-def load_objects(sources: tuple[Source, ...], on_error: OnError, /) -> Objects:
+def load_objects(sources: tuple[Source, ...], on_error: OnError, /) -> dict[str, tuple[Any, ...]]:
     """Read everything; `on_error` is called for what cannot be read and for RBAC objects that grant nothing.
+
+    Returns:
+        Each kind by its field in `Cluster`, in reading order.
 
     Raises:
         ConfigError: when an argument is not a source, or PyYAML is needed and missing.
 
     """
-    found: dict[Key, _Item] = {}
+    found: dict[tuple[str, ...], _Item] = {}
     for document, origin in documents(sources, on_error):
         for item in _items(document, origin, on_error):
             _keep(found, item, on_error)
@@ -65,7 +61,8 @@ def load_objects(sources: tuple[Source, ...], on_error: OnError, /) -> Objects:
         if isinstance(item.value, Binding):
             for reason, path in _unsound(item.value, roles):
                 _tell(on_error, f"{shown(item.value)}: {reason}", item.place, path)
-    return _sorted(one.value for one in found.values())
+    values = [one.value for one in found.values()]
+    return {name: tuple(one for one in values if isinstance(one, kind)) for name, kind in _FIELDS.items()}
 
 
 def shown(value: object, /) -> str:
@@ -102,8 +99,9 @@ def _items(document: Any, origin: str | None, on_error: OnError) -> Iterator[_It
 def _list_of(document: Mapping[str, Any], kind: object) -> tuple[str, str | None]:
     """Return the field in which a document lists objects, if any, and the kind of items that name none."""
     if kind is None:
-        field = next((name for name in ("associations", "association") if name in document), "")
-        return field, "PodIdentityAssociation"
+        return next(
+            (name for name in ("associations", "association") if name in document), ""
+        ), "PodIdentityAssociation"
     if kind == "List":
         return "items", None
     of_items = kind.removesuffix("List") if isinstance(kind, str) else ""
@@ -145,7 +143,7 @@ def _label(item: Mapping[str, Any], kind: str) -> str:
     return shown(f"{kind} {'/'.join(name for name in names if isinstance(name, str) and name)}".rstrip())
 
 
-def _key(value: Object) -> Key:
+def _key(value: Object) -> tuple[str, ...]:
     if isinstance(value, Unfilled):
         return _key(value.role)
     if isinstance(value, PodIdentity):
@@ -154,11 +152,11 @@ def _key(value: Object) -> Key:
     return (kind, value.namespace, value.name)
 
 
-def _keep(found: dict[Key, _Item], item: _Item, on_error: OnError) -> None:
+def _keep(found: dict[tuple[str, ...], _Item], item: _Item, on_error: OnError) -> None:
     key = _key(item.value)
     before = found.setdefault(key, item)
     if isinstance(before.value, PodIdentity) and isinstance(item.value, PodIdentity):
-        found[key] = attrs.evolve(before, value=_merged(before.value, item.value))
+        found[key] = before._replace(value=_merged(before.value, item.value))
     elif before.value != item.value:
         name, first = shown("/".join(filter(None, key[1:]))), before.place
         where = f"{first.origin}: {first.path}" if first.origin else first.path
@@ -167,18 +165,18 @@ def _keep(found: dict[Key, _Item], item: _Item, on_error: OnError) -> None:
 
 def _merged(first: PodIdentity, second: PodIdentity) -> PodIdentity:
     """Complete the output of `list-pod-identity-associations` with that of `describe`."""
-    told = {name: value for name, value in attrs.asdict(second).items() if value}
-    return attrs.evolve(first, **told)
+    known = {name: value for name, value in attrs.asdict(second).items() if value}
+    return attrs.evolve(first, **known)
 
 
-def _fill(found: dict[Key, _Item], on_error: OnError) -> None:
+def _fill(found: dict[tuple[str, ...], _Item], on_error: OnError) -> None:
     """Fill in the rules of aggregated roles that lack them; report each cycle."""
     roles = [item.value.role if isinstance(item.value, Unfilled) else item.value for item in found.values()]
     unfilled = {item.value.role.name for item in found.values() if isinstance(item.value, Unfilled)}
     filled, circles = fill([one for one in roles if isinstance(one, Role) and not one.namespace], unfilled)
     for name, role in filled.items():
         key = ("ClusterRole", "", name)
-        found[key] = attrs.evolve(found[key], value=role)
+        found[key] = found[key]._replace(value=role)
     for circle in circles:
         names = ", ".join(shown(name) for name in circle)
         _tell(on_error, f"cyclic aggregation of ClusterRoles: {names}", found["ClusterRole", "", circle[0]].place)
@@ -198,12 +196,66 @@ def _unsound(binding: Binding, roles: set[tuple[str, str]]) -> Iterator[tuple[st
             yield "a service account needs a namespace", f".subjects[{index}].namespace"
 
 
-def _sorted(values: Iterable[Object]) -> Objects:
-    found = list(values)
-    return Objects(
-        tuple(one for one in found if isinstance(one, Account)),
-        tuple(one for one in found if isinstance(one, Role)),
-        tuple(one for one in found if isinstance(one, Binding)),
-        tuple(one for one in found if isinstance(one, Pod)),
-        tuple(one for one in found if isinstance(one, PodIdentity)),
-    )
+def fill(roles: Collection[Role], unfilled: Collection[str], /) -> tuple[dict[str, Role], list[tuple[str, ...]]]:
+    """Compute the rules of aggregated ClusterRoles where a file leaves them out, as the controller would.
+
+    Source: k8s.io/kubernetes pkg/controller/clusterroleaggregation/clusterroleaggregation_controller.go,
+    syncClusterRole: selectors in order, the roles of each by name, each rule once, never a role's own rules.
+
+    Arguments:
+        roles: every ClusterRole.
+        unfilled: the names of those whose rules are to be computed; others are read as recorded.
+
+    Returns:
+        The computed roles by name, and the cycles of roles that aggregate each other, each by name. The rules of a
+        cycle are computed, too: the controller repeats until nothing changes.
+
+    """
+    by_name = {role.name: role for role in sorted(roles, key=lambda role: role.name)}
+    edges = {role.name: _selected(role, by_name.values()) for role in by_name.values() if role.selectors}
+    computed = {name: role for name, role in by_name.items() if name in unfilled}
+    changed = True
+    while changed:  # rules are only added, so this terminates
+        changed = False
+        for name, role in computed.items():
+            rules = tuple(dict.fromkeys(rule for other in edges.get(name, ()) for rule in by_name[other].rules))
+            if set(rules) != set(role.rules):
+                computed[name] = by_name[name] = attrs.evolve(role, rules=rules)
+                changed = True
+    return computed, _circles(edges)
+
+
+def _selected(role: Role, others: Iterable[Role]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for selector in role.selectors:
+        found |= {other.name: None for other in others if selector.matches(other.labels) and other.name != role.name}
+    return tuple(found)
+
+
+def _circles(edges: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
+    """Return the groups of roles in which each aggregates every other, directly or not."""
+    left = {name: {other for other in others if other in edges} for name, others in edges.items()}
+    backwards: dict[str, set[str]] = {name: set() for name in left}
+    for name, others in left.items():
+        for other in others:
+            backwards[other].add(name)
+    found = []
+    while left:
+        name = next(iter(left))
+        circle = _reached(name, left) & _reached(name, backwards)
+        if circle:
+            found.append(tuple(sorted(circle)))
+        for done in circle or {name}:
+            del left[done]
+    return found
+
+
+def _reached(name: str, edges: Mapping[str, Collection[str]]) -> set[str]:
+    found: set[str] = set()
+    ahead = [name]
+    while ahead:
+        for other in edges.get(ahead.pop(), ()):
+            if other not in found:
+                found.add(other)
+                ahead.append(other)
+    return found

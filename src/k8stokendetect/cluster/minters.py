@@ -5,24 +5,91 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from k8stokendetect.cluster.attack_paths import AttackPath
-from k8stokendetect.cluster.blast_radius import AccountIndex, BlastRadius
-from k8stokendetect.cluster.by_design import ByDesign, needed
-from k8stokendetect.cluster.changes import Changes, identity_of
+from k8stokendetect.cluster.attack_paths import AccountIndex, AttackPath, AttackPathKind, BlastRadius
+from k8stokendetect.cluster.changes import Changes
 from k8stokendetect.cluster.rbac import Subject
 from k8stokendetect.cluster.steps import Change
 from k8stokendetect.events import Platform
-from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Exclusion
+from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Component, Exclusion, matches
 from k8stokendetect.exclusions.catalogue import DEFAULT_EXCLUSIONS
+from k8stokendetect.exclusions.verdict import ExclusionIndex
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP, ServiceAccount
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
+
+_RULE: Final = "token-request"
+
+
+class ByDesign:
+    """Compares what a subject may mint for with what the exclusions say that a component of its name mints for.
+
+    RBAC knows a subject by its name alone, and a name proves nothing. So a component is expected to mint only where the
+    exclusion allows it; whatever is granted beyond that is not expected. An exclusion whose actor the Node authorizer
+    lets in needs no grant and allows none.
+
+    Arguments:
+        exclusions: those that do not apply are ignored.
+        platform: of the cluster; without it the exclusions of single platforms are left out.
+        today: the day to which `expires` is compared; by default today, in UTC.
+
+    """
+
+    def __init__(self, exclusions: Iterable[Exclusion], platform: Platform | None, today: date | None) -> None:
+        day = today or datetime.now(UTC).date()
+        self._index = ExclusionIndex(
+            one
+            for one in exclusions
+            if (one.rules is None or _RULE in one.rules)
+            and (not one.component.platforms or platform in one.component.platforms)
+            and (one.expires is None or day <= one.expires)
+            and one.component.actor.reason is None
+        )
+
+    def of(self, username: str, /) -> tuple[Exclusion, ...]:
+        """Return the exclusions whose name a user has; groups have none."""
+        return self._index.named(username) if username else ()
+
+    def beyond(self, username: str, ways: Iterable[AttackPath], /) -> tuple[AttackPath, ...]:
+        """Return the direct paths that no exclusion of this name needs."""
+        account = ServiceAccount.of_username(username)
+        mine = self.of(username)
+        return tuple(
+            way for way in ways if way.direct and not any(_allows(one.component, way, account) for one in mine)
+        )
+
+
+def _allows(component: Component, way: AttackPath, account: ServiceAccount | None) -> bool:
+    if way.kind is AttackPathKind.MASTERS:
+        return False
+    if component.own_namespace and account and way.namespace != account.namespace:
+        return False
+    if way.namespace:
+        is_there = any(matches(pattern, way.namespace) for pattern in component.namespaces)
+    else:
+        is_there = "*" in component.namespaces
+    if not way.accounts:
+        return is_there and "*" in component.names
+    return is_there and all(any(matches(pattern, name) for pattern in component.names) for name in way.accounts)
+
+
+def needed(exclusions: Iterable[Exclusion], /) -> dict[str, tuple[str, ...]] | None:
+    """Return what components need, by namespace; None where an exclusion has a pattern, which no rule can have."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in (exclusion.component for exclusion in exclusions):
+        names = () if "*" in one.names else one.names
+        if any("*" in text for text in (*one.namespaces, *names)):
+            return None
+        for namespace in one.namespaces:
+            before = found.get(namespace, names)
+            found[namespace] = tuple(dict.fromkeys((*before, *names))) if before and names else ()
+    return found or None
+
 
 _MEANINGS: Final = {
     ("Group", AUTHENTICATED): "everybody who is authenticated: every user, every service account, every node",
@@ -81,8 +148,13 @@ class Minter:
 
     @property
     def meaning(self) -> str:
-        """Who that is, where the name does not say so; else empty."""
-        return meaning(self.subject)
+        """Who that is, where it is more than one; empty for a user, and for a group that only the site knows."""
+        subject = self.subject
+        known = _MEANINGS.get((subject.kind, subject.name), "")
+        if known or subject.kind != "Group":
+            return known
+        prefix, _, namespace = subject.name.rpartition(":")
+        return f"every service account of {namespace}" if prefix == SERVICE_ACCOUNTS_GROUP and namespace else ""
 
     def change(self, way: AttackPath, /) -> Change | None:
         """Return the smallest change that closes a path of this subject; None for system:masters, which nothing stops.
@@ -118,9 +190,7 @@ def who_can_mint(
     """
     accounts, changes, by_design = AccountIndex(cluster), Changes(cluster), ByDesign(exclusions, platform, today)
     found = []
-    subjects = dict.fromkeys(subject for binding in cluster.bindings for subject in binding.subjects)
-    named = dict.fromkeys(_plain(subject) for subject in (*subjects, _ALL_RIGHTS))
-    for subject in named:
+    for subject in dict.fromkeys(_plain(subject) for subject in (*cluster.subjects, _ALL_RIGHTS)):
         ways = cluster.ways_of(subject)
         if not ways:
             continue
@@ -140,7 +210,7 @@ def who_can_mint(
 
 
 def _urgency(minter: Minter) -> tuple[object, ...]:
-    """Sort by expectation, value of the targets, directness, number of targets, and how many people it stands for."""
+    """Sort by expectation, value of the targets, directness, number of targets, and how many people it covers."""
     reach = minter.direct_reach if minter.direct else minter.reach
     return (
         minter.status is Status.EXPECTED,
@@ -149,7 +219,7 @@ def _urgency(minter: Minter) -> tuple[object, ...]:
         -reach.level,
         -reach.accounts,
         not minter.meaning,
-        identity_of(minter.subject),
+        minter.subject.identity,
     )
 
 
@@ -157,12 +227,3 @@ def _plain(subject: Subject) -> Subject:
     """Return one subject for one identity: `User system:serviceaccount:ci:builder` is a service account."""
     account = ServiceAccount.of_username(subject.name) if subject.kind == "User" else None
     return Subject("ServiceAccount", account.name, account.namespace) if account else subject
-
-
-def meaning(subject: Subject, /) -> str:
-    """Say who that is, where it is more than one; empty for a user, and for a group that only the site knows."""
-    known = _MEANINGS.get((subject.kind, subject.name), "")
-    if known or subject.kind != "Group":
-        return known
-    prefix, _, namespace = subject.name.rpartition(":")
-    return f"every service account of {namespace}" if prefix == SERVICE_ACCOUNTS_GROUP and namespace else ""

@@ -9,13 +9,10 @@ from typing import Final
 
 from k8stokendetect.cluster.attack_paths import AttackPath, AttackPathKind
 from k8stokendetect.cluster.capabilities import Capabilities, CapabilityIndex, HeldCapability
-from k8stokendetect.cluster.grants import Bindings
 from k8stokendetect.cluster.objects import Account, Pod
-from k8stokendetect.cluster.rbac import Grant
+from k8stokendetect.cluster.rbac import Bindings, Grant
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.identity import ServiceAccount
-
-AUTHENTICATED: Final = "system:authenticated"
 
 _SIGNERS: Final = frozenset(
     f"kubernetes.io/{name}" for name in ("*", "kube-apiserver-client", "kube-apiserver-client-kubelet")

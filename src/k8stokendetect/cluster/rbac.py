@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objects of Kubernetes RBAC, and which request a rule allows.
+"""The objects of Kubernetes RBAC, who is granted which role, and which request a rule allows.
 
 RBAC compares exact strings, within one rule (k8s.io/kubernetes pkg/apis/rbac/v1/evaluation_helpers.go:31-113 and
 plugin/pkg/auth/authorizer/rbac/rbac.go:178, RuleAllows; measured on 1.36.2, see tests/data/rbac/README.md).
@@ -7,8 +7,8 @@ plugin/pkg/auth/authorizer/rbac/rbac.go:178, RuleAllows; measured on 1.36.2, see
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Self
 
 import attrs
 
@@ -42,7 +42,7 @@ class PolicyRule:
 
     @classmethod
     def of_json(cls, rule: Mapping[str, Any], /) -> Self:
-        """Read a rule of a logged body: the strings of each list; the API server refuses whatever else stands there."""
+        """Read a rule of a logged body: the strings of each list; anything else in them the API server refuses."""
 
         def strings(name: str) -> tuple[str, ...]:
             value = rule.get(name)
@@ -60,7 +60,7 @@ class PolicyRule:
         return (
             (verb in self.verbs or "*" in self.verbs)
             and (api_group in self.api_groups or "*" in self.api_groups)
-            and self._has(resource)
+            and self._names(resource)
         )
 
     def allows(self, request: Request, /) -> bool:
@@ -75,17 +75,14 @@ class PolicyRule:
             for rule in self.non_resource_urls
         )
 
-    def _has(self, resource: str) -> bool:
-        found = self.resources
-        if resource in found or "*" in found:
-            return True
+    def _names(self, resource: str) -> bool:
         _, _, subresource = resource.partition("/")
-        return bool(subresource) and f"*/{subresource}" in found
+        return not {resource, "*", f"*/{subresource}" if subresource else "*"}.isdisjoint(self.resources)
 
-
-def is_everything(rule: PolicyRule, /) -> bool:
-    """Tell whether a rule allows every verb on every resource, as `cluster-admin` does."""
-    return "*" in rule.verbs and "*" in rule.api_groups and "*" in rule.resources and not rule.resource_names
+    @property
+    def is_everything(self) -> bool:
+        """Whether it allows every verb on every resource, as `cluster-admin` does."""
+        return "*" in self.verbs and "*" in self.api_groups and "*" in self.resources and not self.resource_names
 
 
 @attrs.frozen
@@ -158,6 +155,11 @@ class Subject:
             return f"{SERVICE_ACCOUNT_PREFIX}{self.namespace}:{self.name}" if self.namespace else ""
         return self.name if self.kind == "User" else ""
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """The identity that the API server sees: a service account is the user of its name."""
+        return ("Group", self.name) if self.kind == "Group" else ("User", self.username())
+
 
 @attrs.frozen
 class RoleRef:
@@ -208,3 +210,89 @@ class Grant:
 
     def __str__(self) -> str:
         return f"{self.binding} gives {self.role} to {self.subject}"
+
+
+class Bound(NamedTuple):
+    """A role that a binding gives to a subject."""
+
+    binding: Binding
+    subject: Subject
+    role: Role
+
+    def by(self, rule: PolicyRule, /) -> Grant:
+        """Name the rule of it that allows something."""
+        return Grant(self.binding, self.subject, self.role, rule)
+
+
+class Bindings:
+    """The bindings of a cluster by subject; an answer reads only the subject's own.
+
+    Source: k8s.io/kubernetes pkg/registry/rbac/validation/rule.go, VisitRulesFor (ClusterRoleBindings, then the
+    RoleBindings of the request's namespace; a binding whose role does not exist is skipped) and appliesToUser.
+
+    Arguments:
+        roles: every Role and ClusterRole.
+        bindings: every binding; one whose role does not exist grants nothing.
+
+    """
+
+    def __init__(self, roles: Iterable[Role], bindings: Iterable[Binding]) -> None:
+        self._roles = {(role.namespace, role.name): role for role in roles}
+        self._named: dict[str, list[Role]] = {}
+        for role in self._roles.values():
+            self._named.setdefault(role.name, []).append(role)
+        self._found: dict[tuple[str, str], dict[str, list[Bound]]] = {}
+        for binding in bindings:
+            given = self._role_of(binding)
+            if given is None:
+                continue
+            for subject in dict.fromkeys(binding.subjects):
+                if subject.identity[1]:
+                    places = self._found.setdefault(subject.identity, {})
+                    places.setdefault(binding.namespace, []).append(Bound(binding, subject, given))
+
+    def _role_of(self, binding: Binding) -> Role | None:
+        """Return the role that a binding grants; None if missing or of a kind it cannot reference."""
+        ref = binding.role_ref
+        if ref.kind == "ClusterRole":
+            return self._roles.get(("", ref.name))
+        is_local = ref.kind == "Role" and bool(binding.namespace)
+        return self._roles.get((binding.namespace, ref.name)) if is_local else None
+
+    def roles_named(self, name: str, /) -> Sequence[Role]:
+        """Return the Roles of a name in every namespace, and the ClusterRole of that name."""
+        return self._named.get(name, ())
+
+    def of(self, user: str, groups: Iterable[str], namespace: str | None = None, /) -> Iterator[Bound]:
+        """Yield the roles of a user with these groups, cluster-wide first, each binding once.
+
+        Arguments:
+            user: the user name, also of a service account.
+            groups: all groups; nothing is added to them.
+            namespace: only what holds there; empty for cluster-wide bindings alone, None for every namespace.
+
+        """
+        keys = [("User", user), *(("Group", group) for group in dict.fromkeys(groups))]
+        found = [by for key in keys if (by := self._found.get(key))]
+        if namespace is None:
+            places = ["", *dict.fromkeys(place for by in found for place in by if place)]
+        else:
+            places = ["", namespace] if namespace else [""]
+        for place in places:
+            seen: set[int] = set()
+            for by in found:
+                for bound in by.get(place, ()):
+                    if id(bound.binding) not in seen:
+                        seen.add(id(bound.binding))
+                        yield bound
+
+    def granting(self, user: str, groups: Iterable[str], request: Request, /) -> Iterator[Grant]:
+        """Yield every rule that allows a request for a resource, with the binding that grants it."""
+        for bound in self.of(user, groups, request.namespace):
+            for rule in bound.role.rules:
+                if rule.allows(request):
+                    yield bound.by(rule)
+
+    def allows_url(self, user: str, groups: Iterable[str], verb: str, url: str, /) -> bool:
+        """Tell whether a non-resource URL may be requested: only cluster-wide bindings count."""
+        return any(rule.allows_url(verb, url) for bound in self.of(user, groups, "") for rule in bound.role.rules)

@@ -12,7 +12,7 @@ import attrs
 
 from k8stokendetect.commands.auditd import LONGEST_TITLE, AuditdSource, AuditRecord, Group, decode, lines_of, parse_line
 from k8stokendetect.convert.redaction import REDACTED, clean_text
-from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
+from k8stokendetect.errors import OnError, ReadError, check, raise_error
 from k8stokendetect.findings import EventRef
 from k8stokendetect.input.sources import check_source
 
@@ -112,12 +112,11 @@ def read_auditd(source: AuditdSource, /, on_error: OnError = raise_error) -> Ite
 
     """
     log = ExecLog(source)
-    if not callable(on_error):
-        raise ConfigError("on_error is not callable")
-    return _handed(log, on_error)
+    check(on_error, object, "on_error is not callable", callable)
+    return _events(log, on_error)
 
 
-def _handed(log: ExecLog, on_error: OnError) -> Iterator[ExecEvent]:
+def _events(log: ExecLog, on_error: OnError) -> Iterator[ExecEvent]:
     for item in log.stream():
         if isinstance(item, ReadError):
             on_error(item)

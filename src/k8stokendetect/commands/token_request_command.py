@@ -117,8 +117,8 @@ def _evidence(event: ExecEvent, call: TokenCall, /) -> Iterator[Evidence]:
         yield Evidence("arguments", event.arguments, "the command")
     else:
         text = event.arguments[call.argument]
-        told = _TELLING.search(text)
-        begin = max(0, (told.start() if told else 0) - LONGEST_SHOWN // 2)
+        found = _TELLING.search(text)
+        begin = max(0, (found.start() if found else 0) - LONGEST_SHOWN // 2)
         shown = text[begin : begin + LONGEST_SHOWN]
         yield Evidence(f"arguments[{call.argument}]", shown, "the part that says it; the command is long")
     for name, why in (
@@ -168,7 +168,7 @@ def _caveats(event: ExecEvent, call: TokenCall, /) -> Iterator[str]:
     if call.name and not call.namespace:
         yield "the namespace is not in the command: it is the one of the kubeconfig's context"
     if event.carried_token:
-        yield "a live token stood in the command and was removed"
+        yield "a live token was in the command and was removed"
     if event.auid is None and not event.login:
         yield "nobody is known to have logged in: a container, a service or a daemon"
     yield "whether a token was issued is not known: the API server's audit log says so"

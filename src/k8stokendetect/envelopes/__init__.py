@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from k8stokendetect.convert.nesting import DEEP, lost
-from k8stokendetect.convert.revealed import revealed
+from k8stokendetect.convert.redaction import revealed
 from k8stokendetect.envelopes import azure, cloudwatch, elastic, gcp, native, ocsf, shippers
 from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner
 from k8stokendetect.envelopes.forms import FORMS

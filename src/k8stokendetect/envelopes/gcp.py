@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from k8stokendetect.convert.revealed import shown
+from k8stokendetect.convert.redaction import shown
 from k8stokendetect.envelopes import native
 from k8stokendetect.envelopes.base import Context, Inner, from_base64, text_of
 from k8stokendetect.errors import ReadError

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import unquote
 
-from k8stokendetect.convert.revealed import shown
+from k8stokendetect.convert.redaction import shown
 from k8stokendetect.convert.times import format_time
 from k8stokendetect.envelopes.base import Context, Inner, text_of
 from k8stokendetect.envelopes.lines import object_ref

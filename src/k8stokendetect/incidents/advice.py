@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to do about an incident: which tokens to end and how, which right to take away, what to undo."""
+"""What to do about an incident: which tokens to end and how, which rights to take away, what to undo or look into."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef
-from k8stokendetect.findings import EventRef
+from k8stokendetect.bounds import short_repr
+from k8stokendetect.cluster import Change, Changes, Cluster, Grant
+from k8stokendetect.enrichment import traces_of
+from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, JsonValue
+from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import ReasonedBinding, ServiceAccount, credential_kind
+from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
 from k8stokendetect.incidents.story import Request
-from k8stokendetect.words import brief, caller_of, listed, request_of
+from k8stokendetect.words import NOBODY, brief, caller_of, listed, request_of
 
 _CHANGES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _READS: Final = frozenset({"get", "list", "watch"})
-_MOST_LISTED: Final = 5
 
 
 @attrs.frozen
@@ -64,7 +67,7 @@ def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER,
         *_certificates(refs),
     ]
     if not mints:
-        names = listed(map(caller_of, roots), _MOST_LISTED)
+        names = listed(map(caller_of, roots))
         steps.insert(0, f"Ask whether this was meant: {names}. No token is known to have been issued.")
     return tuple(dict.fromkeys(steps))
 
@@ -144,9 +147,9 @@ def _undo(uses: Sequence[EventRef]) -> Iterator[str]:
     read = [request_of(ref) for ref in done if ref.verb in _READS and ref.resource == "secrets"]
     changed = [request_of(ref) for ref in done if ref.verb in _CHANGES and not ref.resource.endswith("reviews")]
     if read:
-        yield f"Rotate the secrets that were read: {listed(read, _MOST_LISTED)}."
+        yield f"Rotate the secrets that were read: {listed(read)}."
     if changed:
-        yield f"Check and undo what was changed: {listed(changed, _MOST_LISTED)}."
+        yield f"Check and undo what was changed: {listed(changed)}."
 
 
 def _impersonations(refs: Iterable[EventRef]) -> Iterator[str]:
@@ -163,3 +166,103 @@ def _certificates(refs: Iterable[EventRef]) -> Iterator[str]:
                 f"The client certificate of {caller_of(ref)} cannot be revoked: if it was stolen, remove the bindings "
                 "of its user and groups; system:masters and nodes need none, there only a new CA helps."
             )
+
+
+_MOST: Final = 5
+
+
+@attrs.frozen
+class Access:
+    """A right through which a caller could mint, as the snapshot of the cluster shows it, and how to take it away.
+
+    Arguments:
+        caller: the user name.
+        accounts: for whom the caller minted through it, as `namespace/name`.
+        grant: the binding, the subject that the caller is, the role and its rule.
+        change: the smallest change after which this right is gone, see `Change`; a caller may have several rights.
+
+    """
+
+    caller: str
+    accounts: tuple[str, ...]
+    grant: Grant
+    change: Change
+
+    def __repr__(self) -> str:
+        return short_repr(self, caller=self.caller, accounts=self.accounts, binding=str(self.grant.binding))
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return it as JSON; the names are stable once released."""
+        return {
+            "caller": self.caller,
+            "service_accounts": list(self.accounts),
+            "binding": str(self.grant.binding),
+            "role": str(self.grant.role),
+            "subject": str(self.grant.subject),
+            "change": str(self.change.kind),
+            "command": self.change.command,
+            "also_loses": len(self.change.loses),
+            "warnings": list(self.change.warnings),
+        }
+
+
+class AccessFinder:
+    """Finds the rights behind incidents in one snapshot of the cluster.
+
+    Arguments:
+        cluster: the snapshot.
+
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._changes = Changes(cluster)
+
+    def about(self, findings: Iterable[Finding], /) -> tuple[tuple[Access, ...], ClusterAdvice]:
+        """Return the rights behind the mints of an incident, and what to say about them."""
+        mints, _ = observed(findings, ())
+        shown: dict[tuple[str, Grant], list[Mint]] = {}
+        missing: dict[str, None] = {}
+        for mint in mints:
+            explanation = explain_mint(self._cluster, mint)
+            for grant in explanation.grants:
+                shown.setdefault((mint.user, grant), []).append(mint)
+            if explanation.cause is not None:
+                missing[_missing(mint, explanation.cause, explanation.why)] = None
+        access = tuple(self._access(caller, grant, found) for (caller, grant), found in shown.items())
+        return access, ClusterAdvice(
+            (*_sentences(access), *missing),
+            frozenset(str(one.grant.binding) for one in access),
+            tuple(dict.fromkeys(self._clouds(mints))),
+        )
+
+    def _access(self, caller: str, grant: Grant, mints: Sequence[Mint]) -> Access:
+        accounts = tuple(dict.fromkeys(str(mint.account) for mint in mints))
+        return Access(caller, accounts, grant, self._changes.for_grant(grant))
+
+    def _clouds(self, mints: Iterable[Mint]) -> Iterator[str]:
+        for mint in mints:
+            for trace in traces_of(self._cluster, mint.account):
+                yield f"{mint.account} has an identity in a cloud. {trace.advice}"
+
+
+def _sentences(access: Sequence[Access]) -> Iterator[str]:
+    for one in access[:_MOST]:
+        grant = one.grant
+        accounts = listed(one.accounts)
+        loses = f" It loses {len(one.change.loses)} other rules with it." if one.change.loses else ""
+        warnings = "".join(f" Note: {warning}." for warning in one.change.warnings)
+        yield (
+            f"Take from {brief(one.caller)} the right behind its mint for {accounts}: {brief(str(grant.binding))} "
+            f"gives {brief(str(grant.role))} to {brief(str(grant.subject))}.{loses}{warnings} {one.change.command}"
+        )
+    if len(access) > _MOST:
+        yield f"{len(access) - _MOST} more bindings give such rights: `k8stokendetect who-can-mint` lists all of them."
+
+
+def _missing(mint: Mint, cause: Cause, why: str) -> str:
+    caller = brief(mint.user) or NOBODY
+    if cause is Cause.MASTERS:
+        return f"{caller} {why}: take away the credential."
+    seen = f"The snapshot of the cluster shows no binding behind the mint for {mint.account}"
+    return f"{seen}: {caller} {brief(why, 200)}."

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -13,13 +12,8 @@ from k8stokendetect.bounds import short_repr
 from k8stokendetect.convert.times import format_time
 from k8stokendetect.events import JsonValue
 from k8stokendetect.findings import Finding, Severity
-from k8stokendetect.incidents.advice import NO_CLUSTER, advice
+from k8stokendetect.incidents.advice import NO_CLUSTER, Access, AccessFinder, advice
 from k8stokendetect.incidents.story import BEGINNING, Request, depths, requests_of, title
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from k8stokendetect.incidents.access import Access, AccessFinder
 
 
 @attrs.frozen(kw_only=True)

@@ -10,7 +10,7 @@ from datetime import datetime
 import attrs
 
 from k8stokendetect.bounds import short_repr
-from k8stokendetect.cluster import Cluster, Grant, WayKind
+from k8stokendetect.cluster import AttackPathKind, Cluster, Grant
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import Exclusion, ExclusionIndex
@@ -19,7 +19,9 @@ from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import ReasonedBinding, ServiceAccount
 from k8stokendetect.words import brief
 
-_IMPERSONATES = frozenset({WayKind.IMPERSONATE_ACCOUNT, WayKind.IMPERSONATE_USER, WayKind.IMPERSONATE_GROUP})
+_IMPERSONATES = frozenset(
+    {AttackPathKind.IMPERSONATE_ACCOUNT, AttackPathKind.IMPERSONATE_USER, AttackPathKind.IMPERSONATE_GROUP}
+)
 
 
 @attrs.frozen
@@ -187,6 +189,6 @@ def _of_finding(finding: object) -> Mint | EventRef | None:
 
 
 def _merged(first: Mint, second: Mint) -> Mint:
-    """Join what two items tell of one request: an event knows all groups, and what one rule reports is not expected."""
+    """Join two items about one request: an event knows all groups, and what one rule reports is not expected."""
     best = min(first, second, key=lambda mint: (mint.groups is None, mint.more_groups))
     return attrs.evolve(best, expected_by=first.expected_by and second.expected_by)

@@ -13,8 +13,8 @@ from typing import Any, Final
 from k8stokendetect.convert.times import format_time
 from k8stokendetect.findings import EventRef, Finding, Rule
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
-from k8stokendetect.outputs import attack
 from k8stokendetect.outputs.values import (
+    AttackEntry,
     address,
     as_text,
     given,
@@ -22,6 +22,8 @@ from k8stokendetect.outputs.values import (
     one_line,
     request_facts,
     resource_of,
+    tactics,
+    technique,
     time_of,
     unique,
 )
@@ -44,8 +46,8 @@ def to_ecs(finding: Finding, /, *, observed: datetime | None = None) -> dict[str
 
     Arguments:
         finding: what to say.
-        observed: stands for the time where the record holds none, such as when it was read; without it the beginning
-            of 1970 does. `k8stokendetect.event.time` is only there where a time was logged.
+        observed: the time to give where the record has none, such as when it was read; by default the beginning of
+            1970. `k8stokendetect.event.time` is only there where a time was logged.
 
     """
     ref, rule = finding.event, finding.rule
@@ -107,15 +109,15 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 def _threat(rule: Rule) -> dict[str, Any]:
-    whole, parts = attack.techniques(rule.techniques), attack.subtechniques(rule.techniques)
-    tactics = attack.tactics(rule.tactics)
-    if not whole and not tactics:
-        return {}
-    technique = {**_columns(whole), **given(subtechnique=_columns(parts))}
-    return {"framework": "MITRE ATT&CK", **given(technique=technique, tactic=_columns(tactics))}
+    whole = [technique(id_) for id_ in dict.fromkeys(id_.partition(".")[0] for id_ in rule.techniques)]
+    parts = [technique(id_) for id_ in dict.fromkeys(rule.techniques) if "." in id_]
+    known = given(
+        technique={**_columns(whole), **given(subtechnique=_columns(parts))}, tactic=_columns(tactics(rule.tactics))
+    )
+    return {"framework": "MITRE ATT&CK", **known} if known else {}
 
 
-def _columns(entries: list[attack.Named]) -> dict[str, list[str]]:
+def _columns(entries: list[AttackEntry]) -> dict[str, list[str]]:
     """Return the entries as ECS has them: a list of ids, a list of names, a list of pages."""
     return given(
         id=unique(entry.id for entry in entries),

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Self
 
 from k8stokendetect.findings import EventRef, Severity
 from k8stokendetect.incidents.story import Request
-from k8stokendetect.outputs.folding import Part, forest
-from k8stokendetect.outputs.html import render
-from k8stokendetect.outputs.text import neutral
+from k8stokendetect.outputs.html import cells, fitting, render
+from k8stokendetect.outputs.text import utc
+from k8stokendetect.outputs.tree import Part, forest
 from k8stokendetect.words import NAMELESS_ACCOUNT, caller_of, request_of
 
 ROWS: Final = 40
@@ -25,14 +24,6 @@ _STEP, _ROW, _BOX, _DEEPEST, _LONGEST = 22, 52, 42, 12, 64
 _LANE, _BRIEFLY = 40, 10
 _CHARACTER = 7.3
 """Pixels of a character of 12 px in the usual fixed-width fonts, rounded up."""
-
-
-def utc(time: datetime | None, /) -> str:
-    """Return a time in UTC, to the second."""
-    if time is None:
-        return "time not known"
-    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "seconds") + "Z"
 
 
 def lasting(first: datetime, last: datetime, /) -> str:
@@ -61,8 +52,8 @@ class _Box(NamedTuple):
         """Place a part in a row, and draw the line from its parent's depth and row."""
         x, y = 1 + _STEP * min(depth, _DEEPEST), 1 + _ROW * row
         whole = (part.label, _second_line(part))
-        label, note = map(_fitting, whole)
-        width = round(20 + _CHARACTER * max(_columns(label), _columns(note)))
+        label, note = (fitting(text, _LONGEST) for text in whole)
+        width = round(20 + _CHARACTER * max(cells(label), cells(note)))
         edge = ""
         if parent is not None:
             left = min(x - 10, 11 + _STEP * min(parent[0], _DEEPEST))
@@ -92,17 +83,8 @@ def chain(requests: Mapping[str, Request], /) -> str:
 def _second_line(part: Part) -> str:
     """Say when it was, how often, and how it went."""
     clock = [utc(time)[-9:] for time in (min(part.seen), max(part.seen))] if part.seen else []
-    when = " to ".join(dict.fromkeys(clock)) or ("" if part.kind == "identity" else "time not known")
+    when = " to ".join(dict.fromkeys(clock)) or ("" if part.kind == "identity" else utc(None))
     return ", ".join(text for text in (f"{part.times} times" if part.times > 1 else "", when, part.note) if text)
-
-
-def _columns(text: str) -> int:
-    """Count the cells of a fixed-width font that a text takes, control characters written out."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in neutral(text))
-
-
-def _fitting(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _described_caller(refs: Sequence[EventRef]) -> Part:
@@ -153,7 +135,7 @@ def timeline(requests: Mapping[str, Request], /) -> str:
             (mark, f"{texts[0]} and {len(texts) - 1} more" if len(texts) > 1 else texts[0])
             for mark, texts in sorted(words.items(), key=lambda item: item[0].severity)
         ],
-        lanes=[_fitting(label) for label in labels],
+        lanes=[fitting(label, _LONGEST) for label in labels],
         lane_height=_LANE,
         number=len(timed),
         ends=[f"{time.astimezone(UTC).time().isoformat(precision)}Z" for time in (first, last)],

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.outputs.text import neutral
+from k8stokendetect.outputs.text import cut, neutral
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -17,7 +19,7 @@ LONGEST: Final = 1000
 
 
 def render(template: str, /, **values: Any) -> str:
-    """Return a template as text that may stand in another template as it is.
+    """Return a rendered template, which another template may include as it is.
 
     Raises:
         ConfigError: when Jinja2 is not installed.
@@ -29,9 +31,20 @@ def render(template: str, /, **values: Any) -> str:
     return Markup(rendered)  # noqa: S704 - the template has escaped it
 
 
-def cut(text: str, longest: int = LONGEST, /) -> str:
-    """Cut a text and say how long it was."""
-    return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters)"
+def cells(text: str, /) -> int:
+    """Count the cells of a fixed-width font that a text takes, control characters written out."""
+    return sum(map(_cells_of, neutral(text)))
+
+
+def fitting(text: str, most: int, /) -> str:
+    """Cut a text to so many cells; East Asian characters take two, control characters those of their escape."""
+    shown = neutral(text)
+    kept = sum(end < most for end in accumulate(map(_cells_of, shown)))
+    return shown if kept == len(shown) else f"{shown[:kept]}…"
+
+
+def _cells_of(char: str) -> int:
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 @functools.cache

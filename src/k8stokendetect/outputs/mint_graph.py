@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import attrs
 
 from k8stokendetect.cluster import Minter, Status
-from k8stokendetect.outputs.html import render
+from k8stokendetect.outputs.html import fitting, render
 from k8stokendetect.outputs.minters import Entry, by_binding, expectation, folded, path, role_name, whom, worth
-from k8stokendetect.outputs.text import neutral
 
 ENTRIES: Final = 30
 """Maximum number of entries drawn, each for all similar subjects; what is left out is noted below."""
@@ -33,7 +31,7 @@ _LEGEND: Final = (
 
 
 class _Key(NamedTuple):
-    """What a node stands for."""
+    """What a node represents."""
 
     column: int
     name: object
@@ -101,7 +99,7 @@ def to_svg(minters: Sequence[Minter], /) -> str:
         boxes=[(node, _x(key.column), round(node.y)) for key, node in graph.nodes.items()],
         notes=notes,
         box=(_WIDE, _HIGH),
-        fitting=_fitting,
+        fitting=lambda text: fitting(text, _FITTING),
     )
     return f"{drawing}\n"
 
@@ -159,18 +157,3 @@ def _line(graph: _Graph, edge: _Edge, is_direct: bool, level: int) -> tuple[str,
     middle = (x + to_x) // 2
     path = f"M{x} {y}C{middle} {y} {middle} {to_y} {to_x} {to_y}"
     return f"l{level}" + ("" if is_direct else " other"), path
-
-
-def _fitting(text: str) -> str:
-    """Cut a text to the width of a box; East Asian characters take two cells, control characters their escape."""
-    return "".join(_cut(neutral(text)))
-
-
-def _cut(characters: Iterable[str]) -> Iterator[str]:
-    room = _FITTING
-    for char in characters:
-        room -= 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        if room < 1:
-            yield "…"
-            return
-        yield char

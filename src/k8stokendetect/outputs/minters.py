@@ -25,6 +25,7 @@ from k8stokendetect.cluster import (
 )
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.outputs.values import one_line
+from k8stokendetect.words import listed
 
 MOST_ENTRIES: Final = 40
 """Maximum number of entries printed, each for all similar subjects; the others are counted."""
@@ -35,7 +36,7 @@ MOST_BINDINGS: Final = 5
 LONGEST_COMMAND: Final = 1000
 """Longer commands appear only in the JSON form."""
 
-_MOST_NAMES, _MOST_RULES = 4, 3
+_MOST_RULES: Final = 3
 _WHOLE: Final = frozenset({ChangeKind.DELETE_BINDING, ChangeKind.REMOVE_SUBJECT})
 """These remove everything that a binding grants."""
 
@@ -55,7 +56,7 @@ class Entry:
 
 
 def folded(minters: Iterable[Minter], /) -> tuple[Entry, ...]:
-    """Group similar subjects, the worst first; one that stands for everybody or every account stays alone."""
+    """Group similar subjects, the worst first; one that covers everybody or every account stays alone."""
     found: dict[object, list[Minter]] = {}
     for minter in minters:
         found.setdefault(minter.subject if minter.meaning else _shape(minter), []).append(minter)
@@ -82,15 +83,8 @@ def whom(way: AttackPath, /) -> str:
     if not way.accounts:
         return f"every service account of {way.namespace}" if way.namespace else "every service account"
     if way.namespace:
-        return few(f"{way.namespace}/{name}" for name in way.accounts)
-    return f"{few(way.accounts)} of every namespace"
-
-
-def few(names: Iterable[str], /) -> str:
-    """Join names, the first few of them, and count the rest."""
-    found = list(names)
-    more = f" and {len(found) - _MOST_NAMES:,} more" if len(found) > _MOST_NAMES else ""
-    return f"{', '.join(found[:_MOST_NAMES])}{more}"
+        return listed(f"{way.namespace}/{name}" for name in way.accounts)
+    return f"{listed(way.accounts)} of every namespace"
 
 
 def to_text(minters: Sequence[Minter], /) -> Iterator[str]:
@@ -114,7 +108,7 @@ def _entry(entry: Entry) -> Iterator[str]:
     yield f"{minter.reach.level.label.upper()}  {minter.subject}" + (f" ({minter.meaning})" if minter.meaning else "")
     yield f"  {expectation(minter)}; reaches {worth(minter.reach)}"
     if entry.others:
-        yield f"  and {len(entry.others):,} more that are alike: {few(str(other.subject) for other in entry.others)}"
+        yield f"  and {len(entry.others):,} more that are alike: {listed(str(other.subject) for other in entry.others)}"
     bindings = by_binding(minter.ways)
     for ways in bindings[:MOST_BINDINGS]:
         yield from (f"  {line}" for line in _through(minter, ways))
@@ -124,13 +118,13 @@ def _entry(entry: Entry) -> Iterator[str]:
 
 
 def expectation(minter: Minter, /) -> str:
-    """Say whether somebody is expected to mint, and what is granted beyond that."""
-    names = few(one.id for one in minter.exclusions)
+    """Say whether a subject is expected to mint, and what it is granted beyond that."""
+    names = listed(one.id for one in minter.exclusions)
     if minter.status is Status.EXPECTED:
         return f"mints by design, and no more than exclusion {names} allows"
     if not minter.exclusions:
         return "not a component that mints by design"
-    allowed = few(
+    allowed = listed(
         f"{place}/{name}"
         for one in minter.exclusions
         for place in one.component.namespaces
@@ -138,7 +132,7 @@ def expectation(minter: Minter, /) -> str:
     )
     if not minter.direct:
         return f"has the name of a component (exclusion {names}), and no right to mint"
-    beyond = few(dict.fromkeys(map(whom, minter.beyond)))
+    beyond = listed(map(whom, minter.beyond))
     return f"has the name of a component that mints for {allowed} (exclusion {names}); granted beyond that: {beyond}"
 
 
@@ -180,9 +174,9 @@ def _through(minter: Minter, ways: Sequence[AttackPath]) -> Iterator[str]:
     direct, indirect = ([way for way in ways if way.direct is is_direct] for is_direct in (True, False))
     yield f"by {path(ways[0].grants[:1])}:" if ways[0].grants else "by no object: membership in this group is enough"
     if direct:
-        yield f"  creates tokens of {few(dict.fromkeys(map(whom, direct)))}"
+        yield f"  creates tokens of {listed(map(whom, direct))}"
     for what, of_these in _alike(indirect).items():
-        yield f"  {what} ({few(dict.fromkeys(of_these))})"
+        yield f"  {what} ({listed(of_these)})"
     changes = [minter.change(some[0]) for some in (direct, indirect) if some]
     if minter.status is Status.EXPECTED and direct:
         changes = changes[1:]
@@ -221,7 +215,7 @@ def _change(change: Change, what: str) -> Iterator[str]:
 
 def rule_text(rule: PolicyRule, /) -> str:
     """Summarise a rule: verbs, resources, names, API groups."""
-    names = f" named {few(rule.resource_names)}" if rule.resource_names else ""
+    names = f" named {listed(rule.resource_names)}" if rule.resource_names else ""
     groups = [group for group in rule.api_groups if group]
     of = f" of {_all('API groups', groups)}" if groups and rule.resources else ""
     what = _all("resources", rule.resources) if rule.resources else _all("URLs", rule.non_resource_urls)
@@ -230,7 +224,7 @@ def rule_text(rule: PolicyRule, /) -> str:
 
 def _all(what: str, values: Iterable[str]) -> str:
     found = tuple(values)
-    return f"all {what}" if "*" in found else few(found)
+    return f"all {what}" if "*" in found else listed(found)
 
 
 def to_line(minter: Minter, /) -> str:

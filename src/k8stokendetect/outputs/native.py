@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own JSON: one finding a line, ASCII only, so that no terminal and no line splitter can be fooled; and back."""
+"""Our own JSON of findings and incidents, and back: a line each, ASCII only, so that it fools no terminal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from k8stokendetect.convert.structure import structure
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
+from k8stokendetect.incidents import Incident
+from k8stokendetect.outputs.values import one_line
 
 _RULES: Final = {rule.id: rule for rule in (*(cls.rule for cls in (*BUILTIN, *OPTIONAL)), TokenRequestCommand.rule)}
 
@@ -22,7 +24,7 @@ def to_line(finding: Finding, /) -> str:
     Everything but printable ASCII is escaped: U+2028 in a user agent would break the line elsewhere, and U+009B would
     steer a terminal.
     """
-    return json.dumps(finding.to_dict(), separators=(",", ":")).replace("\x7f", "\\u007f")
+    return one_line(finding.to_dict())
 
 
 def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule] = ()) -> Finding:
@@ -88,3 +90,8 @@ def _rule(document: Mapping[str, Any], severity: Severity, known: Mapping[str, R
     title = structure(document.get("title"), str, "$.title")
     techniques = structure(document.get("techniques", []), tuple[str, ...], "$.techniques")
     return Rule(id_, title, severity, techniques=techniques)
+
+
+def to_incident_line(incident: Incident, /) -> str:
+    """Return an incident as one line of JSON, without the line end; in printable ASCII."""
+    return one_line(incident.to_dict())

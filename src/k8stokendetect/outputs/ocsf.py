@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Findings in the Open Cybersecurity Schema Framework: Detection Finding (2004), for Security Lake and others.
 
-Source: schema.ocsf.io, 1.5.0; the same fields stand in 1.9.0. No profile is used.
+Source: schema.ocsf.io, 1.5.0; 1.9.0 has the same fields. No profile is used.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from functools import cache
 from typing import Any, Final
 
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule
-from k8stokendetect.outputs import attack
 from k8stokendetect.outputs.values import (
+    AttackEntry,
     address,
     as_text,
     given,
@@ -22,6 +22,8 @@ from k8stokendetect.outputs.values import (
     one_line,
     request_facts,
     resource_of,
+    tactics,
+    technique,
     time_of,
     unique,
 )
@@ -30,10 +32,6 @@ OCSF_VERSION: Final = "1.5.0"
 
 _PRODUCT: Final = "k8stokendetect"
 _CLASS: Final = 2004
-_CREATE: Final = 1
-_NEW: Final = 1
-_SUPPRESSED: Final = 3
-_RULE: Final = 1
 _SEVERITIES: Final = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
 _OBSERVABLES: Final = {
     "IP Address": 2,
@@ -53,8 +51,8 @@ def to_ocsf(finding: Finding, /, *, observed: datetime | None = None) -> dict[st
 
     Arguments:
         finding: what to say.
-        observed: stands for the time where the record holds none, such as when it was read; without it the beginning
-            of 1970 does. `finding_info.first_seen_time` is only there where a time was logged.
+        observed: the time to give where the record has none, such as when it was read; by default the beginning of
+            1970. `finding_info.first_seen_time` is only there where a time was logged.
 
     """
     refs = (finding.event, *finding.related)
@@ -65,14 +63,14 @@ def to_ocsf(finding: Finding, /, *, observed: datetime | None = None) -> dict[st
         "class_name": "Detection Finding",
         "category_uid": 2,
         "category_name": "Findings",
-        "activity_id": _CREATE,
+        "activity_id": 1,
         "activity_name": "Create",
-        "type_uid": _CLASS * 100 + _CREATE,
+        "type_uid": _CLASS * 100 + 1,
         "type_name": "Detection Finding: Create",
         "time": _milliseconds(time_of(finding, observed)),
         "severity_id": int(finding.severity),
         "severity": _SEVERITIES[finding.severity],
-        "status_id": _SUPPRESSED if finding.excluded_by else _NEW,
+        "status_id": 3 if finding.excluded_by else 1,
         "status": "Suppressed" if finding.excluded_by else "New",
         "is_alert": finding.excluded_by is None,
         "message": finding.summary,
@@ -133,7 +131,7 @@ def _finding_info(finding: Finding) -> dict[str, Any]:
         first_seen_time=_milliseconds(time) if time else None,
         src_url=next((text for text in rule.references if text.startswith("https://")), None),
         data_sources=[_log_name(finding.event)],
-        analytic={"type_id": _RULE, "type": "Rule", **given(uid=rule.id, name=rule.title, desc=rule.description)},
+        analytic={"type_id": 1, "type": "Rule", **given(uid=rule.id, name=rule.title, desc=rule.description)},
         attacks=list(_attacks(rule)),
         related_events=related,
     )
@@ -141,19 +139,16 @@ def _finding_info(finding: Finding) -> dict[str, Any]:
 
 def _attacks(rule: Rule) -> Iterator[dict[str, Any]]:
     """Yield the techniques, with the tactic where there is one; several go apart: no rule says which is whose."""
-    tactics = [_named(tactic) for tactic in attack.tactics(rule.tactics)]
-    together = tactics[0] if len(tactics) == 1 and rule.techniques else None
+    several = [_named(tactic) for tactic in tactics(rule.tactics)]
+    together = several.pop() if len(several) == 1 and rule.techniques else None
     for id_ in dict.fromkeys(rule.techniques):
-        whole = _named(attack.technique(id_.partition(".")[0]))
-        yield given(
-            technique=whole, sub_technique=_named(attack.technique(id_)) if "." in id_ else None, tactic=together
-        )
-    if together is None:
-        for tactic in tactics:
-            yield {"tactic": tactic}
+        part = _named(technique(id_)) if "." in id_ else None
+        yield given(technique=_named(technique(id_.partition(".")[0])), sub_technique=part, tactic=together)
+    for tactic in several:
+        yield {"tactic": tactic}
 
 
-def _named(entry: attack.Named) -> dict[str, str]:
+def _named(entry: AttackEntry) -> dict[str, str]:
     return given(uid=entry.id, name=entry.name, src_url=entry.reference)
 
 

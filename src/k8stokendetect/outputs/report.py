@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, Self
 
-from k8stokendetect.convert.structure import plain
 from k8stokendetect.findings import Evidence, Finding
 from k8stokendetect.incidents import Incident
 from k8stokendetect.incidents.story import requests_of
-from k8stokendetect.outputs.caller import facts_of
-from k8stokendetect.outputs.figures import chain, lasting, timeline, utc
+from k8stokendetect.outputs.figures import chain, lasting, timeline
 from k8stokendetect.outputs.html import render
+from k8stokendetect.outputs.text import new_facts, span, utc
+from k8stokendetect.outputs.values import as_text
 
 OPEN_UP_TO: Final = 3
 """Maximum number of incidents that are shown open; of more, each opens by a click."""
@@ -45,7 +44,7 @@ class _IncidentView(NamedTuple):
     def of(cls, incident: Incident, /) -> Self:
         """Prepare an incident."""
         requests = requests_of(incident.findings)
-        when = _span(incident.first_seen, incident.last_seen)
+        when = _when(incident.first_seen, incident.last_seen)
         chained = f" · {incident.depth} tokens minted one with another" if incident.depth > 1 else ""
         return cls(
             incident,
@@ -90,7 +89,7 @@ def to_report(
         is_open=len(incidents) <= OPEN_UP_TO,
         most_names=MOST_NAMES,
         utc=utc,
-        value=_value,
+        value=as_text,
     )
     return f"{page}\n"
 
@@ -101,7 +100,7 @@ def _scope(incidents: Sequence[Incident], generated: datetime | None) -> str:
     first = min((incident.first_seen for incident in incidents if incident.first_seen), default=None)
     last = max((incident.last_seen for incident in incidents if incident.last_seen), default=None)
     if first and last:
-        parts.append(_span(first, last))
+        parts.append(_when(first, last))
     if generated:
         parts.append(f"report of {utc(generated)}")
     return " · ".join(parts)
@@ -111,11 +110,8 @@ def _number(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _span(first: datetime | None, last: datetime | None) -> str:
-    if first is None or last is None or first == last:
-        return utc(first or last)
-    start, end = utc(first), utc(last)
-    return f"{start} to {end[11:] if start[:10] == end[:10] else end} ({lasting(first, last)})"
+def _when(first: datetime | None, last: datetime | None) -> str:
+    return span(first, last) + (f" ({lasting(first, last)})" if first and last and first != last else "")
 
 
 def _responses(findings: Iterable[Finding]) -> Iterable[str]:
@@ -128,12 +124,5 @@ def _finding_views(findings: Sequence[Finding]) -> Iterator[_FindingView]:
     previous: Finding | None = None
     for finding in findings:
         again = previous if previous is not None and previous.event == finding.event else None
-        known = {(item.path, item.why) for item in facts_of(again)} if again else set()
-        evidence = tuple(item for item in facts_of(finding) if (item.path, item.why) not in known)
-        yield _FindingView(finding, again is not None, evidence)
+        yield _FindingView(finding, again is not None, new_facts(finding, again))
         previous = finding
-
-
-def _value(value: object) -> str:
-    known = plain(value)
-    return known if isinstance(known, str) else json.dumps(known, ensure_ascii=False)

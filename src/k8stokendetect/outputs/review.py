@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A review of rights and mints, as text for people and as JSON."""
+"""A review of rights and mints, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from k8stokendetect.convert.times import format_time
 from k8stokendetect.events import JsonValue
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.review import Review, Status, Unexplained, UsedRight
+from k8stokendetect.words import NOBODY, listed
 
 MOST: Final = 40
 """Maximum number of rights or mints printed in each part; the JSON form has all of them."""
-
-_NAMES: Final = 5
 
 _HEADS: Final = {
     Status.NEVER_USED: "granted and never used, in this log: remove it",
@@ -104,20 +103,20 @@ def _of_right(one: UsedRight) -> Iterator[str]:
     if one.mints:
         yield f"    used {_times(one.mints)} by {_counted(one.users)} for {_counted(one.accounts)}"
     if one.unexpected:
-        yield f"    unexpected: {_listed(one.unexpected)}"
+        yield f"    unexpected: {listed(one.unexpected)}"
     if one.change:
         yield from (f"    note: {warning}" for warning in one.change.warnings)
         yield f"    {one.change.command}"
 
 
 def _of_mints(one: Unexplained) -> Iterator[str]:
-    yield f"  {one.user or 'an unauthenticated client'} minted {_times(one.mints)} for {one.account}"
+    yield f"  {one.user or NOBODY} minted {_times(one.mints)} for {one.account}"
     yield f"    it {one.why}"
 
 
 def _reach(way: AttackPath) -> str:
     place = f"in {way.namespace}" if way.namespace else "in every namespace"
-    return f"for {_listed(way.accounts)} {place}" if way.accounts else f"for every service account {place}"
+    return f"for {listed(way.accounts)} {place}" if way.accounts else f"for every service account {place}"
 
 
 def _times(number: int) -> str:
@@ -125,9 +124,4 @@ def _times(number: int) -> str:
 
 
 def _counted(counts: Iterable[tuple[str, int]]) -> str:
-    return _listed([f"{name} ({number:,})" for name, number in counts])
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
-    return ", ".join(names[:_NAMES]) + more
+    return listed(f"{name} ({number:,})" for name, number in counts)

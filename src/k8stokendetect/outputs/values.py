@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the forms for a SIEM share: values as text, nothing empty, real addresses, one line of ASCII."""
+"""What the forms for a SIEM share: values as text, nothing empty, one line of ASCII, the names of MITRE ATT&CK."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import attrs
 
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.findings import EventRef, Finding
@@ -75,3 +77,68 @@ def request_facts(ref: EventRef, /) -> dict[str, Any]:
     """Return everything known of a request under the names of our own JSON, without what is empty."""
     counts = {"more_groups", "more_audiences", "more_source_ips"}
     return given(**{name: value for name, value in ref.to_dict().items() if value or name not in counts})
+
+
+TECHNIQUES: Final = {  # attack.mitre.org, Enterprise matrix
+    "T1078": "Valid Accounts",
+    "T1078.004": "Cloud Accounts",
+    "T1098": "Account Manipulation",
+    "T1098.006": "Additional Container Cluster Roles",
+    "T1528": "Steal Application Access Token",
+    "T1550": "Use Alternate Authentication Material",
+    "T1550.001": "Application Access Token",
+    "T1552": "Unsecured Credentials",
+    "T1552.001": "Credentials In Files",
+    "T1552.004": "Private Keys",
+    "T1552.007": "Container API",
+    "T1606": "Forge Web Credentials",
+}
+
+TACTICS: Final = {
+    "reconnaissance": "TA0043",
+    "resource-development": "TA0042",
+    "initial-access": "TA0001",
+    "execution": "TA0002",
+    "persistence": "TA0003",
+    "privilege-escalation": "TA0004",
+    "defense-evasion": "TA0005",
+    "credential-access": "TA0006",
+    "discovery": "TA0007",
+    "lateral-movement": "TA0008",
+    "collection": "TA0009",
+    "command-and-control": "TA0011",
+    "exfiltration": "TA0010",
+    "impact": "TA0040",
+}
+
+
+@attrs.frozen
+class AttackEntry:
+    """A technique, a part of one, or a tactic.
+
+    Arguments:
+        id: such as `T1552.007` or `TA0006`; empty where it is not known.
+        name: as ATT&CK writes it; empty where it is not known.
+        reference: its page; empty without an id.
+
+    """
+
+    id: str
+    name: str
+    reference: str
+
+
+def technique(id_: str, /) -> AttackEntry:
+    """Return a technique, or a part of one, by its id; one that is not in the table goes by its id alone."""
+    return AttackEntry(id_, TECHNIQUES.get(id_, ""), f"https://attack.mitre.org/techniques/{id_.replace('.', '/')}/")
+
+
+def tactics(names: Iterable[str], /) -> list[AttackEntry]:
+    """Return the tactics that rules name as `credential-access`."""
+    return [_tactic(name) for name in dict.fromkeys(names) if name.strip()]
+
+
+def _tactic(name: str) -> AttackEntry:
+    id_ = TACTICS.get(name, "")
+    words = [word if word == "and" else word.capitalize() for word in name.split("-")]
+    return AttackEntry(id_, " ".join(words), f"https://attack.mitre.org/tactics/{id_}/" if id_ else "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An exclusion as Sigma filters: its name and every proof that Sigma can say, and what it cannot say.
+"""An exclusion as Sigma filters: its name and every proof that Sigma can express, and look-alikes, which lack these.
 
 Each filter is as narrow as the exclusion or narrower: what it does not fit is reported.
 """
@@ -7,11 +7,12 @@ Each filter is as narrow as the exclusion or narrower: what it does not fit is r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
 
+from k8stokendetect.detectors.token_request_lookalike import RESERVED
 from k8stokendetect.exclusions.base import MASTERS, Actor, Component, Exclusion, matches
 from k8stokendetect.identity import (
     CREDENTIAL_ID,
@@ -19,6 +20,7 @@ from k8stokendetect.identity import (
     POD_NAME,
     REASON,
     SERVICE_ACCOUNT_PREFIX,
+    SERVICE_ACCOUNTS_GROUP,
     TRUNCATED,
     ServiceAccount,
 )
@@ -51,22 +53,21 @@ PLAIN_URI: Final[dict[str, Selection]] = {
 ODD_URI: Final[dict[str, Selection]] = {
     "odd_uri": [guarded({f"{URI}|contains": ["%", "//"]}), guarded({URI: "*/token*/token"})]
 }
-"""A plain URI is none of these: without `%` its path has `/token` in clear, and after the only one comes no query.
+"""A plain URI matches none of these: without `%` its path has `/token` in clear, and no query follows the only one.
 
-So no question mark has to be asked for, which backends write in ways of their own.
+So nothing has to ask for a question mark, which each backend writes in its own way.
 """
 
 
 @attrs.frozen
 class Filter:
-    """What excuses the callers of one exclusion that share a namespace.
+    """What excludes the callers of one exclusion that share a namespace.
 
     Arguments:
         name: of its selections, by which they begin.
         caller: selections about who calls; all must match.
         request: selections about what is asked for; all must match.
         never: selections of which none may match.
-        unsaid: proofs that Sigma cannot say.
 
     """
 
@@ -74,35 +75,27 @@ class Filter:
     caller: Mapping[str, Selection]
     request: Mapping[str, Selection]
     never: Mapping[str, Selection]
-    unsaid: tuple[str, ...] = ()
 
     @property
     def condition(self) -> str:
-        """All of it."""
-        return _condition((*self.caller, *self.request), self.never)
+        """Over all of its selections."""
+        return f"({' and '.join([*self.caller, *self.request, *(f'not {name}' for name in self.never)])})"
 
     @property
     def selections(self) -> Mapping[str, Selection]:
-        """All of it."""
+        """All of them."""
         return {**self.caller, **self.request, **self.never}
 
     @property
     def about_the_caller(self) -> Filter:
-        """The part that says who calls."""
-        return attrs.evolve(
-            self, request={}, never={name: what for name, what in self.never.items() if not name.endswith(_OF_REQUEST)}
-        )
+        """The part about who calls."""
+        of_request = ("odd_uri", "refused", "_not_target")
+        never = {name: what for name, what in self.never.items() if not name.endswith(of_request)}
+        return attrs.evolve(self, request={}, never=never)
 
 
-_OF_REQUEST: Final = ("odd_uri", "refused", "_not_target")
-
-
-def _condition(wanted: Iterable[str], never: Iterable[str]) -> str:
-    return f"({' and '.join([*wanted, *(f'not {name}' for name in never)])})"
-
-
-def unsaid(exclusion: Exclusion, /) -> tuple[str, ...]:
-    """Return what an exclusion asks for and Sigma cannot say, as ends of a sentence."""
+def inexpressible(exclusion: Exclusion, /) -> tuple[str, ...]:
+    """Return what an exclusion requires and Sigma cannot express, as ends of a sentence."""
     component = exclusion.component
     actor, found = component.actor, []
     if actor.only_groups:
@@ -134,7 +127,6 @@ def filters(exclusion: Exclusion, /) -> Iterator[Filter]:
             | {f"{name}_namespace": one_or_terms(fits("objectRef.namespace", targets))},
             {f"{name}{end}": what for end, what in _request(component)} | PLAIN_URI,
             _never(component) | {f"{name}{end}": what for end, what in _beyond(component, names, targets)},
-            unsaid(exclusion),
         )
 
 
@@ -182,7 +174,7 @@ def _request(component: Component) -> Iterator[tuple[str, Selection]]:
 
 
 def _token(component: Component) -> Iterator[Terms]:
-    """Yield the body that was not logged, where that is enough, and the one that was and has the shape."""
+    """Yield a body that was not logged, where that is enough, and one that was logged and has the shape."""
     shape = component.token
     if shape is None:
         return
@@ -203,7 +195,7 @@ def _token(component: Component) -> Iterator[Terms]:
 
 
 def _never(component: Component) -> dict[str, Selection]:
-    """Return what no exclusion excuses."""
+    """Return what no exclusion covers."""
     masters: dict[str, Selection] = (
         {} if MASTERS in component.actor.groups else {"masters": has_element(GROUPS, MASTERS)}
     )
@@ -211,7 +203,7 @@ def _never(component: Component) -> dict[str, Selection]:
 
 
 def _beyond(component: Component, names: list[str], targets: list[str]) -> Iterator[tuple[str, Selection]]:
-    """Yield what Sigma's star lets pass beyond ours."""
+    """Yield what Sigma's star matches and ours does not."""
     odd = [*bare(names), *(f"{literal(name[:-1])}*:*" for name in names if _is_account(name) and name.endswith("*"))]
     for end, field, found in (
         ("user", USERNAME, odd),
@@ -220,3 +212,37 @@ def _beyond(component: Component, names: list[str], targets: list[str]) -> Itera
     ):
         if found:
             yield f"_not_{end}", guarded({field: one_or_list(found)})
+
+
+def lookalike(exclusions: Iterable[Exclusion], weaker: Collection[str], /) -> tuple[Mapping[str, Selection], str]:
+    """Return selections and a condition for callers that are not who their name says.
+
+    Names of exclusions with a proof that Sigma cannot express are left out: no filter covers them, so `token-request`
+    reports each of their mints. So are exclusions for logs without groups: other logs have groups.
+    """
+    known = tuple(exclusions)
+    usable = [
+        one
+        for one in known
+        if not one.component.actor.groups_not_logged and (not inexpressible(one) or one.id in weaker)
+    ]
+    callers = [one.about_the_caller for exclusion in usable for one in filters(exclusion)]
+    names = dict.fromkeys(name for one in known for name in one.component.actor.username)
+    like = dict.fromkeys(name for one in usable for name in one.component.actor.username)
+    selections: dict[str, Selection] = {
+        "reserved": guarded({f"{USERNAME}|startswith": one_or_list([literal(one) for one in RESERVED])}),
+        "anonymous": guarded({USERNAME: "system:anonymous"}),
+        "account": guarded({f"{USERNAME}|startswith": SERVICE_ACCOUNT_PREFIX}),
+        "account_group": has_element(GROUPS, SERVICE_ACCOUNTS_GROUP),
+        "account_certificate": first_begins(_CREDENTIAL, "X509SHA256="),
+    }
+    unknown = "(reserved and not account and not anonymous) or (account and (not account_group or account_certificate))"
+    if names:
+        selections["known"] = one_or_terms(fits(USERNAME, names))
+        unknown = f"not known and ({unknown})"
+    if not callers:
+        return selections, unknown
+    selections["like"] = one_or_terms(fits(USERNAME, like))
+    for one in callers:
+        selections |= one.selections
+    return selections, f"({unknown}) or (like and not ({' or '.join(one.condition for one in callers)}))"

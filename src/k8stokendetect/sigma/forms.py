@@ -1,51 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Sigma can say of each detector: data, which the tests hold to the detectors on recorded logs."""
+"""What Sigma can express of each detector: data, which the tests compare with the detectors on recorded logs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-from k8stokendetect.detectors import (
-    BUILTIN,
-    OPTIONAL,
-    Detector,
-    LegacyTokenSecret,
-    TokenInAuditLog,
-    TokenRequest,
-    TokenRequestCloudAudience,
-    TokenRequestDenied,
-    TokenRequestImpersonated,
-    TokenRequestLongLived,
-    TokenRequestLookalike,
-    TokenRequestPrivilegedTarget,
-    TokenRequestUnbound,
-    TokenRequestURI,
-    TokenRightGranted,
-)
+from k8stokendetect import detectors
 from k8stokendetect.detectors import token_right as right
-from k8stokendetect.detectors.legacy_token_secret import CREATED, SECRET_TYPE
+from k8stokendetect.detectors.legacy_token_secret import CREATED, FILLED_WITHIN, SECRET_TYPE
+from k8stokendetect.detectors.minted_token_used import TOKEN_ID
 from k8stokendetect.detectors.powerful import POWERFUL
 from k8stokendetect.detectors.token_in_audit_log import PLACES
 from k8stokendetect.detectors.token_request_uri import STANDARD_NAMESPACES, STANDARD_SERVICE_ACCOUNTS
 from k8stokendetect.detectors.wording import EXTENDED_EXPIRATION
 from k8stokendetect.events import TOKEN_SUBRESOURCE
-from k8stokendetect.identity import LEGACY_TOKEN, SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.exclusions import find_exclusion
+from k8stokendetect.identity import ISSUED_CREDENTIAL_ID, LEGACY_TOKEN, SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.sigma.filters import ODD_URI, PLAIN_URI
-from k8stokendetect.sigma.form import (
+from k8stokendetect.sigma.terms import (
     CALL,
+    CODE,
     CREATE,
     MINT,
     MINTED,
     RECEIVED,
     SUCCEEDED,
-    Form,
-)
-from k8stokendetect.sigma.terms import (
-    CODE,
     URI,
+    USED,
     USERNAME,
+    Form,
+    Join,
+    Part,
     Terms,
+    first_begins,
     fits,
     guarded,
     missing,
@@ -54,26 +42,22 @@ from k8stokendetect.sigma.terms import (
 
 
 def _powerful() -> list[Terms]:
-    by_namespace: dict[str, list[str]] = {}
-    for account in POWERFUL:
-        by_namespace.setdefault(account.namespace, []).append(account.name)
     return [
         {**where, **what}
-        for namespace, names in by_namespace.items()
+        for namespace in dict.fromkeys(account.namespace for account in POWERFUL)
         for where in fits("objectRef.namespace", [namespace])
-        for what in fits("objectRef.name", names)
+        for what in fits("objectRef.name", [account.name for account in POWERFUL if account.namespace == namespace])
     ]
 
 
 _TOKENS: Final = [".".join(place) for place in PLACES]
-_WRITE: Final = ["create", "patch", "update"]
 _BODIES: Final = ("requestObject", "responseObject")
 
 
 def _granting() -> list[Terms]:
-    """Say what a role's rules name, in both forms of a list: a field of several values, or JSON in one text.
+    """Ask what a role's rules name, in both forms of a list: a field of several values, or JSON in one text.
 
-    A literal `*` is asked for by a regular expression, without backslash and anchors, as all backends read it alike.
+    A regular expression without backslash and anchors, which all backends read alike, asks for a literal `*`.
     """
     star, name = ".*[*].*", TOKEN_SUBRESOURCE
     return [
@@ -89,9 +73,9 @@ def _granting() -> list[Terms]:
 
 
 FORMS: Final[tuple[Form, ...]] = (
-    Form(detector=TokenRequest, selections=MINT, condition=MINTED),
+    Form(detector=detectors.TokenRequest, selections=MINT, condition=MINTED),
     Form(
-        detector=TokenRequestURI,
+        detector=detectors.TokenRequestURI,
         selections={
             "selection": CALL,
             **RECEIVED,
@@ -106,50 +90,50 @@ FORMS: Final[tuple[Form, ...]] = (
         },
         condition="selection and not received and (odd_uri or not standard or not plain_uri)",
         wider=(
-            "any query string is taken for odd, also one that the API server knows; so are a URI that was not logged "
-            "and one of an account or namespace whose name begins with `token`, and calls to `ServiceAccounts` or "
-            "`Token`: Sigma does not look at letter case"
+            "every query string counts as odd, even one that the API server knows; so do a URI that was not logged, "
+            "one of an account or namespace whose name begins with `token`, and calls to `ServiceAccounts` or "
+            "`Token`: Sigma ignores case"
         ),
     ),
     Form(
-        detector=TokenRequestImpersonated,
+        detector=detectors.TokenRequestImpersonated,
         selections={**MINT, "selection_assumed": there("impersonatedUser.username")},
         condition=f"{MINTED} and selection_assumed",
     ),
     Form(
-        detector=TokenRequestLookalike,
+        detector=detectors.TokenRequestLookalike,
         selections=MINT,
         condition=MINTED,
         lookalikes=True,
         left_to={
             "token-request": (
-                "callers with the name of an exclusion whose proofs Sigma cannot say, and service accounts "
+                "callers with the name of an exclusion whose proofs Sigma cannot express, and service accounts "
                 "that lack only their own namespace's group"
             ),
             "token-request-denied": "refused calls",
         },
     ),
     Form(
-        detector=TokenRequestPrivilegedTarget,
+        detector=detectors.TokenRequestPrivilegedTarget,
         selections={**MINT, "selection_powerful": _powerful()},
         condition=f"{MINTED} and selection_powerful",
     ),
     Form(
-        detector=TokenRequestCloudAudience,
+        detector=detectors.TokenRequestCloudAudience,
         selections={**MINT, "selection_audience": there("requestObject.spec.audiences")},
         condition=f"{MINTED} and selection_audience",
         level="Request",
         wider=(
-            "any audience that was asked for by name, also the API server's own: a list may hold others beside it, "
-            "which Sigma cannot say"
+            "any audience that was requested by name, even the API server's own: Sigma cannot tell whether a list "
+            "holds others as well"
         ),
     ),
     Form(
-        detector=TokenRequestLongLived,
+        detector=detectors.TokenRequestLongLived,
         selections={
             **MINT,
             "selection_lifetime": [
-                {f"{body}.spec.expirationSeconds|gt": int(TokenRequestLongLived().threshold.total_seconds())}
+                {f"{body}.spec.expirationSeconds|gt": int(detectors.TokenRequestLongLived().threshold.total_seconds())}
                 for body in _BODIES
             ]
             + [
@@ -161,10 +145,10 @@ FORMS: Final[tuple[Form, ...]] = (
         },
         condition=f"{MINTED} and selection_lifetime",
         level="Request",
-        wider="what was asked for counts, also where the API server granted less; 3607 s counts for every audience",
+        wider="the requested lifetime counts, even where the API server granted less; so do 3607 s for any audience",
     ),
     Form(
-        detector=TokenRequestUnbound,
+        detector=detectors.TokenRequestUnbound,
         selections={
             **MINT,
             "selection_workload": {
@@ -173,10 +157,10 @@ FORMS: Final[tuple[Form, ...]] = (
             },
         },
         condition=f"{MINTED} and selection_workload",
-        wider="a service account that mints for itself, bound or not known: Sigma cannot compare caller and target",
+        wider="service accounts that mint for themselves, bound or not logged: Sigma cannot compare caller and target",
     ),
     Form(
-        detector=TokenRequestDenied,
+        detector=detectors.TokenRequestDenied,
         selections={
             "selection": {**CREATE, f"{CODE}|gte": 400, f"{CODE}|lt": 500},
             **RECEIVED,
@@ -184,21 +168,21 @@ FORMS: Final[tuple[Form, ...]] = (
             "minted": MINT["selection_mint_id"],
         },
         condition="selection and not received and not later and not minted",
-        wider="calls to `ServiceAccounts` or `Token`, which reach nothing: Sigma does not look at letter case",
+        wider="calls to `ServiceAccounts` or `Token`, which reach nothing: Sigma ignores case",
     ),
     Form(
-        detector=TokenInAuditLog,
+        detector=detectors.TokenInAuditLog,
         selections={
             "selection_body": [{f"{field}|startswith": "eyJ"} for field in _TOKENS],
             "selection_client": [{f"{field}|contains": "eyJ"} for field in (URI, "userAgent")],
         },
         condition="1 of selection_*",
         level="RequestResponse",
-        wider="every event, where the detector speaks once an hour; what only begins like a token",
+        wider="every event, where the detector reports once an hour; whatever begins like a token",
         lost="tokens in other fields, such as a Secret's data",
     ),
     Form(
-        detector=LegacyTokenSecret,
+        detector=detectors.LegacyTokenSecret,
         selections={
             "selection_use": there(f"annotations.{LEGACY_TOKEN}"),
             "selection_made": [
@@ -215,7 +199,7 @@ FORMS: Final[tuple[Form, ...]] = (
         wider="every use, where the detector reports the first from each address",
     ),
     Form(
-        detector=TokenRightGranted,
+        detector=detectors.TokenRightGranted,
         selections={
             "selection": {
                 "objectRef.resource": sorted(right.RBAC),
@@ -232,14 +216,79 @@ FORMS: Final[tuple[Form, ...]] = (
         condition="selection and (role or binding or built_in)",
         level="Request",
         wider=(
-            "any `*` in a role, whatever the verbs; the API server's own roles and bindings, dry runs, roles written "
-            "again as they were"
+            "any `*` in a role, whatever the verbs; the API server's own roles and bindings, dry runs, roles that "
+            "are written unchanged"
         ),
         lost="bindings to roles that were written earlier; JSON patches, which are lists",
     ),
 )
 
-UNSAYABLE: Final[Mapping[type[Detector], str]] = {
-    cls: cls.traits.not_in_sigma for cls in (*BUILTIN, *OPTIONAL) if cls.traits.not_in_sigma
+NOT_IN_SIGMA: Final[Mapping[type[detectors.Detector], str]] = {
+    cls: cls.traits.not_in_sigma for cls in (*detectors.BUILTIN, *detectors.OPTIONAL) if cls.traits.not_in_sigma
 }
-"""Detectors that have no form in Sigma, and why."""
+"""Detectors without a form in Sigma, and why."""
+
+
+_SECRET: Final = ("objectRef.namespace", "objectRef.name")
+
+JOINS: Final[tuple[Join, ...]] = (
+    Join(
+        detector=detectors.MintedTokenUsed,
+        parts=(
+            Part(
+                name="mint",
+                title="Token minted, to be joined with its uses",
+                selections=MINT,
+                condition=MINTED,
+                excluded_as=detectors.TokenRequest,
+                key=(f"annotations.{ISSUED_CREDENTIAL_ID[0]}",),
+            ),
+            Part(
+                name="use",
+                title="Request made with a token that has an id",
+                selections={"selection": first_begins(USED, TOKEN_ID), **RECEIVED},
+                condition="selection and not received",
+                key=(USED,),
+            ),
+        ),
+        aliases=("credential",),
+        within=detectors.MintedTokenUsed.remember_for,
+        lost="clusters that write no credential ids (before 1.30)",
+    ),
+    Join(
+        detector=detectors.LegacyTokenSecret,
+        part=(".filled", ", seen by the token controller's update"),
+        parts=(
+            Part(
+                name="made",
+                title="Secret made whose type was not logged",
+                selections={
+                    "selection": {
+                        "objectRef.resource": "secrets",
+                        "verb": "create",
+                        **SUCCEEDED,
+                        **missing("requestObject.type"),
+                    }
+                },
+                condition="selection",
+                key=_SECRET,
+            ),
+            Part(
+                name="written",
+                title="Secret written by the controller manager",
+                selections={
+                    "selection": {
+                        "objectRef.resource": "secrets",
+                        "verb": "update",
+                        **SUCCEEDED,
+                        USERNAME: find_exclusion("kube-controller-manager").component.actor.username[0],
+                    }
+                },
+                condition="selection",
+                key=_SECRET,
+            ),
+        ),
+        within=FILLED_WITHIN,
+        wider="the controller manager is recognised by its name alone",
+    ),
+)

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How conditions on an audit event are said in Sigma: patterns, lists, and fields that may be missing.
+"""How conditions on an audit event are written in Sigma, and what a detector and a correlation consist of there.
 
-Only what every backend can say: texts, beginnings, ends, parts, numbers, and whether a field is there. No regular
+Only what every backend can express: texts, beginnings, ends, parts, numbers, and whether a field is there. No regular
 expressions (Lucene has no anchors) and no `cased` (Splunk, Lucene, ES|QL and Kusto refuse it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+
+from k8stokendetect.detectors import Detector
+from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID
 
 Terms: TypeAlias = dict[str, Any]
 """Conditions that must all hold: `field|modifier` and one value, or a list of which one is enough."""
@@ -24,7 +30,7 @@ CODE: Final = "responseStatus.code"
 
 
 def literal(text: str, /) -> str:
-    """Escape what has a meaning in a Sigma value."""
+    """Escape what has a special meaning in a Sigma value."""
     return text.replace("\\", "\\\\").replace("*", "\\*").replace("?", "\\?")
 
 
@@ -54,9 +60,9 @@ def guarded(terms: Terms, /) -> Terms:
 
 
 def fits(field: str, patterns: Iterable[str], /) -> list[Terms]:
-    """Ask whether a text matches one of some patterns of ours, in which `*` stands for one or more characters.
+    """Ask whether a text matches one of our patterns, in which `*` stands for one or more characters.
 
-    Sigma's `*` also stands for none: `bare` gives what must be taken away.
+    Sigma's `*` also matches nothing: `bare` returns what has to be excluded.
     """
     exact, beginnings, ends, others, any_text = [], [], [], [], False
     for pattern in patterns:
@@ -78,7 +84,7 @@ def fits(field: str, patterns: Iterable[str], /) -> list[Terms]:
 
 
 def bare(patterns: Iterable[str], /) -> list[str]:
-    """Return what Sigma's `*` lets pass in patterns of ours and ours does not: one star stands for nothing."""
+    """Return what Sigma's `*` matches in our patterns and ours does not: one star that stands for nothing."""
     found = []
     for pattern in patterns:
         parts = pattern.split("*")
@@ -103,10 +109,107 @@ def first_begins(field: str, beginning: str, /) -> Terms:
 
 
 def one_or_list(values: list[Any], /) -> Any:
-    """Return a lone value as it is: a list of one says no more."""
+    """Return a lone value as it is: a list of one adds nothing."""
     return values[0] if len(values) == 1 else values
 
 
 def one_or_terms(terms: list[Terms], /) -> Selection:
     """Return lone terms as they are."""
     return terms[0] if len(terms) == 1 else terms
+
+
+SUCCEEDED: Final[Terms] = {f"{CODE}|gte": 200, f"{CODE}|lt": 300}
+
+CALL: Final[Terms] = {"objectRef.resource": "serviceaccounts", "objectRef.subresource": "token"}
+CREATE: Final[Terms] = {"verb": "create", **CALL}
+USED: Final = f"{EXTRA}.{CREDENTIAL_ID}"
+
+MINT: Final[Mapping[str, Selection]] = {
+    "selection_mint_answer": {**CREATE, **SUCCEEDED},
+    "selection_mint_id": [
+        *(there(f"annotations.{key}") for key in ISSUED_CREDENTIAL_ID),
+        {**CREATE, **there(f"annotations.{CREDENTIAL_ID}")},
+    ],
+}
+"""`Event.mints_token`: a 2xx answer, or an issued credential's id."""
+
+MINTED: Final = "1 of selection_mint_*"
+RECEIVED: Final[Mapping[str, Selection]] = {"received": guarded({"stage": "RequestReceived"})}
+"""The opposite of `Event.answered`: the only stage of a request that comes before the answer."""
+
+
+@attrs.frozen(kw_only=True)
+class Form:
+    """A detector in Sigma.
+
+    Arguments:
+        detector: the detector of the rule.
+        selections: by name.
+        condition: over the selections.
+        lookalikes: flag callers with a component's name and without its proofs; otherwise exclusions become filters.
+        level: the lowest audit level at which it finds anything.
+        wider: why it flags more than the detector; empty where missing filters are the only difference.
+        left_to: what it does not flag, by the id of the rule whose Sigma form does.
+        lost: what none of our Sigma forms flags.
+
+    """
+
+    detector: type[Detector]
+    selections: Mapping[str, Selection]
+    condition: str
+    lookalikes: bool = False
+    level: Literal["Metadata", "Request", "RequestResponse"] = "Metadata"
+    wider: str = ""
+    left_to: Mapping[str, str] = attrs.field(factory=dict)
+    lost: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """One of the two kinds of events that a correlation joins.
+
+    Arguments:
+        name: the last part of its rule's name.
+        title: one line.
+        selections: by name.
+        condition: over the selections.
+        excluded_as: the detector whose filters it has; None for no filters.
+        key: the fields to join on, in the order of the other part's.
+
+    """
+
+    name: str
+    title: str
+    selections: Mapping[str, Selection]
+    condition: str
+    excluded_as: type[Detector] | None = None
+    key: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Join:
+    """What two kinds of events mean together, as a Sigma correlation.
+
+    Arguments:
+        detector: the detector of the rule.
+        part: what it adds to the rule's id and title, where the rule has a form of its own as well.
+        parts: the two kinds of events.
+        aliases: names for the fields to join on, where they differ between the parts.
+        within: the time window.
+        wider: why it flags more than the detector.
+        lost: what it does not flag.
+
+    """
+
+    detector: type[Detector]
+    part: tuple[str, str] = ("", "")
+    parts: tuple[Part, Part]
+    aliases: tuple[str, ...] = ()
+    within: timedelta
+    wider: str = ""
+    lost: str = ""
+
+    @property
+    def id(self) -> str:
+        """The rule's id and what it adds to it."""
+        return f"{self.detector.rule.id}{self.part[0]}"

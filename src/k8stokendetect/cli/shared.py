@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command runs on: detectors, exclusions, what plug-ins add, files, and what is known of the cluster."""
+"""What the commands share: their sources and exclusions, and what they print on standard error."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import attrs
+import click
 
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors import Detector
@@ -16,8 +17,45 @@ from k8stokendetect.engine.selection import choose_detectors
 from k8stokendetect.envelopes import Envelope
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, ReadError
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion, load_exclusions
-from k8stokendetect.findings import Finding
-from k8stokendetect.plugins import load_detectors, load_envelopes, load_outputs
+from k8stokendetect.outputs.text import neutral
+from k8stokendetect.plugins import Output, load_detectors, load_envelopes, load_outputs
+
+SHOWN_ERRORS = 20
+"""Maximum number of errors that are printed; the others are counted."""
+
+
+class Errors:
+    """Prints errors as they come, the first few of them."""
+
+    def __init__(self, label: str = "error") -> None:
+        self.count = 0
+        self._label = label
+
+    def __call__(self, error: K8sTokenDetectError) -> None:
+        """Print the error, or only count it once enough have been printed."""
+        self.count += 1
+        if self.count <= SHOWN_ERRORS:
+            describe(error, self._label)
+        elif self.count == SHOWN_ERRORS + 1:
+            click.echo(f"{self._label}: more of them; only counted from here on", err=True)
+
+    def end(self, about: str) -> None:
+        """Print how many there were, where not all were printed."""
+        if self.count > SHOWN_ERRORS:
+            click.echo(f"{self._label}: {self.count:,} {about} in all", err=True)
+
+
+def describe(error: K8sTokenDetectError, label: str = "error") -> None:
+    """Print one error."""
+    click.echo(f"{label}: {neutral(str(error))}", err=True)
+
+
+def write(path: Path, text: str, /) -> None:
+    """Write a file; raises ConfigError, with the file, when that fails."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 @attrs.frozen
@@ -33,7 +71,7 @@ class Selection:
 
     detectors: Sequence[Detector]
     envelopes: Sequence[Envelope] = ()
-    outputs: Mapping[str, Callable[[Finding], str]] = attrs.field(factory=dict)
+    outputs: Mapping[str, Output] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, rules: Sequence[str], /, *, plugins: bool) -> Self:
@@ -81,14 +119,14 @@ def load_cluster(names: Sequence[str], /, *, on_error: OnError, warn: OnError) -
     Arguments:
         names: of its files; `-` for standard input.
         on_error: called for a file that cannot be read.
-        warn: called for an object that is skipped, and for what grants nothing as it stands: there often is some.
+        warn: called for each object that is skipped or grants nothing; there often are some.
 
     Raises:
         ConfigError: when a name is empty.
 
     """
 
-    def tell(error: K8sTokenDetectError) -> None:
+    def sort(error: K8sTokenDetectError) -> None:
         (on_error if isinstance(error, ReadError) and error.path is None else warn)(error)
 
-    return Cluster.load(*map(source_of, names), on_error=tell)
+    return Cluster.load(*map(source_of, names), on_error=sort)

@@ -16,12 +16,11 @@ from k8stokendetect import Detector, Finding, Rule, Severity, detect
 from k8stokendetect.commands import detect_commands
 from k8stokendetect.identity import REASON
 from k8stokendetect.incidents import incidents
-from k8stokendetect.outputs.caller import caller_facts, facts_of
 from k8stokendetect.outputs.ecs import to_ecs
 from k8stokendetect.outputs.native import to_line
 from k8stokendetect.outputs.ocsf import to_ocsf
 from k8stokendetect.outputs.report import to_report
-from k8stokendetect.outputs.text import to_text
+from k8stokendetect.outputs.text import caller_facts, facts_of, to_text
 
 USER: dict[str, Any] = {
     "username": "alice",

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands about rules do: `rules` and `exclusions`, `sigma`, and `audit-policy`."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from k8stokendetect.audit_policy import AuditPolicy, Change, Review, hints, merged, review
+from k8stokendetect.cli.shared import exclusions_of, write
+from k8stokendetect.commands import BUILTIN_COMMANDS
+from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.events import Platform
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion
+from k8stokendetect.outputs.text import neutral
+from k8stokendetect.plugins import load_detectors
+from k8stokendetect.sigma import export
+
+
+def rules(*, plugins: bool) -> int:
+    """Print the rules and return the exit status.
+
+    Raises:
+        ConfigError: when a plug-in is broken or clashes.
+
+    """
+    click.echo("\n".join(_rules(load_detectors() if plugins else ())))
+    return 0
+
+
+def exclusions() -> int:
+    """Print the exclusions and return the exit status."""
+    click.echo("\n".join(_exclusions()))
+    return 0
+
+
+def _rules(plugins: Iterable[Detector]) -> Iterator[str]:
+    """Yield lines about the rules: what each finds, its false positives, its blind spots."""
+    for state, detectors in (("on", BUILTIN), ("off", OPTIONAL), ("scan-host", BUILTIN_COMMANDS), ("plug-in", plugins)):
+        for detector in detectors:
+            rule = detector.rule
+            yield f"{rule.id}  {rule.severity}  {state}  {', '.join(rule.techniques)}"
+            yield f"  {rule.title}"
+            yield f"  {rule.description}"
+            yield from (f"    false positive: {line}" for line in rule.false_positives)
+            yield from (f"    blind spot: {line}" for line in rule.blind_spots)
+            yield from (f"    reference: {line}" for line in rule.references)
+            yield f"    what to do: {rule.response}"
+            yield ""
+
+
+def _exclusions() -> Iterator[str]:
+    """Yield lines about the exclusions: who each excludes, on which proofs, why, at what cost, and how we know."""
+    for state, entries in (("on", DEFAULT_EXCLUSIONS), ("off", OPTIONAL_EXCLUSIONS)):
+        for entry in entries:
+            yield from _describe(entry, state)
+
+
+def _describe(exclusion: Exclusion, state: str) -> Iterator[str]:
+    entry = exclusion.component
+    yield f"{exclusion.id}  {state}  {', '.join(sorted(entry.platforms)) or 'every platform'}"
+    for name in entry.actor.username:
+        yield f"    who: {name}"
+    yield f"    proofs: {'; '.join(_proofs(entry))}"
+    yield f"    for: {', '.join(entry.names)} in {', '.join(entry.namespaces)}"
+    if entry.token:
+        yield f"    where the body is not logged: {entry.if_unseen}"
+    yield f"    because: {exclusion.because}"
+    yield f"    hides: {exclusion.hides}"
+    for item in entry.provenance:
+        yield f"    source: {item.source}{f' ({item.note})' if item.note else ''}, checked {item.checked}"
+    yield ""
+
+
+def _proofs(entry: Component) -> Iterator[str]:
+    actor = entry.actor
+    if actor.groups:
+        yield f"{'only ' if actor.only_groups else ''}groups {', '.join(actor.groups)}"
+    if actor.groups_not_logged:
+        yield f"no groups, for {actor.groups_not_logged}"
+    if actor.username[0].startswith("system:serviceaccount:"):
+        yield "the service account's own groups, and a token as the credential"
+    if actor.user_agents:
+        yield f"client {', '.join(actor.user_agents)}"
+    if actor.credential:
+        yield f"credential {actor.credential}, where logged"
+    if actor.in_pod:
+        yield "a token bound to a pod"
+    if actor.reason is not None:
+        yield "allowed by the Node authorizer, where logged"
+    if actor.certificate:
+        yield "neither uid nor extra, as with a client certificate"
+    if entry.token:
+        shape = entry.token
+        bound = {None: "", "": "unbound"}.get(shape.bound_kind, f"bound to a {shape.bound_kind}")
+        audience = "" if shape.audiences is None else f"audience {', '.join(shape.audiences) or 'none'}"
+        longest = f"at most {shape.longest} s" if shape.longest is not None else ""
+        yield f"asks for a token {', '.join(part for part in (bound, audience, longest) if part)}"
+
+
+def sigma(
+    *,
+    rules: tuple[str, ...],
+    folder: Path | None,
+    platform: Platform | None,
+    exclusion_file: str | None,
+    enable: tuple[str, ...],
+    weaker: tuple[str, ...],
+) -> int:
+    """Write rules and return the exit status.
+
+    Raises:
+        ConfigError: when a name is unknown, Sigma cannot express a rule, or a file cannot be written.
+
+    """
+    chosen = exclusions_of(enable, exclusion_file)
+    documents = dict(export(rules or None, exclusions=chosen, platform=platform, weaker=weaker))
+    if folder is None:
+        click.echo("---\n".join(documents.values()), nl=False)
+        return 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from None
+    for name, text in documents.items():
+        write(folder / name, text)
+    click.echo(f"rules written: {len(documents)}", err=True)
+    return 0
+
+
+def audit_policy(*, policy: str) -> int:
+    """Print what a policy means for each rule and return the exit status.
+
+    Raises:
+        ConfigError: when it is no audit policy.
+
+    """
+    loaded = AuditPolicy.load(sys.stdin.buffer.read() if policy == "-" else policy)
+    reviews = review(loaded)
+    for line in _reviewed(reviews, loaded):
+        click.echo(neutral(line))
+    default = {cls.rule.id for cls in BUILTIN}
+    return int(any(found.verdict != "works" for found in reviews if found.rule_id in default))
+
+
+def _reviewed(reviews: Sequence[Review], policy: AuditPolicy) -> Iterator[str]:
+    """Yield lines about a policy: each rule's verdict, what is not seen, what is wrong, what to change."""
+    width = max(len(found.rule_id) for found in reviews)
+    for found in reviews:
+        yield f"{found.rule_id:{width}}  {found.verdict}"
+        yield from (f"    {why}" for why in found.why)
+    unseen: dict[str, list[str]] = {}
+    for found in reviews:
+        for item in found.unseen:
+            unseen.setdefault(str(item), []).append(found.rule_id)
+    if unseen:
+        yield ""
+        yield "not seen, or without what is needed:"
+        for text, rules in unseen.items():
+            yield f"  {text}"
+            yield f"    for {', '.join(rules)}"
+    for hint in hints(policy):
+        yield ""
+        yield f"warning: {hint}"
+    yield from _changes(merged(change for found in reviews for change in found.changes))
+
+
+def _changes(changes: tuple[Change, ...]) -> Iterator[str]:
+    for stage in sorted({stage for change in changes for stage in change.keep_stages}):
+        yield ""
+        yield f"to change: take {stage} out of the policy's own omitStages"
+    for before, together in itertools.groupby(changes, key=lambda change: change.before):
+        yield ""
+        yield f"to change: add before rules[{before}], or at the end where there is none"
+        for change in together:
+            yield from change.to_yaml().splitlines()
