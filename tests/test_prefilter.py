@@ -12,7 +12,8 @@ import pytest
 from builders import token_request
 from k8stokendetect import ConfigError
 from k8stokendetect.events import Signal
-from k8stokendetect.reading.prefilter import NO_PROJECTION, Prefilter, parse_watch, project, project_record
+from k8stokendetect.reading.prefilter import Prefilter, parse_watch
+from k8stokendetect.reading.projection import NO_PROJECTION, project, project_record
 from strategies import JWT
 from test_detector_minted_token_used import MINTED, pods, use
 

@@ -10,7 +10,7 @@ from k8stokendetect.convert.nesting import SHORT, is_deep
 from k8stokendetect.envelopes import FORMS, Form, Inner
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
-from k8stokendetect.reading.prefilter import NO_PROJECTION, Plain, Projection, project, project_plain
+from k8stokendetect.reading.projection import NO_PROJECTION, Plain, Projection, project, project_plain
 from k8stokendetect.reading.skipping import Skipper, decoded, minted_credential, projection_of, typed
 from k8stokendetect.reading.window import Kept
 

@@ -4,22 +4,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 import msgspec
 
-from k8stokendetect.convert.converter import go_name
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Signal
-from k8stokendetect.identity import (
-    CREDENTIAL_ID,
-    ISSUED_CREDENTIAL_ID,
-    LEGACY_TOKEN,
-    LONGEST_HARMLESS,
-    SERVICE_ACCOUNT_PREFIX,
-)
+from k8stokendetect.identity import LONGEST_HARMLESS, SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.reading.projection import ABSENT, Annotations, Plain, Projection
 
 EVERYTHING: Final = "*"
 
@@ -33,129 +27,6 @@ _HIDDEN: Final = re.compile(rb"%(?:25)*[4-7]|\\u00(?:[4-7]|25|30)")
 
 _ENCODED: Final = re.compile(r"%2[fF]t|%[4-7]")
 """A path whose letters are percent-encoded: what it means is seen only once it is decoded."""
-
-
-class _ObjectRef(msgspec.Struct, gc=False, rename=go_name):
-    resource: str = ""
-    subresource: str = ""
-    api_group: str = ""
-
-
-class _Extra(msgspec.Struct, gc=False):
-    credential: tuple[str, ...] = msgspec.field(name=CREDENTIAL_ID, default=())
-
-
-class _User(msgspec.Struct, gc=False):
-    username: str = ""
-    extra: _Extra | None = None
-
-
-_Note = str | msgspec.UnsetType
-_Rare = Annotated[int, msgspec.Meta(ge=1, le=0)]
-"""No value is of this type: an event with a field of it has no `Plain`."""
-
-_Short = Annotated[str, msgspec.Meta(max_length=LONGEST_HARMLESS)]
-
-
-class _NoAnnotations(msgspec.Struct, gc=False):
-    issued: _Rare = msgspec.field(name=ISSUED_CREDENTIAL_ID[0], default=0)
-    issued_by_kep: _Rare = msgspec.field(name=ISSUED_CREDENTIAL_ID[1], default=0)
-    legacy: _Rare = msgspec.field(name=LEGACY_TOKEN, default=0)
-
-
-class _Annotations(msgspec.Struct, gc=False):
-    issued: _Note = msgspec.field(name=ISSUED_CREDENTIAL_ID[0], default=msgspec.UNSET)
-    issued_by_kep: _Note = msgspec.field(name=ISSUED_CREDENTIAL_ID[1], default=msgspec.UNSET)
-    legacy: _Note = msgspec.field(name=LEGACY_TOKEN, default=msgspec.UNSET)
-
-
-class _ShortStatus(msgspec.Struct, gc=False):
-    message: _Short = ""
-
-
-class _Status(msgspec.Struct, gc=False):
-    message: str = ""
-
-
-_ABSENT: Final = msgspec.Raw()
-
-
-class Plain(msgspec.Struct, gc=False, rename=go_name):
-    """The fields of an audit event without anything rare: no annotation that matters, nobody impersonated.
-
-    Panther's `p_log_type` and Docker's `log` mark records that may look like events and are wrappers.
-    """
-
-    kind: Literal["Event"]
-    api_version: Literal["audit.k8s.io/v1"]
-    audit_id: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_HARMLESS)]
-    verb: str
-    request_uri: str = ""
-    user: _User | None = None
-    impersonated_user: _Rare = 0
-    user_agent: _Short = ""
-    object_ref: _ObjectRef | None = None
-    response_status: _ShortStatus | None = None
-    request_object: msgspec.Raw = _ABSENT
-    response_object: msgspec.Raw = _ABSENT
-    annotations: _NoAnnotations | None = None
-    panther: None = msgspec.field(name="p_log_type", default=None)
-    docker: None = msgspec.field(name="log", default=None)
-
-
-class Projection(msgspec.Struct, gc=False, rename=go_name):
-    """The fields of an audit event that decide whether it is read in full; whatever is no plain event fails."""
-
-    kind: Literal["Event"]
-    api_version: Literal["audit.k8s.io/v1"]
-    audit_id: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_HARMLESS)]
-    verb: str
-    request_uri: str = ""
-    user: _User | None = None
-    impersonated_user: msgspec.Raw = _ABSENT
-    user_agent: str = ""
-    object_ref: _ObjectRef | None = None
-    response_status: _Status | None = None
-    request_object: msgspec.Raw = _ABSENT
-    response_object: msgspec.Raw = _ABSENT
-    annotations: _Annotations | None = None
-    panther: None = msgspec.field(name="p_log_type", default=None)
-    docker: None = msgspec.field(name="log", default=None)
-
-
-class _RecordProjection(Projection, gc=False, rename=go_name):
-    """The same of an event that is decoded already."""
-
-    impersonated_user: Any = _ABSENT
-    request_object: Any = _ABSENT
-    response_object: Any = _ABSENT
-
-
-class _EventProjection(_RecordProjection, gc=False, rename=go_name, kw_only=True):
-    """The same of an event that came out of a wrapper, which may have dropped its type."""
-
-    kind: Any = None
-    api_version: Any = None
-
-
-project_plain: Final = msgspec.json.Decoder(Plain).decode
-"""Decodes the `Plain` of an event, as most have; raises one of `NO_PROJECTION`, and then `project` may not."""
-
-project: Final = msgspec.json.Decoder(Projection).decode
-"""Decodes the projection of an event; raises one of `NO_PROJECTION`."""
-
-NO_PROJECTION: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
-"""What is raised where there is no projection: the record is for the full reader."""
-
-
-def project_record(record: Mapping[str, Any], /) -> Projection:
-    """Return the projection of an event that is decoded already; raises one of `NO_PROJECTION`."""
-    return msgspec.convert(record, _RecordProjection)
-
-
-def project_event(record: Mapping[str, Any], /) -> Projection:
-    """Return the projection of what is known to be an event; raises one of `NO_PROJECTION`."""
-    return msgspec.convert(record, _EventProjection)
 
 
 def parse_watch(watch: str, /) -> tuple[str, str | None]:
@@ -223,7 +94,7 @@ class Prefilter:
     def _decision(self) -> Callable[[Plain | Projection], bool]:  # noqa: C901 - as inside
         """Return `wants`. It is asked of every line: names of its own take half the time of attributes."""
         resources, followed, any_use, unreadable = self._verbs, self.followed, self._any_use, self._unreadable
-        everything, live, plain, longest, absent = self.everything, self._live, Plain, LONGEST_HARMLESS, _ABSENT
+        everything, live, plain, longest, absent = self.everything, self._live, Plain, LONGEST_HARMLESS, ABSENT
 
         def wants(event: Plain | Projection, /) -> bool:  # noqa: C901, PLR0911 - calls would double its time
             """Tell whether a detector wants an event, from its projection."""
@@ -253,11 +124,11 @@ class Prefilter:
     def _wants_rare(self, event: Plain | Projection) -> bool:
         """Look at what `Plain` has not."""
         notes = event.annotations
-        if isinstance(notes, _Annotations) and self._wants_notes(notes):
+        if isinstance(notes, Annotations) and self._wants_notes(notes):
             return True
         status = event.response_status
         long = len(event.user_agent) > LONGEST_HARMLESS or len(status.message if status else "") > LONGEST_HARMLESS
-        return self._live and (long or event.impersonated_user is not _ABSENT) and _may_hold_token(event)
+        return self._live and (long or event.impersonated_user is not ABSENT) and _may_hold_token(event)
 
     def _watches(self, verb: str, resource: str, subresource: str, group: str) -> bool:
         verbs = self._verbs[resource].get(subresource)
@@ -275,7 +146,7 @@ class Prefilter:
             return False
         return self._watches(verb, ref["resource"], ref.get("subresource", ""), ref.get("apiGroup", ""))
 
-    def _wants_notes(self, notes: _Annotations) -> bool:
+    def _wants_notes(self, notes: Annotations) -> bool:
         unset = msgspec.UNSET
         if notes.issued is not unset or notes.issued_by_kep is not unset:
             return self._mints

@@ -17,10 +17,10 @@ from k8stokendetect.convert.times import parse_time
 from k8stokendetect.envelopes import Inner
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
-from k8stokendetect.reading.prefilter import (
+from k8stokendetect.reading.prefilter import Prefilter
+from k8stokendetect.reading.projection import (
     NO_PROJECTION,
     Plain,
-    Prefilter,
     Projection,
     project,
     project_event,

@@ -10,7 +10,8 @@ import attrs
 
 from k8stokendetect.convert.nesting import SHORT, is_deep
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
-from k8stokendetect.reading.prefilter import NO_PROJECTION, Prefilter, Projection, has_token_sign, project
+from k8stokendetect.reading.prefilter import Prefilter, has_token_sign
+from k8stokendetect.reading.projection import NO_PROJECTION, Projection, project
 from k8stokendetect.reading.skipping import time_of
 from k8stokendetect.spark.rows import Row, Source
 
