@@ -22,6 +22,7 @@ from k8stokendetect import (
     ReadError,
     Rule,
     Severity,
+    Signal,
     Tally,
     detect,
     parse_event,
@@ -220,6 +221,23 @@ def test_a_keyed_detector_is_told_what_the_rules_it_needs_reported() -> None:
     assert [finding.rule.id for finding in both] == ["token-request", "acme.told"]
 
 
+class Counted(Told):
+    """The same, about minting by design."""
+
+    rule = Rule("acme.counted", "Counted", Severity.LOW)
+    traits = Traits(excludable=True)
+
+
+@pytest.mark.parametrize("keep_excluded", [True, False])
+def test_exclusions_reach_a_keyed_detector(*, keep_excluded: bool) -> None:
+    """What it reports about an excluded request is counted, and yielded only where that is asked for."""
+    tally = Tally()
+    found = run(pipeline(Counted(), tally=tally, keep_excluded=keep_excluded), KUBELET)
+
+    assert ["kubelet"] * keep_excluded == [finding.excluded_by for finding in found]
+    assert (tally.excluded, tally.findings) == ({"kubelet": 1}, {})
+
+
 def test_an_event_that_is_delivered_twice_is_remembered_once() -> None:
     """Another stage of it is another event; without a time none can be told from another."""
     later = token_request(stage="ResponseStarted")
@@ -283,10 +301,22 @@ def test_what_is_reported_though_named_like_a_component_says_why() -> None:
     assert f"{why}another client than the component's own" in unnamed.caveats
 
 
+class AnyUnreadable(Detector):
+    """Reports every record that cannot be read."""
+
+    rule = Rule("acme.unreadable", "Unreadable", Severity.LOW)
+    watches = frozenset({Signal.UNREADABLE})
+
+    def inspect(self, _: Any, /) -> Iterator[Finding]:
+        """Yield one finding."""
+        yield self.finding(parse_event(token_request()), "unreadable")
+
+
 def test_a_record_that_cannot_be_read_goes_to_those_who_watch_for_it() -> None:
     """And only if it reveals something."""
     tally = Tally()
     made = pipeline(TokenRequest(), UnreadableTokenRequest(), tally=tally)
+    assert list(pipeline(AnyUnreadable()).unreadable(ReadError("cut off"))) == []
     uri = {"requestURI": "/api/v1/namespaces/prod/serviceaccounts/x/token"}
 
     assert list(made.unreadable(ReadError("cut off"))) == []

@@ -200,3 +200,28 @@ def test_an_event_that_is_delivered_twice_is_folded_once() -> None:
     assert sorted(map(repr, detect(halves, tally=twice))) == sorted(map(repr, expected))
     assert twice.findings == once.findings
     assert twice.duplicates > once.duplicates
+
+
+def test_the_state_that_expires_first_makes_room_and_is_counted() -> None:
+    """A state that expires now is still remembered, also after a sweep."""
+    states: States[int] = States(limit=2)
+    for key, minutes in (("late", 3), ("soon", 1), ("later", 2)):
+        states.put(key, minutes, START + timedelta(minutes=minutes))
+    states.sweep(START + timedelta(minutes=2))
+
+    assert sorted(key for key, _, _ in states) == ["late", "later"]
+    assert states.forgotten == 1
+
+
+def test_a_view_holds_the_keys_of_its_event_alone() -> None:
+    """Another key is a mistake; a state may have an expiry of its own."""
+    states: States[int] = States()
+    view = View(states, frozenset({"mine"}), START, START + timedelta(hours=1))
+    view.put("mine", 1, expires=START + timedelta(minutes=5))
+
+    assert view.get("mine") == 1
+    assert [expires for _, _, expires in states] == [START + timedelta(minutes=5)]
+    with pytest.raises(KeyError, match="none of this event's keys"):
+        view.get("other")
+    with pytest.raises(KeyError, match="none of this event's keys"):
+        view.put("other", 1)

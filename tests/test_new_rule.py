@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A new rule is its own file, its place in `detectors/__init__.py` and its test: all else follows from the class."""
+"""A new rule is its own file, its place in `detectors/__init__.py` and its cases: all else follows from the class."""
 
 from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +25,9 @@ KUBELET = token_request(
 
 
 class NewRule(Detector):
-    """A mint for the `default` account, with the body logged."""
+    """A mint for the `prod` account, with the body logged."""
 
-    rule = Rule("token-request-default", "Token minted for default", Severity.LOW)
+    rule = Rule("token-request-prod", "Token minted in prod", Severity.LOW)
     watches = frozenset({"serviceaccounts/token"})
     traits = Traits(body="what was asked for stands in the request's body", not_in_sigma="nobody has written its form")
 
@@ -70,3 +76,86 @@ def test_every_rule_that_ships_says_in_its_own_file_what_the_rest_asks() -> None
     assert not {*NOT_IN_SIGMA} & {form.detector for form in FORMS}
     assert {cls.rule.id for cls in shipped if cls.traits.separate_keys} == INDEPENDENT
     assert {USES, MINTS} == {need.kind for need in NEEDS["minted-token-used"]}
+
+
+ROOT = Path(__file__).parents[1]
+OWN_FILE = '''# SPDX-License-Identifier: Apache-2.0
+"""token-request-dev: a token was minted for an account of namespace dev."""
+
+from k8stokendetect.detectors.base import MINTS, Detector, Traits
+from k8stokendetect.detectors.wording import mint_evidence, minted
+from k8stokendetect.events import Event
+from k8stokendetect.findings import Finding, Rule, Severity
+
+
+class TokenRequestDev(Detector):
+    """A mint in development."""
+
+    rule = Rule(
+        "token-request-dev",
+        "Token minted in development",
+        Severity.LOW,
+        description="Nobody should need one there.",
+        techniques=("T1552.007",),
+        tactics=("credential-access",),
+        references=("https://attack.mitre.org/techniques/T1552/007/",),
+        false_positives=("People who try out the command.",),
+        blind_spots=("Development in other namespaces.",),
+        response="Ask the caller.",
+    )
+    watches = MINTS
+    traits = Traits(not_in_sigma="nobody has written its form")
+
+    def matches(self, event: Event, /) -> bool:
+        """Look at the namespace of the target."""
+        return event.mints_token and event.service_account is not None and event.service_account.namespace == "dev"
+
+    def describe(self, event: Event, /) -> Finding:
+        """Say who minted."""
+        return self.finding(event, minted(event), *mint_evidence(event))
+'''
+CASES = """    "token-request-dev": ([token_request(target="dev/web")], [MINT]),
+"""
+
+
+def change(path: Path, before: str, after: str) -> None:
+    """Put a text into a file, before another one."""
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after + before, 1), encoding="utf-8")
+
+
+def test_three_files_are_all_that_a_new_rule_touches(tmp_path: Path) -> None:
+    """In a copy of the repository, the tests that go over all rules pass: nothing else has to know of it.
+
+    Except the page of rules in the documentation, docs/detectors.md, where it gets a row.
+    """
+    for folder in ("src", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "data"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "tests/data").symlink_to(ROOT / "tests/data")
+    detectors = tmp_path / "src/k8stokendetect/detectors"
+    (detectors / "token_request_dev.py").write_text(OWN_FILE, encoding="utf-8")
+    name = "TokenRequestDev"
+    change(
+        detectors / "__init__.py",
+        "from k8stokendetect.detectors.token_request_denied",
+        f"from k8stokendetect.detectors.token_request_dev import {name}\n",
+    )
+    change(detectors / "__init__.py", "    TokenRequestDenied,\n", f"    {name},\n")
+    change(tmp_path / "tests/test_conformance.py", '    "token-request-denied": (', CASES)
+
+    every = f"{name} or token-request-dev or token_request_dev or every_detector or every_rule or rule_ids"
+    files = [
+        f"tests/test_{part}.py" for part in ("conformance", "detectors", "layout", "new_rule", "sigma", "exclusions")
+    ]
+    result = subprocess.run(  # noqa: S603 - our own tests
+        [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", "-k", every, *files],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 0, result.stdout
