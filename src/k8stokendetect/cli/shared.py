@@ -126,7 +126,7 @@ def load_cluster(names: Sequence[str], /, *, on_error: OnError, warn: OnError) -
 
     """
 
-    def sort(error: K8sTokenDetectError) -> None:
+    def route(error: K8sTokenDetectError) -> None:
         (on_error if isinstance(error, ReadError) and error.path is None else warn)(error)
 
-    return Cluster.load(*map(source_of, names), on_error=sort)
+    return Cluster.load(*map(source_of, names), on_error=route)
