@@ -165,6 +165,56 @@ def test_no_reference_is_large_whatever_the_client_sends() -> None:
     assert len(str(ref_of(mint).to_dict())) < 20 * 1024
 
 
+LONG = "x" * 2000
+
+
+@pytest.mark.parametrize("field", ["audit_id", "user", "impersonating", "name", "request_uri", "reason", "user_agent"])
+def test_one_long_text_is_cut(field: str) -> None:
+    """Whichever it is, and though all others are short."""
+    fields: dict[str, Any] = {"audit_id": "1"} | {field: LONG}
+    cut_text = getattr(EventRef(**fields), field)
+
+    assert cut_text.startswith("xxx")
+    assert len(cut_text) <= 1024
+    assert "cut: 2000 characters" in cut_text
+
+
+@pytest.mark.parametrize(("field", "longest"), [("groups", 256), ("audiences", 256), ("source_ips", 64)])
+def test_one_long_text_in_a_list_is_cut(field: str, longest: int) -> None:
+    """The others stay."""
+    fields: dict[str, Any] = {"audit_id": "1", field: ("a", LONG)}
+    short, long = getattr(EventRef(**fields), field)
+
+    assert (short, len(long)) == ("a", longest)
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        {"auditID": LONG},
+        {"user": {"username": LONG}},
+        {"user": {"username": f"{LONGEST_ACCOUNT}"}},
+        {"impersonatedUser": {"username": LONG}},
+        {"sourceIPs": ["x" * 100]},
+        {"objectRef": {"resource": "pods", "namespace": LONG, "name": LONG}},
+        {"annotations": {"authentication.kubernetes.io/issued-credential-id": LONG}},
+    ],
+    ids=lambda long: next(iter(long)),
+)
+def test_a_long_text_changes_the_id_of_a_request_in_one_way(long: dict[str, Any]) -> None:
+    """The reference holds it cut, the event whole."""
+    event = parse_event(token_request() | long)
+
+    assert EventRef.of(event).request_id == request_id(event) != request_id(parse_event(token_request()))
+
+
+def test_a_time_without_a_zone_is_in_utc() -> None:
+    """As the API server writes it; two times can always be compared."""
+    ref = EventRef(audit_id="1", time=datetime(2026, 11, 25), expires=datetime(2026, 11, 26))  # noqa: DTZ001 - as it says
+
+    assert (ref.time, ref.expires) == (datetime(2026, 11, 25, tzinfo=UTC), datetime(2026, 11, 26, tzinfo=UTC))
+
+
 @pytest.mark.parametrize("log", [METADATA, REQUEST_RESPONSE], ids=["Metadata", "RequestResponse"])
 def test_a_reference_comes_back_from_json(log: Any) -> None:
     """States and native lines hold them."""

@@ -4,27 +4,27 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 
 from builders import exclusion_of, token_request
 from k8stokendetect import Actor, Provenance, detect
+from k8stokendetect.exclusions.verdict import NameIndex
 
 AUTHENTICATED = "system:authenticated"
+FACTS: dict[str, Any] = {
+    "namespaces": ("*",),
+    "because": "The site's own minter.",
+    "hides": "Whatever it mints.",
+    "provenance": (Provenance(source="us", checked=date(2026, 11, 25)),),
+}
 ACCOUNTS_OF_OPS = ("system:serviceaccounts", "system:serviceaccounts:ops", AUTHENTICATED)
 
 
-def is_excused(username: str, groups: tuple[str, ...], actor: Actor) -> bool:
-    """Tell whether an exclusion of this actor, for any target, excuses a mint by the caller."""
-    exclusion = exclusion_of(
-        id="site",
-        rules=("token-request",),
-        actor=actor,
-        namespaces=("*",),
-        because="The site's own minter.",
-        hides="Whatever it mints.",
-        provenance=(Provenance(source="us", checked=date(2026, 11, 25)),),
-    )
+def is_excluded(username: str, groups: tuple[str, ...], actor: Actor) -> bool:
+    """Tell whether an exclusion of this actor, for any target, excludes a mint by the caller."""
+    exclusion = exclusion_of(**FACTS, id="site", rules=("token-request",), actor=actor)
     (finding,) = detect(
         token_request(username, groups=groups),
         detectors=["token-request"],
@@ -36,16 +36,16 @@ def is_excused(username: str, groups: tuple[str, ...], actor: Actor) -> bool:
 
 @pytest.mark.parametrize("groups", [(AUTHENTICATED,), ACCOUNTS_OF_OPS], ids=["one group", "all groups"])
 @pytest.mark.parametrize("name", ["a:b", "a:b:c"])
-def test_a_name_that_no_service_account_can_have_is_not_excused(name: str, groups: tuple[str, ...]) -> None:
+def test_a_name_that_no_service_account_can_have_is_not_excluded(name: str, groups: tuple[str, ...]) -> None:
     """A pattern fits it, but the API server's two groups are known only for NAMESPACE:NAME; OIDC can yield any name."""
     actor = Actor(username="system:serviceaccount:ops:*")
 
-    assert not is_excused(f"system:serviceaccount:ops:{name}", groups, actor)
-    assert is_excused("system:serviceaccount:ops:a", ACCOUNTS_OF_OPS, actor)
+    assert not is_excluded(f"system:serviceaccount:ops:{name}", groups, actor)
+    assert is_excluded("system:serviceaccount:ops:a", ACCOUNTS_OF_OPS, actor)
 
 
 @pytest.mark.parametrize(
-    ("groups", "excused"),
+    ("groups", "excluded"),
     [
         (("minters",), True),
         (("minters", AUTHENTICATED), True),
@@ -55,16 +55,16 @@ def test_a_name_that_no_service_account_can_have_is_not_excused(name: str, group
     ],
 )
 def test_only_groups_allows_the_groups_named_and_system_authenticated(
-    groups: tuple[str, ...], *, excused: bool
+    groups: tuple[str, ...], *, excluded: bool
 ) -> None:
     """The API server gives `system:authenticated` to everybody, so nobody has to name it."""
     actor = Actor(username="ci-minter", groups=("minters",), only_groups=True)
 
-    assert excused is is_excused("ci-minter", groups, actor)
+    assert excluded is is_excluded("ci-minter", groups, actor)
 
 
 @pytest.mark.parametrize(("code", "excluded_by"), [(201, "kubelet"), (401, None), (403, None)])
-def test_a_refused_call_is_not_excused(code: int, excluded_by: str | None) -> None:
+def test_a_refused_call_is_not_excluded(code: int, excluded_by: str | None) -> None:
     """A component may do what it does by design: a call refused with 401 or 403 is somebody else's."""
     record = token_request(
         "system:node:worker-1",
@@ -76,3 +76,15 @@ def test_a_refused_call_is_not_excused(code: int, excluded_by: str | None) -> No
     findings = detect(record, detectors=["token-request-uri"], keep_excluded=True)
 
     assert [excluded_by] == [finding.excluded_by for finding in findings]
+
+
+def test_a_name_finds_its_components_in_the_order_in_which_they_were_given() -> None:
+    """Of two that fit equally well, the first decides; names and patterns are one list."""
+    known = [
+        (exclusion_of(**FACTS, id=str(number), actor=Actor(username=names, groups=("g",))).component, number)
+        for number, names in enumerate((("ci-*",), ("ci-a", "x"), ("ci-*", "ci-a"), ("y",), ("ci-a",)))
+    ]
+
+    assert NameIndex(known).of("ci-a") == (0, 1, 2, 4)
+    assert NameIndex(known).of("x") == (1,)
+    assert NameIndex(known).of("z") == ()

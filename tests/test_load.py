@@ -70,7 +70,7 @@ def test_an_entry_may_refer_to_a_component_that_ships(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ('component = "kubelets"', "unknown exclusion 'kubelets'; did you mean 'kubelet'"),
-        ('component = "kubelet"\nnamespaces = ["prod"]', "says who it is: namespaces cannot be given beside it"),
+        ('component = "kubelet"\nnamespaces = ["prod"]', "says who it is: namespaces cannot be given as well"),
         ("component = 7", r"expected a string, got a number @ \$.exclusion\[0\].component"),
     ],
 )

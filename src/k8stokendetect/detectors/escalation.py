@@ -33,7 +33,7 @@ class EscalationPath:
     """How a token leads to the whole cluster; without `power` it does not.
 
     Arguments:
-        power: what whoever holds the token may do; the end of a sentence.
+        power: what the holder of the token may do; the end of a sentence.
         evidence: the bindings and roles that give it, and the steps on the way.
 
     """
@@ -69,7 +69,7 @@ class EscalationPaths:
     def of(self, start: ServiceAccount, /) -> EscalationPath | None:
         """Return the shortest way from a service account's token to the whole cluster.
 
-        What every authenticated user may do is left out: whoever mints can do that without the token.
+        What every authenticated user may do is left out: the caller can do that without the token.
 
         Returns:
             None when the snapshot cannot tell: it does not have the account, or no bindings at all.
@@ -122,7 +122,7 @@ def _powers(cluster: Cluster, account: ServiceAccount, ways: tuple[AttackPath, .
     for right in rights:
         is_client = not right.names or any(name.startswith(_CLIENTS) for name in right.names)
         if right.kind is RightKind.CERTIFICATES and is_client:
-            powers.setdefault("may approve certificates of clients, whoever asks for them", (right.grant,))
+            powers.setdefault("may approve certificates of clients for anyone", (right.grant,))
     for way in ways:
         if way.accounts or not way.grants:
             continue

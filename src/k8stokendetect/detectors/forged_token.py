@@ -18,10 +18,10 @@ from k8stokendetect.identity import LEGACY_TOKEN, ServiceAccount
 from k8stokendetect.words import brief
 
 UPGRADED: Final = 5
-"""So many service accounts without ids before the first id: an upgrade to 1.30. A forger needs but a few of them."""
+"""At least this many service accounts without ids before the first id: an upgrade to 1.30. A forger needs fewer."""
 
 SETTLED: Final = timedelta(hours=24)
-"""So long after the first id tokens from before an upgrade are about; the kubelet renews its own within an hour."""
+"""How long after the first id older tokens may still be in use; the kubelet renews its own within an hour."""
 
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -35,7 +35,7 @@ class IdsSeen:
 
 
 class ForgedToken(KeyedDetector[IdsSeen]):
-    """Neither a credential id nor the mark of a Secret's token, in a cluster that writes ids. Ask for it by name."""
+    """A request with neither a credential id nor the mark of a Secret's token, in a cluster that writes ids."""
 
     rule = Rule(
         "forged-token",

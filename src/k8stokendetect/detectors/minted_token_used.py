@@ -53,7 +53,7 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         false_positives=("people who run `kubectl create token` to try something out, and use it themselves",),
         blind_spots=(
             "uses outside the cluster: in AWS, Azure, Google or Vault the token never meets the API server again",
-            "a token whose mint an exclusion set aside, stolen afterwards: see pod-token-moved",
+            "a token whose mint was excluded, stolen afterwards: see pod-token-moved",
             "a mint that the log does not hold, or that is older than seven days where no use came between",
         ),
         response=(

@@ -37,7 +37,7 @@ Places: TypeAlias = dict[str, Place]
 class PodTokenMoved(KeyedDetector[Places]):
     """An address, another one, and the first again, all within the window, with one pod's token: `A B A`.
 
-    A pod whose sandbox is made anew keeps its token, changes its address once and does not go back. IPv4 and IPv6 are
+    A pod whose sandbox is recreated keeps its token, changes its address once and does not go back. IPv4 and IPv6 are
     looked at apart. The node's name is no sign: it is signed into the token (KEP-4193) and goes wherever that goes.
 
     Arguments:
@@ -66,7 +66,7 @@ class PodTokenMoved(KeyedDetector[Places]):
             "hostNetwork pods on nodes with several addresses; a single change of address is not reported",
         ),
         blind_spots=(
-            "a thief behind the pod's own address, on its node or its NAT; a pod that itself hardly calls the API",
+            "an attacker behind the pod's own address, on its node or its NAT; a pod that itself hardly calls the API",
             "clusters without credential ids (before 1.30): all tokens of a pod look alike there",
         ),
         response=(
@@ -109,7 +109,7 @@ class PodTokenMoved(KeyedDetector[Places]):
         here = self._place(use.source_ips[-1])
         if place is None or (here != place.home and time - place.last > self.window):
             return Place(here, time), []  # the first, or the other address is no longer in use
-        if here == place.home:  # home again: whoever came in between was elsewhere
+        if here == place.home:  # home again: uses in between came from elsewhere
             strangers = [other for since, other in place.waiting if abs(time - since) <= self.window]
             strange = {*place.strange, *(self._place(other.source_ips[-1]) for other in strangers)}
             return Place(here, max(time, place.last), strange=tuple(sorted(strange)[:20])), strangers

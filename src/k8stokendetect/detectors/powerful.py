@@ -29,7 +29,7 @@ class PowerfulAccount:
     Arguments:
         namespace: where it lives; `*` stands for one or more characters.
         name: what it is called; `*` as above.
-        power: what whoever holds its token may do; the end of a sentence.
+        power: what the holder of its token may do; the end of a sentence.
         provenance: where that is known from.
 
     Raises:

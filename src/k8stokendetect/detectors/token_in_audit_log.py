@@ -34,7 +34,7 @@ class Reported:
 
 
 class TokenInAuditLog(KeyedDetector[Reported]):
-    """An event carried a live token before it was read: a fault of the audit policy, whoever called.
+    """An event carried a live token before it was read: a fault of the audit policy, not of the caller.
 
     A policy that logs bodies does so for every mint, so one report an hour and a kind of event (cluster, level, stage,
     resource) is enough to change it; the next one says how many events there were between. All resources are watched:
@@ -46,8 +46,8 @@ class TokenInAuditLog(KeyedDetector[Reported]):
         "Live service account token in the audit log",
         Severity.MEDIUM,
         description=(
-            "A usable token was written into the audit log. Whoever reads the log, its backups or the SIEM can act "
-            "with it until it expires; no finding repeats it, the log itself still holds it. At level RequestResponse "
+            "A usable token was written into the audit log. Anyone who reads the log, its backups or the SIEM can act "
+            "with it until it expires; no finding repeats it, but the log still holds it. At level RequestResponse "
             "every answer to a TokenRequest holds the new token in clear."
         ),
         techniques=("T1552.001", "T1552.007"),

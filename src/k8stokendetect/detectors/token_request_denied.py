@@ -125,6 +125,6 @@ class TokenRequestDenied(KeyedDetector[Tried]):
 
 
 def _pod_is_gone(event: Event) -> bool:
-    """Tell whether the Node authorizer refused a kubelet: an honest one gets that for a pod just deleted."""
+    """Tell whether the Node authorizer refused a kubelet: a benign one gets that for a pod just deleted."""
     node = event.actor.username.startswith("system:node:") and "system:nodes" in event.actor.groups
     return node and event.annotations.get(REASON, "").startswith(NO_POD)

@@ -15,7 +15,7 @@ from k8stokendetect.events import Event, TokenRequestSpec
 from k8stokendetect.findings import Finding, Rule, Severity
 
 EXTENDED_TO: Final = 365 * 24 * 3600
-"""So long its token is valid (claims.go:42); 90 days on EKS (docs.aws.amazon.com/eks, service-accounts)."""
+"""Its token is valid for this long (claims.go:42); 90 days on EKS (docs.aws.amazon.com/eks, service-accounts)."""
 
 
 class TokenRequestLongLived(Detector):

@@ -57,11 +57,11 @@ class TokenRequestPrivilegedTarget(Detector):
         blind_spots=(
             "accounts that are powerful on this site only: pass cluster=, or name them as accounts=",
             "with cluster=: what was granted after the snapshot, rights that matter in one namespace only",
-            "whoever holds the credential of a component that mints for them by design",
+            "an attacker with the credential of a component that mints for them by design",
         ),
         response=(
             "Treat it as a takeover of the cluster until you know better. Delete and recreate the service account: "
-            "that ends its tokens within seconds, and the controller manager makes its own anew. Then look at what "
+            "that ends its tokens within seconds, and the controller manager mints its own again. Then look at what "
             "the token did, at new cluster roles and bindings first, and at how the caller got the right to mint."
         ),
     )

@@ -35,7 +35,7 @@ class TokenRequestURI(Detector):
         Severity.LOW,
         description=(
             "A call to serviceaccounts/token aims outside Kubernetes' own namespaces and service accounts, or its raw "
-            "URI is not what any honest client writes: percent-encoded letters, trailing slashes, another API prefix, "
+            "URI is not what any benign client writes: percent-encoded letters, trailing slashes, another API prefix, "
             "dryRun (which mints a working token), unknown or padded query parameters. Such a URI blinds rules that "
             "match on its text."
         ),

@@ -38,8 +38,8 @@ class TokenRightGranted(KeyedDetector[Known]):
         "Right to mint service account tokens granted",
         Severity.MEDIUM,
         description=(
-            "Whoever may create serviceaccounts/token becomes every service account the rule covers, without reading "
-            "a secret or starting a pod. RBAC matches by letter: `*`, `*/token` and the name itself grant it, "
+            "Anyone who may create serviceaccounts/token becomes every service account the rule covers, without "
+            "reading a secret or starting a pod. RBAC matches by letter: `*`, `*/token` and the name itself grant it, "
             "`serviceaccounts/*` does not; resourceNames narrow it to those accounts. Every `edit` user holds it."
         ),
         techniques=("T1098.006",),

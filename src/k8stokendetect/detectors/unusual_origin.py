@@ -81,7 +81,7 @@ class UnusualOrigin(KeyedDetector[Origins]):
         ),
         blind_spots=(
             "whatever an actor did while it was being learned; actors that mint rarely are never learned",
-            "a thief on the same host with the same client; certificates before 1.32, which have no id in the log",
+            "an attacker on the same host with the same client; certificates before 1.32, which have no id in the log",
         ),
         response=(
             "Ask the identity's owner whether the address, tool or certificate is theirs. A second certificate that "

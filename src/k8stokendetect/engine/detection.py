@@ -42,7 +42,7 @@ def detect(
     Arguments:
         source: what `read` takes (a path, an open binary file, bytes, a mapping, an iterable of mappings or Events),
             or an AuditLog.
-        detectors: instances, or ids of built-in rules; default: all of `detectors.BUILTIN`, made anew. The same
+        detectors: instances, or ids of built-in rules; default: new instances of all in `detectors.BUILTIN`. The same
             instances given again go on with what they remember.
         exclusions: Exclusions, or their names, whose components are not reported; `()` reports everybody.
         keep_excluded: also yield what is excluded, with `excluded_by`.

@@ -29,7 +29,7 @@ def choose_detectors(detectors: Iterable[Detector | str] | None, /) -> tuple[Det
 
 
 def chosen_of(kind: type[D], known: Mapping[str, type[D]], asked: Iterable[D | str], /) -> tuple[D, ...]:
-    """Return detectors of a kind: instances as they are, rule ids made anew.
+    """Return detectors of a kind: instances as they are, a new instance for each rule id.
 
     Raises:
         ConfigError: as `choose_detectors`.

@@ -13,9 +13,9 @@ class Tally:
     """What happened to everything that was read; `detect` adds to it as it goes.
 
     Attributes:
-        events: how many events were read, those that were passed over unparsed among them.
+        events: how many events were read, including those that were skipped unparsed.
         findings: how many findings were reported, by rule id.
-        excluded: how many findings were set aside, by exclusion id.
+        excluded: how many findings were excluded, by exclusion id.
         duplicates: how many findings repeated one about the same request.
         unreadable: how many records could not be read.
         skipped: how many records of other logs a wrapper held; they are rightly no audit events.

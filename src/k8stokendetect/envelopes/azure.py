@@ -95,7 +95,7 @@ def _is_diagnostic(record: Mapping[str, Any]) -> bool:
 
 def _diagnostic(record: Mapping[str, Any]) -> Iterator[Inner]:
     properties, context = record.get("properties"), context_of(record.get("resourceId"))
-    if isinstance(properties, str):  # not told of Azure itself; as JSON columns become text on their way
+    if isinstance(properties, str):  # not documented by Azure; as JSON columns become text on their way
         yield by_category(record["category"], properties, ".properties", context)
     else:
         yield by_category(record["category"], _mapping(properties).get("log"), ".properties.log", context)
@@ -223,7 +223,7 @@ def _table(table: Any, place: str) -> Iterator[Inner]:
 
 
 def by_category(category: Any, log: Any, place: str, context: Context) -> Inner:
-    """Hand on the log of a record unless its category says that it is another one's."""
+    """Pass on the log of a record unless its category names another log."""
     name = category.lower() if isinstance(category, str) else None
     if name is not None and name not in AUDIT:
         return Inner(None, place, skipped=f"log category {name}" if name in _OTHER_LOGS else "another log category")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every wrapper offers, and what it hands on: `Envelope`, `Inner`, `Context`."""
+"""What every wrapper offers and yields: `Envelope`, `Inner`, `Context`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from k8stokendetect.events import Platform
 
 @attrs.frozen
 class Context:
-    """What a wrapper tells about the events in it, beside the events.
+    """What a wrapper tells about the events in it.
 
     Arguments:
         platform: where they come from.
@@ -116,7 +116,7 @@ def text_of(mapping: Any, *keys: str) -> str | None:
 
 
 def from_base64(data: str, what: str, /) -> bytes | ReadError:
-    """Decode base64, of text or of gzip; a ReadError about `what` in the stead of what is none."""
+    """Decode base64, of text or of gzip; a ReadError that names `what` if it is not valid base64."""
     try:
         return base64.b64decode(data, validate=True)
     except ValueError:

@@ -39,7 +39,7 @@ _Object: TypeAlias = dict[str, Any]
 
 
 def recognises(record: Any, /) -> bool:
-    """Tell whether this is a form in which CloudWatch Logs or a product fed by it hands on events of EKS."""
+    """Tell whether this is a form in which CloudWatch Logs or a product fed by it delivers events of EKS."""
     return _reader_of(record) is not None
 
 
@@ -91,7 +91,7 @@ def _is_of_another_log(source: _Object) -> bool:
 
 
 def _handed_on(value: Any, place: str, context: Context, what: str) -> Inner:
-    """Hand on a text, or an object where somebody decoded it already; anything else is an error."""
+    """Pass on a text, or an object where somebody decoded it already; anything else is an error."""
     if isinstance(value, str | dict):
         return Inner(value, place, context)
     return Inner(ReadError(f"{what} that is neither text nor an object"), place, context)
@@ -128,7 +128,7 @@ def _each(items: Any, place: str, read: Callable[[Any, str], Iterator[Inner]]) -
 
 
 def _read_listed(item: Any, place: str, source: _Object | None = None) -> Iterator[Inner]:
-    """Yield the message of a log event in a list; its source is named beside the list, or in itself."""
+    """Yield the message of a log event in a list; its source is named next to the list, or in itself."""
     if isinstance(item, dict):
         yield message_of(item.get("message"), f"{place}.message", item if source is None else source)
     else:

@@ -238,7 +238,7 @@ def _log_entry(audit: dict[str, Any]) -> dict[str, Any]:
 
 
 def _context(document: dict[str, Any], audit: dict[str, Any], *, eks: bool) -> Context:
-    """Tell what stands beside the event; `cloud.provider` alone says where the agent ran, not who runs the cluster."""
+    """Return what stands next to the event; `cloud.provider` alone only says where the agent ran."""
     log_group = _EKS_LOG_GROUP.search(_text(document, "aws.cloudwatch.log_group") or "")
     aks = "aks_metadata" in audit
     resource = _AKS_RESOURCE.match(text_of(audit, "aks_metadata", "resource_id") or "")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Google GKE: Cloud Logging's entries, alone or in Pub/Sub messages; an audit entry is made an audit event again.
 
-An entry of a self-managed cluster may hold the audit event itself, in jsonPayload or textPayload: that is handed on.
+An entry of a self-managed cluster may hold the audit event itself, in jsonPayload or textPayload: it is passed on.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ def _stage(message: Any) -> Any:
 
 
 def _uri(record: Mapping[str, Any]) -> Any:
-    """Return the URI: the mapping puts all of it into the path, OCSF's schema the query beside it."""
+    """Return the URI: the mapping puts all of it into the path, OCSF's schema keeps the query in a field of its own."""
     path, query = _at(record, "http_request", "url", "path"), text_of(record, "http_request", "url", "query_string")
     return f"{path}?{query}" if query and isinstance(path, str) and "?" not in path else path
 
@@ -222,7 +222,7 @@ def _source_ips(record: Mapping[str, Any], unmapped: Mapping[Any, Any]) -> Any:
 
 
 def _object_ref(record: Mapping[str, Any], uri: Any, from_uri: Mapping[str, Any] | None) -> Any:
-    """Take the object from the URI, because `type` may have lost the subresource; a created one's name is beside."""
+    """Take the object from the URI, because `type` may have lost the subresource."""
     listed = _at(record, "resources")
     if listed is not None and not (isinstance(listed, list) and all(isinstance(item, _OBJECT) for item in listed[:1])):
         return from_uri or listed
@@ -252,7 +252,7 @@ def _body(record: Mapping[str, Any], unmapped: Mapping[Any, Any], which: str) ->
 
 
 def _moment(record: Mapping[str, Any], name: str) -> Any:
-    """Return a time, from the text beside the number if there is one."""
+    """Return a time, from the text next to the number if there is one."""
     value = record.get(f"{name}_dt")
     value = record.get(name) if value is None else value
     if type(value) is not int:

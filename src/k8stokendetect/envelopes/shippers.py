@@ -66,7 +66,7 @@ def _some(rows: Iterator[Inner]) -> Iterator[Inner]:
 
 
 def _line(value: Any, place: str, context: Context) -> Inner:
-    """Hand on what may hold an audit event; another log's line is skipped, unless it speaks of one."""
+    """Pass on what may hold an audit event; another log's line is skipped, unless it speaks of one."""
     if isinstance(value, str) and not _is_json(value) and not _mentions(value):
         return Inner(None, place, context, skipped="a log line of something else")
     return Inner(value, place, context)

@@ -144,7 +144,7 @@ class Component:
         provenance: the sources of all this.
 
     Raises:
-        ConfigError: when a value has a wrong type, it has no proof beside the name, or it is what may never be
+        ConfigError: when a value has a wrong type, it has no proof besides the name, or it is what may never be
             excluded.
 
     """

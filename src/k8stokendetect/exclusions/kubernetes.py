@@ -75,7 +75,7 @@ KUBELET: Final = Exclusion(
         "pods on its own node, bound to such a pod, so the binding holds also where the level hides it."
     ),
     hides=(
-        "Whoever holds a node's credential and names its client kubelet can mint for every service account that has "
+        "Anyone who holds a node's credential and names its client kubelet can mint for every service account that has "
         "a pod on that node."
     ),
 )
@@ -102,8 +102,8 @@ KUBE_CONTROLLER_MANAGER: Final = Exclusion(
         "again and again as they expire."
     ),
     hides=(
-        "Whoever holds its certificate can mint for every service account of kube-system; where the request body is "
-        "logged, only tokens of an hour, unbound and without audience. Whoever makes an "
+        "Anyone who holds its certificate can mint for every service account of kube-system; where the request body is "
+        "logged, only tokens of an hour, unbound and without audience. Anyone who makes an "
         "authenticator yield this name with neither uid nor extra can do the same, where the log names no certificate."
     ),
 )
@@ -126,7 +126,7 @@ CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
         ),
     ),
     because="The out-of-tree controller manager mints for its own controllers as kube-controller-manager does.",
-    hides="Whoever runs code in its pod can mint for the cloud controllers' service accounts.",
+    hides="Anyone who runs code in its pod can mint for the cloud controllers' service accounts.",
 )
 
 CLOUD_CONTROLLER_MANAGER_USER: Final = Exclusion(
@@ -147,8 +147,8 @@ CLOUD_CONTROLLER_MANAGER_USER: Final = Exclusion(
             found_in("kubernetes v1.36.2 cluster/gce/gci/configure-helper.sh:834"),
         ),
     ),
-    because="The same component where it runs beside the API server under a user of its own.",
-    hides="Whoever holds its certificate can mint for the cloud controllers' service accounts.",
+    because="The same component where it runs next to the API server under a user of its own.",
+    hides="Anyone who holds its certificate can mint for the cloud controllers' service accounts.",
 )
 
 CALICO_NODE: Final = Exclusion(
@@ -174,7 +174,7 @@ CALICO_NODE: Final = Exclusion(
         ),
     ),
     because="calico-node writes a fresh token for its CNI plugin to each node several times a day.",
-    hides="Whoever runs code in a calico-node pod can mint for calico-cni-plugin, which may read pods and nodes.",
+    hides="Anyone who runs code in a calico-node pod can mint for calico-cni-plugin, which may read pods and nodes.",
 )
 
 EXCLUSIONS: Final = (

@@ -21,7 +21,7 @@ from k8stokendetect.exclusions.catalogue import find_exclusion
 
 @attrs.frozen(kw_only=True)
 class _Entry:
-    """An exclusion as a flat table; what is None was not given."""
+    """An exclusion as a flat table; a value that was not given is None."""
 
     component: str | None = None
     id: str | None = None
@@ -45,7 +45,7 @@ class _Entry:
             place: where the table stands in the file, for errors.
 
         Raises:
-            ConfigError: when a part is missing, wrong, or given beside `component`.
+            ConfigError: when a part is missing, wrong, or given together with `component`.
 
         """
         given = {name: value for name, value in attrs.asdict(self, recurse=False).items() if value is not None}
@@ -54,7 +54,7 @@ class _Entry:
             component = Component(**_whole(Component, who | ({"id": self.id} if self.id else {}), place))
             return Exclusion(component=component, **_whole(Exclusion, given, place))
         if who:
-            raise ConfigError(f"component = {self.component!r} says who it is: {min(who)} cannot be given beside it")
+            raise ConfigError(f"component = {self.component!r} says who it is: {min(who)} cannot be given as well")
         del given["component"]
         return attrs.evolve(find_exclusion(self.component), **given)
 

@@ -8,10 +8,10 @@ from typing import Final
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Actor, Component, Exclusion, TokenShape
 from k8stokendetect.exclusions.kubernetes import CLIENT_BUILDER, CLOUD_CONTROLLERS, CONTROLLER_TOKEN, found_in
 
-# Who mints by design on Amazon EKS, beside the upstream components.
+# Amazon EKS
 #
 # No public log shows any other `eks:*` identity minting a token, so there is no entry for them: `eks:addon-manager` is
-# bound to cluster-admin, and whoever can edit the aws-auth ConfigMap can call an IAM role `eks:whatever`.
+# bound to cluster-admin, and anyone who can edit the aws-auth ConfigMap can name an IAM role `eks:anything`.
 
 EKS_CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
     component=Component(
@@ -42,7 +42,7 @@ EKS_CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
     hides="Anyone with this identity of AWS's own control plane can mint hour-long tokens for the cloud controllers.",
 )
 
-# Who mints by design on Azure AKS, beside the upstream components.
+# Azure AKS
 #
 # `masterclient` is no system component: it is the cluster-admin certificate that people get from
 # `az aks get-credentials --admin`. `nodeclient` (2019) had group system:nodes, but not a node's name.
@@ -73,7 +73,7 @@ AKS_SERVICE: Final = Exclusion(
     ),
 )
 
-# Who mints by design on Google GKE, whose Cloud Logging records carry no groups.
+# Google GKE, whose Cloud Logging records carry no groups
 #
 # These are weaker than the upstream entries, and say so: without groups there is the name, the client, the target and
 # the platform. They apply to records that carry no group at all; where groups are logged, the upstream entries decide.
@@ -133,7 +133,7 @@ GKE_CONTROLLER_MANAGERS: Final = Exclusion(
     hides="Anyone with a signed certificate for one of these names can mint for every service account of kube-system.",
 )
 
-# Who mints by design on OpenShift, beside the upstream components.
+# OpenShift
 
 _PULL_SECRETS_CONTROLLER: Final = "system:serviceaccount:openshift-infra:serviceaccount-pull-secrets-controller"
 

@@ -13,7 +13,7 @@ POLL: Final = 0.2
 """Seconds between two looks at a file that has not grown."""
 
 _TAIL: Final = 256
-"""So many of the last bytes are remembered, to recognise the file they were read from."""
+"""Number of last bytes that are remembered, to recognise the file they were read from."""
 
 
 def _nothing() -> None:

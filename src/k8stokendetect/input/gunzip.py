@@ -10,13 +10,13 @@ from typing import Any, Final, NamedTuple, Protocol
 
 _HEAD: Final = b"\x1f\x8b\x08"
 _BLOCK: Final = 64 * 1024
-"""So many bytes of the source are read at a time."""
+"""Bytes of the source that are read at a time."""
 
 _CHUNK: Final = 4096
-"""So many bytes of the source are decompressed at a time: damage costs what stands before it in the same chunk."""
+"""Bytes of the source that are decompressed at a time: damage costs what stands before it in the same chunk."""
 
 _MOST: Final = 1024 * 1024
-"""So many bytes may come out at a time. isal decompresses ahead, and damage would cost what was not yet asked for."""
+"""Maximum number of bytes that come out at a time. isal decompresses ahead; damage would cost the rest."""
 
 _CHECKSUM, _EXTRA, _NAME, _COMMENT = 2, 4, 8, 16  # RFC 1952, 2.3.1
 

@@ -14,7 +14,7 @@ from k8stokendetect.input.gunzip import Gunzip
 
 GZIP: Final = b"\x1f\x8b"
 _SMALL: Final = 1024 * 1024
-"""So many bytes may come out of a message whatever the ratio: equal events compress well."""
+"""Bytes that a message may decompress to whatever the ratio: equal events compress well."""
 
 
 @attrs.frozen

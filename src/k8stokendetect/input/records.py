@@ -169,7 +169,7 @@ class _Lines:
         return piece
 
     def begins(self, marks: bytes) -> bool:
-        """Tell whether the next line begins with one of these; it is not passed over."""
+        """Tell whether the next line begins with one of these; it is not skipped."""
         self._back = self._readline(_PIECE)
         return _bare(self._back)[:1] in marks
 
@@ -178,7 +178,7 @@ class _Lines:
         return self.read() if self._inside else b""
 
     def skip(self) -> bool:
-        """Pass over the rest of the line; tell whether there was anything in it."""
+        """Skip the rest of the line; tell whether there was anything in it."""
         passed = False
         while piece := self.more():
             passed = passed or not piece.isspace()
@@ -191,7 +191,7 @@ def _bare(line: bytes) -> bytes:
 
 
 def _loads(text: bytes) -> Any:
-    """Decode JSON; `_BAD` for what is none."""
+    """Decode JSON; `_BAD` for what is not JSON."""
     try:
         return decode(text)
     except NotJSONError:

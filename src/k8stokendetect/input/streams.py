@@ -22,7 +22,7 @@ _OTHER_COMPRESSION: Final = {
 _LONGEST_MAGIC: Final = 6
 
 _ALWAYS_READ: Final = 64 * 1024 * 1024
-"""So many bytes are decompressed whatever the ratio: a short log of equal calls is no bomb."""
+"""Bytes that are always decompressed, whatever the ratio: a short log of equal calls is no bomb."""
 
 
 class BinaryFile(Protocol):

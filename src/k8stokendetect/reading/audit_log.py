@@ -48,7 +48,7 @@ def read(
         max_record: longest record, in bytes, decompressed; a few times this much is held in memory.
         max_nesting: how many wrappers may stand around one event.
         max_ratio: so many times its size may come out of compressed data.
-        envelopes: wrappers beside `envelopes.ENVELOPES`, for JSON records: asked about what none of those recognises.
+        envelopes: wrappers besides `envelopes.ENVELOPES`, for JSON records: asked about what none of those recognises.
 
     Raises:
         ConfigError: when the source is of no such type, the platform is unknown, a limit is below 1, or an
@@ -117,7 +117,7 @@ class AuditLog:
         """Iterate over Events, with a ReadError in the place of each record that cannot be read.
 
         Arguments:
-            prefilter: what is wanted; all else is skipped and counted. Whoever iterates may follow more tokens after
+            prefilter: what is wanted; all else is skipped and counted. The caller may follow more tokens after
                 each event: what was skipped lately and was made with them is read then. None: everything is read.
 
         """

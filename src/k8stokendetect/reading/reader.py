@@ -31,7 +31,7 @@ from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.skipping import Counts, Mark, Skipper, Typed
 
 Read = Event | ReadError | Mark
-"""What a log yields: an event, an error in the stead of one, or how far it has been read."""
+"""What a log yields: an event, an error instead of one, or how far it has been read."""
 
 _PEEK: Final = 100
 """How many records are looked at to learn when a file begins."""
@@ -67,7 +67,7 @@ class Reading:
         limits: against hostile input.
         counts: counted up.
         prefilter: what is wanted; None for everything.
-        envelopes: wrappers beside the known ones.
+        envelopes: wrappers besides the known ones.
         buffer: bytes of a file that are read at a time.
 
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Skips what no detector wants, told from its projection: lines, texts in wrappers, mappings."""
+"""Skips what no detector wants, as its projection shows: lines, texts in wrappers, mappings."""
 
 from __future__ import annotations
 

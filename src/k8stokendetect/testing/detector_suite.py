@@ -28,10 +28,10 @@ from k8stokendetect.testing.strategies import audit_events, damaged, damaged_eve
 __tracebackhide__ = True  # pytest shows the message, not these lines
 
 _AGAIN = 3
-"""So often each example is looked at, to see what is kept of it."""
+"""How often each example is repeated, to see what is kept of it."""
 
 _CACHED = 2
-"""So many events may a cache hold."""
+"""Maximum number of events that a cache may hold."""
 
 
 class DetectorConformance:
@@ -41,7 +41,7 @@ class DetectorConformance:
         detector: the class, or a function that makes one: `lambda: MyDetector(option)`.
         reports: what must be found: audit events, lists of them that belong together, or bytes of a log.
         ignores: what must not be found, the same; near misses are worth most.
-        alongside: rules or classes of other detectors whose findings a keyed detector follows, beside its `needs`.
+        alongside: rules or classes of other detectors whose findings a keyed detector follows, besides its `needs`.
         max_examples: how many events are drawn for each property.
 
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a detector for its conformance suite: makes it, hands it events, tells what it raised."""
+"""Runs a detector for its conformance suite, and words what went wrong."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _NEVER_RAISES: Final = (
 
 
 class Everything(Detector):
-    """Wants to see every event, so that nothing is passed over; reports none."""
+    """Watches every event, so that none is skipped; reports nothing."""
 
     rule = Rule("k8stokendetect.everything", "Every event", Severity.INFORMATIONAL)
     watches = frozenset({"*"})
@@ -68,7 +68,7 @@ class Everything(Detector):
 
 @attrs.frozen
 class Harness:
-    """Makes a detector anew for each check, and runs it.
+    """Makes a new detector for each check, and runs it.
 
     Arguments:
         make: returns a new instance.

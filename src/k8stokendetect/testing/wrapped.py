@@ -72,7 +72,7 @@ def listed(envelope: Envelope, record: Any) -> list[Inner]:
         raise failed(
             f"{name_of(envelope)}.events raised {type(error).__name__}: {error}",
             "look before you take, and yield `Inner(ReadError('what is wrong'), place)` for what is not as it should "
-            "be; go on with what stands beside it",
+            "be; go on with the next one",
             record,
         ) from error
     for inner in inners:
@@ -105,7 +105,7 @@ def comparable(record: Mapping[str, Any], loses: Iterable[str]) -> dict[str, Any
 
 
 def without_empty(value: Any) -> Any:
-    """Drop what is None or empty, inside out: absent and empty say the same of an event."""
+    """Drop None and empty values, inside out: absent and empty mean the same in an event."""
     if isinstance(value, Mapping):
         pruned = {key: without_empty(item) for key, item in value.items()}
         return {key: item for key, item in pruned.items() if item not in (None, "", {}, [])}
