@@ -194,7 +194,7 @@ def test_what_the_snapshot_cannot_tell_falls_back_to_the_name(cluster: Cluster) 
         ([rule("approve", "signers", "certificates.k8s.io", "kubernetes.io/kubelet-serving")], ""),
         (
             [rule("approve", "signers", "certificates.k8s.io", "kubernetes.io/kube-apiserver-client")],
-            "may approve certificates of clients, whoever asks for them",
+            "may approve certificates of clients for anyone",
         ),
     ],
 )
