@@ -168,7 +168,7 @@ def _needs(rule_id: str) -> Iterable[str]:
     if not needs:
         return ["It works with whatever is logged."]
     return [
-        f"- {need.act.name} at level **{need.level}**{'' if need.essential else ', to work in full'}: {need.why}"
+        f"- {need.kind.name} at level **{need.level}**{'' if need.essential else ', to work in full'}: {need.why}"
         for need in needs
     ]
 

@@ -46,8 +46,9 @@ class Detector(abc.ABC):
 
     Attributes:
         rule: what it looks for; checked when the class is defined.
-        watches: resources in RBAC notation with or without a verb before them (`serviceaccounts/token`, `create
-            clusterroles`), a custom resource with its group (`widgets.example.com`), signals, or `*` for every event.
+        watches: resources in RBAC notation with or without a verb before them (`serviceaccounts/token`,
+            `create clusterroles`), a custom resource with its group (`widgets.example.com`), signals, or `"*"` for
+            every event.
         traits: what else the rule knows about itself.
         cluster: a snapshot of the cluster, where one is known; set before the first event.
 
