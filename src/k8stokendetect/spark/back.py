@@ -15,6 +15,7 @@ import msgspec
 from k8stokendetect.convert.structure import parse_event
 from k8stokendetect.detectors import KeyedDetector
 from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
+from k8stokendetect.engine.memory import BEFORE
 from k8stokendetect.engine.pipeline import Arrival
 from k8stokendetect.errors import K8sTokenDetectError, ReadError
 from k8stokendetect.findings import Finding
@@ -59,6 +60,7 @@ class Part:
             deduplicator.restore(names)
         self._latest: int = saved.get("latest", NO_TIME)
         self._numbers = itertools.count()
+        self._uses = itertools.count(BEFORE - 1, -1)  # no number of the first half's, nor of an earlier batch
         self._waiting: list[tuple[int, str, int, str, bytes]] = []
         for waiting in saved.get("waiting", ()):
             self.put(waiting)
@@ -114,7 +116,7 @@ class Part:
             trouble = error if isinstance(error, ReadError) else ReadError("not JSON", use.source.origin)
             self._errors.append(trouble.with_traceback(None))
             return
-        arrival = Arrival(event, id(use))
+        arrival = Arrival(event, next(self._uses))
         followers = self._pipeline.followers(arrival)
         mine = [(detector, self._own(detector, use, keys)) for detector, keys in followers]
         yield from self._pipeline.fold(arrival, [(detector, keys) for detector, keys in mine if keys])
