@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import attrs
 
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, TRUNCATED, ServiceAccount
+from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, LEADERS, TRUNCATED, ServiceAccount
 
 JsonValue: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, list or dict of such."""
@@ -43,6 +43,8 @@ class Signal(enum.Enum):
     """A request made with a token out of a Secret: annotation authentication.k8s.io/legacy-token."""
     LIVE_TOKEN = "live token"  # noqa: S105 - no secret
     """A record that held a usable token: `Event.carried_token`."""
+    LEADER_LEASE = "leader's lease"
+    """A controller manager renewed its lease in kube-system: an update of `leases` of its name."""
     UNREADABLE = "unreadable record"
     """A record that could not be read but reveals something about a call: `ReadError.revealed`."""
 
@@ -230,6 +232,19 @@ class Event:
         Only ever from `user.extra`: whatever stands in `impersonatedUser.extra` was chosen by the caller.
         """
         return next(iter(self.user.extra.get(CREDENTIAL_ID, ())), None)
+
+    @property
+    def renews_leader_lease(self) -> bool:
+        """A controller manager's identity renewed or took its own lease; a refused try does not."""
+        ref = self.object_ref
+        return (
+            ref is not None
+            and ref.resource == "leases"
+            and self.verb == "update"
+            and ref.namespace == "kube-system"
+            and ref.name == LEADERS.get(self.user.username)
+            and self.succeeded
+        )
 
     @property
     def actor(self) -> User:

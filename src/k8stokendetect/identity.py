@@ -28,6 +28,16 @@ LEGACY_TOKEN: Final = "authentication.k8s.io/legacy-token"  # noqa: S105 - the k
 LONGEST_HARMLESS: Final = 120
 """No usable token fits into this many characters: an RSA signature alone has 342, an ECDSA one 86."""
 
+LEADERS: Final = {
+    "system:kube-controller-manager": "kube-controller-manager",
+    "system:cloud-controller-manager": "cloud-controller-manager",
+}
+"""The lease in kube-system that each identity holds while it works.
+
+k8s.io/component-base config/v1alpha1 and cmd/kube-controller-manager/app/options (measured: it is renewed every two
+seconds, with the certificate that mints); k8s.io/cloud-provider options/options.go.
+"""
+
 REASON: Final = "authorization.k8s.io/reason"
 """Annotation: why a request was allowed, `""` by the Node authorizer or system:masters, otherwise the binding."""
 

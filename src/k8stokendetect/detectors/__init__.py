@@ -11,6 +11,7 @@ from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.legacy_token_secret import LegacyTokenSecret
 from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
 from k8stokendetect.detectors.pod_token_moved import PodTokenMoved
+from k8stokendetect.detectors.second_control_plane_credential import SecondControlPlaneCredential
 from k8stokendetect.detectors.token_in_audit_log import TokenInAuditLog
 from k8stokendetect.detectors.token_request import TokenRequest
 from k8stokendetect.detectors.token_request_cloud_audience import TokenRequestCloudAudience
@@ -35,8 +36,9 @@ BUILTIN: Final[tuple[type[Detector], ...]] = (
     TokenRequestLongLived,
     TokenRequestUnbound,
     TokenRequestDenied,
-    MintedTokenUsed,
+    SecondControlPlaneCredential,
     UnusualOrigin,
+    MintedTokenUsed,
     TokenInAuditLog,
     LegacyTokenSecret,
     TokenRightGranted,
@@ -56,6 +58,7 @@ __all__ = [
     "LegacyTokenSecret",
     "MintedTokenUsed",
     "PodTokenMoved",
+    "SecondControlPlaneCredential",
     "TokenInAuditLog",
     "TokenRequest",
     "TokenRequestCloudAudience",

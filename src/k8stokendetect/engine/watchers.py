@@ -69,6 +69,7 @@ class Watchers:
             event.used_credential is not None or event.user.username.startswith(SERVICE_ACCOUNT_PREFIX),
             LEGACY_TOKEN in event.annotations,
             event.carried_token,
+            event.renews_leader_lease,
         )
         found = self._found.get(question)
         if found is None:
@@ -86,6 +87,7 @@ class Watchers:
         use: bool,  # noqa: FBT001 - as above
         legacy: bool,  # noqa: FBT001 - as above
         live: bool,  # noqa: FBT001 - as above
+        lease: bool,  # noqa: FBT001 - as above
     ) -> Watching:
         signals: set[str | Signal] = {EVERYTHING}
         for signal, seen in (
@@ -93,6 +95,7 @@ class Watchers:
             (Signal.USE_OF_REPORTED, use),  # of those that the reader left, whose mint may still come
             (Signal.LEGACY_TOKEN, legacy),
             (Signal.LIVE_TOKEN, live),
+            (Signal.LEADER_LEASE, lease),
         ):
             if seen:
                 signals.add(signal)

@@ -12,7 +12,7 @@ import msgspec
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Signal
-from k8stokendetect.identity import LONGEST_HARMLESS, SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.identity import LEADERS, LONGEST_HARMLESS, SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.reading.projection import ABSENT, Annotations, Plain, Projection
 
 EVERYTHING: Final = "*"
@@ -69,11 +69,14 @@ class Prefilter:
         self._any_use = Signal.USE_OF_ANY in self.watches
         self._legacy = Signal.LEGACY_TOKEN in self.watches
         self._live = Signal.LIVE_TOKEN in self.watches
+        self._leases = Signal.LEADER_LEASE in self.watches
         self._unreadable = Signal.UNREADABLE in self.watches
         self._verbs: dict[str, dict[str, dict[str | None, set[str | None]]]] = {}
         for watch in self.watches:
             if isinstance(watch, str):
                 self._watch(*parse_watch(watch))
+        if self._leases:
+            self._verbs.setdefault("leases", {})
         self._mints = "token" in self._verbs.get("serviceaccounts", {})
         self.wants: Final = self._decision()
         for name in followed:
@@ -94,6 +97,7 @@ class Prefilter:
     def _decision(self) -> Callable[[Plain | Projection], bool]:  # noqa: C901 - as inside
         """Return `wants`. It is asked of every line: names of its own take half the time of attributes."""
         resources, followed, any_use, unreadable = self._verbs, self.followed, self._any_use, self._unreadable
+        leases = self._leases
         everything, live, plain, longest, absent = self.everything, self._live, Plain, LONGEST_HARMLESS, ABSENT
 
         def wants(event: Plain | Projection, /) -> bool:  # noqa: C901, PLR0911 - calls would double its time
@@ -102,7 +106,10 @@ class Prefilter:
             if ref is None:
                 if self._wants_path(event.verb, uri):
                     return True
-            elif ref.resource in resources and self._watches(event.verb, ref.resource, ref.subresource, ref.api_group):
+            elif ref.resource in resources and (
+                self._watches(event.verb, ref.resource, ref.subresource, ref.api_group)
+                or (leases and ref.resource == "leases" and _is_leaders(event))
+            ):
                 return True
             if user is not None:
                 ids = user.extra.credential if user.extra is not None else ()
@@ -184,6 +191,12 @@ def has_token_sign(text: bytes, /) -> bool:
         or b'"token"' in text
         or ((b"%" in text or b"\\u" in text) and _HIDDEN.search(text) is not None)
     )
+
+
+def _is_leaders(event: Plain | Projection) -> bool:
+    """Tell whether a lease is updated by an identity that leads with it."""
+    user = event.user
+    return event.verb == "update" and user is not None and user.username in LEADERS
 
 
 def _is_token_path(uri: str) -> bool:

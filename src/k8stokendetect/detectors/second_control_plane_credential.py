@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""second-control-plane-credential: a control-plane identity mints with a credential that is not the one at work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from k8stokendetect.detectors.base import MINTS, Traits
+from k8stokendetect.detectors.keyed import KeyedDetector, View
+from k8stokendetect.detectors.leadership import Doubt, Leadership
+from k8stokendetect.events import Event, Signal
+from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
+from k8stokendetect.identity import CREDENTIAL_ID, LEADERS
+from k8stokendetect.words import NAMELESS_ACCOUNT, brief
+
+
+class SecondControlPlaneCredential(KeyedDetector[Leadership]):
+    """The one that holds the lease is at work; without leases, a failover has to look like one.
+
+    A failover without leases: the new credential mints first for accounts that the old one minted for, for two at
+    least, and the old one falls silent. Its mints wait until then, and are reported if the old one goes on.
+    """
+
+    rule = Rule(
+        "second-control-plane-credential",
+        "Token minted with a second credential of a control-plane identity",
+        Severity.CRITICAL,
+        description=(
+            "A controller manager's identity mints with a certificate other than the one that holds the controller "
+            "manager's lease. Only one controller manager is at work at a time: somebody else has a certificate of "
+            "that name, and with it the service accounts of all controllers."
+        ),
+        techniques=("T1552.007", "T1078"),
+        tactics=("credential-access", "privilege-escalation"),
+        references=(
+            "https://attack.mitre.org/techniques/T1552/007/",
+            "https://kubernetes.io/docs/concepts/architecture/leases/#leader-election",
+        ),
+        false_positives=(
+            "records of several clusters in one stream without the clusters' names: give `cluster_name` for each",
+            "a failover in a log without leases, where the new leader mints for other accounts first: medium",
+        ),
+        blind_spots=(
+            "an attacker with the very certificate of the leader; one who takes the lease and keeps it",
+            "credentials without ids in the log, as certificates before 1.32",
+        ),
+        response=(
+            "Take the cluster's CA, or the signer that issued the certificate, for misused: look for the signing "
+            "request. Rotate the CA; a certificate cannot be revoked. End the tokens that were minted with it, and "
+            "undo what they did."
+        ),
+    )
+    watches = MINTS | {Signal.LEADER_LEASE}
+    traits = Traits(
+        excludable=False,  # a second credential has all of a component's proofs
+        not_in_sigma="it compares the credentials of one identity over time",
+        separate_keys=True,
+    )
+    remember_for = timedelta(days=7)
+
+    def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
+        """Name the identity that mints or renews its lease, where the log names its credential."""
+        name = event.actor.username
+        if name in LEADERS and event.used_credential and event.time and event.assumed is None:
+            yield f"{event.cluster or ''} {name}"
+
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Leadership], /) -> Iterator[Finding]:
+        """Follow the lease, and compare each mint's credential with the one that holds it."""
+        known, time, credential = memory.get(key) or Leadership(), event.time, event.used_credential
+        if time is None or credential is None:
+            return
+        if event.renews_leader_lease:
+            memory.put(key, known.after_lease(credential, time))
+        elif event.mints_token:
+            known, doubt = known.after_mint(EventRef.of(event), credential, time)
+            memory.put(key, known)
+            if doubt is not None:
+                yield from (self._report(one, doubt) for one in doubt.mints)
+
+    def _report(self, mint: EventRef, doubt: Doubt) -> Finding:
+        path = f"user.extra['{CREDENTIAL_ID}'][0]"
+        return Finding(
+            rule=self.rule,
+            severity=self.rule.severity if doubt.certain else Severity.HIGH,
+            summary=(
+                f"{mint.user} minted a token for {brief(mint.target or NAMELESS_ACCOUNT)} from {mint.peer_ip} with a "
+                f"second credential: {doubt.why}"
+            ),
+            event=mint,
+            evidence=(
+                Evidence(path, mint.used_credential, f"the other credential of this identity is {brief(doubt.other)}"),
+                *((Evidence(mint.peer_path, mint.peer_ip, "where it minted from"),) if mint.source_ips else ()),
+            ),
+            caveats=() if doubt.certain else ("which of the two credentials is the component's own is not known",),
+        )
