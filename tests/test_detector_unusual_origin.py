@@ -143,10 +143,10 @@ def test_a_network_is_a_64_of_ipv6_and_a_24_of_ipv4(usual: str, last: str, *, ne
 
 
 def test_the_first_mints_teach_in_silence() -> None:
-    """Twenty of them by default; what they taught is known afterwards, and what was reported, too."""
+    """Twenty of them by default; what they taught is known afterwards, what was reported stays foreign."""
     log = [mint(number, peer=f"192.0.{number % 10}.7") for number in range(20)]
     assert found([*log, mint(20, peer="192.0.9.1")]) == []
-    assert len(found([*log, mint(20, peer="192.0.10.1"), mint(21, peer="192.0.10.2")])) == 1
+    assert len(found([*log, mint(20, peer="192.0.10.1"), mint(21, peer="192.0.10.2")])) == 2
     assert len(found([*log[:2], mint(20, peer="192.0.9.1")], UnusualOrigin(learn=2))) == 1
 
 
@@ -169,12 +169,32 @@ def test_system_identities_are_medium(name: str, severity: Severity) -> None:
 
 @pytest.mark.parametrize(
     ("name", "severity"),
-    [(MANAGER, Severity.MEDIUM), (KUBELET, Severity.LOW), ("alice", None), (WORKLOAD, None)],
+    [(MANAGER, None), (KUBELET, Severity.INFORMATIONAL), ("alice", None), (WORKLOAD, None)],
 )
 def test_a_second_certificate_of_a_system_identity_is_reported_at_once(name: str, severity: Severity | None) -> None:
-    """Also while it is being learned; a kubelet's alone is low, for it is renewed."""
+    """Also while it is being learned; a kubelet's alone is informational, for it is renewed.
+
+    A controller manager's is the business of second-control-plane-credential.
+    """
     findings = after(1, mint(1, name, used=certificate("b")), name=name, used=certificate("a"))
     assert [finding.severity for finding in findings] == [severity] * (severity is not None)
+
+
+def test_a_renewed_certificate_that_is_used_again_is_in_conflict() -> None:
+    """Within a minute both may be in use; afterwards neither is taken for the node's own, and both are named."""
+    old, new = certificate("a"), certificate("b")
+    seen = [mint(number, KUBELET, used=used) for number, used in enumerate((old, old, new, old, new, old, old))]
+    assert [str(one.severity) for one in found(seen)] == ["informational", "medium", "medium"]
+    assert [str(one.severity) for one in found([*seen[:3], mint(2, KUBELET, used=old)])] == ["informational"]
+    assert new in found(seen)[-1].summary or new[:20] in found(seen)[-1].summary
+
+
+def test_a_network_is_learned_once_the_one_before_has_been_silent_for_a_day() -> None:
+    """Until then each mint from it is reported."""
+    day = 24 * 60
+    home = [mint(number) for number in range(20)]
+    moved = [mint(number, peer="198.18.0.1") for number in (30, 40, 20 + day, 30 + day)]
+    assert len(found([*home, *moved])) == 3
 
 
 def test_a_kubelets_certificate_from_elsewhere_is_no_renewal() -> None:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -17,18 +17,35 @@ from k8stokendetect.detectors.wording import minted
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
-from k8stokendetect.identity import CREDENTIAL_ID, SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.identity import CREDENTIAL_ID, LEADERS, SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.words import brief
 
 MAX_VALUES: Final = 50
 """Maximum number of networks, clients and certificates remembered of an actor; beyond, each new one is reported."""
 
+SILENT: Final = timedelta(hours=24)
+"""An origin that was not seen for so long is given up: what came in its place is its successor."""
+
+OVERLAP: Final = timedelta(seconds=60)
+"""How long a renewed certificate and its successor may both be in use: connections stay open (fact 44: 2 to 9 s)."""
+
 
 @attrs.frozen
 class Origins:
-    """How often an actor minted, and from where: `network`, `client` and `certificate` with what was seen of each."""
+    """How often an actor minted, and from where.
+
+    Arguments:
+        mints: how many.
+        seen: `network`, `client` and `certificate`, with the values that are the actor's own.
+        last: when a value of each kind was last seen that is the actor's own.
+        renewed: certificates that were replaced, and when.
+
+    """
 
     mints: int = 0
     seen: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
+    last: dict[str, datetime] = attrs.field(factory=dict)
+    renewed: dict[str, datetime] = attrs.field(factory=dict)
 
     def new(self, here: dict[str, str], /) -> list[str]:
         """Return the kinds of which this value is new.
@@ -41,14 +58,34 @@ class Origins:
         """Return the kinds of which no more values are remembered."""
         return [kind for kind in kinds if len(self.seen[kind]) >= MAX_VALUES]
 
-    def after(self, here: dict[str, str], new: Sequence[str], /) -> Origins:
-        """Return what is known after a mint from here, of which these kinds are new."""
-        if not new and here.keys() <= self.seen.keys():
-            return Origins(self.mints + 1, self.seen)
+    def succeeded(self, kinds: Iterable[str], now: datetime, /) -> list[str]:
+        """Return the kinds whose new value is learned though it is reported.
+
+        Anybody can choose a client's name; of networks and certificates, the actor's own have to fall silent first.
+        """
+        return [kind for kind in kinds if kind == "client" or now - self.last.get(kind, now) > SILENT]
+
+    def after(self, here: dict[str, str], learned: Collection[str], new: Collection[str], now: datetime, /) -> Origins:
+        """Return what is known after a mint from here; what is new and not learned stays foreign.
+
+        Arguments:
+            here: where it came from.
+            learned: the kinds whose new value is the actor's own.
+            new: the kinds whose value is new.
+            now: its time.
+
+        """
         seen = {kind: (value,) for kind, value in here.items()} | self.seen
-        full = self.full(new)
-        seen |= {kind: (*seen[kind], here[kind]) for kind in new if kind not in full}
-        return Origins(self.mints + 1, seen)
+        full = self.full(learned)
+        seen |= {kind: (*seen[kind], here[kind]) for kind in learned if kind not in full}
+        own = {kind: now for kind in here if kind not in new or kind in learned}
+        return Origins(self.mints + 1, seen, self.last | own, self.renewed)
+
+    def renew(self, certificate: str, now: datetime, /) -> Origins:
+        """Return it with a certificate in the place of those before."""
+        former = dict.fromkeys(self.seen["certificate"], now)
+        renewed = dict(list((self.renewed | former).items())[-MAX_VALUES:])
+        return attrs.evolve(self, seen={**self.seen, "certificate": (certificate,)}, renewed=renewed)
 
 
 class UnusualOrigin(KeyedDetector[Origins]):
@@ -105,30 +142,60 @@ class UnusualOrigin(KeyedDetector[Origins]):
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
         """Name the actor of a mint."""
-        if event.mints_token and event.actor.username and event.time:
+        name = event.actor.username
+        led = name in LEADERS and event.used_credential  # second-control-plane-credential judges that
+        if event.mints_token and name and event.time and not led:
             yield f"{event.cluster or ''} {event.actor.username}"
 
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Origins], /) -> Iterator[Finding]:
-        """Compare where a mint comes from with what is known of its actor, and remember it."""
-        known, here = memory.get(key) or Origins(), _origin(event)
+        """Compare where a mint comes from with what is known of its actor; what is reported is not learned."""
+        known, here, now = memory.get(key) or Origins(), _origin(event), memory.now
         new = known.new(here)
-        memory.put(key, known.after(here, new))
+        if new == ["certificate"] and _is_node(event):
+            yield from self._other_certificate(key, event, known, here, memory)
+            return
         learning = known.mints < self.learn and not ("certificate" in new and _is_system(event))
+        memory.put(key, known.after(here, new if learning else known.succeeded(new, now), new, now))
         if new and not learning:
             yield self._report(event, new, known)
 
-    def _report(self, event: Event, new: Sequence[str], known: Origins) -> Finding:
-        renewed = event.actor.username.startswith("system:node:") and new == ["certificate"]
+    def _other_certificate(
+        self, key: str, event: Event, known: Origins, here: dict[str, str], memory: View[Origins]
+    ) -> Iterator[Finding]:
+        """Take a node's new certificate for a renewal, until the one before is used again."""
+        certificate, now = here["certificate"], memory.now
+        replaced = known.renewed.get(certificate)
+        if replaced is None:
+            renewed = known.renew(certificate, now)
+            memory.put(key, renewed.after(here, (), (), now))
+            yield self._report(event, ["certificate"], known, severity=Severity.INFORMATIONAL)
+            return
+        memory.put(key, known.after(here, (), ("certificate",), now))
+        if now - replaced > OVERLAP:
+            yield self._report(event, ["certificate"], known, other=known.seen["certificate"][0])
+
+    def _report(
+        self, event: Event, new: Sequence[str], known: Origins, *, severity: Severity | None = None, other: str = ""
+    ) -> Finding:
+        what = f"a {' and a '.join(new)} not seen in {known.mints} earlier mints"
+        if other:
+            what = f"a certificate that another one, {brief(other)}, had replaced: both are in use"
+        elif severity is Severity.INFORMATIONAL:
+            what = "a new certificate from the usual address, as after a renewal"
         return self.finding(
             event,
-            f"{minted(event)}: a {' and a '.join(new)} not seen in {known.mints} earlier mints",
+            f"{minted(event)}: {what}",
             Evidence("user.username", event.actor.username, "whose earlier mints came from elsewhere"),
             *_facts(event, new),
-            severity=Severity.MEDIUM if _is_system(event) and not renewed else None,
+            severity=severity or (Severity.MEDIUM if _is_system(event) else None),
             caveats=tuple(
                 f"already {MAX_VALUES} of {kind} are known: this one is not remembered" for kind in known.full(new)
             ),
         )
+
+
+def _is_node(event: Event) -> bool:
+    return event.actor.username.startswith("system:node:")
 
 
 def _is_system(event: Event) -> bool:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
@@ -19,8 +19,11 @@ from k8stokendetect.errors import OnError, ReadError
 from k8stokendetect.event_ref import request_id
 from k8stokendetect.events import Event
 from k8stokendetect.exclusions import Exclusion, Verdict
-from k8stokendetect.findings import Finding
+from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
+
+STARTS_FOLLOWING: Final = Severity.MEDIUM
+"""Least severity of what keyed detectors say about a mint for its token to be followed."""
 
 Follower: TypeAlias = tuple[KeyedDetector[Any], Sequence[str]]
 """A keyed detector that an event concerns, and the event's keys for it."""
@@ -140,6 +143,8 @@ class Pipeline:
         """Yield everything that there is to report about an event."""
         yield from self.ask(arrival)
         yield from self.fold(arrival, self.followers(arrival))
+        if arrival.reported and arrival.event.mints_token and self.watchers.follows:
+            self._follow(arrival.event)
 
     def ask(self, arrival: Arrival, /) -> Iterator[Finding]:
         """Yield what detectors that remember nothing report; an excluded request is only counted."""
@@ -171,26 +176,33 @@ class Pipeline:
             arrival.judgement = self._judge.judge(arrival.event)
         return arrival.judgement.by_rule
 
-    def followers(self, arrival: Arrival, /) -> list[Follower]:
-        """Return the keyed detectors that an event concerns, with its keys for each."""
-        event, reported, found = arrival.event, tuple(arrival.reported), list[Follower]()
+    def followers(self, arrival: Arrival, /) -> Iterator[Follower]:
+        """Yield the keyed detectors that an event concerns, with its keys for each, which may rest on those before."""
+        event = arrival.event
         for detector in (arrival.watching or self.watchers.of(event))[1]:
+            reported = tuple(arrival.reported)
             if keys := self._guard.all_of(str, detector, event.origin, detector.keys, event, reported):
-                found.append((detector, keys))
-        return found
+                yield detector, keys
 
-    def fold(self, arrival: Arrival, followers: Sequence[Follower], /) -> Iterator[Finding]:
+    def fold(self, arrival: Arrival, followers: Iterable[Follower], /) -> Iterator[Finding]:
         """Yield what keyed detectors report; an event that is delivered twice counts once in what they remember."""
-        if not followers:
-            return
-        event, verdicts = arrival.event, self._judged(arrival)
-        again = f"{arrival.name} {event.stage} {event.verb} {event.code} {event.used_credential}"
-        if arrival.name and self.followed_before.is_repeat(again, arrival.number):
-            return
+        event, verdicts = arrival.event, None
         for detector, keys in followers:
+            if verdicts is None:
+                verdicts = self._judged(arrival)
+                if self._was_folded(arrival):
+                    return
             given = (event, tuple(arrival.reported), keys)
             for finding in self._guard.all_of(Finding, detector, event.origin, detector.follow, *given):
-                yield from self._new(arrival, mark(finding, verdicts.get(detector.rule.id)))
+                marked = mark(finding, verdicts.get(detector.rule.id))
+                if marked.excluded_by is None and marked.severity >= STARTS_FOLLOWING:
+                    arrival.reported.append(marked)
+                yield from self._new(arrival, marked)
+
+    def _was_folded(self, arrival: Arrival) -> bool:
+        event = arrival.event
+        again = f"{arrival.name} {event.stage} {event.verb} {event.code} {event.used_credential}"
+        return bool(arrival.name) and self.followed_before.is_repeat(again, arrival.number)
 
     def _new(self, arrival: Arrival, finding: Finding) -> Iterator[Finding]:
         """Yield a finding that repeats none; one that is excluded only where those are wanted."""

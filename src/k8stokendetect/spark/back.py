@@ -117,7 +117,7 @@ class Part:
             self._errors.append(trouble.with_traceback(None))
             return
         arrival = Arrival(event, next(self._uses))
-        followers = self._pipeline.followers(arrival)
+        followers = list(self._pipeline.followers(arrival))
         mine = [(detector, self._own(detector, use, keys)) for detector, keys in followers]
         yield from self._pipeline.fold(arrival, [(detector, keys) for detector, keys in mine if keys])
 

@@ -130,7 +130,7 @@ class Front:
         arrival.number = number
         for finding in pipeline.ask(arrival):
             self._found(finding, source, number)
-        self._route(arrival, pipeline.followers(arrival), source.part)
+        self._route(arrival, list(pipeline.followers(arrival)), source.part)
 
     def _found(self, finding: Finding, source: Source, number: int) -> None:
         if finding.excluded_by is not None and not self._plan.keep_excluded:
