@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -56,7 +56,8 @@ class Prefilter:
 
     Attributes:
         everything: every event is wanted.
-        wants: tells whether a detector wants an event, from its projection.
+        unwanted: told the projection of an event, returns None where a detector wants it; otherwise the id of the
+            token that it was made with, "" where it was made with a certificate, which nobody mints, or has no id.
         followed: ids of reported tokens, and user names of service accounts where the log has no ids.
         added: the same in the order in which they came; who has read them may clear it.
 
@@ -77,7 +78,7 @@ class Prefilter:
             if isinstance(watch, str):
                 self._watch(*parse_watch(watch))
         self._mints = "token" in self._verbs.get("serviceaccounts", {})
-        self.wants: Final = self._decision()
+        self.unwanted: Final = self._decision()
         for name in followed:
             self.follow(name)
 
@@ -93,35 +94,46 @@ class Prefilter:
             self.followed.add(name)
             self.added.append(name)
 
-    def _decision(self) -> Callable[[Plain | Projection], bool]:  # noqa: C901 - as inside
-        """Return `wants`. It is asked of every line: names of its own take half the time of attributes."""
+    def wants(self, event: Plain | Projection, /) -> bool:
+        """Tell whether a detector wants an event, from its projection."""
+        return self.unwanted(event) is None
+
+    def _decision(self) -> Callable[[Plain | Projection], str | None]:  # noqa: C901 - as inside
+        """Return `unwanted`. It is asked of every line: names of its own take half the time of attributes."""
         resources, followed, any_use, unreadable = self._verbs, self.followed, self._any_use, self._unreadable
         everything, live, plain, longest, absent = self.everything, self._live, Plain, LONGEST_HARMLESS, ABSENT
 
-        def wants(event: Plain | Projection, /) -> bool:  # noqa: C901, PLR0911 - calls would double its time
-            """Tell whether a detector wants an event, from its projection."""
-            ref, uri, user = event.object_ref, event.request_uri, event.user
+        def unwanted(event: Plain | Projection, /) -> str | None:  # noqa: C901, PLR0911, PLR0912 - calls would double its time
+            ref, uri, user, credential = event.object_ref, event.request_uri, event.user, ""
             if ref is None:
                 if self._wants_path(event.verb, uri):
-                    return True
+                    return None
             elif ref.resource in resources and self._watches(event.verb, ref.resource, ref.subresource, ref.api_group):
-                return True
+                return None
             if user is not None:
-                ids = user.extra.credential if user.extra is not None else ()
-                if not ids or any_use:
-                    if self._is_use(user.username, ids):
-                        return True
-                elif ids[0] in followed:
-                    return True
+                extra = user.extra
+                if extra is not None and (ids := extra.credential):
+                    credential = ids[0]
+                    if credential in followed:
+                        return None
+                    if any_use and self._is_use(user.username, credential):
+                        return None
+                elif self._is_use(user.username, ""):
+                    return None
             if ("/token" in uri or "%" in uri) and unreadable and _is_token_path(uri):
-                return True
+                return None
             if event.__class__ is not plain and self._wants_rare(event):
-                return True
+                return None
             if event.request_object is event.response_object is absent:
-                return everything or (len(uri) > longest and live and has_token_sign(uri.encode("utf-8", "replace")))
-            return everything or (live and _may_hold_token(event))
+                if len(uri) > longest and live and has_token_sign(uri.encode("utf-8", "replace")):
+                    return None
+            elif live and _may_hold_token(event):
+                return None
+            if everything:
+                return None
+            return credential if credential[:4] == "JTI=" else ""
 
-        return wants
+        return unwanted
 
     def _wants_rare(self, event: Plain | Projection) -> bool:
         """Look at what `Plain` has not."""
@@ -154,11 +166,11 @@ class Prefilter:
             return self._mints
         return self._legacy and notes.legacy is not unset
 
-    def _is_use(self, username: str, ids: Sequence[str]) -> bool:
+    def _is_use(self, username: str, credential: str) -> bool:
         """Tell what any service account's request is wanted for; without an id, a followed token may be behind it."""
         if self._any_use:
-            return username.startswith(SERVICE_ACCOUNT_PREFIX) or (bool(ids) and ids[0].startswith("JTI="))
-        return self.follows and not ids and username.startswith(SERVICE_ACCOUNT_PREFIX)
+            return username.startswith(SERVICE_ACCOUNT_PREFIX) or credential.startswith("JTI=")
+        return self.follows and not credential and username.startswith(SERVICE_ACCOUNT_PREFIX)
 
 
 def _may_hold_token(event: Plain | Projection) -> bool:
