@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -124,11 +124,12 @@ class Prefilter:
                 return None
             if event.__class__ is not plain and self._wants_rare(event):
                 return None
-            if event.request_object is event.response_object is absent:
-                if len(uri) > longest and live and has_token_sign(uri.encode("utf-8", "replace")):
+            if live:
+                request, response = event.request_object, event.response_object
+                if (request is not absent and _has_sign(request)) or (response is not absent and _has_sign(response)):
                     return None
-            elif live and _may_hold_token(event):
-                return None
+                if len(uri) > longest and _is_suspicious(uri):
+                    return None
             if everything:
                 return None
             return credential if credential[:4] == "JTI=" else ""
@@ -141,8 +142,11 @@ class Prefilter:
         if isinstance(notes, Annotations) and self._wants_notes(notes):
             return True
         status = event.response_status
-        long = len(event.user_agent) > LONGEST_HARMLESS or len(status.message if status else "") > LONGEST_HARMLESS
-        return self._live and (long or event.impersonated_user is not ABSENT) and _may_hold_token(event)
+        return self._live and (
+            _is_suspicious(event.user_agent)
+            or (status is not None and _is_suspicious(status.message))
+            or (event.impersonated_user is not ABSENT and _has_sign(event.impersonated_user))
+        )
 
     def _watches(self, verb: str, resource: str, subresource: str, group: str) -> bool:
         verbs = self._verbs[resource].get(subresource)
@@ -173,17 +177,17 @@ class Prefilter:
         return self.follows and not credential and username.startswith(SERVICE_ACCOUNT_PREFIX)
 
 
-def _may_hold_token(event: Plain | Projection) -> bool:
-    """Search bodies, and strings over 120 characters that a client chooses."""
-    for body in (event.request_object, event.response_object, event.impersonated_user):
-        try:
-            if body and has_token_sign(bytes(body) if isinstance(body, msgspec.Raw) else msgspec.json.encode(body)):
-                return True
-        except (TypeError, ValueError, RecursionError):  # no JSON: for the full reader to say
-            return True
-    status = event.response_status
-    texts = (event.request_uri, event.user_agent, status.message if status else "")
-    return any(len(text) > LONGEST_HARMLESS and has_token_sign(text.encode("utf-8", "replace")) for text in texts)
+def _has_sign(body: Any) -> bool:
+    """Tell whether a token may stand in a body."""
+    try:
+        return has_token_sign(bytes(body) if isinstance(body, msgspec.Raw) else msgspec.json.encode(body))
+    except (TypeError, ValueError, RecursionError):  # no JSON: for the full reader to say
+        return True
+
+
+def _is_suspicious(text: str) -> bool:
+    """Tell whether a token may stand in a string that a client chooses, which is over 120 characters then."""
+    return len(text) > LONGEST_HARMLESS and has_token_sign(text.encode("utf-8", "replace"))
 
 
 def has_token_sign(text: bytes, /) -> bool:
