@@ -104,14 +104,13 @@ class LineSkipper:
             return None
         if not texts:
             return None
-        skipper, size = self._skipper, 0
+        skipper, unwanted, size = self._skipper, self._skipper.unwanted, 0
         records: list[Any] = []
         uses: list[Kept] = []
         for index, text in enumerate(texts):
-            event = None if text is None else projection_of(text)
-            if event is None or text is None:
+            if text is None or (event := projection_of(text)) is None:
                 records.append(form.inner(opened, index))
-            elif (credential := skipper.unwanted(event)) is None:
+            elif (credential := unwanted(event)) is None:
                 records.append(decoded(form.inner(opened, index)))
             elif credential:
                 uses.append((credential, _of_form, form, opened, index, self._name, number))
@@ -119,7 +118,9 @@ class LineSkipper:
         skipper.counts.passed_over += len(texts) - len(records)
         if uses:
             skipper.window.add(uses, size)
-        return records or skipper.mark(len(line), texts[-1] or "")
+        if records or not skipper.marks:
+            return records
+        return skipper.mark(len(line), texts[-1] or "")
 
 
 def rare(line: bytes) -> Projection | None:
