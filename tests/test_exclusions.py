@@ -482,7 +482,13 @@ def test_provenance_is_a_value() -> None:
 
 def test_exclusions_reach_every_rule_about_minting_and_no_other() -> None:
     """Those that watch token requests, but not those about who impersonates, an origin, a use, or what was refused."""
-    not_reached = {"token-request-impersonated", "token-request-denied", "minted-token-used", "unusual-origin"}
+    not_reached = {
+        "token-request-impersonated",
+        "token-request-denied",
+        "minted-token-used",
+        "unusual-origin",
+        "second-control-plane-credential",
+    }
     shipped = (*BUILTIN, *OPTIONAL)
     about_minting = {
         cls.rule.id for cls in shipped if any(str(watch).endswith(TOKEN_SUBRESOURCE) for watch in cls.watches)

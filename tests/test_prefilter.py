@@ -12,7 +12,7 @@ import pytest
 from builders import token_request
 from k8stokendetect import ConfigError
 from k8stokendetect.events import Signal
-from k8stokendetect.reading.prefilter import Prefilter, parse_watch
+from k8stokendetect.reading.prefilter import Prefilter, has_token_sign, parse_watch
 from k8stokendetect.reading.projection import NO_PROJECTION, project, project_record
 from strategies import JWT
 from test_detector_minted_token_used import MINTED, pods, use
@@ -96,6 +96,30 @@ def test_what_is_followed_is_wanted_and_noted_once_in_order() -> None:
     for name in (MINTED, "JTI=b", MINTED):
         prefilter.follow(name)
     assert prefilter.added == [MINTED, "JTI=b"]
+
+
+@pytest.mark.parametrize(
+    ("credential", "told"),
+    [(["JTI=a", "JTI=b"], "JTI=a"), (["X509SHA256=8a"], ""), (["jti=a"], ""), ([""], ""), ([], ""), (None, "")],
+)
+def test_what_is_unwanted_names_the_token_that_it_was_made_with(credential: list[str] | None, told: str) -> None:
+    """A certificate is minted by nobody; what is wanted gives None."""
+    record = pods(user={"username": "u", "extra": {"authentication.kubernetes.io/credential-id": credential}})
+    if credential is None:
+        record = pods(user={"username": "u"})
+    assert Prefilter(["secrets"]).unwanted(project_record(record)) == told
+    assert Prefilter(["pods"]).unwanted(project_record(record)) is None
+
+
+@pytest.mark.parametrize(
+    "sign", [b"eyJ", b"eyA", b"ZXl", b"ewo", b"ewk", b"ew0", b'"token"', b"%65yJ", b"%2565", rb"\u0065"]
+)
+@pytest.mark.parametrize("before", [b"", b"{J A X w % \\ "])
+def test_each_sign_of_a_token_is_found_at_each_end(sign: bytes, before: bytes) -> None:
+    """Also behind the single bytes that are searched for first, which are no sign by themselves."""
+    assert has_token_sign(before + sign)
+    assert has_token_sign(sign + before)
+    assert not has_token_sign(before)
 
 
 @pytest.mark.parametrize(

@@ -83,14 +83,20 @@ class _LogEvent(msgspec.Struct, gc=False, forbid_unknown_fields=True, rename=go_
     log_stream_name: str | None = None
 
 
-def _texts(event: _LogEvent) -> list[str | None]:
+_SOURCE: Final = {
+    go_name(name): name
+    for name in ("owner", "log_group", "log_group_name", "log_group_identifier", "log_stream", "log_stream_name")
+}
+"""Where a log event says where it comes from, by its names in JSON."""
+
+
+def _texts(event: _LogEvent) -> Sequence[str | None]:
     stream = event.log_stream or event.log_stream_name
-    return [event.message if stream is None or stream.startswith(AUDIT_STREAM) else None]
+    return (event.message if stream is None or stream.startswith(AUDIT_STREAM) else None,)
 
 
 def _told(event: _LogEvent, _: int) -> Inner:
-    names = ("owner", "log_group", "log_group_name", "log_group_identifier", "log_stream", "log_stream_name")
-    return message_of(event.message, ".message", {go_name(name): getattr(event, name) for name in names})
+    return message_of(event.message, ".message", {key: getattr(event, name) for key, name in _SOURCE.items()})
 
 
 LOG_EVENT: Final = Form(msgspec.json.Decoder(_LogEvent).decode, _texts, _told)

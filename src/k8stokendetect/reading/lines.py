@@ -11,7 +11,7 @@ from k8stokendetect.envelopes import FORMS, Form, Inner
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
 from k8stokendetect.reading.projection import NO_PROJECTION, Plain, Projection, project, project_plain
-from k8stokendetect.reading.skipping import Skipper, decoded, minted_credential, projection_of, typed
+from k8stokendetect.reading.skipping import Skipper, decoded, projection_of, typed
 from k8stokendetect.reading.window import Kept
 
 _TOGETHER: Final = 64 * 1024
@@ -39,7 +39,7 @@ class LineSkipper:
     ) -> tuple[bytes, int, list[Any] | None]:
         """Read lines until one is wanted, or is for the full reader."""
         skipper, name = self._skipper, self._name
-        wants, marks, skipped = skipper.wants, skipper.marks, 0
+        unwanted, marks, skipped = skipper.unwanted, skipper.marks, 0
         uses: list[Kept] = []
         room, keep = _TOGETHER, uses.append
         records: list[Any] | None
@@ -70,11 +70,12 @@ class LineSkipper:
                     break
                 continue
             self._last = None
-            if wants(event):
+            credential = unwanted(event)
+            if credential is None:
                 records = _wanted(line)
                 break
             skipped += 1
-            if credential := minted_credential(event):
+            if credential:
                 keep((credential, _of_line, line, name, number))
                 room -= size
                 if room < 0:
@@ -103,22 +104,23 @@ class LineSkipper:
             return None
         if not texts:
             return None
-        skipper, size = self._skipper, 0
+        skipper, unwanted, size = self._skipper, self._skipper.unwanted, 0
         records: list[Any] = []
         uses: list[Kept] = []
         for index, text in enumerate(texts):
-            event = None if text is None else projection_of(text)
-            if event is None or text is None:
+            if text is None or (event := projection_of(text)) is None:
                 records.append(form.inner(opened, index))
-            elif skipper.wants(event):
+            elif (credential := unwanted(event)) is None:
                 records.append(decoded(form.inner(opened, index)))
-            elif credential := minted_credential(event):
+            elif credential:
                 uses.append((credential, _of_form, form, opened, index, self._name, number))
                 size += len(text)
         skipper.counts.passed_over += len(texts) - len(records)
         if uses:
             skipper.window.add(uses, size)
-        return records or skipper.mark(len(line), texts[-1] or "")
+        if records or not skipper.marks:
+            return records
+        return skipper.mark(len(line), texts[-1] or "")
 
 
 def rare(line: bytes) -> Projection | None:

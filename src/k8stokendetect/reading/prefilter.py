@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +24,8 @@ _PRETTY: Final = re.compile(rb"ew[ok0]")
 
 _HIDDEN: Final = re.compile(rb"%(?:25)*[4-7]|\\u00(?:[4-7]|25|30)")
 """A letter that is percent-encoded, once or more, or escaped in JSON; Go escapes none."""
+
+_J, _A, _X, _W, _PERCENT, _BACKSLASH = b"JAXw%\\"
 
 _ENCODED: Final = re.compile(r"%2[fF]t|%[4-7]")
 """A path whose letters are percent-encoded: what it means is seen only once it is decoded."""
@@ -54,7 +56,8 @@ class Prefilter:
 
     Attributes:
         everything: every event is wanted.
-        wants: tells whether a detector wants an event, from its projection.
+        unwanted: told the projection of an event, returns None where a detector wants it; otherwise the id of the
+            token that it was made with, "" where it was made with a certificate, which nobody mints, or has no id.
         followed: ids of reported tokens, and user names of service accounts where the log has no ids.
         added: the same in the order in which they came; who has read them may clear it.
 
@@ -78,7 +81,7 @@ class Prefilter:
         if self._leases:
             self._verbs.setdefault("leases", {})
         self._mints = "token" in self._verbs.get("serviceaccounts", {})
-        self.wants: Final = self._decision()
+        self.unwanted: Final = self._decision()
         for name in followed:
             self.follow(name)
 
@@ -94,39 +97,51 @@ class Prefilter:
             self.followed.add(name)
             self.added.append(name)
 
-    def _decision(self) -> Callable[[Plain | Projection], bool]:  # noqa: C901 - as inside
-        """Return `wants`. It is asked of every line: names of its own take half the time of attributes."""
+    def wants(self, event: Plain | Projection, /) -> bool:
+        """Tell whether a detector wants an event, from its projection."""
+        return self.unwanted(event) is None
+
+    def _decision(self) -> Callable[[Plain | Projection], str | None]:  # noqa: C901 - as inside
+        """Return `unwanted`. It is asked of every line: names of its own take half the time of attributes."""
         resources, followed, any_use, unreadable = self._verbs, self.followed, self._any_use, self._unreadable
         leases = self._leases
         everything, live, plain, longest, absent = self.everything, self._live, Plain, LONGEST_HARMLESS, ABSENT
 
-        def wants(event: Plain | Projection, /) -> bool:  # noqa: C901, PLR0911 - calls would double its time
-            """Tell whether a detector wants an event, from its projection."""
-            ref, uri, user = event.object_ref, event.request_uri, event.user
+        def unwanted(event: Plain | Projection, /) -> str | None:  # noqa: C901, PLR0911, PLR0912 - calls would double its time
+            ref, uri, user, credential = event.object_ref, event.request_uri, event.user, ""
             if ref is None:
                 if self._wants_path(event.verb, uri):
-                    return True
+                    return None
             elif ref.resource in resources and (
                 self._watches(event.verb, ref.resource, ref.subresource, ref.api_group)
                 or (leases and ref.resource == "leases" and _is_leaders(event))
             ):
-                return True
+                return None
             if user is not None:
-                ids = user.extra.credential if user.extra is not None else ()
-                if not ids or any_use:
-                    if self._is_use(user.username, ids):
-                        return True
-                elif ids[0] in followed:
-                    return True
+                extra = user.extra
+                if extra is not None and (ids := extra.credential):
+                    credential = ids[0]
+                    if credential in followed:
+                        return None
+                    if any_use and self._is_use(user.username, credential):
+                        return None
+                elif self._is_use(user.username, ""):
+                    return None
             if ("/token" in uri or "%" in uri) and unreadable and _is_token_path(uri):
-                return True
+                return None
             if event.__class__ is not plain and self._wants_rare(event):
-                return True
-            if event.request_object is event.response_object is absent:
-                return everything or (len(uri) > longest and live and has_token_sign(uri.encode("utf-8", "replace")))
-            return everything or (live and _may_hold_token(event))
+                return None
+            if live:
+                request, response = event.request_object, event.response_object
+                if (request is not absent and _has_sign(request)) or (response is not absent and _has_sign(response)):
+                    return None
+                if len(uri) > longest and _is_suspicious(uri):
+                    return None
+            if everything:
+                return None
+            return credential if credential[:4] == "JTI=" else ""
 
-        return wants
+        return unwanted
 
     def _wants_rare(self, event: Plain | Projection) -> bool:
         """Look at what `Plain` has not."""
@@ -134,8 +149,11 @@ class Prefilter:
         if isinstance(notes, Annotations) and self._wants_notes(notes):
             return True
         status = event.response_status
-        long = len(event.user_agent) > LONGEST_HARMLESS or len(status.message if status else "") > LONGEST_HARMLESS
-        return self._live and (long or event.impersonated_user is not ABSENT) and _may_hold_token(event)
+        return self._live and (
+            _is_suspicious(event.user_agent)
+            or (status is not None and _is_suspicious(status.message))
+            or (event.impersonated_user is not ABSENT and _has_sign(event.impersonated_user))
+        )
 
     def _watches(self, verb: str, resource: str, subresource: str, group: str) -> bool:
         verbs = self._verbs[resource].get(subresource)
@@ -159,37 +177,38 @@ class Prefilter:
             return self._mints
         return self._legacy and notes.legacy is not unset
 
-    def _is_use(self, username: str, ids: Sequence[str]) -> bool:
+    def _is_use(self, username: str, credential: str) -> bool:
         """Tell what any service account's request is wanted for; without an id, a followed token may be behind it."""
         if self._any_use:
-            return username.startswith(SERVICE_ACCOUNT_PREFIX) or (bool(ids) and ids[0].startswith("JTI="))
-        return self.follows and not ids and username.startswith(SERVICE_ACCOUNT_PREFIX)
+            return username.startswith(SERVICE_ACCOUNT_PREFIX) or credential.startswith("JTI=")
+        return self.follows and not credential and username.startswith(SERVICE_ACCOUNT_PREFIX)
 
 
-def _may_hold_token(event: Plain | Projection) -> bool:
-    """Search bodies, and strings over 120 characters that a client chooses."""
-    bodies: tuple[Any, ...] = (event.request_object, event.response_object, event.impersonated_user)
-    texts = (event.request_uri, event.user_agent, event.response_status.message if event.response_status else "")
+def _has_sign(body: Any) -> bool:
+    """Tell whether a token may stand in a body."""
     try:
-        parts = [body if isinstance(body, msgspec.Raw) else msgspec.json.encode(body) for body in bodies]
+        return has_token_sign(bytes(body) if isinstance(body, msgspec.Raw) else msgspec.json.encode(body))
     except (TypeError, ValueError, RecursionError):  # no JSON: for the full reader to say
         return True
-    parts += [text.encode("utf-8", "replace") for text in texts if len(text) > LONGEST_HARMLESS]
-    return has_token_sign(b"\0".join(parts))
+
+
+def _is_suspicious(text: str) -> bool:
+    """Tell whether a token may stand in a string that a client chooses, which is over 120 characters then."""
+    return len(text) > LONGEST_HARMLESS and has_token_sign(text.encode("utf-8", "replace"))
 
 
 def has_token_sign(text: bytes, /) -> bool:
     """Tell whether a token may stand in a text: base64 of `{"`, of `{` and white space, or of `ey`; or its field.
 
-    A capital letter is searched for first: one byte is found ten times faster than two.
+    A byte of each is searched for first, as a number: that is found 20 times faster than a text.
     """
     return (
-        (b"J" in text and b"eyJ" in text)
-        or (b"A" in text and b"eyA" in text)
-        or (b"X" in text and b"ZXl" in text)
-        or (b"ew" in text and _PRETTY.search(text) is not None)
+        (_J in text and b"eyJ" in text)
+        or (_A in text and b"eyA" in text)
+        or (_X in text and b"ZXl" in text)
+        or (_W in text and _PRETTY.search(text) is not None)
         or b'"token"' in text
-        or ((b"%" in text or b"\\u" in text) and _HIDDEN.search(text) is not None)
+        or ((_PERCENT in text or (_BACKSLASH in text and b"\\u" in text)) and _HIDDEN.search(text) is not None)
     )
 
 

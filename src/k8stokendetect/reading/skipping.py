@@ -66,7 +66,7 @@ class Skipper:
 
     def __init__(self, prefilter: Prefilter, counts: Counts) -> None:
         self._prefilter = prefilter
-        self.wants = prefilter.wants
+        self.unwanted = prefilter.unwanted
         self.counts = counts
         self.window = Window()
         self.marks = False
@@ -98,10 +98,11 @@ class Skipper:
         self, event: Plain | Projection, where: Kept, size: int, record: Mapping[str, Any] | None = None, /
     ) -> bool:
         """Skip what is not wanted: count it, and keep it if it was made with a token."""
-        if self.wants(event):
+        credential = self.unwanted(event)
+        if credential is None:
             return False
         self.counts.passed_over += 1
-        if credential := minted_credential(event):
+        if credential:
             if record is not None and (event.request_object or event.response_object):
                 size = _size(record)
             self.window.add(((credential, *where),), size)
@@ -152,15 +153,6 @@ def typed(text: bytes | str) -> Typed | None:
     except fast.UNUSUAL:
         return None
     return Typed(text, fields) if fields.object_ref is not None else None
-
-
-def minted_credential(event: Plain | Projection, /) -> str | None:
-    """Return the id of the token that a request was made with; None for a certificate, which nobody mints."""
-    user = event.user
-    if user is None or user.extra is None or not user.extra.credential:
-        return None
-    credential = user.extra.credential[0]
-    return credential if credential[:4] == "JTI=" else None
 
 
 def projection_of(text: str, /) -> Plain | Projection | None:
