@@ -85,6 +85,12 @@ def usual(agent: str) -> list[dict[str, Any]]:
     return [*mints, token_request(time=minute(31), user_agent=agent)]
 
 
+def manager(number: int, credential: str, name: str = "job-controller") -> dict[str, Any]:
+    """Return a mint by the controller manager with one of its certificates."""
+    target, used = f"kube-system/{name}", f"X509SHA256={64 * credential}"
+    return token_request("system:kube-controller-manager", target, credential=used, time=minute(number))
+
+
 WITH_ID = request(user=service_account_user("kube-system/coredns", "JTI=1"), time=minute(0))
 WITHOUT_ID = request(user=service_account_user("prod/web"), time=minute(1))
 
@@ -102,6 +108,10 @@ EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
     "token-request-unbound": ([token_request(service_account_user("web/a", "JTI=1"), "web/b")], [MINT]),
     "token-request-denied": ([REFUSED], [MINT, request(code=403)]),
     "minted-token-used": ([attack(), [MINT, use_of(MINT)]], [MINT, use_of(MINT), [MINT, use_of(REFUSED)]]),
+    "second-control-plane-credential": (
+        [[manager(0, "a"), manager(1, "b", "node-controller")]],
+        [[manager(0, "a"), manager(1, "a", "node-controller")]],
+    ),
     "unusual-origin": ([usual("curl/8")], [usual(MINT["userAgent"]), MINT]),
     "token-in-audit-log": ([token_request(level="RequestResponse")], [MINT, token_request(level="Request")]),
     "legacy-token-secret": (

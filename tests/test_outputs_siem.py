@@ -79,6 +79,7 @@ def test_a_document_of_each_rule_was_validated() -> None:
     fired = {finding.rule.id for path in RECORDINGS for finding in recorded(path)}
     assert {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)} - fired == {
         "forged-token",
+        "second-control-plane-credential",
         "token-right-granted",
         "unreadable-token-request",
     }

@@ -85,7 +85,7 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
             severity=self.rule.severity if doubt.certain else Severity.HIGH,
             summary=(
                 f"{mint.user} minted a token for {brief(mint.target or NAMELESS_ACCOUNT)} from {mint.peer_ip} with a "
-                f"second credential: {doubt.why}"
+                f"second credential: {doubt.why} ({doubt.other[:19]}…)"
             ),
             event=mint,
             evidence=(
