@@ -110,7 +110,11 @@ class Generator:
             user, agent = self._node(), KUBELET
             bound = {"kind": "Pod", "apiVersion": "v1", "name": f"{name}-7c9d8b6f5-x2x4z", "uid": self._uuid()}
         elif kind < 0.98:  # noqa: PLR2004
-            user = {"username": "system:kube-controller-manager", "groups": ["system:authenticated"]}
+            user = {
+                "username": "system:kube-controller-manager",
+                "groups": ["system:authenticated"],
+                "extra": {CREDENTIAL: ["X509SHA256=" + "5ec8ac1f31ae9d70" * 4]},
+            }
             agent = "kube-controller-manager/v1.36.2 (linux/amd64) kubernetes/98b3519/kube-controller-manager"
             namespace, name = "kube-system", "generic-garbage-collector"
         else:

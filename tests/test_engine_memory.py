@@ -97,6 +97,7 @@ def test_a_damaged_state_is_refused_at_the_call() -> None:
         "detectors": [{"rule": "minted-token-used", "version": 1, "keys": 7}],
         "reported": [],
         "followed": [],
+        "profiles": {},
     }
     with pytest.raises(ConfigError, match="state of rule 'minted-token-used' is damaged"):
         detect([], memory=Memory.from_dict(document))

@@ -294,7 +294,7 @@ def test_all_findings_about_a_request_come_together() -> None:
 def test_what_is_reported_though_named_like_a_component_says_why() -> None:
     """As evidence where the fact stands in the event, as a caveat where it is missing."""
     (found,) = run(pipeline(TokenRequest()), WITHOUT_PROOF)
-    (unnamed,) = run(pipeline(TokenRequest()), KUBELET | {"userAgent": ""})
+    (unnamed,) = run(pipeline(TokenRequest()), KUBELET, KUBELET | {"userAgent": "", "auditID": "unnamed"})
 
     why = "named like exclusion kubelet, yet reported: "
     assert f"{why}without group system:nodes" in [item.why for item in found.evidence]

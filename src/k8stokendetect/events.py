@@ -7,7 +7,7 @@ import enum
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -28,6 +28,11 @@ def check_platform(platform: object, /) -> None:
     if platform is not None and platform not in PLATFORMS:
         raise ConfigError(f"unknown platform {platform!r}; known: {', '.join(PLATFORMS)}")
 
+
+CERTIFICATE_IDS: Final = "certificate ids"
+TOKEN_IDS: Final = "token ids"  # noqa: S105 - no secret
+UIDS: Final = "uids"
+"""What `Event.usual` can hold."""
 
 TOKEN_SUBRESOURCE = "serviceaccounts/token"  # noqa: S105 - RBAC notation, no secret
 
@@ -168,7 +173,9 @@ class Event:
     region: str | None = None
     """The cloud's region, where the wrapper tells it."""
     lost: frozenset[str] = frozenset()
-    """What the wrapper around the event does not carry, such as `groups`."""
+    """What the wrapper around the event does not carry, such as `groups`, or what nobody in this log has."""
+    usual: frozenset[str] = frozenset()
+    """What this event lacks and others of the same cluster carry: certificate ids, token ids, uids."""
 
     @cached_property
     def resource(self) -> str:

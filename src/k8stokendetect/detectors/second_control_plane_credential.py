@@ -61,8 +61,8 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
         """Name the identity that mints or renews its lease, where the log names its credential."""
-        name = event.actor.username
-        if name in LEADERS and event.used_credential and event.time and event.assumed is None:
+        name = event.user.username
+        if name in LEADERS and event.used_credential and event.time and event.impersonated_user is None:
             yield f"{event.cluster or ''} {name}"
 
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Leadership], /) -> Iterator[Finding]:

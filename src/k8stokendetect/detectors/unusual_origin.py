@@ -142,10 +142,10 @@ class UnusualOrigin(KeyedDetector[Origins]):
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
         """Name the actor of a mint."""
-        name = event.actor.username
+        name = event.user.username
         led = name in LEADERS and event.used_credential  # second-control-plane-credential judges that
         if event.mints_token and name and event.time and not led:
-            yield f"{event.cluster or ''} {event.actor.username}"
+            yield f"{event.cluster or ''} {event.user.username}"
 
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Origins], /) -> Iterator[Finding]:
         """Compare where a mint comes from with what is known of its actor; what is reported is not learned."""
@@ -185,7 +185,7 @@ class UnusualOrigin(KeyedDetector[Origins]):
         return self.finding(
             event,
             f"{minted(event)}: {what}",
-            Evidence("user.username", event.actor.username, "whose earlier mints came from elsewhere"),
+            Evidence("user.username", event.user.username, "whose earlier mints came from elsewhere"),
             *_facts(event, new),
             severity=severity or (Severity.MEDIUM if _is_system(event) else None),
             caveats=tuple(
@@ -195,12 +195,12 @@ class UnusualOrigin(KeyedDetector[Origins]):
 
 
 def _is_node(event: Event) -> bool:
-    return event.actor.username.startswith("system:node:")
+    return event.user.username.startswith("system:node:")
 
 
 def _is_system(event: Event) -> bool:
     """Tell whether the actor is a part of Kubernetes, or a service account of kube-system."""
-    name = event.actor.username
+    name = event.user.username
     own = name.removeprefix(SERVICE_ACCOUNT_PREFIX)
     return name.startswith("system:") and (own == name or own.startswith("kube-system:"))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from k8stokendetect.detectors import Detector, KeyedDetector
+from k8stokendetect.engine.profile import ClusterProfile
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import Finding
 
@@ -89,6 +90,7 @@ class Memory:
         reported: names of the last findings.
         followed: names of the last events that keyed detectors followed.
         numbers: of the events, over all calls.
+        profiles: what the log of each cluster has shown, by the cluster's name.
 
     """
 
@@ -96,6 +98,7 @@ class Memory:
         self.reported = Deduplicator()
         self.followed = Deduplicator()
         self.numbers = itertools.count(1)
+        self.profiles: dict[str, ClusterProfile] = {}
         self._saved: dict[str, Mapping[str, Any]] = {}
         self._detectors: dict[str, KeyedDetector[Any]] = {}
 
@@ -124,6 +127,7 @@ class Memory:
             "detectors": [*(self._saved | now).values()],
             "reported": self.reported.last(SAVED),
             "followed": self.followed.last(SAVED),
+            "profiles": {cluster: profile.to_dict() for cluster, profile in self.profiles.items()},
         }
 
     @classmethod
@@ -141,7 +145,9 @@ class Memory:
             memory._saved = {str(state["rule"]): state for state in document["detectors"]}
             memory.reported.restore(document["reported"])
             memory.followed.restore(document["followed"])
-        except (TypeError, KeyError):
+            profiles = document["profiles"].items()
+            memory.profiles = {str(cluster): ClusterProfile.from_dict(seen) for cluster, seen in profiles}
+        except (TypeError, KeyError, AttributeError):
             raise ConfigError("not the memory of a detect call") from None
         return memory
 

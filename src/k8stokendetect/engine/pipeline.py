@@ -12,6 +12,7 @@ from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
 from k8stokendetect.engine.memory import Memory, finding_key
+from k8stokendetect.engine.profile import ClusterProfile
 from k8stokendetect.engine.reorder import ReorderBuffer
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.engine.watchers import Watchers, Watching
@@ -24,6 +25,9 @@ from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 
 STARTS_FOLLOWING: Final = Severity.MEDIUM
 """Least severity of what keyed detectors say about a mint for its token to be followed."""
+
+MOST_CLUSTERS: Final = 10_000
+"""Maximum number of clusters whose profiles are kept; then all are learned again."""
 
 Follower: TypeAlias = tuple[KeyedDetector[Any], Sequence[str]]
 """A keyed detector that an event concerns, and the event's keys for it."""
@@ -94,6 +98,7 @@ class Pipeline:
         self._keep_excluded = keep_excluded
         self._numbers = memory.numbers
         self._buffer: ReorderBuffer[Arrival] = ReorderBuffer()
+        self._profiles = memory.profiles
         self.reported_before = memory.reported
         self.followed_before = memory.followed
 
@@ -141,10 +146,23 @@ class Pipeline:
 
     def _examine(self, arrival: Arrival) -> Iterator[Finding]:
         """Yield everything that there is to report about an event."""
+        self._put_in_context(arrival)
         yield from self.ask(arrival)
         yield from self.fold(arrival, self.followers(arrival))
         if arrival.reported and arrival.event.mints_token and self.watchers.follows:
             self._follow(arrival.event)
+
+    def _put_in_context(self, arrival: Arrival) -> None:
+        """Learn from an event, and judge it by what the log has shown until now."""
+        name = arrival.event.cluster or ""
+        profile = self._profiles.get(name)
+        if profile is None:
+            if len(self._profiles) >= MOST_CLUSTERS:
+                self._profiles.clear()
+            profile = self._profiles[name] = ClusterProfile()
+        event = profile.learn(arrival.event)
+        if event is not arrival.event:
+            arrival.event, arrival.judgement = event, None
 
     def ask(self, arrival: Arrival, /) -> Iterator[Finding]:
         """Yield what detectors that remember nothing report; an excluded request is only counted."""

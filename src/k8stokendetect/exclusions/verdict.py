@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, JsonValue
+from k8stokendetect.events import CERTIFICATE_IDS, TOKEN_IDS, TOKEN_SUBRESOURCE, UIDS, Event, JsonValue
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Actor, Component, Exclusion, TokenShape, matches
 from k8stokendetect.identity import (
     CREDENTIAL_ID,
@@ -127,7 +127,11 @@ def _check_actor(actor: Actor, event: Event, account: ServiceAccount | None, fai
     if actor.only_groups and (others := sorted({*user.groups} - required - {AUTHENTICATED})):
         why = f"with group {', '.join(others)}, which the component does not have"
         failed.append(FailedCheck("user.groups", user.groups, why))
-    if actor.user_agents and not event.user_agent.startswith(actor.user_agents):
+    if (
+        actor.user_agents
+        and not event.user_agent.startswith(actor.user_agents)
+        and (event.user_agent or "user agents" not in event.lost)
+    ):
         failed.append(FailedCheck("userAgent", event.user_agent, "another client than the component's own"))
     if actor.reason is not None and event.annotations.get(REASON, actor.reason) != actor.reason:
         why = "another authorization than the component's"
@@ -141,6 +145,7 @@ def _check_credential(actor: Actor, event: Event, failed: list[FailedCheck]) -> 
     if wanted and credential_kind(event.used_credential) not in {None, wanted}:
         path = f"user.extra['{CREDENTIAL_ID}'][0]"
         failed.append(FailedCheck(path, event.used_credential, "another kind of credential"))
+    _check_usual(wanted, event, failed, is_account=is_account)
     if is_account and LEGACY_TOKEN in event.annotations:
         path = f"annotations['{LEGACY_TOKEN}']"
         failed.append(FailedCheck(path, event.annotations[LEGACY_TOKEN], "with a token out of a Secret"))
@@ -149,6 +154,18 @@ def _check_credential(actor: Actor, event: Event, failed: list[FailedCheck]) -> 
         failed.append(FailedCheck("user.extra", user.extra, why))
     if actor.certificate:
         _check_certificate(actor, event, failed)
+
+
+def _check_usual(wanted: str | None, event: Event, failed: list[FailedCheck], *, is_account: bool) -> None:
+    """Add what others in this log carry and the caller lacks."""
+    if not event.usual or "extra" in event.lost:
+        return
+    if wanted and {"JTI": TOKEN_IDS, "X509SHA256": CERTIFICATE_IDS}[wanted] in event.usual:
+        kind = "token" if wanted == "JTI" else "client certificate"
+        why = f"without the credential id that a {kind} has in this log: another way to log in yields the same name"
+        failed.append(FailedCheck("user.username", event.user.username, why))
+    if is_account and UIDS in event.usual:
+        failed.append(FailedCheck("user.username", event.user.username, "without the uid that others have in this log"))
 
 
 def _check_certificate(actor: Actor, event: Event, failed: list[FailedCheck]) -> None:
