@@ -10,7 +10,7 @@ import pytest
 
 from builders import exclusion_of, token_request
 from k8stokendetect import Actor, Provenance, detect
-from k8stokendetect.exclusions.verdict import NameIndex
+from k8stokendetect.exclusions.index import NameIndex
 
 AUTHENTICATED = "system:authenticated"
 FACTS: dict[str, Any] = {

@@ -17,7 +17,7 @@ from k8stokendetect.cluster.steps import Change
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Component, Exclusion, matches
 from k8stokendetect.exclusions.catalogue import DEFAULT_EXCLUSIONS
-from k8stokendetect.exclusions.verdict import ExclusionIndex
+from k8stokendetect.exclusions.index import ExclusionIndex
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP, ServiceAccount
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import COMPONENTS, Component, FailedCheck
 from k8stokendetect.exclusions.base import MASTERS
-from k8stokendetect.exclusions.verdict import NameIndex, concerns, failed_checks
+from k8stokendetect.exclusions.index import NameIndex
+from k8stokendetect.exclusions.verdict import concerns, failed_checks
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, ServiceAccount, credential_kind
 

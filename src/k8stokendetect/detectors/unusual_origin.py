@@ -75,6 +75,8 @@ class Origins:
             now: its time.
 
         """
+        if not new and here.keys() <= self.last.keys() and now - min(self.last.values()) < OVERLAP:
+            return Origins(self.mints + 1, self.seen, self.last, self.renewed)
         seen = {kind: (value,) for kind, value in here.items()} | self.seen
         full = self.full(learned)
         seen |= {kind: (*seen[kind], here[kind]) for kind in learned if kind not in full}

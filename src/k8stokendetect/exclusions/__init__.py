@@ -3,8 +3,9 @@
 
 from k8stokendetect.exclusions.base import Actor, Component, Exclusion, Provenance, TokenShape
 from k8stokendetect.exclusions.catalogue import COMPONENTS, DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, find_exclusion
+from k8stokendetect.exclusions.index import ExclusionIndex
 from k8stokendetect.exclusions.load import load_exclusions
-from k8stokendetect.exclusions.verdict import ExclusionIndex, FailedCheck, Verdict, verdict
+from k8stokendetect.exclusions.verdict import FailedCheck, Verdict, verdict
 
 __all__ = [
     "COMPONENTS",
