@@ -123,13 +123,17 @@ def test_each_missing_proof_is_reported_with_where_it_stands(fields: dict[str, A
         {"user": NODE, "requestObject": body(), "level": "Request"},
         {"user": NODE, "query": "?dryRun=All"},
         {"user": NODE, "impersonatedUser": {"username": "bob"}},
-        {"user": MANAGER, "target": "kube-system/x", "requestObject": body(seconds=86400), "level": "Request"},
-        {"user": user(CALICO, *CALICO_GROUPS[:2], extra={POD: ["x"]}), "target": "kube-system/default"},
+        {
+            "user": MANAGER,
+            "target": "kube-system/job-controller",
+            "requestObject": body(seconds=86400),
+            "level": "Request",
+        },
     ],
     ids=repr,
 )
 def test_an_odd_request_of_a_proven_caller_is_no_look_alike(fields: dict[str, Any]) -> None:
-    """Its body, its URI, another target in its namespace and impersonation are other rules' business."""
+    """Its body, its URI, and impersonation are other rules' business."""
     assert not found(token_request(**{"userAgent": KUBELET} | fields))
 
 
@@ -228,15 +232,17 @@ def test_groups_that_were_not_logged_make_it_medium() -> None:
     [
         ("system:node:n1", "prod/x", KUBELET, False),
         ("system:node:n1", "prod/x", "curl/8", True),
-        ("system:kube-controller-manager", "kube-system/x", "", False),
-        ("system:kube-controller-manager", "prod/x", "", True),
+        ("system:kube-controller-manager", "kube-system/job-controller", "kube-controller-manager/v1", False),
+        ("system:kube-controller-manager", "kube-system/job-controller", "curl/8", True),
+        ("system:kube-controller-manager", "kube-system/tiller", "kube-controller-manager/v1", True),
+        ("system:kube-controller-manager", "prod/x", "kube-controller-manager/v1", True),
         ("system:serviceaccount:prod:web", "prod/x", "", False),
     ],
 )
 def test_where_the_log_has_no_groups_their_absence_says_nothing(
     username: str, target: str, agent: str, *, fires: bool
 ) -> None:
-    """GKE's entries carry neither groups nor extra; client and namespace still tell."""
+    """GKE's entries carry neither groups nor extra; client, address and target still tell."""
     namespace, _, name = target.partition("/")
     entry = {
         "logName": "projects/p/logs/cloudaudit.googleapis.com%2Factivity",
@@ -249,7 +255,7 @@ def test_where_the_log_has_no_groups_their_absence_says_nothing(
             "methodName": "io.k8s.core.v1.serviceaccounts.token.create",
             "resourceName": f"core/v1/namespaces/{namespace}/serviceaccounts/{name}/token",
             "authenticationInfo": {"principalEmail": username},
-            "requestMetadata": {"callerIp": "192.0.2.7", "callerSuppliedUserAgent": agent},
+            "requestMetadata": {"callerIp": "10.0.0.7", "callerSuppliedUserAgent": agent},
             "status": {},
         },
     }

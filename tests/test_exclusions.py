@@ -62,6 +62,8 @@ def example(exclusion: Exclusion) -> Record:
     record["annotations"]["authorization.k8s.io/reason"] = actor.reason or ""
     if actor.user_agents:
         record["userAgent"] = f"{actor.user_agents[0]}v1.36.2 (linux/amd64)"
+    if actor.inside:
+        record["sourceIPs"] = ["10.0.0.2"]
     return record
 
 
@@ -110,6 +112,8 @@ def mutations(exclusion: Exclusion) -> dict[str, Mutation]:
         changes["credential"] = lambda e: e["user"]["extra"].update({CREDENTIAL_ID: [f"{other}=ab"]})
     if actor.in_pod:
         changes["in_pod"] = lambda e: e["user"]["extra"].pop(POD_NAME)
+    if actor.inside:
+        changes["inside"] = lambda e: e.update(sourceIPs=["10.0.0.2", "203.0.113.9"])
     if actor.reason is not None:
         changes["reason"] = lambda e: e["annotations"].update({"authorization.k8s.io/reason": "RBAC: allowed by x"})
     if actor.certificate:

@@ -256,6 +256,8 @@ def of_exclusion(exclusion: Exclusion) -> dict[str, Any]:
         groups=(*actor.groups, *own),
         userAgent=f"{next(iter(actor.user_agents), '')}x",
     )
+    if actor.inside:
+        event["sourceIPs"] = ["10.0.0.2"]
     if actor.groups_not_logged:
         del event["user"]["groups"]
     if actor.in_pod:

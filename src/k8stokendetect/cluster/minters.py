@@ -64,6 +64,10 @@ class ByDesign:
         )
 
 
+MOST_NAMES: Final = 20
+"""Maximum number of accounts that a role is advised to name."""
+
+
 def _allows(component: Component, way: AttackPath, account: ServiceAccount | None) -> bool:
     if way.kind is AttackPathKind.MASTERS:
         return False
@@ -74,15 +78,20 @@ def _allows(component: Component, way: AttackPath, account: ServiceAccount | Non
     else:
         is_there = "*" in component.namespaces
     if not way.accounts:
-        return is_there and "*" in component.names
+        return is_there and _is_open(component)
     return is_there and all(any(matches(pattern, name) for pattern in component.names) for name in way.accounts)
+
+
+def _is_open(component: Component) -> bool:
+    """Tell whether no rule names the accounts: all, or more than anybody would keep up to date."""
+    return "*" in component.names or len(component.names) > MOST_NAMES
 
 
 def needed(exclusions: Iterable[Exclusion], /) -> dict[str, tuple[str, ...]] | None:
     """Return what components need, by namespace; None where an exclusion has a pattern, which no rule can have."""
     found: dict[str, tuple[str, ...]] = {}
     for one in (exclusion.component for exclusion in exclusions):
-        names = () if "*" in one.names else one.names
+        names = () if _is_open(one) else one.names
         if any("*" in text for text in (*one.namespaces, *names)):
             return None
         for namespace in one.namespaces:

@@ -12,6 +12,7 @@ import attrs
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions.base import Provenance, matches
+from k8stokendetect.exclusions.controllers import CONTROLLERS
 from k8stokendetect.identity import ServiceAccount
 
 CHECKED: Final = date(2026, 11, 25)
@@ -61,6 +62,7 @@ _CONTROLLERS: Final[Mapping[str, str]] = {
         "clusterrole-aggregation-controller"
     ),
     "may read, change and delete objects of every kind, Secrets included": "generic-garbage-collector",
+    "may list, create and change objects of every kind, Secrets included": "storage-version-migrator-controller",
     "may read and delete objects of every kind, Secrets included": "namespace-controller",
     "may list objects of every kind, Secrets included": "resourcequota-controller",
     "may create pods in every namespace, and so run as any service account": (
@@ -71,22 +73,10 @@ _CONTROLLERS: Final[Mapping[str, str]] = {
         "cronjob-controller deployment-controller"
     ),
     "may approve and sign the certificates of nodes and clients": "certificate-controller",
-    "is a controller of Kubernetes' own, for which only a controller manager mints": """
-        attachdetach-controller bootstrap-signer device-taint-eviction-controller disruption-controller
-        endpoint-controller endpointslice-controller endpointslicemirroring-controller ephemeral-volume-controller
-        expand-controller horizontal-pod-autoscaler legacy-service-account-token-cleaner node-controller
-        pod-garbage-collector
-        pv-protection-controller pvc-protection-controller resource-claim-controller root-ca-cert-publisher
-        route-controller selinux-warning-controller service-account-controller service-ca-cert-publisher
-        service-cidrs-controller service-controller storage-version-garbage-collector token-cleaner
-        ttl-after-finished-controller ttl-controller validatingadmissionpolicy-status-controller
-        volumeattributesclass-protection-controller
-    """,
 }
 """The controllers of kube-system, by what they may do."""
 
-CONTROLLERS: Final = frozenset(name for names in _CONTROLLERS.values() for name in names.split())
-"""Their names."""
+_OTHERS: Final = "is a controller of Kubernetes' own, for which only a controller manager mints"
 
 _ALL: Final = "may do everything in the cluster, as cluster-admin"
 _SECRETS: Final = "may read and write the Secrets of every namespace"
@@ -148,9 +138,10 @@ _ADDONS: Final = (
 
 
 def _powerful() -> Iterator[PowerfulAccount]:
-    for power, names in _CONTROLLERS.items():
-        for name in names.split():
-            yield PowerfulAccount(namespace="kube-system", name=name, power=power, provenance=_POLICY)
+    powers = {name: power for power, names in _CONTROLLERS.items() for name in names.split()}
+    for name in (*powers, *sorted(CONTROLLERS - powers.keys())):
+        power = powers.get(name, _OTHERS)
+        yield PowerfulAccount(namespace="kube-system", name=name, power=power, provenance=_POLICY)
     for namespace, name, power, source in _ADDONS:
         provenance = Provenance(source=source, checked=CHECKED, note="as it installs itself by default")
         yield PowerfulAccount(namespace=namespace, name=name, power=power, provenance=provenance)

@@ -14,6 +14,7 @@ from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import COMPONENTS, Component, FailedCheck
 from k8stokendetect.exclusions.base import MASTERS
+from k8stokendetect.exclusions.folding import fold, odd_characters
 from k8stokendetect.exclusions.index import NameIndex
 from k8stokendetect.exclusions.verdict import concerns, failed_checks
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
@@ -22,8 +23,8 @@ from k8stokendetect.identity import CREDENTIAL_ID, ServiceAccount, credential_ki
 RESERVED: Final = ("system:", "eks:")
 """Prefixes that no user may have: Kubernetes' RBAC page, and EKS' page on creating access entries (both)."""
 
-ABOUT_THE_CALLER: Final = ("user", "annotations", "objectRef.namespace")
-"""Where a check looks at the caller, its client, or the namespace it mints in: how the paths begin."""
+ABOUT_THE_CALLER: Final = ("user", "annotations", "objectRef.na", "sourceIPs")
+"""Where a check looks at the caller, its client, its address, or the account it mints for: how the paths begin."""
 
 
 @attrs.frozen
@@ -92,6 +93,7 @@ class TokenRequestLookalike(Detector):
         if not all(isinstance(component, Component) for component in self.components):
             raise ConfigError(f"{self.rule.id}: components takes Components")
         self._named = NameIndex((component, component) for component in self.components)
+        self._looking = NameIndex((_folded(component), component) for component in self.components)
 
     def matches(self, event: Event, /) -> bool:
         """Tell whether the caller lacks what the known component nearest to it has."""
@@ -115,7 +117,7 @@ class TokenRequestLookalike(Detector):
         refused = _is_refused(event)
         if not (event.mints_token or refused):
             return None
-        like = min(self._compared(event), key=_number_lacking, default=None) or Likeness("", _reserved(event))
+        like = min(self._compared(event), key=_number_lacking, default=None) or self._disguised(event)
         if not like.lacks or (refused and not (like.groups and event.user.groups)):
             return None
         return like
@@ -123,12 +125,28 @@ class TokenRequestLookalike(Detector):
     def _compared(self, event: Event) -> Iterator[Likeness]:
         """Compare with each component of that name, on whatever platform it runs.
 
-        A component known from logs without groups is compared on its own platform only.
+        A component known from logs without groups is compared on its own platform only, and instead of all others.
         """
-        for component in self._named.of(event.actor.username):
+        named = self._named.of(event.actor.username)
+        bare = [one for one in named if one.actor.groups_not_logged and concerns(one, event)]
+        for component in bare or named:
             actor, away = component.actor, bool(component.platforms) and event.platform not in component.platforms
             if concerns(component, event) or (away and not actor.groups_not_logged):
                 yield Likeness(component.id, _about_the_caller(failed_checks(component, event), event))
+
+    def _disguised(self, event: Event) -> Likeness:
+        """Compare with what the name looks like, where it is none of a component's own."""
+        name = event.actor.username
+        folded = fold(name)
+        if not self._named.of(name) and (components := self._looking.of(folded)):
+            why = f"written with other characters ({odd_characters(name) or 'small letters for capitals'})"
+            return Likeness(components[0].id, (FailedCheck("user.username", name, why),))
+        return Likeness("", _reserved(event))
+
+
+def _folded(component: Component) -> Component:
+    names = tuple(fold(name) for name in component.actor.username)
+    return attrs.evolve(component, actor=attrs.evolve(component.actor, username=names))
 
 
 def _number_lacking(like: Likeness) -> int:
@@ -176,6 +194,6 @@ def _reserved(event: Event) -> tuple[FailedCheck, ...]:
         if credential_kind(event.used_credential) == "X509SHA256":
             found.append(FailedCheck(f"user.extra['{CREDENTIAL_ID}'][0]", event.used_credential, "with a certificate"))
         return _about_the_caller(found, event)
-    if user.username.startswith(RESERVED) and user.username != "system:anonymous":
+    if fold(user.username).startswith(RESERVED) and user.username != "system:anonymous":
         return (FailedCheck("user.username", user.username, "no component known to mint is called so"),)
     return ()

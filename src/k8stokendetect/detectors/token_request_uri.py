@@ -7,9 +7,9 @@ from collections.abc import Collection
 from typing import Final
 
 from k8stokendetect.detectors.base import MINTS, Detector
-from k8stokendetect.detectors.powerful import CONTROLLERS
 from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, target_of, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.exclusions.controllers import CONTROLLERS
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount, token_uri_oddities
 

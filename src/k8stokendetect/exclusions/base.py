@@ -92,6 +92,7 @@ class Actor:
             it; OIDC and webhook authenticators, such as that of EKS, usually give more.
         in_pod: the caller's token is bound to a pod: `user.extra` names it. A copy minted by hand usually is not.
         reason: the authorization reason, where logged; `""` is the Node authorizer, RBAC always says which binding.
+        inside: the address that the API server saw is no public one; where little else is logged, as on GKE.
         groups_not_logged: why groups cannot be asked for: the weaker form for records that carry none at all.
 
     """
@@ -106,6 +107,7 @@ class Actor:
     certificate: bool = attrs.field(default=False, validator=_flag)
     in_pod: bool = attrs.field(default=False, validator=_flag)
     reason: str | None = attrs.field(default=None, validator=attrs.validators.optional(_text))
+    inside: bool = attrs.field(default=False, validator=_flag)
     groups_not_logged: str = attrs.field(default="", validator=_text)
 
 

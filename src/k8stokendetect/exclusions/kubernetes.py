@@ -7,6 +7,7 @@ from datetime import date
 from typing import Final
 
 from k8stokendetect.exclusions.base import AUTHENTICATED, Actor, Component, Exclusion, Provenance, TokenShape
+from k8stokendetect.exclusions.controllers import CLOUD_CONTROLLERS, CONTROLLERS
 
 CHECKED: Final = date(2026, 11, 24)
 
@@ -28,9 +29,6 @@ CONTROLLER_TOKEN: Final = TokenShape(bound_kind="", audiences=(), longest=3600)
 CLIENT_BUILDER: Final = found_in(
     "kubernetes v1.36.2 staging/src/k8s.io/controller-manager/pkg/clientbuilder/client_builder_dynamic.go:201"
 )
-
-CLOUD_CONTROLLERS: Final = ("node-controller", "route-controller", "service-controller", "tagging-controller")
-"""The accounts of the cloud controllers: k8s.io/cloud-provider app/controllermanager.go@4960d097, AWS's tagging."""
 
 KUBELET_CLIENTS: Final = ("kubelet/", "kubelet.exe/", "k3s/", "kubelite/", "microshift/")
 """How the binaries that contain a kubelet name themselves: client-go takes the name of the executable.
@@ -90,11 +88,13 @@ KUBE_CONTROLLER_MANAGER: Final = Exclusion(
             certificate=True,
         ),
         namespaces=("kube-system",),
+        names=tuple(sorted(CONTROLLERS)),
         token=CONTROLLER_TOKEN,
         if_unseen="exclude",
         provenance=(
             CLIENT_BUILDER,
             found_in("kubernetes v1.36.2 cmd/kube-controller-manager/app/controllermanager.go:872-877"),
+            found_in("kubernetes v1.36.2 plugin/pkg/auth/authorizer/rbac/bootstrappolicy/controller_policy.go"),
         ),
     ),
     because=(
@@ -102,7 +102,7 @@ KUBE_CONTROLLER_MANAGER: Final = Exclusion(
         "again and again as they expire."
     ),
     hides=(
-        "Anyone who holds its certificate can mint for every service account of kube-system; where the request body is "
+        "Anyone who holds its certificate can mint for the controllers' service accounts; where the request body is "
         "logged, only tokens of an hour, unbound and without audience. Anyone who makes an "
         "authenticator yield this name with neither uid nor extra can do the same, where the log names no certificate."
     ),
@@ -162,7 +162,7 @@ CALICO_NODE: Final = Exclusion(
             in_pod=True,
         ),
         namespaces=("calico-system", "kube-system"),
-        names=("calico-cni-plugin",),
+        names=("calico-cni-plugin", "calico-node"),
         own_namespace=True,
         token=TokenShape(bound_kind="", audiences=(), longest=86400),
         if_unseen="exclude",
@@ -171,10 +171,50 @@ CALICO_NODE: Final = Exclusion(
                 "projectcalico/calico@87c15906 node/pkg/cni/token_watch.go:31,114-121", "unbound, no audience, 86400 s"
             ),
             found_in("projectcalico/calico@87c15906 charts/calico/templates/calico-node-rbac.yaml:9-19"),
+            found_in(
+                "https://github.com/projectcalico/calico/issues/7584", "up to 3.25 calico-node mints for itself; #5910"
+            ),
         ),
     ),
     because="calico-node writes a fresh token for its CNI plugin to each node several times a day.",
-    hides="Anyone who runs code in a calico-node pod can mint for calico-cni-plugin, which may read pods and nodes.",
+    hides=(
+        "Anyone who runs code in a calico-node pod can mint for calico-cni-plugin, which may read pods and nodes, and "
+        "an unbound token for calico-node itself, which outlives the pod."
+    ),
+)
+
+CALICO_NODE_WINDOWS: Final = Exclusion(
+    component=Component(
+        id="calico-node-windows",
+        actor=Actor(username="system:serviceaccount:calico-system:calico-node-windows", in_pod=True),
+        namespaces=("calico-system",),
+        names=("calico-cni-plugin-windows",),
+        token=TokenShape(bound_kind="", audiences=(), longest=86400),
+        if_unseen="exclude",
+        provenance=(
+            found_in("tigera/operator pkg/render/windows.go", "WindowsNodeObjectName, WindowsCNIPluginObjectName"),
+            found_in("projectcalico/calico node/pkg/cni/token_watch.go CNIServiceAccountName"),
+        ),
+    ),
+    because="calico-node on Windows writes a fresh token for its CNI plugin to each node.",
+    hides="Anyone who runs code in a calico-node-windows pod can mint for calico-cni-plugin-windows.",
+)
+
+CANAL: Final = Exclusion(
+    component=Component(
+        id="canal",
+        actor=Actor(username="system:serviceaccount:kube-system:canal", in_pod=True),
+        namespaces=("kube-system",),
+        names=("canal", "calico-cni-plugin"),
+        token=TokenShape(bound_kind="", audiences=(), longest=86400),
+        if_unseen="exclude",
+        provenance=(
+            found_in("https://github.com/rancher/rke2/issues/5328", "it mints for kube-system/canal; #3425"),
+            found_in("rancher/rke2-charts packages/rke2-canal/charts/templates/rbac.yaml", "resourceNames: canal"),
+        ),
+    ),
+    because="calico-node of canal, RKE2's default network, writes a fresh token of its own account to each node.",
+    hides="Anyone who runs code in a canal pod can mint an unbound token for canal, which outlives the pod.",
 )
 
 EXCLUSIONS: Final = (
@@ -183,4 +223,6 @@ EXCLUSIONS: Final = (
     CLOUD_CONTROLLER_MANAGER,
     CLOUD_CONTROLLER_MANAGER_USER,
     CALICO_NODE,
+    CALICO_NODE_WINDOWS,
+    CANAL,
 )

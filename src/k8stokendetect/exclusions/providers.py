@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Final
 
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Actor, Component, Exclusion, TokenShape
-from k8stokendetect.exclusions.kubernetes import CLIENT_BUILDER, CLOUD_CONTROLLERS, CONTROLLER_TOKEN, found_in
+from k8stokendetect.exclusions.controllers import CLOUD_CONTROLLERS, CONTROLLERS, OPENSHIFT_CONTROLLERS
+from k8stokendetect.exclusions.kubernetes import CLIENT_BUILDER, CONTROLLER_TOKEN, found_in
 
 # Amazon EKS
 #
@@ -52,6 +53,7 @@ AKS_SERVICE: Final = Exclusion(
         id="aks-service",
         actor=Actor(username="aksService", groups=(MASTERS, AUTHENTICATED), only_groups=True, certificate=True),
         namespaces=("kube-system",),
+        names=tuple(sorted(CONTROLLERS)),
         token=CONTROLLER_TOKEN,
         if_unseen="exclude",
         platforms=frozenset({"aks"}),
@@ -68,7 +70,7 @@ AKS_SERVICE: Final = Exclusion(
     ),
     because="AKS runs its control plane, kube-controller-manager included, as aksService.",
     hides=(
-        "Anyone who holds this certificate of Microsoft's control plane can mint for every service account of "
+        "Anyone who holds this certificate of Microsoft's control plane can mint for the controllers of "
         "kube-system; AKS logs level Metadata, so the shape of the request cannot be checked."
     ),
 )
@@ -115,10 +117,13 @@ GKE_CONTROLLER_MANAGERS: Final = Exclusion(
         id="gke-controller-managers",
         actor=Actor(
             username=("system:kube-controller-manager", "system:cloud-controller-manager"),
+            user_agents=("kube-controller-manager/", "cloud-controller-manager/"),
             certificate=True,
+            inside=True,
             groups_not_logged=GKE_NO_GROUPS,
         ),
         namespaces=("kube-system",),
+        names=tuple(sorted(CONTROLLERS)),
         token=CONTROLLER_TOKEN,
         if_unseen="exclude",
         platforms=frozenset({"gke"}),
@@ -130,7 +135,34 @@ GKE_CONTROLLER_MANAGERS: Final = Exclusion(
         ),
     ),
     because="GKE's controller managers mint for their own controllers in kube-system.",
-    hides="Anyone with a signed certificate for one of these names can mint for every service account of kube-system.",
+    hides=(
+        "Anyone inside the cluster's network with a signed certificate for one of these names can mint for the "
+        "controllers' service accounts, with a client that calls itself a controller manager."
+    ),
+)
+
+GKE_CALICO_NODE: Final = Exclusion(
+    component=Component(
+        id="gke-calico-node",
+        actor=Actor(
+            username="system:serviceaccount:kube-system:calico-node",
+            user_agents=("calico-node/",),
+            groups_not_logged=GKE_NO_GROUPS,
+        ),
+        namespaces=("kube-system",),
+        names=("calico-cni-sa",),
+        token=TokenShape(bound_kind="", audiences=(), longest=86400),
+        if_unseen="exclude",
+        platforms=frozenset({"gke"}),
+        provenance=(
+            found_in(
+                "GoogleCloudPlatform/netd scripts/testcase", "CALICO_CNI_SERVICE_ACCOUNT=calico-cni-sa in its tests"
+            ),
+            found_in("projectcalico/calico node/pkg/cni/token_watch.go CNIServiceAccountName"),
+        ),
+    ),
+    because="GKE's calico-node writes a fresh token of calico-cni-sa to each node for its CNI plugin.",
+    hides="Anyone who runs code in a calico-node pod can mint for calico-cni-sa.",
 )
 
 # OpenShift
@@ -189,6 +221,7 @@ OPENSHIFT_CONTROLLER_MANAGERS: Final = Exclusion(
             in_pod=True,
         ),
         namespaces=("openshift-infra",),
+        names=OPENSHIFT_CONTROLLERS,
         token=CONTROLLER_TOKEN,
         if_unseen="exclude",
         platforms=frozenset({"openshift"}),
@@ -201,7 +234,7 @@ OPENSHIFT_CONTROLLER_MANAGERS: Final = Exclusion(
         ),
     ),
     because="They mint for their own controllers, all in openshift-infra.",
-    hides="Anyone who runs code in one of these pods can mint for every service account of openshift-infra.",
+    hides="Anyone who runs code in one of these pods can mint for the controllers of openshift-infra.",
 )
 
 EXCLUSIONS: Final = (
@@ -209,6 +242,7 @@ EXCLUSIONS: Final = (
     AKS_SERVICE,
     GKE_KUBELET,
     GKE_CONTROLLER_MANAGERS,
+    GKE_CALICO_NODE,
     OPENSHIFT_PULL_SECRETS,
     OPENSHIFT_KEY_ID_OBSERVATION,
     OPENSHIFT_CONTROLLER_MANAGERS,

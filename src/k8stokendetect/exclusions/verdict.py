@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 import attrs
@@ -23,6 +24,24 @@ from k8stokendetect.identity import (
 
 account_of: Final = functools.lru_cache(maxsize=4096)(ServiceAccount.of_username)
 """`ServiceAccount.of_username`, remembered: every check of a component asks it."""
+
+
+_INSIDE: Final = tuple(
+    ip_network(network)
+    for network in "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16".split()
+    + "::1/128 fc00::/7 fe80::/10".split()
+)
+"""Addresses that nobody has on the internet: RFC 1918, 6598, 3927, 4193, 4291."""
+
+
+@functools.lru_cache(maxsize=4096)
+def is_public(address: str, /) -> bool:
+    """Tell whether an address can be reached from everywhere; Google writes `private` for its own."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    return not any(found in network for network in _INSIDE)
 
 
 @attrs.frozen
@@ -143,6 +162,9 @@ def _check_actor(actor: Actor, event: Event, account: ServiceAccount | None, fai
         and (event.user_agent or "user agents" not in event.lost)
     ):
         failed.append(FailedCheck("userAgent", event.user_agent, "another client than the component's own"))
+    if actor.inside and is_public(event.peer_ip or ""):
+        path = f"sourceIPs[{len(event.source_ips) - 1}]"
+        failed.append(FailedCheck(path, event.peer_ip, "from a public address, where the component is inside"))
     if actor.reason is not None and event.annotations.get(REASON, actor.reason) != actor.reason:
         why = "another authorization than the component's"
         failed.append(FailedCheck(f"annotations['{REASON}']", event.annotations[REASON], why))

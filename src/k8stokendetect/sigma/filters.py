@@ -102,6 +102,8 @@ def inexpressible(exclusion: Exclusion, /) -> tuple[str, ...]:
         found.append("that the caller has no other group")
     if actor.certificate:
         found.append("that user.extra holds nothing but the credential's id")
+    if actor.inside:
+        found.append("that it comes from inside the cluster's network")
     if exclusion.expires:
         found.append(f"that it ends on {exclusion.expires}")
     if component.token and not list(_token(component)):
