@@ -55,6 +55,22 @@ def test_a_token_in_the_log_is_reported_with_its_place_and_never_repeated(record
     assert JWT.split(".")[1] not in repr(finding)
 
 
+@pytest.mark.parametrize("name", ["system:anonymous", ""])
+def test_names_of_unauthenticated_clients_are_one_low_finding(name: str) -> None:
+    """Anybody can call a client like a token; a token in another place, or of somebody known, stays medium."""
+    flood = [
+        token_request(userAgent=JWT, objectRef={"resource": f"r{number}"}, user={"username": name})
+        | {"auditID": f"flood-{number}"}
+        for number in range(5)
+    ]
+    known = token_request(userAgent=JWT, objectRef={"resource": "pods"}) | {"auditID": "known"}
+    in_uri = token_request(query=f"?x={JWT}", userAgent=JWT, user={"username": name}) | {"auditID": "uri"}
+
+    assert [finding.severity for finding in found(*flood)] == [Severity.LOW]
+    assert [finding.severity for finding in found(*flood, known)] == [Severity.LOW, Severity.MEDIUM]
+    assert [finding.severity for finding in found(in_uri)] == [Severity.MEDIUM]
+
+
 def test_what_carries_no_token_is_silent() -> None:
     """The placeholder of a request, and text that a client sent in a token's place, are none."""
     assert not found(token_request())

@@ -218,3 +218,11 @@ def test_nonsense_is_refused(options: Any) -> None:
     """When it is made."""
     with pytest.raises(ConfigError):
         TokenRequestDenied(**options)
+
+
+@pytest.mark.parametrize(("name", "severity"), [("system:anonymous", Severity.LOW), ("alice", Severity.MEDIUM)])
+def test_an_odd_uri_of_a_refused_stranger_stays_low(name: str, severity: Severity) -> None:
+    """Unauthenticated callers never exceed low unless one of them succeeded."""
+    record = token_request(name, query="?odd=1", code=403, issued=None)
+
+    assert [finding.severity for finding in detect(record, detectors=["token-request-uri"])] == [severity]

@@ -78,6 +78,28 @@ def test_a_refused_call_is_not_excluded(code: int, excluded_by: str | None) -> N
     assert [excluded_by] == [finding.excluded_by for finding in findings]
 
 
+@pytest.mark.parametrize(
+    ("rules", "groups", "reported"),
+    [
+        (("token-request-denied",), ("builders",), []),
+        (("token-request",), ("builders",), ["token-request-denied"]),
+        (None, ("builders",), ["token-request-denied"]),
+        (("token-request-denied",), ("others",), ["token-request-denied"]),
+    ],
+)
+def test_only_an_exclusion_that_names_refusals_excludes_them(
+    rules: tuple[str, ...] | None, groups: tuple[str, ...], reported: list[str]
+) -> None:
+    """Not one that narrows itself to other rules or to none; and every other proof has to hold."""
+    actor = Actor(username="ci-builder", groups=("builders",))
+    exclusion = exclusion_of(**FACTS, id="ci", rules=rules, actor=actor)
+    record = token_request("ci-builder", groups=(*groups, AUTHENTICATED), code=403, issued=None)
+
+    findings = detect(record, detectors=["token-request-denied"], exclusions=[exclusion])
+
+    assert [finding.rule.id for finding in findings] == reported
+
+
 def test_a_name_finds_its_components_in_the_order_in_which_they_were_given() -> None:
     """Of two that fit equally well, the first decides; names and patterns are one list."""
     known = [

@@ -19,6 +19,11 @@ from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 QUIET: Final = timedelta(hours=1)
 """Report each kind at most once in this time."""
 
+ANONYMOUS: Final = frozenset({"", "system:anonymous"})
+"""Names of a caller whom the API server did not authenticate."""
+
+UNPROVEN: Final = "unauthenticated client names"
+
 PLACES: Final = (
     ("responseObject", "status", "token"),  # a TokenRequest's answer, measured
     ("requestObject", "spec", "token"),  # a TokenReview, k8s.io/api authentication/v1
@@ -63,6 +68,7 @@ class TokenInAuditLog(KeyedDetector[Reported]):
         blind_spots=(
             "tokens that something before this library removed, and credentials that are no JWT",
             "how often it happened after the last report; reports of an hour count in event time",
+            "a usable token that an unauthenticated caller wrote into its client's name: low, and one for all of them",
         ),
         response=(
             "Change the audit policy: level Metadata for serviceaccounts/token, tokenreviews and secrets, in the first "
@@ -75,8 +81,11 @@ class TokenInAuditLog(KeyedDetector[Reported]):
     remember_for = timedelta(days=1)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterable[str]:
-        """Name the kind of event."""
-        return (f"{event.cluster} {event.level} {event.stage} {event.resource}",) if event.carried_token else ()
+        """Name the kind of event; what unauthenticated callers call themselves is one kind, whatever they ask for."""
+        if not event.carried_token:
+            return ()
+        kind = UNPROVEN if _is_only_claimed(event) else f"{event.level} {event.stage} {event.resource}"
+        return (f"{event.cluster} {kind}",)
 
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Reported], /) -> Iterator[Finding]:
         """Report the first of an hour, count the others."""
@@ -92,11 +101,19 @@ class TokenInAuditLog(KeyedDetector[Reported]):
             f"a live token stands in the audit log, at level {event.level or 'unknown'}: {who(event)} called "
             f"{event.verb or 'something'} on {event.resource or 'no resource'}{since}",
             *_where(event),
+            severity=Severity.LOW if _is_only_claimed(event) else None,
             caveats=(
                 "whether the token is still valid cannot be seen",
                 "events of this kind are reported once an hour",
             ),
         )
+
+
+def _is_only_claimed(event: Event) -> bool:
+    """Tell whether the token stands only in the client's name of an unauthenticated caller, who can write anything."""
+    elsewhere = any(one.path not in {"level", "user.username", "userAgent"} for one in _where(event))
+    bodies = event.request_object is not None or event.response_object is not None
+    return event.user.username in ANONYMOUS and REDACTED in event.user_agent and not elsewhere and not bodies
 
 
 def _where(event: Event) -> Iterator[Evidence]:

@@ -21,7 +21,7 @@ STANDARD_SERVICE_ACCOUNTS: Final = CONTROLLERS | {"default"}
 
 
 class TokenRequestURI(Detector):
-    """Any answered call to the subresource, also a refused one: low for its target, medium for an odd URI.
+    """Any answered call to the subresource, also a refused one: low for its target, medium for an odd one.
 
     Arguments:
         standard_namespaces: namespaces that are nothing special as a target.
@@ -90,12 +90,17 @@ class TokenRequestURI(Detector):
             f"{who(event)} called {aim}{how}",
             *(Evidence(path, value, why) for path, (value, why) in facts.items() if value),
             *code_evidence(event, HOW_ANSWERED),
-            severity=Severity.MEDIUM if oddities else None,
+            severity=Severity.MEDIUM if oddities and not _is_refused_stranger(event) else None,
             caveats=() if event.request_uri else ("the URI was not logged",),
         )
 
     def _is_standard(self, target: ServiceAccount) -> bool:
         return target.namespace in self.standard_namespaces and target.name in self.standard_service_accounts
+
+
+def _is_refused_stranger(event: Event) -> bool:
+    """Tell whether nobody was authenticated and nothing was given: an attempt, however odd."""
+    return event.denied and event.user.username in {"", "system:anonymous"}
 
 
 def _oddities(event: Event) -> tuple[str, ...]:

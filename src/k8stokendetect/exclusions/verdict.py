@@ -44,6 +44,12 @@ def is_public(address: str, /) -> bool:
     return not any(found in network for network in _INSIDE)
 
 
+REFUSALS: Final = "token-request-denied"
+"""An exclusion that names this rule is meant for refused requests; all its other proofs have to hold."""
+
+REFUSED: Final = "refused, where a component may do what it does by design"
+
+
 @attrs.frozen
 class FailedCheck:
     """One fact about a component that an event does not show: where, what is there, and what is wrong with it."""
@@ -85,6 +91,8 @@ def judged_by(exclusion: Exclusion, event: Event, /) -> Verdict | None:
     if not concerns(component, event):
         return None
     failed = failed_checks(component, event)
+    if event.denied and REFUSALS in (exclusion.rules or ()):
+        failed = tuple(one for one in failed if one.why != REFUSED)
     if exclusion.expires and (event.time is None or event.time.date() > exclusion.expires):
         failed = (*failed, FailedCheck("stageTimestamp", None, f"the exclusion ended on {exclusion.expires}"))
     return Verdict(exclusion, failed)
@@ -134,8 +142,7 @@ def _never(component: Component, event: Event, failed: list[FailedCheck]) -> Non
     if MASTERS in user.groups and MASTERS not in component.actor.groups:
         failed.append(FailedCheck("user.groups", user.groups, "a member of system:masters"))
     if event.denied:
-        why = "refused, where a component may do what it does by design"
-        failed.append(FailedCheck("responseStatus.code", event.code, why))
+        failed.append(FailedCheck("responseStatus.code", event.code, REFUSED))
     if (
         ref
         and event.request_uri
