@@ -68,8 +68,15 @@ class TokenRequest(Detector):
             *lifetime_evidence(event),
             *_audience_evidence(spec),
             *binding_evidence(event),
+            severity=Severity.CRITICAL if _is_unauthenticated(event) else None,
             caveats=(*unseen_body(event), *_extended(spec)),
         )
+
+
+def _is_unauthenticated(event: Event) -> bool:
+    """Tell whether anybody who reaches the API server could have done this."""
+    user = event.user
+    return user.username == "system:anonymous" or "system:unauthenticated" in user.groups
 
 
 def _terms(spec: TokenRequestSpec) -> str:

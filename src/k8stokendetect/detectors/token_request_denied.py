@@ -4,41 +4,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import attrs
 
+from k8stokendetect.detectors.attempts import Attempts, Tried
 from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, origin_of, target_of, who
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
+from k8stokendetect.exclusions.failing import FailingComponents, has_no_relationship
+from k8stokendetect.exclusions.kubernetes import KUBELET_CLIENTS
 from k8stokendetect.findings import Finding, Rule, Severity
-from k8stokendetect.identity import REASON
 from k8stokendetect.words import brief
 
-NO_POD: Final = "no relationship found"
-"""How the Node authorizer's reason begins for an account of which no pod runs there (node_authorizer.go, measured)."""
-
 ANONYMOUS: Final = "system:anonymous"
+NODE: Final = "system:node:"
+HOUR: Final = timedelta(hours=1)
+MINUTE: Final = timedelta(minutes=1)
+LISTED: Final = 50
+"""Maximum number of attempts of one caller within an hour that are reported one by one."""
+
 MAX_TARGETS: Final = 100
 LONGEST_NAME: Final = 320
 """Namespace (63), slash and name (253) of any account that can exist; the client chooses what a refused call names."""
 
 
-@attrs.frozen
-class Tried:
-    """Whose tokens somebody asked for in vain, and when last."""
+class TokenRequestDenied(KeyedDetector[Attempts]):
+    """Calls that failed, counted by caller and window: low, whoever it is; components that fail as they do are not.
 
-    targets: dict[str, datetime] = attrs.field(factory=dict)
-
-
-class TokenRequestDenied(KeyedDetector[Tried]):
-    """Each create on the subresource that failed: low; medium for many service accounts within the window.
+    The first of an authenticated caller are reported one by one, then whenever the count of an hour reaches a power of
+    ten; all who do not authenticate are counted together from the first. A node that is refused for accounts that it
+    never minted for is the exception: two within a minute are medium, five high, from a new address one level more.
 
     Arguments:
-        many: so many service accounts, by one caller within the window, are a search.
+        many: a caller that was refused for this number of accounts within the window searches.
         window: the length of time.
 
     Raises:
@@ -52,8 +55,9 @@ class TokenRequestDenied(KeyedDetector[Tried]):
         Severity.LOW,
         description=(
             "Somebody asked for a service account token and got none: not authenticated, not allowed, no such account, "
-            "or a request that the API server could not take. One is a mistake or a first try; many different "
-            "service accounts in a short time are somebody who looks for one that gives way."
+            "or a request that the API server could not take. Attempts are counted; a search that succeeds in the end "
+            "is medium. Kubelets and controllers fail by design, for pods and accounts just deleted: informational. A "
+            "node that is refused for accounts that it never minted for looks for what it can get: medium, then high."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),
@@ -62,8 +66,7 @@ class TokenRequestDenied(KeyedDetector[Tried]):
             "https://kubernetes.io/docs/reference/access-authn-authz/node/",
         ),
         false_positives=(
-            "kubelets that renew the token of a pod just deleted: always low, however many they are",
-            "controllers that start before their RBAC is there, or whose service account was just deleted",
+            "operators that start before their RBAC is there",
             "an expired credential: 401 on every try",
         ),
         blind_spots=(
@@ -88,43 +91,99 @@ class TokenRequestDenied(KeyedDetector[Tried]):
             raise ConfigError(f"window is not between a second and a day: {window!r}")
         super().__init__()
         self.many, self.window = many, window
+        self._components = FailingComponents(exclusion.component for exclusion in DEFAULT_EXCLUSIONS)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
-        """Name the caller of a call that failed; by its address where it did not authenticate."""
-        if not event.does("create", TOKEN_SUBRESOURCE) or not event.answered or event.mints_token:
+        """Name the node of a mint, or the caller of a call that failed; who does not authenticate has one name."""
+        if not event.does("create", TOKEN_SUBRESOURCE) or not event.answered:
             return
+        name, cluster = event.user.username, event.cluster or ""
+        is_node = name.startswith(NODE)
+        if event.mints_token:
+            if event.time:
+                yield f"{cluster} user {name}"
+                if is_node:
+                    yield f"{cluster} address {event.peer_ip}"
         # 4xx is an answer to what was asked; 429 says to ask again later
-        if event.code is None or not 400 <= event.code < 500 or event.code == 429:  # noqa: PLR2004 - HTTP
+        elif event.code is not None and 400 <= event.code < 500 and event.code != 429:  # noqa: PLR2004 - HTTP
+            if name in {"", ANONYMOUS}:
+                called_kubelet = event.user_agent.startswith(KUBELET_CLIENTS)
+                yield f"{cluster} address {event.peer_ip}" if called_kubelet else f"{cluster} nobody"
+            else:
+                yield f"{cluster} user {name}"
+
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Attempts], /) -> Iterator[Finding]:
+        """Learn what a node mints for; count and report what failed."""
+        known, target = memory.get(key) or Attempts(), target_of(event)[:LONGEST_NAME]
+        if event.mints_token:
+            yield from self._succeeded(key, event, known, memory)
+        elif event.time is None:
+            yield self._report(event, target, caveats=("when it happened is not known: no timestamp was logged",))
+        elif " address " in key and known.node.addresses:
+            yield from self._of_component(key, event, "without a valid certificate", known, memory)
+        elif self._components.failed(event):
+            yield from self._of_component(key, event, target, known, memory)
+        else:
+            tried = known.tried.after(target, event.time, HOUR)
+            memory.put(key, attrs.evolve(known, tried=tried))
+            if tried.is_round or (" user " in key and tried.count <= LISTED):
+                yield self._report(event, target, tried)
+
+    def _succeeded(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> Iterator[Finding]:
+        """Remember a node's accounts; of anybody else, tell that a search was successful."""
+        account = str(event.service_account or "")
+        if event.user.username.startswith(NODE):
+            node = known.node.after_mint(account, event.peer_ip or "")
+            if node is not known.node:
+                memory.put(key, attrs.evolve(known, node=node))
             return
-        name = event.actor.username
-        caller = f"peer {event.peer_ip}" if name in {"", ANONYMOUS} else f"user {name}"
-        yield f"{event.cluster or ''} {caller}" if event.time else ""
+        now = memory.now
+        searched = [name for name, when in known.tried.targets.items() if timedelta(0) <= now - when < self.window]
+        if len(searched) >= self.many:
+            memory.put(key, None)
+            yield self._report(event, target_of(event), known.tried, severity=Severity.MEDIUM, done="at last got one")
 
-    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Tried], /) -> Iterator[Finding]:
-        """Report the call, and how many service accounts were tried."""
-        state = memory.get(key)
-        time, target = event.time, target_of(event)[:LONGEST_NAME]
-        tried = dict(state.targets) if state and time else {}
-        if time and not _pod_is_gone(event):
-            tried[target] = max(time, tried.get(target, time))
-            latest = max(tried.values())
-            recent = sorted((when, name) for name, when in tried.items() if latest - when <= self.window)
-            tried = {name: when for when, name in recent[-MAX_TARGETS:]}
-        number = sum(timedelta(0) <= time - when < self.window for when in tried.values()) if time else 0
-        search = number >= self.many and not _pod_is_gone(event)
-        minutes = f"{self.window.total_seconds() / 60:g} min"
-        memory.put(key, Tried(tried))
-        yield self.finding(
+    def _of_component(
+        self, key: str, event: Event, what: str, known: Attempts, memory: View[Attempts]
+    ) -> Iterator[Finding]:
+        """Take a component's failure for informational, and count it, unless it asks for what was never its own."""
+        account, node, time = target_of(event), known.node, memory.now
+        foreign = event.user.username.startswith(NODE) and has_no_relationship(event) and account not in node.accounts
+        if not foreign:
+            node = node.after_failure(f"{what} {event.code}")
+            memory.put(key, attrs.evolve(known, node=node))
+            if node.failures[f"{what} {event.code}"] == 1:
+                yield self._report(event, account, severity=Severity.INFORMATIONAL)
+            return
+        is_new = account not in node.foreign
+        node = node.after_refusal(account, time, MINUTE)
+        memory.put(key, attrs.evolve(known, node=node))
+        if is_new:
+            number = len(node.foreign)
+            level = Severity.HIGH if number >= self.many else Severity.MEDIUM if number > 1 else Severity.INFORMATIONAL
+            level = Severity(level + bool(node.addresses and event.peer_ip not in node.addresses))
+            level = Severity(level - (not node.accounts and number > 1))
+            tried = Tried(time, number, node.foreign)
+            yield self._report(event, account, tried if number > 1 else None, severity=level)
+
+    def _report(
+        self,
+        event: Event,
+        target: str,
+        tried: Tried | None = None,
+        *,
+        severity: Severity | None = None,
+        done: str = "got none",
+        caveats: tuple[str, ...] = (),
+    ) -> Finding:
+        more = ""
+        if tried is not None and tried.since is not None and tried.count > 1:
+            accounts = f" for {len(tried.targets)} service accounts" if len(tried.targets) > 1 else ""
+            more = f"; {tried.count} such requests{accounts} since {tried.since:%Y-%m-%d %H:%M:%S}"
+        return self.finding(
             event,
-            f"{who(event)} asked for a token of {brief(target)}{origin_of(event)} and got none ({event.code})"
-            + (f": {number}{' or more' * (number >= MAX_TARGETS)} service accounts within {minutes}" if search else ""),
+            f"{who(event)} asked for a token of {brief(target)}{origin_of(event)} and {done} ({event.code}){more}",
             *code_evidence(event, HOW_ANSWERED),
-            severity=Severity.MEDIUM if search else None,
-            caveats=() if time else ("when it happened is not known: no timestamp was logged",),
+            severity=severity,
+            caveats=caveats,
         )
-
-
-def _pod_is_gone(event: Event) -> bool:
-    """Tell whether the Node authorizer refused a kubelet: a benign one gets that for a pod just deleted."""
-    node = event.actor.username.startswith("system:node:") and "system:nodes" in event.actor.groups
-    return node and event.annotations.get(REASON, "").startswith(NO_POD)

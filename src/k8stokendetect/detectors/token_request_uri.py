@@ -9,7 +9,9 @@ from typing import Final
 from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, target_of, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
 from k8stokendetect.exclusions.controllers import CONTROLLERS
+from k8stokendetect.exclusions.failing import FailingComponents
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount, token_uri_oddities
 
@@ -68,11 +70,14 @@ class TokenRequestURI(Detector):
     ) -> None:
         self.standard_namespaces = frozenset(standard_namespaces)
         self.standard_service_accounts = frozenset(standard_service_accounts)
+        self._components = FailingComponents(exclusion.component for exclusion in DEFAULT_EXCLUSIONS)
 
     def matches(self, event: Event, /) -> bool:
         """Tell whether the URI is odd or the target none of Kubernetes' own."""
         if event.object_ref is None or event.resource != TOKEN_SUBRESOURCE or not event.answered:
             return False
+        if not event.mints_token and (_is_refused_stranger(event) or self._fails_by_design(event)):
+            return False  # token-request-denied counts those
         target = event.service_account
         return target is None or not self._is_standard(target) or bool(_oddities(event))
 
@@ -90,9 +95,12 @@ class TokenRequestURI(Detector):
             f"{who(event)} called {aim}{how}",
             *(Evidence(path, value, why) for path, (value, why) in facts.items() if value),
             *code_evidence(event, HOW_ANSWERED),
-            severity=Severity.MEDIUM if oddities and not _is_refused_stranger(event) else None,
+            severity=Severity.MEDIUM if oddities else None,
             caveats=() if event.request_uri else ("the URI was not logged",),
         )
+
+    def _fails_by_design(self, event: Event) -> bool:
+        return event.code is not None and 400 <= event.code < 500 and self._components.failed(event)  # noqa: PLR2004 - HTTP
 
     def _is_standard(self, target: ServiceAccount) -> bool:
         return target.namespace in self.standard_namespaces and target.name in self.standard_service_accounts

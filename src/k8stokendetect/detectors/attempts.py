@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is remembered of requests that were refused: counts per caller and window, and what each node minted for."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import attrs
+
+MAX_TARGETS: Final = 100
+MAX_ACCOUNTS: Final = 1000
+"""Maximum number of accounts remembered of a node; a node has at most a few hundred pods."""
+
+MAX_ADDRESSES: Final = 20
+
+
+@attrs.frozen
+class Tried:
+    """What somebody asked for in vain within a window.
+
+    Arguments:
+        since: when the window began.
+        count: how many requests were refused.
+        targets: whose tokens were asked for, and when last.
+
+    """
+
+    since: datetime | None = None
+    count: int = 0
+    targets: dict[str, datetime] = attrs.field(factory=dict)
+
+    def after(self, target: str, time: datetime, window: timedelta, /) -> Tried:
+        """Return it after one more refused request; a new window begins where the last one is over."""
+        if self.since is None or not timedelta(0) <= time - self.since < window:
+            return Tried(time, 1, {target: time})
+        others = {name: when for name, when in self.targets.items() if name != target}
+        return Tried(self.since, self.count + 1, {**dict(list(others.items())[-MAX_TARGETS + 1 :]), target: time})
+
+    @property
+    def is_round(self) -> bool:
+        """The count is a power of ten: it is reported again."""
+        return set(str(self.count)) <= {"1", "0"} and str(self.count).count("1") == 1 and str(self.count)[0] == "1"
+
+
+@attrs.frozen
+class Node:
+    """What is known of a node.
+
+    Arguments:
+        accounts: whose tokens it got, `namespace/name`.
+        addresses: where from.
+        failures: how often it failed, by account and way of failing.
+        foreign: accounts that it never minted for and was refused, and when last.
+
+    """
+
+    accounts: dict[str, bool] = attrs.field(factory=dict)
+    addresses: tuple[str, ...] = ()
+    failures: dict[str, int] = attrs.field(factory=dict)
+    foreign: dict[str, datetime] = attrs.field(factory=dict)
+
+    def after_mint(self, account: str, address: str, /) -> Node:
+        """Return it after a mint; the same where nothing is new."""
+        if account in self.accounts and address in self.addresses:
+            return self
+        accounts = self.accounts if len(self.accounts) >= MAX_ACCOUNTS else self.accounts | {account: True}
+        addresses = self.addresses if address in self.addresses else (*self.addresses, address)[-MAX_ADDRESSES:]
+        return attrs.evolve(self, accounts=accounts, addresses=addresses)
+
+    def after_failure(self, what: str, /) -> Node:
+        """Return it after one more failure of a kind."""
+        failures = self.failures | {what: self.failures.get(what, 0) + 1}
+        return attrs.evolve(self, failures=dict(list(failures.items())[-MAX_ACCOUNTS:]))
+
+    def after_refusal(self, account: str, time: datetime, within: timedelta, /) -> Node:
+        """Return it after it was refused for an account that it never minted for."""
+        recent = {name: when for name, when in self.foreign.items() if time - when <= within and name != account}
+        return attrs.evolve(self, foreign={**dict(list(recent.items())[-MAX_TARGETS + 1 :]), account: time})
+
+
+@attrs.frozen
+class Attempts:
+    """What a key of `token-request-denied` stands for: a caller, a node, or an address that nodes have."""
+
+    tried: Tried = Tried()
+    node: Node = Node()
