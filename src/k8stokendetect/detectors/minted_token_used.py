@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -66,15 +66,14 @@ class MintedTokenUsed(KeyedDetector[Followed]):
     needs = frozenset({"token-request"})
     remember_for = timedelta(days=7)
 
-    def keys(self, event: Event, reported: Sequence[Finding], /) -> Iterator[str]:
+    def keys(self, event: Event, reported: Sequence[Finding], /) -> Iterable[str]:
         """Name the token that was used and the one that was minted, by id or, without ids, by service account."""
         used = event.used_credential
-        if used and used.startswith(TOKEN_ID):
-            yield used
+        named = [used] if used and used.startswith(TOKEN_ID) else []
         minted = event.minted_credential if event.mints_token and reported else None
         if minted and minted != used:
-            yield minted
-        yield from keys_without_id(event, reported)
+            named.append(minted)
+        return named if used and not reported else [*named, *keys_without_id(event, reported)]
 
     def fold(self, key: str, event: Event, reported: Sequence[Finding], memory: View[Followed], /) -> Iterator[Finding]:
         """Remember a mint, or report a use of one and pass the chain on to what it mints."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -117,22 +117,29 @@ class TokenRequestLookalike(Detector):
         refused = _is_refused(event)
         if not (event.mints_token or refused):
             return None
-        like = min(self._compared(event), key=_number_lacking, default=None) or self._disguised(event)
+        compared = self._compared(event)
+        for _, failed in compared:
+            if not failed:
+                return None
+        likes = [Likeness(name, _about_the_caller(failed, event)) for name, failed in compared]
+        like = min(likes, key=_number_lacking) if likes else self._disguised(event)
         if not like.lacks or (refused and not (like.groups and event.user.groups)):
             return None
         return like
 
-    def _compared(self, event: Event) -> Iterator[Likeness]:
-        """Compare with each component of that name, on whatever platform it runs.
+    def _compared(self, event: Event) -> list[tuple[str, tuple[FailedCheck, ...]]]:
+        """Compare with each component of that name, on whatever platform it runs; return which checks fail.
 
         A component known from logs without groups is compared on its own platform only, and instead of all others.
         """
-        named = self._named.of(event.actor.username)
+        found = []
+        named = self._named.of(event.user.username)
         bare = [one for one in named if one.actor.groups_not_logged and concerns(one, event)]
         for component in bare or named:
             actor, away = component.actor, bool(component.platforms) and event.platform not in component.platforms
             if concerns(component, event) or (away and not actor.groups_not_logged):
-                yield Likeness(component.id, _about_the_caller(failed_checks(component, event), event))
+                found.append((component.id, failed_checks(component, event)))
+        return found
 
     def _disguised(self, event: Event) -> Likeness:
         """Compare with what the name looks like, where it is none of a component's own."""

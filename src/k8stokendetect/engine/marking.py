@@ -22,11 +22,13 @@ class Judgement:
     Attributes:
         by_rule: the verdict for each rule that an exclusion covers; the one with the fewest failed checks decides.
         is_excluded: an exclusion excludes it from every rule about minting.
+        excluded: the rules from which it is excluded.
 
     """
 
     by_rule: Mapping[str, Verdict] = attrs.field(factory=dict)
     is_excluded: bool = False
+    excluded: frozenset[str] = frozenset()
 
 
 UNKNOWN_ACTOR: Final = Judgement()
@@ -50,18 +52,29 @@ class Judge:
             )
             for exclusion in exclusions
         }
+        self._by_design: dict[tuple[str, ...], Judgement] = {}
 
     def judge(self, event: Event, /) -> Judgement:
         """Return what the exclusions say about an event."""
         verdicts = self._index.judge(event)
         if not verdicts:
             return UNKNOWN_ACTOR
+        if verdicts[-1].failed:  # the last has the most
+            return self._judgement(verdicts)
+        names = tuple([verdict.exclusion.id for verdict in verdicts])
+        found = self._by_design.get(names)
+        if found is None:
+            found = self._by_design[names] = self._judgement(verdicts)
+        return found
+
+    def _judgement(self, verdicts: Sequence[Verdict]) -> Judgement:
         by_rule: dict[str, Verdict] = {}
         is_excluded = False
         for verdict in reversed(verdicts):  # the first is the nearest
             by_rule |= dict.fromkeys(self._covered[verdict.exclusion.id], verdict)
-            is_excluded |= verdict.excludes and verdict.exclusion.rules is None
-        return Judgement(by_rule, is_excluded)
+            is_excluded |= not verdict.failed and verdict.exclusion.rules is None
+        excluded = frozenset([rule for rule, verdict in by_rule.items() if not verdict.failed])
+        return Judgement(by_rule, is_excluded, excluded)
 
 
 def mark(finding: Finding, verdict: Verdict | None, /) -> Finding:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
@@ -19,7 +19,7 @@ from k8stokendetect.engine.watchers import Watchers, Watching
 from k8stokendetect.errors import OnError, ReadError
 from k8stokendetect.event_ref import request_id
 from k8stokendetect.events import Event
-from k8stokendetect.exclusions import Exclusion, Verdict
+from k8stokendetect.exclusions import Exclusion
 from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 
@@ -31,6 +31,9 @@ MOST_CLUSTERS: Final = 10_000
 
 Follower: TypeAlias = tuple[KeyedDetector[Any], Sequence[str]]
 """A keyed detector that an event concerns, and the event's keys for it."""
+
+Parted: TypeAlias = tuple[Sequence[Detector], Sequence[Detector]]
+"""Detectors that are asked, and those whose findings are only counted."""
 
 
 class Follows(Protocol):
@@ -58,7 +61,7 @@ class Arrival:
     event: Event
     number: int
     judgement: Judgement | None = None
-    reported: list[Finding] = attrs.field(factory=list)
+    reported: tuple[Finding, ...] = ()
     name: str = ""
     watching: Watching | None = None
 
@@ -98,6 +101,7 @@ class Pipeline:
         self._keep_excluded = keep_excluded
         self._numbers = memory.numbers
         self._buffer: ReorderBuffer[Arrival] = ReorderBuffer()
+        self._parts: dict[tuple[tuple[Detector, ...], frozenset[str]], Parted] = {}
         self._profiles = memory.profiles
         self.reported_before = memory.reported
         self.followed_before = memory.followed
@@ -168,38 +172,44 @@ class Pipeline:
         """Yield what detectors that remember nothing report; an excluded request is only counted."""
         event = arrival.event
         arrival.watching = watching, keyed = self.watchers.of(event)
-        verdicts = self._judged(arrival) if watching or keyed else {}
-        only_counted: list[Detector] = []
-        for detector in watching:
+        if not watching and not keyed:
+            return
+        judgement = self._judged(arrival)
+        asked, counted = self._parted(watching, judgement.excluded)
+        for detector in asked:
             rule = detector.rule.id
-            verdict = verdicts.get(rule)
-            if verdict is not None and not verdict.failed and not self._keep_excluded:
-                if rule not in self._unseen:
-                    only_counted.append(detector)
-                continue
             for finding in self._guard.all_of(Finding, detector, event.origin, detector.inspect, event):
-                marked = mark(finding, verdict)
+                marked = mark(finding, judgement.by_rule.get(rule))
                 if marked.excluded_by is None:
-                    arrival.reported.append(marked)
+                    arrival.reported = (*arrival.reported, marked)
                 if rule not in self._unseen:
                     yield from self._new(arrival, marked)
-        for detector in self._guard.matching(only_counted, event):
-            self._is_new(arrival, detector.rule.id, verdicts[detector.rule.id].exclusion.id)
+        for detector in self._guard.matching(counted, event):
+            self._is_new(arrival, detector.rule.id, judgement.by_rule[detector.rule.id].exclusion.id)
 
-    def _judged(self, arrival: Arrival) -> Mapping[str, Verdict]:
-        """Judge an event and name its request, once; return the verdict for each rule that an exclusion covers."""
+    def _parted(self, watching: tuple[Detector, ...], excluded: frozenset[str]) -> Parted:
+        """Part the detectors that are asked for findings from those whose rules a request is excluded from."""
+        found = self._parts.get((watching, excluded))
+        if found is None:
+            none = frozenset[str]() if self._keep_excluded else excluded
+            asked = tuple([one for one in watching if one.rule.id not in none])
+            counted = tuple([one for one in watching if one.rule.id in none - self._unseen])
+            found = self._parts[watching, excluded] = asked, counted
+        return found
+
+    def _judged(self, arrival: Arrival) -> Judgement:
+        """Judge an event and name its request, once."""
         if not arrival.name and arrival.event.time is not None:
             arrival.name = request_id(arrival.event)
         if arrival.judgement is None:
             arrival.judgement = self._judge.judge(arrival.event)
-        return arrival.judgement.by_rule
+        return arrival.judgement
 
     def followers(self, arrival: Arrival, /) -> Iterator[Follower]:
         """Yield the keyed detectors that an event concerns, with its keys for each, which may rest on those before."""
         event = arrival.event
         for detector in (arrival.watching or self.watchers.of(event))[1]:
-            reported = tuple(arrival.reported)
-            if keys := self._guard.all_of(str, detector, event.origin, detector.keys, event, reported):
+            if keys := self._guard.all_of(str, detector, event.origin, detector.keys, event, arrival.reported):
                 yield detector, keys
 
     def fold(self, arrival: Arrival, followers: Iterable[Follower], /) -> Iterator[Finding]:
@@ -207,14 +217,14 @@ class Pipeline:
         event, verdicts = arrival.event, None
         for detector, keys in followers:
             if verdicts is None:
-                verdicts = self._judged(arrival)
+                verdicts = self._judged(arrival).by_rule
                 if self._was_folded(arrival):
                     return
-            given = (event, tuple(arrival.reported), keys)
+            given = (event, arrival.reported, keys)
             for finding in self._guard.all_of(Finding, detector, event.origin, detector.follow, *given):
                 marked = mark(finding, verdicts.get(detector.rule.id))
                 if marked.excluded_by is None and marked.severity >= STARTS_FOLLOWING:
-                    arrival.reported.append(marked)
+                    arrival.reported = (*arrival.reported, marked)
                 yield from self._new(arrival, marked)
 
     def _was_folded(self, arrival: Arrival) -> bool:

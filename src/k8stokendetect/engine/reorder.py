@@ -45,17 +45,17 @@ class ReorderBuffer(Generic[T]):
         self._latest = NEVER
         self._count = 0
         self._put_at: float | None = None
-        self._waiting: list[tuple[Order, int, T]] = []
+        self._waiting: list[tuple[datetime, str, int, str, int, T]] = []  # an event's order, its number, its item
 
     def put(self, event: Event, item: T, /) -> Iterator[T]:
         """Take what belongs to an event; yield that of the events whose time has come."""
         order = order_of(event)
         self._count += 1
-        heapq.heappush(self._waiting, (order, self._count, item))
+        heapq.heappush(self._waiting, (*order, self._count, item))
         self._latest = max(self._latest, order[0])
         self._put_at = None
         while self._waiting and (
-            self._latest - self._waiting[0][0][0] > self._lateness or len(self._waiting) > MAX_WAITING
+            self._latest - self._waiting[0][0] > self._lateness or len(self._waiting) > MAX_WAITING
         ):
             yield heapq.heappop(self._waiting)[-1]
 

@@ -97,7 +97,7 @@ class Part:
         given = pickle.loads(payload)  # noqa: S301 - from the first half
         if isinstance(given, Due):
             followers = [(self._keyed[rule], keys) for rule, keys in given.followers]
-            yield from self._pipeline.fold(Arrival(given.event, given.number, reported=[*given.reported]), followers)
+            yield from self._pipeline.fold(Arrival(given.event, given.number, reported=given.reported), followers)
         elif isinstance(given, Use):
             yield from self._used(given)
         else:

@@ -150,7 +150,7 @@ class Front:
                 shares.setdefault(bucket, {}).setdefault(detector.rule.id, []).append(key)
         for bucket, share in shares.items():
             followed = tuple((rule, tuple(keys)) for rule, keys in share.items())
-            payload = pickle.dumps(Due(event, arrival.number, tuple(arrival.reported), followed))
+            payload = pickle.dumps(Due(event, arrival.number, arrival.reported, followed))
             self._rows.append((bucket, moment(event.time), tie(event), part, "due", payload))
 
     def _use(self, use: Use) -> Iterator[Routed]:
