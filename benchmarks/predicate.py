@@ -18,6 +18,7 @@ ACCOUNTS: Final = tuple(
     cronjob-controller daemon-set-controller deployment-controller device-taint-eviction-controller
     disruption-controller endpoint-controller endpointslice-controller endpointslicemirroring-controller
     ephemeral-volume-controller expand-controller generic-garbage-collector horizontal-pod-autoscaler job-controller
+    kube-apiserver-serving-clustertrustbundle-publisher podcertificaterequestcleaner storage-version-migrator-controller
     legacy-service-account-token-cleaner namespace-controller node-controller persistent-volume-binder
     pod-garbage-collector pv-protection-controller pvc-protection-controller replicaset-controller
     replication-controller resource-claim-controller resourcequota-controller root-ca-cert-publisher route-controller

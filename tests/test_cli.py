@@ -231,7 +231,7 @@ def test_exclusions_from_a_file_by_name_and_kept(tmp_path: Path) -> None:
 
 def test_the_platform_switches_on_its_provider(tmp_path: Path) -> None:
     """AksService is excused on AKS only."""
-    aks = token_request("aksService", "kube-system/x", groups=("system:masters", "system:authenticated"))
+    aks = token_request("aksService", "kube-system/job-controller", groups=("system:masters", "system:authenticated"))
     path = log(tmp_path, aks)
 
     assert (run("scan", path).exit_code, run("scan", path, "--platform", "aks").exit_code) == (1, 0)

@@ -229,7 +229,7 @@ def test_uri_targets_outside_the_standard_ones(target: str, options: Any, severi
     ("fields", "fires"),
     [
         ({"stage": "RequestReceived", "responseStatus": None, "annotations": None}, False),
-        ({"stage": "ResponseStarted", "responseStatus": {"code": 401}, "user": {}, "annotations": None}, True),
+        ({"stage": "ResponseStarted", "responseStatus": {"code": 401}, "user": {}, "annotations": None}, False),
         ({"responseStatus": {"code": 403}, "annotations": None}, True),
         ({"verb": "get", "responseStatus": {"code": 405}, "annotations": None}, True),
         ({"requestURI": None}, True),
@@ -238,7 +238,7 @@ def test_uri_targets_outside_the_standard_ones(target: str, options: Any, severi
     ],
 )
 def test_any_answered_call_to_the_subresource(fields: dict[str, Any], *, fires: bool) -> None:
-    """Also one that failed; not the request before its answer, nor other resources."""
+    """Also one that failed; not the request before its answer, a refused stranger's, nor other resources."""
     assert fires is bool(list(TokenRequestURI().inspect(parse_event(token_request(**fields)))))
 
 

@@ -146,7 +146,7 @@ def test_the_azure_function_loses_nothing_when_it_is_tried_again() -> None:
     assert len(sink.taken) < len(expected)
     examiner(bodies)
 
-    assert set(fingerprints(sink.taken)) == set(fingerprints(expected))
+    assert set(fingerprints(sink.taken)) >= set(fingerprints(expected))
 
 
 @pytest.fixture(scope="module")

@@ -63,9 +63,9 @@ def test_only_groups_allows_the_groups_named_and_system_authenticated(
     assert excluded is is_excluded("ci-minter", groups, actor)
 
 
-@pytest.mark.parametrize(("code", "excluded_by"), [(201, "kubelet"), (401, None), (403, None)])
+@pytest.mark.parametrize(("code", "excluded_by"), [(201, "kubelet"), (403, None)])
 def test_a_refused_call_is_not_excluded(code: int, excluded_by: str | None) -> None:
-    """A component may do what it does by design: a call refused with 401 or 403 is somebody else's."""
+    """A component may do what it does by design: a call refused with 403 is somebody else's."""
     record = token_request(
         "system:node:worker-1",
         groups=("system:nodes", AUTHENTICATED),

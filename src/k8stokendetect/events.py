@@ -6,11 +6,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from k8stokendetect.computed import computed
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, LEADERS, TRUNCATED, ServiceAccount
 
@@ -177,7 +177,7 @@ class Event:
     usual: frozenset[str] = frozenset()
     """What this event lacks and others of the same cluster carry: certificate ids, token ids, uids."""
 
-    @computed
+    @cached_property
     def resource(self) -> str:
         """The resource in RBAC notation: `pods`, `pods/exec`, `serviceaccounts/token`; empty without objectRef."""
         ref = self.object_ref
@@ -189,22 +189,22 @@ class Event:
         """Tell whether the request has this verb on this resource (RBAC notation), in whatever API group."""
         return self.verb == verb and self.resource == resource
 
-    @computed
+    @cached_property
     def code(self) -> int | None:
         """The HTTP status code of the answer; None before the answer, or where it was not logged."""
         return self.response_status.code if self.response_status else None
 
-    @computed
+    @cached_property
     def answered(self) -> bool:
         """The API server answered: any stage but RequestReceived, which has neither status nor annotations."""
         return self.stage != "RequestReceived"
 
-    @computed
+    @cached_property
     def succeeded(self) -> bool:
         """The answer was 2xx. The authorization decision is no sign of success: it is `allow` on 404, too."""
         return self.answered and self.code is not None and 200 <= self.code < 300  # noqa: PLR2004 - HTTP 2xx
 
-    @computed
+    @cached_property
     def denied(self) -> bool:
         """The answer was 401 (logged at stage ResponseStarted only) or 403."""
         return self.answered and self.code in {401, 403}
@@ -215,7 +215,7 @@ class Event:
         logged = self.level in {"Request", "RequestResponse"} or self.annotations.get(TRUNCATED) == "true"
         return logged and self.request_object is None and "bodies" not in self.lost
 
-    @computed
+    @cached_property
     def minted_credential(self) -> str | None:
         """The id of the token that this request issued, `JTI=<uuid>`, from Kubernetes 1.30; None when unknown."""
         for key in ISSUED_CREDENTIAL_ID:
@@ -225,14 +225,14 @@ class Event:
             return self.annotations.get(CREDENTIAL_ID)
         return None
 
-    @computed
+    @cached_property
     def mints_token(self) -> bool:
         """A service account token was really issued: the annotation says so, or the answer to the request was 2xx."""
         return self.answered and (
             self.minted_credential is not None or (self.does("create", TOKEN_SUBRESOURCE) and self.succeeded)
         )
 
-    @computed
+    @cached_property
     def used_credential(self) -> str | None:
         """The id of the credential this request was made with: `JTI=…` or `X509SHA256=…`; None when not logged.
 
@@ -240,7 +240,7 @@ class Event:
         """
         return next(iter(self.user.extra.get(CREDENTIAL_ID, ())), None)
 
-    @computed
+    @cached_property
     def renews_leader_lease(self) -> bool:
         """A controller manager's identity renewed or took its own lease; a refused try does not."""
         ref = self.object_ref
@@ -263,7 +263,7 @@ class Event:
         """Whom the actor impersonated; None when nobody, or when the impersonation was refused."""
         return self.impersonated_user
 
-    @computed
+    @cached_property
     def service_account(self) -> ServiceAccount | None:
         """The service account the request is about; None for other resources or where the name was not logged."""
         ref = self.object_ref
@@ -271,12 +271,12 @@ class Event:
             return None
         return ServiceAccount(ref.namespace, ref.name)
 
-    @computed
+    @cached_property
     def peer_ip(self) -> str | None:
         """The peer that the API server saw: the last of sourceIPs, the only one a client cannot choose."""
         return self.source_ips[-1] if self.source_ips else None
 
-    @computed
+    @cached_property
     def time(self) -> datetime | None:
         """When the request reached the API server; the stage's time where that was not logged."""
         return self.request_received_timestamp or self.stage_timestamp

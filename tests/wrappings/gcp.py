@@ -35,7 +35,9 @@ def payload(event: dict[str, Any]) -> dict[str, Any]:
         permission = {"permission": method, "resource": path}
         log["authorizationInfo"] = [permission if code == 403 else {"granted": True, **permission}]
     if code is not None:
-        log["status"] = {"code": GRPC[code], "message": "refused"} if code >= 400 else {}
+        log["status"] = (
+            {"code": GRPC[code], "message": event["responseStatus"].get("message", "refused")} if code >= 400 else {}
+        )
     for ours, theirs in (("requestObject", "request"), ("responseObject", "response")):
         if ours in event:
             log[theirs] = {"@type": "authentication.k8s.io/v1.TokenRequest", **event[ours]}

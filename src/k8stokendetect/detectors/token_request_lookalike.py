@@ -130,11 +130,12 @@ class TokenRequestLookalike(Detector):
     def _compared(self, event: Event) -> list[tuple[str, tuple[FailedCheck, ...]]]:
         """Compare with each component of that name, on whatever platform it runs; return which checks fail.
 
-        A component known from logs without groups is compared on its own platform only, and instead of all others.
+        A component known from logs without groups is compared on its own platform only; instead of all others where a
+        certificate proves it, since those would then lack nothing.
         """
         found = []
         named = self._named.of(event.user.username)
-        bare = [one for one in named if one.actor.groups_not_logged and concerns(one, event)]
+        bare = [one for one in named if one.actor.groups_not_logged and one.actor.certificate and concerns(one, event)]
         for component in bare or named:
             actor, away = component.actor, bool(component.platforms) and event.platform not in component.platforms
             if concerns(component, event) or (away and not actor.groups_not_logged):
