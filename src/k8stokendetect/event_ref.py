@@ -284,12 +284,11 @@ def _request_id(origin: str | None, time: datetime | None, texts: tuple[str | No
         texts: cut: auditID, user, impersonated user, peer, resource, namespace, name, issued credential.
 
     """
-    audit_id, *facts = texts
-    place = origin if time is None and not audit_id else None
+    place = origin if time is None and not texts[0] else None
     when = None
     if time is not None:
         when = ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
-    return hashlib.sha256(ascii((audit_id, place, when, *facts)).encode()).hexdigest()[:32]
+    return hashlib.sha256(ascii((texts[0], place, when, *texts[1:])).encode()).hexdigest()[:32]
 
 
 def _bound(to: BoundObjectRef) -> BoundObjectRef:

@@ -207,7 +207,7 @@ class Event:
     @cached_property
     def denied(self) -> bool:
         """The answer was 401 (logged at stage ResponseStarted only) or 403."""
-        return self.answered and self.code in {401, 403}
+        return self.code in {401, 403} and self.answered
 
     @property
     def body_is_cut(self) -> bool:

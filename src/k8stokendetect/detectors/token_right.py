@@ -7,6 +7,7 @@ nothing else (k8s.io/kubernetes pkg/apis/rbac/v1/evaluation_helpers.go; measured
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -88,7 +89,12 @@ def deed(event: Event, /) -> tuple[str, str]:
 def key(event: Event, resource: str, name: str, /) -> str:
     """Name a role or a binding: a role that a RoleBinding refers to is in the binding's namespace."""
     namespace = event.object_ref.namespace if event.object_ref and not resource.startswith("cluster") else ""
-    return json.dumps((event.cluster, resource, namespace, name))
+    return _key(event.cluster, resource, namespace, name)
+
+
+@functools.lru_cache(maxsize=4096)
+def _key(*parts: str | None) -> str:
+    return json.dumps(parts)
 
 
 def rules_of(body: JsonValue, /) -> list[Any]:
@@ -120,7 +126,13 @@ class RoleRef:
 
     kind: str
     name: str
-    evidence: Evidence
+    path: str
+    ref: Mapping[str, Any] = attrs.field(hash=False)
+
+    @property
+    def evidence(self) -> Evidence:
+        """Which role is bound."""
+        return Evidence(self.path, self.ref, "the role that is bound")
 
 
 def role_ref(event: Event, /) -> RoleRef | None:
@@ -128,8 +140,7 @@ def role_ref(event: Event, /) -> RoleRef | None:
     for path, body in (("requestObject", event.request_object), ("responseObject", event.response_object)):
         ref = body.get("roleRef") if isinstance(body, Mapping) else None
         if isinstance(ref, Mapping) and ref.get("kind") and ref.get("name"):
-            evidence = Evidence(f"{path}.roleRef", ref, "the role that is bound")
-            return RoleRef(str(ref["kind"]), str(ref["name"]), evidence)
+            return RoleRef(str(ref["kind"]), str(ref["name"]), f"{path}.roleRef", ref)
     return None
 
 
@@ -157,7 +168,9 @@ def is_built_in_binding(event: Event, /) -> bool:
 
 def is_dry_run(event: Event, /) -> bool:
     """Tell whether nothing was stored; unlike a TokenRequest, these take `dryRun=All` at its word."""
-    return ("dryRun", "All") in parse_qsl(event.request_uri.partition("?")[2])
+    query = event.request_uri.partition("?")[2]
+    may_be = "dryRun" in query or "%" in query  # a name may be written with escapes
+    return may_be and ("dryRun", "All") in parse_qsl(query)
 
 
 def by_the_cluster_itself(event: Event, /) -> bool:
@@ -215,10 +228,16 @@ def _parts(value: JsonValue, path: str) -> Iterator[tuple[str, Mapping[str, Any]
 
 
 def _grant(rule: JsonValue, path: str) -> Iterator[Grant]:
-    if isinstance(rule, Mapping) and (read := PolicyRule.of_json(rule)).mints:
+    if isinstance(rule, Mapping) and _may_create(rule) and (read := PolicyRule.of_json(rule)).mints:
         names = read.resource_names
         if any(names) or not names:  # an empty name fits no service account
             yield Grant(path, rule, tuple(sorted({*filter(None, names)})))
+
+
+def _may_create(rule: Mapping[str, Any]) -> bool:
+    """Tell whether a rule names the verb: most do not, and need not be read."""
+    verbs = rule.get("verbs")
+    return isinstance(verbs, list) and ("create" in verbs or "*" in verbs)
 
 
 def _strings(value: JsonValue) -> frozenset[str]:

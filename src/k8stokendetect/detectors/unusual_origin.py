@@ -52,7 +52,8 @@ class Origins:
 
         A kind that was never logged before, such as certificates after an upgrade to 1.32, is no change.
         """
-        return [kind for kind, value in here.items() if value not in self.seen.get(kind, (value,))]
+        seen = self.seen
+        return [kind for kind, value in here.items() if kind in seen and value not in seen[kind]]
 
     def full(self, kinds: Iterable[str], /) -> list[str]:
         """Return the kinds of which no more values are remembered."""

@@ -22,6 +22,8 @@ from k8stokendetect.identity import (
     token_uri_is_disguised,
 )
 
+_EVERYBODY: Final = (AUTHENTICATED,)
+
 account_of: Final = functools.lru_cache(maxsize=4096)(ServiceAccount.of_username)
 """`ServiceAccount.of_username`, remembered: every check of a component asks it."""
 
@@ -153,15 +155,15 @@ def _never(component: Component, event: Event, failed: list[FailedCheck]) -> Non
 
 
 def _check_actor(actor: Actor, event: Event, account: ServiceAccount | None, failed: list[FailedCheck]) -> None:
-    user = event.user
-    required = {*actor.groups, *account.groups} if account else {*actor.groups}
-    if not actor.groups_not_logged and not required.issubset(user.groups):
-        lacking = ", ".join(sorted(required.difference(user.groups)))
+    user, groups = event.user, {*event.user.groups}
+    required = (*actor.groups, *account.groups) if account else actor.groups
+    if not actor.groups_not_logged and not groups.issuperset(required):
+        lacking = ", ".join(sorted({*required} - groups))
         failed.append(FailedCheck("user.groups", user.groups, f"without group {lacking}"))
     if account is None and user.username.startswith(SERVICE_ACCOUNT_PREFIX):
         failed.append(FailedCheck("user.username", user.username, "not the name of a service account"))
-    if actor.only_groups and (others := sorted({*user.groups} - required - {AUTHENTICATED})):
-        why = f"with group {', '.join(others)}, which the component does not have"
+    if actor.only_groups and (others := groups.difference(required, _EVERYBODY)):
+        why = f"with group {', '.join(sorted(others))}, which the component does not have"
         failed.append(FailedCheck("user.groups", user.groups, why))
     if (
         actor.user_agents
@@ -184,7 +186,8 @@ def _check_credential(actor: Actor, event: Event, failed: list[FailedCheck]) -> 
     if wanted and credential_kind(event.used_credential) not in {None, wanted}:
         path = f"user.extra['{CREDENTIAL_ID}'][0]"
         failed.append(FailedCheck(path, event.used_credential, "another kind of credential"))
-    _check_usual(wanted, event, failed, is_account=is_account)
+    if event.usual and "extra" not in event.lost:
+        _check_usual(wanted, event, failed, is_account=is_account)
     if is_account and LEGACY_TOKEN in event.annotations:
         path = f"annotations['{LEGACY_TOKEN}']"
         failed.append(FailedCheck(path, event.annotations[LEGACY_TOKEN], "with a token out of a Secret"))
@@ -197,8 +200,6 @@ def _check_credential(actor: Actor, event: Event, failed: list[FailedCheck]) -> 
 
 def _check_usual(wanted: str | None, event: Event, failed: list[FailedCheck], *, is_account: bool) -> None:
     """Add what others in this log carry and the caller lacks."""
-    if not event.usual or "extra" in event.lost:
-        return
     if wanted and {"JTI": TOKEN_IDS, "X509SHA256": CERTIFICATE_IDS}[wanted] in event.usual:
         kind = "token" if wanted == "JTI" else "client certificate"
         why = f"without the credential id that a {kind} has in this log: another way to log in yields the same name"
@@ -214,7 +215,7 @@ def _check_certificate(actor: Actor, event: Event, failed: list[FailedCheck]) ->
     if "extra" in event.lost and not actor.groups_not_logged:
         why = "whether a certificate was used cannot be told: this form of the log carries no extra"
         failed.append(FailedCheck("", None, why))
-    if others := user.extra.keys() - {CREDENTIAL_ID}:
+    if user.extra and (others := user.extra.keys() - {CREDENTIAL_ID}):
         why = f"with {', '.join(sorted(others))}, which a client certificate gives nobody"
         failed.append(FailedCheck("user.extra", user.extra, why))
 
