@@ -59,11 +59,11 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
     )
     remember_for = timedelta(days=7)
 
-    def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
+    def keys(self, event: Event, _: Sequence[Finding], /) -> tuple[str, ...]:
         """Name the identity that mints or renews its lease, where the log names its credential."""
         name = event.user.username
-        if name in LEADERS and event.used_credential and event.time and event.impersonated_user is None:
-            yield f"{event.cluster or ''} {name}"
+        is_its_own = name in LEADERS and event.used_credential and event.time and event.impersonated_user is None
+        return (f"{event.cluster or ''} {name}",) if is_its_own else ()
 
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Leadership], /) -> Iterator[Finding]:
         """Follow the lease, and compare each mint's credential with the one that holds it."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -34,7 +34,7 @@ LONGEST_NAME: Final = 320
 
 
 class TokenRequestDenied(KeyedDetector[Attempts]):
-    """Calls that failed, counted by caller and window: low, whoever it is; components that fail as they do are not.
+    """Calls that failed, counted by caller and window: low. What components fail at by design is informational.
 
     The first of an authenticated caller are reported one by one, then whenever the count of an hour reaches a power of
     ten; all who do not authenticate are counted together from the first. A node that is refused for accounts that it
@@ -93,31 +93,40 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         self.many, self.window = many, window
         self._components = FailingComponents(exclusion.component for exclusion in DEFAULT_EXCLUSIONS)
 
-    def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
+    def keys(self, event: Event, _: Sequence[Finding], /) -> tuple[str, ...]:
         """Name the node of a mint, or the caller of a call that failed; who does not authenticate has one name."""
-        if not event.does("create", TOKEN_SUBRESOURCE) or not event.answered:
-            return
-        name, cluster = event.user.username, event.cluster or ""
-        is_node = name.startswith(NODE)
+        if not event.answered or not event.does("create", TOKEN_SUBRESOURCE):
+            return ()
+        name, cluster, code = event.user.username, event.cluster or "", event.code
         if event.mints_token:
-            if event.time:
-                yield f"{cluster} user {name}"
-                if is_node:
-                    yield f"{cluster} address {event.peer_ip}"
+            if event.time is None:
+                return ()
+            caller = f"{cluster} user {name}"
+            return (caller, f"{cluster} address {event.peer_ip}") if name.startswith(NODE) else (caller,)
         # 4xx is an answer to what was asked; 429 says to ask again later
-        elif event.code is not None and 400 <= event.code < 500 and event.code != 429:  # noqa: PLR2004 - HTTP
-            if name in {"", ANONYMOUS}:
-                called_kubelet = event.user_agent.startswith(KUBELET_CLIENTS)
-                yield f"{cluster} address {event.peer_ip}" if called_kubelet else f"{cluster} nobody"
-            else:
-                yield f"{cluster} user {name}"
+        if code is None or not 400 <= code < 500 or code == 429:  # noqa: PLR2004 - HTTP
+            return ()
+        if name not in {"", ANONYMOUS}:
+            return (f"{cluster} user {name}",)
+        is_kubelet = event.user_agent.startswith(KUBELET_CLIENTS)
+        return (f"{cluster} address {event.peer_ip}" if is_kubelet else f"{cluster} nobody",)
 
-    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Attempts], /) -> Iterator[Finding]:
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Attempts], /) -> Iterable[Finding]:
         """Learn what a node mints for; count and report what failed."""
-        known, target = memory.get(key) or Attempts(), target_of(event)[:LONGEST_NAME]
-        if event.mints_token:
-            yield from self._succeeded(key, event, known, memory)
-        elif event.time is None:
+        known = memory.get(key) or Attempts()
+        if not event.mints_token:
+            return self._failed(key, event, known, memory)
+        if not event.user.username.startswith(NODE):
+            return self._succeeded(key, event, known, memory)
+        ref = event.object_ref
+        node = known.node.after_mint(f"{ref.namespace}/{ref.name}" if ref else "", event.peer_ip or "")
+        if node is not known.node:
+            memory.put(key, attrs.evolve(known, node=node))
+        return ()
+
+    def _failed(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> Iterator[Finding]:
+        target = target_of(event)[:LONGEST_NAME]
+        if event.time is None:
             yield self._report(event, target, caveats=("when it happened is not known: no timestamp was logged",))
         elif " address " in key and known.node.addresses:
             yield from self._of_component(key, event, "without a valid certificate", known, memory)
@@ -129,19 +138,13 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             if tried.is_round or (" user " in key and tried.count <= LISTED):
                 yield self._report(event, target, tried)
 
-    def _succeeded(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> Iterator[Finding]:
-        """Remember a node's accounts; of anybody else, tell that a search was successful."""
-        account = str(event.service_account or "")
-        if event.user.username.startswith(NODE):
-            node = known.node.after_mint(account, event.peer_ip or "")
-            if node is not known.node:
-                memory.put(key, attrs.evolve(known, node=node))
-            return
-        now = memory.now
-        searched = [name for name, when in known.tried.targets.items() if timedelta(0) <= now - when < self.window]
-        if len(searched) >= self.many:
-            memory.put(key, None)
-            yield self._report(event, target_of(event), known.tried, severity=Severity.MEDIUM, done="at last got one")
+    def _succeeded(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> tuple[Finding, ...]:
+        """Tell that a search was successful."""
+        now, recent = memory.now, known.tried.targets.values()
+        if len(recent) < self.many or sum(timedelta(0) <= now - when < self.window for when in recent) < self.many:
+            return ()
+        memory.put(key, None)
+        return (self._report(event, target_of(event), known.tried, severity=Severity.MEDIUM, done="at last got one"),)
 
     def _of_component(
         self, key: str, event: Event, what: str, known: Attempts, memory: View[Attempts]

@@ -143,12 +143,11 @@ class UnusualOrigin(KeyedDetector[Origins]):
         super().__init__()
         self.learn = learn
 
-    def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
+    def keys(self, event: Event, _: Sequence[Finding], /) -> tuple[str, ...]:
         """Name the actor of a mint."""
         name = event.user.username
         led = name in LEADERS and event.used_credential  # second-control-plane-credential judges that
-        if event.mints_token and name and event.time and not led:
-            yield f"{event.cluster or ''} {event.user.username}"
+        return (f"{event.cluster or ''} {name}",) if event.mints_token and name and event.time and not led else ()
 
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Origins], /) -> Iterator[Finding]:
         """Compare where a mint comes from with what is known of its actor; what is reported is not learned."""
