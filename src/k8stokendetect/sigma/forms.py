@@ -22,6 +22,7 @@ from k8stokendetect.sigma.terms import (
     CALL,
     CODE,
     CREATE,
+    FORGER_MADE,
     MINT,
     MINTED,
     RECEIVED,
@@ -198,6 +199,7 @@ FORMS: Final[tuple[Form, ...]] = (
         condition="1 of selection_*",
         wider="every use, where the detector reports the first from each address",
     ),
+    Form(detector=detectors.AuditAnnotationForged, selections=FORGER_MADE, condition="selection"),
     Form(
         detector=detectors.TokenRightGranted,
         selections={
