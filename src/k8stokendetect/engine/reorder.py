@@ -22,16 +22,18 @@ NEVER: Final = datetime.min.replace(tzinfo=UTC)
 STAGES: Final = {"RequestReceived": 0, "ResponseStarted": 1, "ResponseComplete": 2, "Panic": 3}
 """The stages of a request in their order (k8s.io/apiserver pkg/apis/audit/v1/types.go)."""
 
-Order = tuple[datetime, str, int, str]
+Order = tuple[datetime, str, str, int]
 
 
 def order_of(event: Event, /) -> Order:
     """Return what events are sorted by: of one request the stages follow each other."""
-    return event.time or NEVER, event.audit_id, STAGES.get(event.stage, len(STAGES)), event.user.username
+    return event.time or NEVER, event.audit_id, event.user.username, STAGES.get(event.stage, len(STAGES))
 
 
 class ReorderBuffer(Generic[T]):
     """A queue by event time: what goes in within `lateness` of each other comes out in order, whatever the order in.
+
+    A request that was only received is held back for good where its answer waits, too: the answer says more.
 
     Arguments:
         lateness: how much later than its successors an event may come.
@@ -57,7 +59,7 @@ class ReorderBuffer(Generic[T]):
         while self._waiting and (
             self._latest - self._waiting[0][0][0] > self._lateness or len(self._waiting) > MAX_WAITING
         ):
-            yield heapq.heappop(self._waiting)[-1]
+            yield from self._next()
 
     def idle(self) -> Iterator[T]:
         """Yield what waits once nothing has come for the allowed lateness by the clock; called while nothing comes."""
@@ -70,4 +72,15 @@ class ReorderBuffer(Generic[T]):
     def rest(self) -> Iterator[T]:
         """Yield what still waits."""
         while self._waiting:
-            yield heapq.heappop(self._waiting)[-1]
+            yield from self._next()
+
+    def _next(self) -> Iterator[T]:
+        """Yield the earliest, and with a request that was received its repetitions; nothing if it was answered."""
+        order, _, item = heapq.heappop(self._waiting)
+        items = [item]
+        if order[-1] == 0 and order[0] != NEVER:
+            while self._waiting and self._waiting[0][0] == order:
+                items.append(heapq.heappop(self._waiting)[-1])
+            if self._waiting and self._waiting[0][0][:-1] == order[:-1]:
+                return
+        yield from items
