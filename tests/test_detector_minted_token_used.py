@@ -430,9 +430,14 @@ def test_a_mint_without_a_time_is_followed() -> None:
 
 
 def test_remembering_ends() -> None:
-    """Seven days after the last use, where the lifetime is not known."""
-    detector = MintedTokenUsed()
-    late = token_request(auditID="late", issued="JTI=late", requestReceivedTimestamp="2026-12-10T00:00:00Z")
-    found([token_request(), late], detector)
-    assert [key for key, _, _ in detector.states] == ["JTI=late"]
-    assert MintedTokenUsed.remember_for == timedelta(days=7)
+    """A year after the last use, where the lifetime is not known: it may be an extended token's."""
+    for year, kept in ((2026, True), (2028, False)):
+        detector = MintedTokenUsed()
+        late = [
+            token_request(auditID=f"{i}", issued=f"JTI={i}", requestReceivedTimestamp=f"{year}-12-25T00:00:00Z")
+            for i in range(20)
+        ]
+        found([token_request(), *late], detector)
+        assert (MINTED in [key for key, _, _ in detector.states]) is kept
+    assert len(found([token_request(), pods(requestReceivedTimestamp="2027-11-01T00:00:00Z")])) == 1
+    assert MintedTokenUsed.remember_for == timedelta(days=366)

@@ -56,7 +56,7 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         blind_spots=(
             "uses outside the cluster: in AWS, Azure, Google or Vault the token never meets the API server again",
             "a token whose mint was excluded, stolen afterwards: see pod-token-moved",
-            "a mint that the log does not hold, or that is older than seven days where no use came between",
+            "a mint that the log does not hold, or whose lifetime it does not say and that is over a year old",
         ),
         response=(
             "End the token: delete the Pod, Secret or Node object it is bound to, or delete and recreate the service "
@@ -66,7 +66,7 @@ class MintedTokenUsed(KeyedDetector[Followed]):
     watches = MINTS | {Signal.USE_OF_REPORTED}
     traits = Traits(excludable=False)  # what is followed was reported
     needs = frozenset({"token-request"})
-    remember_for = timedelta(days=7)
+    remember_for = timedelta(days=366)  # an extended token lives a year, and the log may not say
 
     def keys(self, event: Event, reported: Sequence[Finding], /) -> Iterator[str]:
         """Name the token that was used and the one that was minted, by id or, without ids, by service account."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 
+from k8stokendetect.detectors.event_clock import EventClock
 from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
 from k8stokendetect.events import Event
 
@@ -44,7 +45,7 @@ class ReorderBuffer(Generic[T]):
     def __init__(self, lateness: timedelta = ALLOWED_LATENESS, clock: Callable[[], float] | None = None) -> None:
         self._lateness = lateness
         self._clock = clock or time.monotonic
-        self._latest = NEVER
+        self._event_clock = EventClock()
         self._count = 0
         self._put_at: float | None = None
         self._waiting: list[tuple[Order, int, T]] = []
@@ -54,11 +55,12 @@ class ReorderBuffer(Generic[T]):
         order = order_of(event)
         self._count += 1
         heapq.heappush(self._waiting, (order, self._count, item))
-        self._latest = max(self._latest, order[0])
         self._put_at = None
-        while self._waiting and (
-            self._latest - self._waiting[0][0][0] > self._lateness or len(self._waiting) > MAX_WAITING
-        ):
+        if event.time is not None and not self._event_clock.take(event.time):
+            yield from self.rest()  # what is far ahead cannot wait for the clock, nor may what is before it
+            return
+        latest = self._event_clock.now or NEVER
+        while self._waiting and (latest - self._waiting[0][0][0] > self._lateness or len(self._waiting) > MAX_WAITING):
             yield from self._next()
 
     def idle(self) -> Iterator[T]:
