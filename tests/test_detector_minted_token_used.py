@@ -409,6 +409,31 @@ def test_memory_is_bounded() -> None:
     assert detector.states.forgotten == 150 - len(detector.states)
 
 
+def test_what_is_said_and_kept_of_a_chain_does_not_grow_with_its_length() -> None:
+    """A token that renews itself 300 times: the first mint, the last three, and how many there are."""
+    log = []
+    for number in range(300):
+        mint = token_request(
+            auditID=f"mint-{number}",
+            issued=f"JTI={number + 1}",
+            requestReceivedTimestamp=f"2026-11-23T21:{number // 60:02}:{number % 60:02}.000000Z",
+        )
+        log.append(renewed(mint, number) if number else mint)
+    detector = MintedTokenUsed()
+    findings = found(log, detector)
+    last = findings[-1]
+
+    assert [mint.audit_id for mint in last.related] == ["mint-0", "mint-296", "mint-297", "mint-298"]
+    assert "the chain of 299 mints began with alice" in last.summary
+    assert max(len(json.dumps(finding.to_dict())) for finding in findings) < 10_000
+    assert len(json.dumps(detector.state())) < 300 * 6_000
+
+
+def renewed(mint: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return a mint that was made with the token of the one before."""
+    return mint | {"user": use(f"JTI={number}")["user"]}
+
+
 def test_a_state_of_something_else_is_refused() -> None:
     """Another version, another rule, a damaged state: an error, and the memory stays as it was."""
     detector = MintedTokenUsed()

@@ -72,10 +72,12 @@ class Followed:
     """What is remembered of a token.
 
     Arguments:
-        mints: the reported mint, and those of the tokens it was minted with, the first one first.
+        mints: the reported mint, and those of the tokens it was minted with, the first one first; of a long chain the
+            first and the last three.
         until: when the token ends; None where its lifetime was not logged.
         early: uses that were read before their mint.
         origins: where the service account acted from without ids before; only on clusters without credential ids.
+        depth: how many mints the chain has.
 
     """
 
@@ -83,6 +85,12 @@ class Followed:
     until: datetime | None = None
     early: tuple[Use, ...] = ()
     origins: tuple[str, ...] = ()
+    depth: int = 0
+
+    def with_mint(self, mint: EventRef, until: datetime | None, /) -> Followed:
+        """Return the chain with one mint more: what is kept of it, and said of each use, does not grow with it."""
+        mints = (*self.mints[:1], *self.mints[1:][-2:], mint)
+        return Followed(mints=mints, until=until, depth=self.depth + 1)
 
 
 NO_MINT: Final = Followed()
@@ -110,14 +118,22 @@ def origin(event: EventRef, /) -> tuple[str, str]:
 
 
 def used_finding(
-    rule: Rule, mints: tuple[EventRef, ...], use: Use, /, *, caveats: tuple[str, ...] = (), certain: bool = True
+    rule: Rule,
+    mints: tuple[EventRef, ...],
+    use: Use,
+    /,
+    *,
+    depth: int = 1,
+    caveats: tuple[str, ...] = (),
+    certain: bool = True,
 ) -> Finding:
     """Say what a token was used for, by which mint it exists, and what makes that urgent.
 
     Arguments:
         rule: whose finding it is.
-        mints: the chain, the first mint first.
+        mints: what is kept of the chain, the first mint first.
         use: the request.
+        depth: how many mints the chain has.
         caveats: what is not certain.
         certain: the credential id joins the two; otherwise what is above medium is one severity lower.
 
@@ -126,7 +142,7 @@ def used_finding(
     moved = _moved(mint, event)
     severity = _severity(mints, use)
     severity = Severity(severity - (severity > Severity.MEDIUM and not certain))
-    first = f"; the chain of {len(mints)} mints began with {brief(mints[0].user)}" if len(mints) > 1 else ""
+    first = f"; the chain of {depth} mints began with {brief(mints[0].user)}" if depth > 1 else ""
     outcome = "" if use.succeeded else f" (refused: {event.code})"
     act = f", which {use.act}" if use.act else ""
     return Finding(

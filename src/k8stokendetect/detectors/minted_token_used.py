@@ -94,18 +94,19 @@ class MintedTokenUsed(KeyedDetector[Followed]):
             memory.put(key, attrs.evolve(followed, early=early[-MAX_EARLY:]), expires=use.until(ALLOWED_LATENESS))
             return
         memory.put(key, followed, expires=followed.until)
-        yield used_finding(self.rule, followed.mints, use)
+        yield used_finding(self.rule, followed.mints, use, depth=followed.depth)
         minted = event.minted_credential if event.mints_token and reported else None
         if minted and minted != key:
             earlier = memory.get(minted) or NO_MINT
-            memory.put(minted, attrs.evolve(earlier, mints=earlier.mints or followed.mints))
+            chain = earlier if earlier.mints else followed
+            memory.put(minted, attrs.evolve(earlier, mints=chain.mints, depth=chain.depth))
 
     def _minted(self, key: str, event: Event, memory: View[Followed]) -> Iterator[Finding]:
         followed, mint = memory.get(key) or NO_MINT, EventRef.of(event)
         if mint in followed.mints:
             memory.put(key, followed, expires=followed.until)
             return
-        mints, until = (*followed.mints, mint), lifetime(event)
-        memory.put(key, Followed(mints=mints, until=until), expires=until)
+        chain = followed.with_mint(mint, lifetime(event))
+        memory.put(key, chain, expires=chain.until)
         for use in followed.early:
-            yield used_finding(self.rule, mints, use)
+            yield used_finding(self.rule, chain.mints, use, depth=chain.depth)

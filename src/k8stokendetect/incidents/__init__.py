@@ -176,7 +176,7 @@ def incidents(
 
 
 def _actor(event: EventRef) -> Actor:
-    """Name who called: a name may be had in every cluster, and a system identity's by whoever stole or forged it."""
+    """Name who called: a name may be had in every cluster, and a system identity's by who stole or forged it."""
     cluster, user = event.cluster or "", event.user
     if user in {"", "system:anonymous"}:
         return cluster, "peer", event.peer_ip or ""
