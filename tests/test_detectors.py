@@ -121,9 +121,7 @@ def test_rule_ids_are_unique() -> None:
 
 PLAIN_SUMMARY = "alice minted a token for prod/payments-sa from 192.0.2.7 with kubectl/v1.36.2"
 LONG_CLIENT = PLAIN_SUMMARY.replace("kubectl/v1.36.2", "x" * 100 + "…")
-NAMELESS = PLAIN_SUMMARY.replace("alice", "an unauthenticated client").replace(
-    "prod/payments-sa", "an unnamed service account"
-)
+NAMELESS = PLAIN_SUMMARY.replace("alice", "an unknown caller").replace("prod/payments-sa", "an unnamed service account")
 
 
 @pytest.mark.parametrize(

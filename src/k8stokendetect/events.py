@@ -52,6 +52,15 @@ FORGES_ANNOTATIONS: Final = frozenset(
 TOKEN_SUBRESOURCE = "serviceaccounts/token"  # noqa: S105 - RBAC notation, no secret
 
 
+def is_success(code: int | None, /) -> bool:
+    """Tell whether an answer's code says that a request was served: 2xx, or 101.
+
+    exec, attach and port-forward are upgraded to a stream, which HTTP answers with 101 (RFC 9110, section 15.2.2:
+    https://www.rfc-editor.org/rfc/rfc9110#section-15.2.2).
+    """
+    return code is not None and (200 <= code < 300 or code == 101)  # noqa: PLR2004 - HTTP
+
+
 class Signal(enum.Enum):
     """What a detector watches besides resources."""
 
@@ -218,8 +227,8 @@ class Event:
 
     @cached_property
     def succeeded(self) -> bool:
-        """The answer was 2xx. The authorization decision is no sign of success: it is `allow` on 404, too."""
-        return self.answered and self.code is not None and 200 <= self.code < 300  # noqa: PLR2004 - HTTP 2xx
+        """The request was served, see `is_success`. The authorization decision is no sign: it is `allow` on 404."""
+        return self.answered and is_success(self.code)
 
     @cached_property
     def denied(self) -> bool:
