@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import attrs
 
+from k8stokendetect.bounds import cut_address, cut_text
 from k8stokendetect.detectors.keyed import View
 from k8stokendetect.detectors.powerful import privileged_act
 from k8stokendetect.detectors.wording import is_extended
@@ -267,10 +268,11 @@ def fold_without_id(
     """Remember mints and where the account acts from; report acts from the minter's origin or a new one."""
     followed = memory.get(key) or NO_MINT
     if str(_acting(event)) == key:
-        use = Use.of(event)
-        here = " ".join(origin(use.event))
-        mint = next((m for m in reversed(followed.mints) if _alive(m, use.event, followed)), None)
-        if mint and (here not in followed.origins or _share(origin(mint), origin(use.event))):
+        place = cut_address(event.peer_ip or ""), cut_text(event.user_agent).partition("/")[0]
+        here = " ".join(place)  # as `origin` says of an EventRef, which is only made where there is a mint
+        use = Use.of(event) if followed.mints else None
+        mint = next((m for m in reversed(followed.mints) if _alive(m, use.event, followed)), None) if use else None
+        if use and mint and (here not in followed.origins or _share(origin(mint), place)):
             yield used_finding(rule, (mint,), use, caveats=(CAVEAT,), certain=False)
         elif here not in followed.origins:
             followed = attrs.evolve(followed, origins=(*followed.origins, here)[-MAX_ORIGINS:])
