@@ -34,21 +34,6 @@ TOKEN_IDS: Final = "token ids"  # noqa: S105 - no secret
 UIDS: Final = "uids"
 """What `Event.usual` can hold."""
 
-ADMISSION: Final = frozenset(
-    {
-        "validatingadmissionpolicies",
-        "mutatingadmissionpolicies",
-        "validatingwebhookconfigurations",
-        "mutatingwebhookconfigurations",
-    }
-)
-"""Resources that can write audit annotations under a prefix of their own choice."""
-
-FORGES_ANNOTATIONS: Final = frozenset(
-    {"authentication.kubernetes.io", "authentication.k8s.io", "authorization.k8s.io", "audit.k8s.io"}
-)
-"""Prefixes of the API server's own annotations, which a policy of that name replaces (fact 36, measured)."""
-
 TOKEN_SUBRESOURCE = "serviceaccounts/token"  # noqa: S105 - RBAC notation, no secret
 
 

@@ -13,7 +13,7 @@ from typing import Self
 
 import attrs
 
-from k8stokendetect.bounds import LONGEST_TEXT, cut_text, short_repr
+from k8stokendetect.bounds import LONGEST_EVIDENCE, cut, short_repr
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.event_ref import EventRef, Referable
@@ -116,8 +116,8 @@ class Rule:
 
 def _check_value(evidence: Evidence, _: attrs.Attribute[JsonValue], value: object) -> None:
     if isinstance(value, str):
-        if len(value) > LONGEST_TEXT and value is evidence.value:
-            object.__setattr__(evidence, "value", cut_text(value))
+        if len(value) > LONGEST_EVIDENCE and value is evidence.value:
+            object.__setattr__(evidence, "value", bounded(value))
     elif isinstance(value, Mapping):
         for key, item in value.items():
             _check_value(evidence, _, item)
@@ -131,7 +131,7 @@ def _check_value(evidence: Evidence, _: attrs.Attribute[JsonValue], value: objec
 
 def bounded(value: JsonValue, /) -> JsonValue:
     """Cut a long text, which a client may have chosen; all else stays as it is."""
-    return cut_text(value) if isinstance(value, str) else value
+    return cut(value, LONGEST_EVIDENCE) if isinstance(value, str) else value
 
 
 @attrs.frozen
@@ -140,7 +140,7 @@ class Evidence:
 
     Arguments:
         path: where it stands in the audit event, such as `user.username` or `annotations['KEY']`.
-        value: what stands there, cut to 1,024 characters; a time, a tuple or a part of an Event will do.
+        value: what stands there, cut to 8,192 characters; a time, a tuple or a part of an Event will do.
         why: what it means here.
 
     Raises:

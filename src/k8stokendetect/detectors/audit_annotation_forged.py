@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from k8stokendetect.detectors.base import Detector
 from k8stokendetect.detectors.wording import code_evidence, origin_of, who
-from k8stokendetect.events import ADMISSION, FORGES_ANNOTATIONS, Event
+from k8stokendetect.events import Event
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.identity import ADMISSION, FORGES_ANNOTATIONS
 from k8stokendetect.words import brief
 
 

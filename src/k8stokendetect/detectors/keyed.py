@@ -63,11 +63,13 @@ class States(Generic[S]):
 
     def sweep(self, time: datetime, /) -> None:
         """Take an event's time. Drop what has expired, now and then: the cost is spread over many events."""
+        if timedelta(0) <= time - self._swept <= ALLOWED_LATENESS:
+            return
         self.clock.take(time)
         now = self.clock.now or time
         if now - self._swept > ALLOWED_LATENESS or now < self._swept:
             self._swept = now
-            self._states = {key: held for key, held in self._states.items() if held[1] >= now}
+            self._states = self._states and {key: held for key, held in self._states.items() if held[1] >= now}
 
     def _make_room(self) -> None:
         """Drop the tenth that expires first: one sort for many events."""

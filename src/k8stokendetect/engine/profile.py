@@ -10,16 +10,8 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import (
-    ADMISSION,
-    CERTIFICATE_IDS,
-    FORGES_ANNOTATIONS,
-    TOKEN_IDS,
-    TOKEN_SUBRESOURCE,
-    UIDS,
-    Event,
-)
-from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.events import CERTIFICATE_IDS, TOKEN_IDS, TOKEN_SUBRESOURCE, UIDS, Event
+from k8stokendetect.identity import ADMISSION, FORGES_ANNOTATIONS, SERVICE_ACCOUNT_PREFIX
 
 ENOUGH: Final = 20
 """A fact is usual once this number of requests had it."""

@@ -156,7 +156,7 @@ def _audit_row(row: Mapping[str, Any]) -> Iterator[Inner]:
         try:
             value = _dynamic(column, columns.get(column))
         except NotJSONError:
-            shown = revealed(_texts_of(event) + columns[column])
+            shown = revealed(columns[column]) | revealed(_texts_of(event))
             yield Inner(ReadError("a column that is not JSON", path=f"$.{column}", revealed=shown))
             return
         if value is not None:

@@ -14,8 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 
 from k8stokendetect.detectors import Detector
-from k8stokendetect.events import ADMISSION, FORGES_ANNOTATIONS
-from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID
+from k8stokendetect.identity import ADMISSION, CREDENTIAL_ID, FORGES_ANNOTATIONS, ISSUED_CREDENTIAL_ID
 
 Terms: TypeAlias = dict[str, Any]
 """Conditions that must all hold: `field|modifier` and one value, or a list of which one is enough."""
