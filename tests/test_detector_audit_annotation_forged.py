@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import sigma_runner as runner
 from builders import token_request
-from k8stokendetect import detect
+from k8stokendetect import detect, sigma
 from k8stokendetect.engine import Memory
 from k8stokendetect.testing import request
 
@@ -44,6 +47,17 @@ def test_on_a_real_server_only_the_policies_and_the_administrators_mint_are_repo
         ("token-request", "kubernetes-admin"): 1,
         ("token-request-uri", "kubernetes-admin"): 1,
     }
+
+
+def test_its_sigma_form_finds_the_same_on_a_real_server() -> None:
+    """In SQLite, as the form is exported."""
+    events = [json.loads(line) for line in gzip.decompress(CASE.read_bytes()).splitlines()]
+    found = runner.flagged(runner.table(events), sigma.rule_for("audit-annotation-forged"))
+
+    assert {events[place]["auditID"] for place in found} == {
+        one.event.audit_id for one in detect(CASE, detectors=["audit-annotation-forged"])
+    }
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize(

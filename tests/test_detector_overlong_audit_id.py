@@ -82,3 +82,25 @@ def test_severity_rests_on_whether_it_can_hide_anything() -> None:
     """A kilobyte is no trace id."""
     (finding,) = detect([request() | {"auditID": "x" * 1001}])
     assert finding.severity == Severity.HIGH
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [',[1]:"x', ',7:"x', ',{"a":1}:{"b"', ',"x":' + "[" * 100_000, "," + "[" * 100_000, "," + '{"a":' * 100_000],
+)
+def test_damage_is_an_error_and_no_crash(damage: str) -> None:
+    """A key that is none, and what is nested too deeply for any decoder."""
+    text = '{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"a"' + damage
+    assert revealed(text)["auditID"] == "a"
+    errors: list[Exception] = []
+    assert list(detect(text.encode(), on_error=errors.append)) == []
+    assert len(errors) == 1
+
+
+def test_of_a_field_that_stands_twice_the_first_counts() -> None:
+    """As in everything that a damaged record reveals."""
+    assert revealed('{"kind":"Event","auditID":"a","auditID":"b","verb":"x') == {
+        "auditID": "a",
+        "cut": "verb",
+        "verb": "x",
+    }

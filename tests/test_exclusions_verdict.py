@@ -6,11 +6,14 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
+import attrs
 import pytest
 
 from builders import exclusion_of, token_request
-from k8stokendetect import Actor, Provenance, detect
+from k8stokendetect import Actor, Provenance, detect, parse_event
 from k8stokendetect.exclusions.index import NameIndex
+from k8stokendetect.exclusions.kubernetes import KUBELET
+from k8stokendetect.exclusions.verdict import verdict
 
 AUTHENTICATED = "system:authenticated"
 FACTS: dict[str, Any] = {
@@ -110,3 +113,15 @@ def test_a_name_finds_its_components_in_the_order_in_which_they_were_given() -> 
     assert NameIndex(known).of("ci-a") == (0, 1, 2, 4)
     assert NameIndex(known).of("x") == (1,)
     assert NameIndex(known).of("z") == ()
+
+
+def test_what_is_kept_with_an_event_is_of_the_same_component() -> None:
+    """One that is made where another was forgotten has its id, and other proofs."""
+    event = parse_event(token_request("system:node:n", groups=("system:nodes",), userAgent="kubelet/v1"))
+    for number in range(50):
+        namespace = "*" if number % 2 else "elsewhere"
+        component = attrs.evolve(KUBELET.component, namespaces=(namespace,))
+        judged = verdict(attrs.evolve(KUBELET, component=component), event)
+        assert judged is not None
+        assert judged.excludes is (namespace == "*")
+        del component, judged

@@ -23,7 +23,7 @@ class ReadError(K8sTokenDetectError):
         origin: the file and line, such as `audit.log:12`; None when the record came from memory.
         path: where in the record, as a JSON path such as `$.user.groups`; None for the whole record.
         revealed: what the readable part of a broken record still shows, under the Go names (`requestURI`, `auditID`,
-            `verb`, `username`), without tokens; empty if nothing.
+            `verb`, `username`), without tokens, and `cut`, the name of the field in which it ends; empty if nothing.
 
     """
 

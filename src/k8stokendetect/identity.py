@@ -46,6 +46,9 @@ LEGACY_TOKEN: Final = "authentication.k8s.io/legacy-token"  # noqa: S105 - the k
 LONGEST_HARMLESS: Final = 120
 """No usable token fits into this many characters: an RSA signature alone has 342, an ECDSA one 86."""
 
+STRANGERS: Final = frozenset({"", "system:anonymous"})
+"""Names of callers whom the API server did not authenticate: 401 is logged without a name."""
+
 LEADERS: Final = {
     "system:kube-controller-manager": "kube-controller-manager",
     "system:cloud-controller-manager": "cloud-controller-manager",

@@ -7,6 +7,7 @@ import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -16,7 +17,7 @@ from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Platform
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion, TokenShape
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.plugins import load_detectors
 from k8stokendetect.sigma import export
@@ -77,6 +78,9 @@ def _describe(exclusion: Exclusion, state: str) -> Iterator[str]:
     yield ""
 
 
+_FLAGS: Final = (("in_pod", "a token bound to a pod"), ("inside", "no public address"))
+
+
 def _proofs(entry: Component) -> Iterator[str]:
     actor = entry.actor
     if actor.groups:
@@ -89,18 +93,20 @@ def _proofs(entry: Component) -> Iterator[str]:
         yield f"client {', '.join(actor.user_agents)}"
     if actor.credential:
         yield f"credential {actor.credential}, where logged"
-    if actor.in_pod:
-        yield "a token bound to a pod"
+    yield from (words for holds, words in _FLAGS if getattr(actor, holds))
     if actor.reason is not None:
         yield "allowed by the Node authorizer, where logged"
     if actor.certificate:
         yield "neither uid nor extra, as with a client certificate"
     if entry.token:
-        shape = entry.token
-        bound = {None: "", "": "unbound"}.get(shape.bound_kind, f"bound to a {shape.bound_kind}")
-        audience = "" if shape.audiences is None else f"audience {', '.join(shape.audiences) or 'none'}"
-        longest = f"at most {shape.longest} s" if shape.longest is not None else ""
-        yield f"asks for a token {', '.join(part for part in (bound, audience, longest) if part)}"
+        yield f"asks for a token {_in_words(entry.token)}"
+
+
+def _in_words(shape: TokenShape) -> str:
+    bound = {None: "", "": "unbound"}.get(shape.bound_kind, f"bound to a {shape.bound_kind}")
+    audience = "" if shape.audiences is None else f"audience {', '.join(shape.audiences) or 'none'}"
+    longest = f"at most {shape.longest} s" if shape.longest is not None else ""
+    return ", ".join(part for part in (bound, audience, longest) if part)
 
 
 def sigma(

@@ -55,7 +55,8 @@ def detect_commands(
     check(on_error, object, "on_error is not callable", callable)
     check(tally, (Tally, NoneType), "tally is not a Tally")
     known = {cls.rule.id: cls for cls in BUILTIN_COMMANDS}
-    chosen = chosen_of(ExecDetector, known, known if detectors is None else detectors)  # type: ignore[type-abstract]
+    asked = known if detectors is None else detectors
+    chosen = chosen_of(ExecDetector, known, asked)  # type: ignore[type-abstract]  # only `isinstance` is asked of it
     return _run(ExecLog(source), chosen, on_error, Tally() if tally is None else tally)
 
 

@@ -42,9 +42,11 @@ def revealed(text: bytes | str, /) -> dict[str, str]:
     shown = text[:LONGEST_LOOK]
     shown = shown.decode("utf-8", "replace") if isinstance(shown, bytes) else shown
     for number, beginning in enumerate(_BEGINNING.finditer(shown)):
-        found = dict(_fields(_unescaped(shown[beginning.start() :], len(beginning[1]))))
+        found = dict[str, str]()
+        for name, value in _fields(_unescaped(shown[beginning.start() :], len(beginning[1]))):
+            found.setdefault(name, clean_text(value))
         if "auditID" in found or "requestURI" in found:
-            return {name: clean_text(value) for name, value in found.items()}
+            return found
         if number == MOST_BEGINNINGS:
             break
     found = {}
@@ -74,7 +76,9 @@ def _fields(text: str) -> Iterator[tuple[str, str]]:
             place = _after_space(text, place)
             name, place = _decode(text, place)
             place = _after_space(text, _after_space(text, place) + 1)
-        except ValueError:
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(name, str):
             return
         try:
             value, end = _decode(text, place)
@@ -105,7 +109,7 @@ def _cut_field(name: str, rest: str) -> Iterator[tuple[str, str]]:
         except ValueError:
             return
     elif name == "user" and rest[:1] == "{":
-        yield from (item for item in _user(rest))
+        yield from _user(rest)
 
 
 def _user(text: str) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,8 @@ from typing import Final
 import attrs
 
 MAX_TARGETS: Final = 100
+"""Maximum number of accounts remembered that a caller was refused for."""
+
 MAX_ACCOUNTS: Final = 1000
 """Maximum number of accounts remembered of a node; a node has at most a few hundred pods."""
 
@@ -40,7 +42,7 @@ class Tried:
     @property
     def is_round(self) -> bool:
         """The count is a power of ten: it is reported again."""
-        return set(str(self.count)) <= {"1", "0"} and str(self.count).count("1") == 1 and str(self.count)[0] == "1"
+        return str(self.count).rstrip("0") == "1"
 
 
 @attrs.frozen

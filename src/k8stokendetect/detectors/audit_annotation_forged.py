@@ -19,7 +19,7 @@ class AuditAnnotationForged(Detector):
         "Admission policy that can forge audit annotations",
         Severity.HIGH,
         description=(
-            "A ValidatingAdmissionPolicy, or a webhook, writes audit annotations under its own name. One that is named "
+            "An admission policy writes audit annotations under its own name, and so does a webhook. One that is named "
             "like Kubernetes' own prefix replaces the id of every token that is issued, or marks requests as made with "
             "old tokens or as truncated. From then on, uses can no longer be joined to mints."
         ),
@@ -27,11 +27,12 @@ class AuditAnnotationForged(Detector):
         tactics=("credential-access",),
         references=(
             "https://attack.mitre.org/techniques/T1562/",
-            "https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/#audit-annotations",
+            "https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/validating-admission-policy-v1/",
         ),
         false_positives=("none known: nobody has a reason to give such a name",),
         blind_spots=(
             "a policy that is older than the log",
+            "a webhook of such a name in a configuration that is called something else: its name is in the body",
             "what else such a policy does: annotations under other names are left alone",
         ),
         response=(

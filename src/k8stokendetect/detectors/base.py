@@ -108,7 +108,7 @@ class Detector(abc.ABC):
         return any(True for _ in self.inspect(event))
 
     def describe(self, event: Event, /) -> Finding:
-        """Return the one finding about an event that matches."""
+        """Return the one finding about an event that matches; a class that overrides `inspect` needs none."""
         raise NotImplementedError
 
     @final

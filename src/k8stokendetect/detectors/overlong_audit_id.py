@@ -30,7 +30,7 @@ class OverlongAuditID(Detector):
         tactics=("credential-access",),
         references=(
             "https://attack.mitre.org/techniques/T1562/",
-            "https://github.com/kubernetes/kubernetes/blob/v1.36.2/staging/src/k8s.io/apiserver/pkg/endpoints/filters/request_received_time.go",
+            "https://github.com/kubernetes/kubernetes/blob/v1.36.2/staging/src/k8s.io/apiserver/pkg/endpoints/filters/audit_init.go",
         ),
         false_positives=("a client or proxy that passes on long trace ids as Audit-ID",),
         blind_spots=("an event so large that the API server drops it altogether: nothing is logged then",),

@@ -38,11 +38,13 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
             "https://kubernetes.io/docs/concepts/architecture/leases/#leader-election",
         ),
         false_positives=(
-            "records of several clusters in one stream without the clusters' names: give `cluster_name` for each",
-            "a failover in a log without leases, where the new leader mints for other accounts first: medium",
+            "records of up to eight clusters in one stream without the clusters' names: call `detect` for each",
+            "a failover in a log without leases, where the new leader mints for other accounts first",
         ),
         blind_spots=(
             "an attacker with the very certificate of the leader; one who takes the lease and keeps it",
+            "without leases, one who mints for half of the accounts that the component's own credential minted for",
+            "without leases, any second credential where more than eight are in use",
             "credentials without ids in the log, as certificates before 1.32",
         ),
         response=(
@@ -84,8 +86,9 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
             rule=self.rule,
             severity=self.rule.severity if doubt.certain else Severity.HIGH,
             summary=(
-                f"{mint.user} minted a token for {brief(mint.target or NAMELESS_ACCOUNT)} from {mint.peer_ip} with a "
-                f"second credential: {doubt.why} ({doubt.other[:19]}…)"
+                f"{mint.user} minted a token for {brief(mint.target or NAMELESS_ACCOUNT)}"
+                f"{f' from {mint.peer_ip}' if mint.peer_ip else ''} with a second credential: {doubt.why} "
+                f"({doubt.other[:19]}…)"
             ),
             event=mint,
             evidence=(

@@ -15,12 +15,10 @@ from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import who
 from k8stokendetect.events import Event, JsonValue, Signal
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.identity import STRANGERS
 
 QUIET: Final = timedelta(hours=1)
 """Report each kind at most once in this time."""
-
-ANONYMOUS: Final = frozenset({"", "system:anonymous"})
-"""Names of a caller whom the API server did not authenticate."""
 
 UNPROVEN: Final = "unauthenticated client names"
 
@@ -113,7 +111,7 @@ def _is_only_claimed(event: Event) -> bool:
     """Tell whether the token stands only in the client's name of an unauthenticated caller, who can write anything."""
     elsewhere = any(one.path not in {"level", "user.username", "userAgent"} for one in _where(event))
     bodies = event.request_object is not None or event.response_object is not None
-    return event.user.username in ANONYMOUS and REDACTED in event.user_agent and not elsewhere and not bodies
+    return event.user.username in STRANGERS and REDACTED in event.user_agent and not elsewhere and not bodies
 
 
 def _where(event: Event) -> Iterator[Evidence]:

@@ -19,9 +19,9 @@ from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
 from k8stokendetect.exclusions.failing import FailingComponents, has_no_relationship
 from k8stokendetect.exclusions.kubernetes import KUBELET_CLIENTS
 from k8stokendetect.findings import Finding, Rule, Severity
+from k8stokendetect.identity import STRANGERS
 from k8stokendetect.words import brief
 
-ANONYMOUS: Final = "system:anonymous"
 NODE: Final = "system:node:"
 HOUR: Final = timedelta(hours=1)
 MINUTE: Final = timedelta(minutes=1)
@@ -106,7 +106,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         # 4xx is an answer to what was asked; 429 says to ask again later
         if code is None or not 400 <= code < 500 or code == 429:  # noqa: PLR2004 - HTTP
             return ()
-        if name not in {"", ANONYMOUS}:
+        if name not in STRANGERS:
             return (f"{cluster} user {name}",)
         is_kubelet = event.user_agent.startswith(KUBELET_CLIENTS)
         return (f"{cluster} address {event.peer_ip}" if is_kubelet else f"{cluster} nobody",)

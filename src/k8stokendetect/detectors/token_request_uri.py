@@ -13,7 +13,7 @@ from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
 from k8stokendetect.exclusions.controllers import CONTROLLERS
 from k8stokendetect.exclusions.failing import FailingComponents
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
-from k8stokendetect.identity import ServiceAccount, token_uri_oddities
+from k8stokendetect.identity import STRANGERS, ServiceAccount, token_uri_oddities
 
 STANDARD_NAMESPACES: Final = frozenset({"default", "kube-node-lease", "kube-public", "kube-system"})
 """The initial namespaces (https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/)."""
@@ -108,7 +108,7 @@ class TokenRequestURI(Detector):
 
 def _is_refused_stranger(event: Event) -> bool:
     """Tell whether nobody was authenticated and nothing was given: an attempt, however odd."""
-    return event.denied and event.user.username in {"", "system:anonymous"}
+    return event.denied and event.user.username in STRANGERS
 
 
 def _oddities(event: Event) -> tuple[str, ...]:

@@ -117,8 +117,8 @@ class UnusualOrigin(KeyedDetector[Origins]):
         tactics=("credential-access",),
         references=("https://attack.mitre.org/techniques/T1078/", "https://attack.mitre.org/techniques/T1552/007/"),
         false_positives=(
-            "kubelets and control planes whose certificate was renewed: once for each renewal (low for a kubelet)",
-            "people who travel; control planes of several nodes, each with a certificate and an address of its own",
+            "kubelets whose certificate was renewed: informational, once for each renewal",
+            "people who travel, and nodes that move: each mint, until the earlier network was silent for a day",
         ),
         blind_spots=(
             "whatever an actor did while it was being learned; actors that mint rarely are never learned",

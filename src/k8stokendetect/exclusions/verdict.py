@@ -115,11 +115,11 @@ def failed_checks(component: Component, event: Event, /) -> tuple[FailedCheck, .
 
     Exclusions and the rule about look-alikes ask the same: the answer is kept with the event.
     """
-    known: dict[int, tuple[FailedCheck, ...]] = vars(event).setdefault("_failed_checks", {})
+    known: dict[int, tuple[Component, tuple[FailedCheck, ...]]] = vars(event).setdefault("_failed_checks", {})
     found = known.get(id(component))
-    if found is None:
-        found = known[id(component)] = _failed_checks(component, event)
-    return found
+    if found is None or found[0] is not component:  # of another that had this id, here or where it was pickled
+        found = known[id(component)] = component, _failed_checks(component, event)
+    return found[1]
 
 
 def _failed_checks(component: Component, event: Event) -> tuple[FailedCheck, ...]:

@@ -12,7 +12,7 @@ from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.errors import check
 from k8stokendetect.findings import EventRef, Finding
-from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, STRANGERS
 from k8stokendetect.incidents.advice import AccessFinder
 from k8stokendetect.incidents.incident import Incident, incident_of
 from k8stokendetect.incidents.story import BEGINNING
@@ -178,7 +178,7 @@ def incidents(
 def _actor(event: EventRef) -> Actor:
     """Name who called: a name may be had in every cluster, and a system identity's by who stole or forged it."""
     cluster, user = event.cluster or "", event.user
-    if user in {"", "system:anonymous"}:
+    if user in STRANGERS:
         return cluster, "peer", event.peer_ip or ""
     if user.startswith("system:") and not user.startswith(SERVICE_ACCOUNT_PREFIX):
         return cluster, user, event.used_credential or ""

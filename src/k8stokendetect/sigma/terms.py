@@ -125,6 +125,7 @@ FORGER_MADE: Final[dict[str, Selection]] = {
         "objectRef.resource": sorted(ADMISSION),
         "objectRef.name": sorted(FORGES_ANNOTATIONS),
         "verb": ["create", "update", "patch"],
+        **missing("objectRef.subresource"),  # a controller updates the status of each
         **SUCCEEDED,
     }
 }
