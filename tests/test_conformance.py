@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,6 +92,13 @@ def manager(number: int, credential: str, name: str = "job-controller") -> dict[
     return token_request("system:kube-controller-manager", target, credential=used, time=minute(number))
 
 
+def execution(*words: str, code: int = 101) -> dict[str, Any]:
+    """Return an exec of a command."""
+    uri = "/api/v1/namespaces/prod/pods/web-1/exec?" + urlencode([("command", word) for word in words])
+    return request("get", "pods/exec", name="web-1", code=code, requestURI=uri)
+
+
+MOUNTED = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 WITH_ID = request(user=service_account_user("kube-system/coredns", "JTI=1"), time=minute(0))
 WITHOUT_ID = request(user=service_account_user("prod/web"), time=minute(1))
 
@@ -117,6 +125,10 @@ EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
     "legacy-token-secret": (
         [request("create", "secrets", name="s", level="Request", requestObject=SECRET)],
         [request("create", "secrets", name="s", level="Request", requestObject=OPAQUE), request("list", "secrets")],
+    ),
+    "token-read-by-exec": (
+        [execution("cat", MOUNTED), execution("sh", "-c", f"head {MOUNTED}|base64", code=403)],
+        [execution("id"), execution("cat", MOUNTED.replace("token", "ca.crt")), MINT],
     ),
     "token-right-granted": ([role(MAY_MINT)], [role(MAY_READ), MINT]),
     "unreadable-token-request": ([CUT], [MINT, log([request()])[:200]]),

@@ -13,6 +13,7 @@ from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
 from k8stokendetect.detectors.pod_token_moved import PodTokenMoved
 from k8stokendetect.detectors.second_control_plane_credential import SecondControlPlaneCredential
 from k8stokendetect.detectors.token_in_audit_log import TokenInAuditLog
+from k8stokendetect.detectors.token_read_by_exec import TokenReadByExec
 from k8stokendetect.detectors.token_request import TokenRequest
 from k8stokendetect.detectors.token_request_cloud_audience import TokenRequestCloudAudience
 from k8stokendetect.detectors.token_request_denied import TokenRequestDenied
@@ -41,6 +42,7 @@ BUILTIN: Final[tuple[type[Detector], ...]] = (
     MintedTokenUsed,
     TokenInAuditLog,
     LegacyTokenSecret,
+    TokenReadByExec,
     TokenRightGranted,
     UnreadableTokenRequest,
 )
@@ -60,6 +62,7 @@ __all__ = [
     "PodTokenMoved",
     "SecondControlPlaneCredential",
     "TokenInAuditLog",
+    "TokenReadByExec",
     "TokenRequest",
     "TokenRequestCloudAudience",
     "TokenRequestDenied",

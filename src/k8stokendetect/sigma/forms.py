@@ -24,6 +24,7 @@ from k8stokendetect.sigma.terms import (
     CREATE,
     MINT,
     MINTED,
+    READS_TOKEN,
     RECEIVED,
     SUCCEEDED,
     URI,
@@ -199,6 +200,13 @@ FORMS: Final[tuple[Form, ...]] = (
         wider="every use, where the detector reports the first from each address",
     ),
     Form(
+        detector=detectors.TokenReadByExec,
+        selections={"selection": READS_TOKEN, **RECEIVED},
+        condition="selection and not received",
+        wider="commands that only list such a directory, or read other files in it",
+        lost="percent-encoded letters, quotes within the path, and paths of the host",
+    ),
+    Form(
         detector=detectors.TokenRightGranted,
         selections={
             "selection": {
@@ -215,10 +223,7 @@ FORMS: Final[tuple[Form, ...]] = (
         },
         condition="selection and (role or binding or built_in)",
         level="Request",
-        wider=(
-            "any `*` in a role, whatever the verbs; the API server's own roles and bindings, dry runs, roles that "
-            "are written unchanged"
-        ),
+        wider="any `*` in a role, whatever the verbs; the API server's own; dry runs; roles that are written unchanged",
         lost="bindings to roles that were written earlier; JSON patches, which are lists",
     ),
 )
