@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -98,6 +99,26 @@ def execution(*words: str, code: int = 101) -> dict[str, Any]:
     return request("get", "pods/exec", name="web-1", code=code, requestURI=uri)
 
 
+def signing(body: Any = None, verb: str = "create", resource: str = "certificatesigningrequests") -> dict[str, Any]:
+    """Return a signing request, or what was done to it."""
+    group: dict[str, Any] = {"namespace": None, "name": "x", "api_group": "certificates.k8s.io"}
+    group["time"] = minute(0 if verb == "create" else 1)
+    return request(verb, resource, level="Request" if body else "Metadata", requestObject=body, **group)
+
+
+def approval(body: Any = None) -> dict[str, Any]:
+    """Return its approval."""
+    return signing(body, "update", "certificatesigningrequests/approval")
+
+
+def subject(name: str) -> dict[str, Any]:
+    """Return a signing request's body, as far as it is read."""
+    content = b"\x06\x03\x55\x04\x03\x0c" + bytes([len(name)]) + name.encode()
+    block = "-----BEGIN CERTIFICATE REQUEST-----\n" + base64.b64encode(content).decode()
+    text = base64.b64encode(f"{block}\n-----END CERTIFICATE REQUEST-----\n".encode()).decode()
+    return {"spec": {"request": text, "signerName": "kubernetes.io/kube-apiserver-client", "username": "alice"}}
+
+
 MOUNTED = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 WITH_ID = request(user=service_account_user("kube-system/coredns", "JTI=1"), time=minute(0))
 WITHOUT_ID = request(user=service_account_user("prod/web"), time=minute(1))
@@ -129,6 +150,10 @@ EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
     "token-read-by-exec": (
         [execution("cat", MOUNTED), execution("sh", "-c", f"head {MOUNTED}|base64", code=403)],
         [execution("id"), execution("cat", MOUNTED.replace("token", "ca.crt")), MINT],
+    ),
+    "system-identity-issued": (
+        [[signing(), approval()], approval(subject("system:kube-scheduler"))],
+        [signing(), approval(), [signing(), approval() | {"user": BOB}], approval(subject("bob"))],
     ),
     "token-right-granted": ([role(MAY_MINT)], [role(MAY_READ), MINT]),
     "unreadable-token-request": ([CUT], [MINT, log([request()])[:200]]),

@@ -41,6 +41,7 @@ RARE = {
     "forged-token",
     "second-control-plane-credential",
     "token-read-by-exec",
+    "system-identity-issued",
 }
 """Nothing of the kind was recorded: their own tests show that they fire."""
 

@@ -12,6 +12,7 @@ from k8stokendetect.detectors.legacy_token_secret import LegacyTokenSecret
 from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
 from k8stokendetect.detectors.pod_token_moved import PodTokenMoved
 from k8stokendetect.detectors.second_control_plane_credential import SecondControlPlaneCredential
+from k8stokendetect.detectors.system_identity_issued import SystemIdentityIssued
 from k8stokendetect.detectors.token_in_audit_log import TokenInAuditLog
 from k8stokendetect.detectors.token_read_by_exec import TokenReadByExec
 from k8stokendetect.detectors.token_request import TokenRequest
@@ -43,6 +44,7 @@ BUILTIN: Final[tuple[type[Detector], ...]] = (
     TokenInAuditLog,
     LegacyTokenSecret,
     TokenReadByExec,
+    SystemIdentityIssued,
     TokenRightGranted,
     UnreadableTokenRequest,
 )
@@ -61,6 +63,7 @@ __all__ = [
     "MintedTokenUsed",
     "PodTokenMoved",
     "SecondControlPlaneCredential",
+    "SystemIdentityIssued",
     "TokenInAuditLog",
     "TokenReadByExec",
     "TokenRequest",
