@@ -17,6 +17,7 @@ from k8stokendetect.events import Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.words import brief
 
+REQUESTS: Final = "certificatesigningrequests.certificates.k8s.io"
 APPROVAL: Final = "certificatesigningrequests/approval"
 CLIENT_SIGNERS: Final = "kubernetes.io/kube-apiserver-client"
 """How the signers begin whose certificates the API server takes for users.
@@ -75,14 +76,17 @@ class SystemIdentityIssued(KeyedDetector[Asked]):
             "rights of its name or rotate the CA, and end the tokens that were minted with it."
         ),
     )
-    watches = frozenset({"create certificatesigningrequests", f"update {APPROVAL}", f"patch {APPROVAL}"})
+    watches = frozenset({f"create {REQUESTS}", f"update {REQUESTS}/approval", f"patch {REQUESTS}/approval"})
     traits = Traits(not_in_sigma="it joins a signing request with its approval", separate_keys=True)
     remember_for = timedelta(days=1)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> tuple[str, ...]:
         """Name the signing request that was made or approved."""
-        is_one = f"{event.verb} {event.resource}" in self.watches and event.succeeded
-        return (f"{event.cluster or ''} {name_of(event)}",) if is_one else ()
+        ref = event.object_ref
+        is_approval = event.resource == APPROVAL and event.verb in {"update", "patch"}
+        is_one = is_approval or event.does("create", "certificatesigningrequests")
+        is_real = is_one and event.succeeded and ref is not None and ref.api_group == "certificates.k8s.io"
+        return (f"{event.cluster or ''} {name_of(event)}",) if is_real else ()
 
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Asked], /) -> Iterator[Finding]:
         """Remember who asked for what; judge an approval by it and by what itself shows."""
