@@ -67,7 +67,7 @@ CUT = log([MINT]).partition(b'"objectRef"')[0]
 
 def minute(number: int) -> str:
     """Return a time so many minutes after eight."""
-    return f"2026-11-23T20:{number:02}:00Z"
+    return f"2026-11-23T{20 + number // 60}:{number % 60:02}:00Z"
 
 
 def role(body: Any) -> dict[str, Any]:
@@ -119,6 +119,13 @@ def subject(name: str) -> dict[str, Any]:
     return {"spec": {"request": text, "signerName": "kubernetes.io/kube-apiserver-client", "username": "alice"}}
 
 
+def node_mint(name: str, number: int) -> dict[str, Any]:
+    """Return a kubelet's mint."""
+    node = {"username": f"system:node:{name}", "groups": ["system:nodes", "system:authenticated"]}
+    return token_request(node, "kube-system/kube-proxy", time=minute(number), userAgent="kubelet/v1.36.2 (linux/amd64)")
+
+
+NODE_MINTS = [node_mint("worker-1", 3 * number) for number in range(21)]
 MOUNTED = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 WITH_ID = request(user=service_account_user("kube-system/coredns", "JTI=1"), time=minute(0))
 WITHOUT_ID = request(user=service_account_user("prod/web"), time=minute(1))
@@ -152,8 +159,8 @@ EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
         [execution("id"), execution("cat", MOUNTED.replace("token", "ca.crt")), MINT],
     ),
     "system-identity-issued": (
-        [[signing(), approval()], approval(subject("system:kube-scheduler"))],
-        [signing(), approval(), [signing(), approval() | {"user": BOB}], approval(subject("bob"))],
+        [[signing(), approval()], approval(subject("system:kube-scheduler")), [*NODE_MINTS, node_mint("evil", 61)]],
+        [NODE_MINTS, signing(), approval(), [signing(), approval() | {"user": BOB}], approval(subject("bob"))],
     ),
     "token-right-granted": ([role(MAY_MINT)], [role(MAY_READ), MINT]),
     "unreadable-token-request": ([CUT], [MINT, log([request()])[:200]]),

@@ -4,17 +4,25 @@
 from __future__ import annotations
 
 import base64
+import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
-from k8stokendetect import Finding, Severity, detect
+from k8stokendetect import Finding, Severity, detect, parse_event
+from k8stokendetect.detectors.nodes_seen import DAY, MOST_NODES, NodesSeen
 from k8stokendetect.detectors.signing_request import subject_of
-from k8stokendetect.testing import request
+from k8stokendetect.detectors.system_identity_issued import SystemIdentityIssued
+from k8stokendetect.testing import START, request, token_request
+from recordings import METADATA, METADATA_1_27
 
 RULE = "system-identity-issued"
-K7 = Path(__file__).parent / "data" / "trust" / "k7-csr.log"
+CASES = Path(__file__).parent / "data" / "trust"
+K7 = CASES / "k7-csr.log"
+M4 = CASES / "m4-rogue-node.log"
 CLIENT = "kubernetes.io/kube-apiserver-client"
 LATER = "2026-11-23T21:43:50Z"
 CONTROLLER = "system:serviceaccount:kube-system:certificate-controller"
@@ -151,3 +159,83 @@ def test_a_request_by_openssl_is_read() -> None:
 def test_a_damaged_request_has_no_subject(text: object) -> None:
     """It is then as if it had not been logged."""
     assert subject_of(text) == ((), ())
+
+
+def node_mint(name: str, hours: float, **fields: Any) -> dict[str, Any]:
+    """Return a mint by a node, so long after the first."""
+    node = {"username": f"system:node:{name}", "groups": ["system:nodes", "system:authenticated"]}
+    time = START + timedelta(hours=hours)
+    return token_request(node, "kube-system/kube-proxy", time=time, userAgent="kubelet/v1.36.2 (linux/amd64)", **fields)
+
+
+def warm(hours: float = 1.0, number: int = 20) -> list[dict[str, Any]]:
+    """Return mints by two nodes, the last one so many hours after the first."""
+    return [node_mint(f"worker-{n % 2}", hours * n / (number - 1)) for n in range(number)]
+
+
+def rogue(*events: dict[str, Any]) -> list[Severity]:
+    """Return the severities of what is found by default."""
+    found = [finding for finding in detect(events) if finding.rule.id == RULE]
+    assert all("a node never seen before" in finding.summary for finding in found)
+    return [finding.severity for finding in found]
+
+
+def test_a_new_node_in_a_log_that_has_seen_others_mint_for_an_hour_is_low() -> None:
+    """Once, at its first mint, though the exclusion of kubelets covers it; as in the file of a real rogue node."""
+    assert rogue(*warm(), node_mint("evil-1", 1.01), node_mint("evil-1", 1.02)) == [Severity.LOW]
+    real = [json.loads(line) for line in M4.read_text(encoding="utf-8").splitlines()]
+    times = [f"2026-11-27T{n // 60:02}:{n % 60:02}:00Z" for n in range(0, 105, 5)]
+    earlier = [node_mint("worker-1", 0) | {"auditID": time, "requestReceivedTimestamp": time} for time in times]
+    assert rogue(*earlier, *real) == [Severity.LOW]
+    assert list(detect(M4)) == []
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [*warm(0.9), node_mint("new", 0.95)],
+        [*warm(1, 19), node_mint("new", 1.1)],
+        [*warm(), node_mint("worker-0", 700)],
+        [*warm(), node_mint("new", 1.1, code=403)],
+        [*warm(), node_mint("new", 1.1) | {"user": {"username": "system:node:new", "groups": ["devs"]}}],
+        [*warm(), node_mint("new", 1.1) | {"requestReceivedTimestamp": None, "stageTimestamp": None}],
+    ],
+    ids=["too early", "too few", "long silent", "refused", "only named so", "no time"],
+)
+def test_that_is_no_new_node(events: list[dict[str, Any]]) -> None:
+    """What else is wrong with it is for other rules to say."""
+    assert [one for one in detect(events, detectors=[RULE]) if one.rule.id == RULE] == []
+
+
+def test_where_new_nodes_keep_coming_they_are_informational() -> None:
+    """Three within a week; a week without any makes the next one news again."""
+    later = [node_mint(f"auto-{n}", 2 + n) for n in range(5)]
+    low, info = Severity.LOW, Severity.INFORMATIONAL
+    assert rogue(*warm(), *later, node_mint("auto-5", 200)) == [low, low, low, info, info, low]
+
+
+def test_another_clusters_nodes_are_other_nodes() -> None:
+    """Each cluster has a warm-up of its own."""
+    detector, new = SystemIdentityIssued(), node_mint("evil-1", 1.1)
+    parts = [("a", event) for event in warm()] + [("b", new), ("a", new)]
+    found = [list(detector.follow(attrs.evolve(parse_event(event), cluster=name), ())) for name, event in parts]
+    assert [len(findings) for findings in found] == [0] * 21 + [1]
+
+
+def test_what_is_known_of_nodes_is_bounded() -> None:
+    """The node that was silent for longest is forgotten first, and most mints change nothing."""
+    start = datetime.fromisoformat("2026-11-23T12:00:00Z")
+    nodes = NodesSeen(start)
+    for number in range(MOST_NODES + 1):
+        nodes = nodes.after(f"node-{number}", start)
+        nodes = nodes.after("node-0", start + DAY) if number == 1 else nodes
+    assert len(nodes.names) == MOST_NODES
+    assert "node-0" in nodes.names
+    assert "node-1" not in nodes.names
+    assert nodes.after("node-2", start) is nodes
+
+
+@pytest.mark.parametrize("path", [METADATA, METADATA_1_27])
+def test_on_the_recordings(path: Path) -> None:
+    """They are too short for a new node, and nobody got a certificate."""
+    assert list(detect(path, detectors=[RULE])) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""system-identity-issued: a certificate for a system's name was approved, or a request by who had made it."""
+"""system-identity-issued: a system's name got a certificate, or a node that was never seen before mints."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors.base import Traits
+from k8stokendetect.bounds import cut
+from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
+from k8stokendetect.detectors.nodes_seen import NodesSeen
 from k8stokendetect.detectors.signing_request import SigningRequest, name_of, signing_request
-from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, origin_of, who
+from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, minted, origin_of, who
 from k8stokendetect.events import Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.words import brief
@@ -26,6 +28,9 @@ https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requ
 """
 BOOTSTRAPPERS: Final = "system:bootstrappers"
 """https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/"""
+NODES: Final = "*"
+"""Stands for a cluster's nodes where others have the name of a signing request; no object is named so."""
+NODES_KEPT: Final = timedelta(days=90)
 _NODE: Final = "system:node:"
 
 
@@ -45,8 +50,19 @@ class Asked:
     content: SigningRequest
 
 
-class SystemIdentityIssued(KeyedDetector[Asked]):
-    """Joins a signing request with its approval; where bodies were logged, the approval alone tells what it is for."""
+@attrs.frozen
+class Known:
+    """What is remembered: of a signing request who made it, of a cluster its nodes."""
+
+    asked: Asked | None = None
+    nodes: NodesSeen | None = None
+
+
+class SystemIdentityIssued(KeyedDetector[Known]):
+    """Joins a signing request with its approval; where bodies were logged, the approval alone tells what it is for.
+
+    A node that got its certificate unseen, or as any node does, still has a name that never minted before.
+    """
 
     rule = Rule(
         "system-identity-issued",
@@ -55,7 +71,8 @@ class SystemIdentityIssued(KeyedDetector[Asked]):
         description=(
             "A certificate signing request was approved for the name of a control-plane component or in the group "
             "system:masters, or for a node's name that neither a bootstrap nor this node asked for. Where the subject "
-            "was not logged: the one who made the request approved it, too."
+            "was not logged: the one who made the request approved it, too. Low, too: a node mints that the log never "
+            "showed before, though others have minted for an hour; informational where new nodes keep coming."
         ),
         techniques=("T1552.007", "T1098"),
         tactics=("persistence", "credential-access"),
@@ -65,36 +82,70 @@ class SystemIdentityIssued(KeyedDetector[Asked]):
         ),
         false_positives=(
             "administrators and operators that approve their own requests: low, where the subject was not logged",
+            "new nodes, until three have come within a week: low",
         ),
         blind_spots=(
             "level Metadata, where no subject is logged: a request that one made and another approves",
             "a request whose name the API server made up, unless its answer or the approval's body was logged",
-            "nodes with a stolen bootstrap token, whose requests look like any node's; the CA's own key",
+            "a stolen bootstrap token, whose requests look like any node's but for the name; the CA's own key",
+            "a new node in the first hour of the log, or in a cluster that grows by itself; one named like a known one",
         ),
         response=(
             "Read the request, if it still exists: `kubectl get csr`. A certificate cannot be revoked: take away the "
             "rights of its name or rotate the CA, and end the tokens that were minted with it."
         ),
     )
-    watches = frozenset({f"create {REQUESTS}", f"update {REQUESTS}/approval", f"patch {REQUESTS}/approval"})
-    traits = Traits(not_in_sigma="it joins a signing request with its approval", separate_keys=True)
+    watches = MINTS | {f"create {REQUESTS}", f"update {REQUESTS}/approval", f"patch {REQUESTS}/approval"}
+    traits = Traits(
+        excludable=False,  # a rogue node has all of a kubelet's proofs
+        not_in_sigma="it joins a signing request with its approval",
+        separate_keys=True,
+    )
     remember_for = timedelta(days=1)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> tuple[str, ...]:
-        """Name the signing request that was made or approved."""
+        """Name the signing request that was made or approved, or the cluster whose node mints."""
+        if event.mints_token:
+            return (f"{event.cluster or ''} {NODES}",) if event.time and _is_node(event) else ()
         ref = event.object_ref
         is_approval = event.resource == APPROVAL and event.verb in {"update", "patch"}
         is_one = is_approval or event.does("create", "certificatesigningrequests")
         is_real = is_one and event.succeeded and ref is not None and ref.api_group == "certificates.k8s.io"
         return (f"{event.cluster or ''} {name_of(event)}",) if is_real else ()
 
-    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Asked], /) -> Iterator[Finding]:
-        """Remember who asked for what; judge an approval by it and by what itself shows."""
-        users = tuple(user.username for user in (event.actor, event.assumed) if user and user.username)
-        if event.resource != APPROVAL:
-            memory.put(key, Asked(EventRef.of(event), users, signing_request(event)) if name_of(event) else None)
-            return
-        asked, content = memory.get(key), signing_request(event)
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Known], /) -> Iterator[Finding]:
+        """Take a mint, a signing request or its approval."""
+        known = memory.get(key) or Known()
+        if event.mints_token:
+            yield from self._of_node(key, event, known.nodes or NodesSeen(memory.now), memory)
+        elif event.resource != APPROVAL:
+            asked = Asked(EventRef.of(event), _users(event), signing_request(event)) if name_of(event) else None
+            memory.put(key, Known(asked) if asked else None)
+        else:
+            yield from self._approved(event, known.asked)
+
+    def _of_node(self, key: str, event: Event, nodes: NodesSeen, memory: View[Known]) -> Iterator[Finding]:
+        """Report a node's first mint, in a log that has seen others mint for long enough."""
+        name, now = cut(event.user.username), memory.now
+        if nodes.is_new(name, now):
+            number = len(nodes.names)
+            yield self.finding(
+                event,
+                f"a node never seen before, in {(now - nodes.since).total_seconds() / 3600:.0f} h of mints by "
+                f"{number} other{'s' * (number > 1)}: {minted(event)}",
+                Evidence("user.username", event.user.username, "a node whose name is new to this log"),
+                severity=Severity.INFORMATIONAL if nodes.grows(now) else Severity.LOW,
+            )
+        after = nodes.after(name, now)
+        try:
+            expires = now + NODES_KEPT
+        except OverflowError:
+            expires = memory.expires
+        memory.put(key, Known(nodes=after), expires=expires)
+
+    def _approved(self, event: Event, asked: Asked | None) -> Iterator[Finding]:
+        """Judge an approval by what it shows and by who asked for what."""
+        users, content = _users(event), signing_request(event)
         if not content.names and asked:
             content = attrs.evolve(asked.content, denied=content.denied)
         if content.denied or (content.signer and not content.signer.startswith(CLIENT_SIGNERS)):
@@ -113,6 +164,15 @@ class SystemIdentityIssued(KeyedDetector[Asked]):
             fact = Evidence("user.username", event.actor.username, "who made the request and approved it")
             caveats = ("whether it was approved or denied, and for what name, was not logged",)
             yield self.finding(event, what, fact, severity=Severity.LOW, related=related, caveats=caveats)
+
+
+def _users(event: Event) -> tuple[str, ...]:
+    return tuple(user.username for user in (event.actor, event.assumed) if user and user.username)
+
+
+def _is_node(event: Event) -> bool:
+    """Tell a node from a user who is only named like one."""
+    return event.user.username.startswith(_NODE) and "system:nodes" in event.user.groups
 
 
 def _worth(content: SigningRequest, asked: Asked | None) -> Severity | None:
