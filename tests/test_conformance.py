@@ -164,6 +164,14 @@ EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
     ),
     "token-right-granted": ([role(MAY_MINT)], [role(MAY_READ), MINT]),
     "unreadable-token-request": ([CUT], [MINT, log([request()])[:200]]),
+    "overlong-audit-id": (
+        [request() | {"auditID": "x" * 2000}, log([request() | {"auditID": "x" * 2000}])[:1000]],
+        [MINT, request() | {"auditID": "x" * 64}, log([request()])[:200]],
+    ),
+    "audit-annotation-forged": (
+        [request("create", "validatingadmissionpolicies", namespace=None, name="audit.k8s.io")],
+        [request("create", "validatingadmissionpolicies", namespace=None, name="require-labels")],
+    ),
     "forged-token": ([[WITH_ID, WITHOUT_ID]], [WITH_ID, WITHOUT_ID]),
     "pod-token-moved": (
         [[of_pod(0, "10.0.1.5"), of_pod(1, "203.0.113.9"), of_pod(2, "10.0.1.5")]],

@@ -29,6 +29,7 @@ from k8stokendetect.convert.redaction import redact
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, TokenRequest, TokenRequestURI
 from k8stokendetect.engine.watchers import Watchers
+from k8stokendetect.findings import bounded
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, events, records
 
@@ -42,6 +43,7 @@ RARE = {
     "second-control-plane-credential",
     "token-read-by-exec",
     "system-identity-issued",
+    "audit-annotation-forged",
 }
 """Nothing of the kind was recorded: their own tests show that they fire."""
 
@@ -75,11 +77,11 @@ def test_it_says_what_it_is(cls: type[Detector]) -> None:
 
 @EVERY
 def test_it_fires_and_stays_silent(cls: type[Detector]) -> None:
-    """On the recordings: for some events, and never for all that it watches."""
+    """On the recordings: for some events, and never for all that it watches, but where a signal says it all."""
     watchers = Watchers([cls()])
     watched = [event for path in LOGS for event in events(path) if any(watchers.of(event))]
 
-    assert len(recorded_findings(cls)) < max(len(watched), 1)
+    assert len(recorded_findings(cls)) < max(len(watched), 1) or cls.rule.id == "overlong-audit-id"
     assert (len(recorded_findings(cls)) > 0) is (cls.rule.id not in RARE)
 
 
@@ -90,7 +92,7 @@ def test_its_evidence_resolves(cls: type[Detector]) -> None:
         assert finding.evidence
         for item in finding.evidence:
             there = resolve(item.path, redact(record)[0])
-            assert plain(item.value) == there, item.path
+            assert plain(item.value) == bounded(there), item.path
             assert item.why
 
 
@@ -125,9 +127,7 @@ def test_rule_ids_are_unique() -> None:
 
 PLAIN_SUMMARY = "alice minted a token for prod/payments-sa from 192.0.2.7 with kubectl/v1.36.2"
 LONG_CLIENT = PLAIN_SUMMARY.replace("kubectl/v1.36.2", "x" * 100 + "…")
-NAMELESS = PLAIN_SUMMARY.replace("alice", "an unauthenticated client").replace(
-    "prod/payments-sa", "an unnamed service account"
-)
+NAMELESS = PLAIN_SUMMARY.replace("alice", "an unknown caller").replace("prod/payments-sa", "an unnamed service account")
 
 
 @pytest.mark.parametrize(

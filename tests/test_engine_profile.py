@@ -91,7 +91,11 @@ def test_it_goes_on_in_the_next_call_and_is_saved() -> None:
     assert list(detect([kubelet(50)], detectors=["token-request"])) == []
 
 
-@pytest.mark.parametrize("document", [None, [], {"user agents": "many"}, {"uids": True}], ids=repr)
+@pytest.mark.parametrize(
+    "document",
+    [None, [], {"seen": {"user agents": "many"}, "forged": []}, {"seen": {"uids": True}, "forged": []}, {"seen": {}}],
+    ids=repr,
+)
 def test_a_damaged_profile_is_refused(document: Any) -> None:
     """As all of a damaged memory."""
     with pytest.raises(ConfigError):

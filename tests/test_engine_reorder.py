@@ -47,7 +47,17 @@ def test_the_stages_of_a_request_follow_each_other() -> None:
     for one in [event(0, audit_id, stage) for stage in stages for audit_id in ("b", "a")]:
         assert not list(buffer.put(one, (one.audit_id, one.stage)))
 
-    assert [(audit_id, stage) for audit_id in "ab" for stage in reversed(stages)] == list(buffer.rest())
+    told = [stage for stage in reversed(stages) if stage != "RequestReceived"]  # the answer says more
+    assert [(audit_id, stage) for audit_id in "ab" for stage in told] == list(buffer.rest())
+
+
+def test_a_request_without_an_answer_is_told() -> None:
+    """And so are its repetitions; those of one that was answered are not, nor is another request held for it."""
+    buffer = ReorderBuffer[str]()
+    for audit_id, stage in (("a", "RequestReceived"), ("a", "RequestReceived"), ("b", "ResponseComplete")):
+        assert not list(buffer.put(event(0, audit_id, stage), f"{audit_id} {stage}"))
+
+    assert list(buffer.rest()) == ["a RequestReceived", "a RequestReceived", "b ResponseComplete"]
 
 
 def test_an_event_without_a_time_does_not_wait_behind_others() -> None:

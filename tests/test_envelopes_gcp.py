@@ -75,7 +75,7 @@ def left(event: dict[str, Any]) -> dict[str, Any]:
     }
     kept |= {"stage": "ResponseComplete", "requestReceivedTimestamp": event["requestReceivedTimestamp"]}
     kept["sourceIPs"] = event["sourceIPs"][:1]
-    kept["responseStatus"] = {"message": "refused"} if code >= 400 else {}
+    kept["responseStatus"] = {"message": event["responseStatus"].get("message", "refused")} if code >= 400 else {}
     told = told_code(event)
     kept["responseStatus"] |= {"reason": f"gRPC code {wrap.GRPC[code]}"} if told is None else {"code": told}
     if event["user"].get("username"):

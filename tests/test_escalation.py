@@ -14,6 +14,7 @@ from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors.escalation import EscalationPaths
 from k8stokendetect.detectors.powerful import _CONTROLLERS, POWERFUL
 from k8stokendetect.detectors.token_request_privileged_target import TokenRequestPrivilegedTarget
+from k8stokendetect.exclusions.controllers import CONTROLLERS
 from k8stokendetect.identity import ServiceAccount
 from rbac_objects import GROUP, answers, given, listed, made, recorded, rule
 from recordings import METADATA, Request, labelled_token_requests, records
@@ -31,7 +32,7 @@ STRONG = {
     ("list", "secrets"),
     ("update", "mutatingwebhookconfigurations"),
 }
-WITHOUT_POWER = frozenset(list(_CONTROLLERS.values())[-1].split())
+WITHOUT_POWER = CONTROLLERS - frozenset(" ".join(_CONTROLLERS.values()).split())
 """Kubernetes' own controllers for which only a controller manager mints, and that is all."""
 
 

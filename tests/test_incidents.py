@@ -99,6 +99,16 @@ def scenario(path: Path, name: str) -> list[Finding]:
     return [finding for finding in recorded(path) if finding.event.audit_id in wanted and not finding.excluded_by]
 
 
+def test_a_name_is_one_caller_only_in_one_cluster_and_a_system_name_only_with_one_credential() -> None:
+    """Two clusters, and two certificates of the controller manager; a service account's token changes every hour."""
+    both = [found(ref("alice", cluster=cluster)) for cluster in ("prod", "dev")]
+    assert len(incidents(both)) == 2
+    manager, account = "system:kube-controller-manager", "system:serviceaccount:ci:deployer"
+    for user, number in ((manager, 3), (account, 1), ("alice", 1)):
+        calls = [found(ref(user, used_credential=f"X509SHA256={i % 3}", minutes=i)) for i in range(9)]
+        assert len(incidents(calls)) == number
+
+
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27])
 def test_the_chain_of_scenario_05_is_one_incident_of_depth_3_that_ends_at_the_read_of_secrets(path: Path) -> None:
     """Alice mints chain-a, that chain-b, that chain-c, which lists secrets; with and without credential ids."""

@@ -156,7 +156,8 @@ def test_every_answered_call_to_a_non_standard_target_is_seen_by_the_uri_rule() 
 def no_pod_of(label: dict[str, Any]) -> bool:
     """Tell whether the Node authorizer refused a node."""
     reason = (label["event"].get("annotations") or {}).get("authorization.k8s.io/reason", "")
-    return str(reason).startswith("no relationship found")
+    message = label["event"].get("responseStatus", {}).get("message", "")
+    return str(reason).startswith("no relationship found") or "not found in pod spec volume" in message
 
 
 def target_of(label: dict[str, Any]) -> str:

@@ -461,7 +461,7 @@ def test_what_a_request_without_a_user_is_called() -> None:
     """By its address."""
     svg = chain(requests_of([mint("", source_ips=("203.0.113.9",))]))
 
-    assert html.escape("an unauthenticated client at 203.0.113.9") in svg
+    assert html.escape("an unknown caller at 203.0.113.9") in svg
 
 
 def test_without_the_template_engine(monkeypatch: pytest.MonkeyPatch) -> None:

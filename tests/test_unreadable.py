@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import Severity, Tally, detect
-from k8stokendetect.convert.redaction import revealed
+from k8stokendetect.convert.broken import revealed
 from k8stokendetect.errors import K8sTokenDetectError
 from k8stokendetect.outputs.native import to_line
 from k8stokendetect.outputs.text import to_text
@@ -42,7 +42,8 @@ def test_every_recorded_call_that_is_cut_off_after_its_uri_is_found(wrap: int) -
 
         if "/token/extra" in event["requestURI"]:
             continue
-        assert [finding.rule.id for finding in findings] == ["unreadable-token-request"], event["requestURI"]
+        overlong = ["overlong-audit-id"] * (len(event["auditID"]) > 64)
+        assert [one.rule.id for one in findings] == ["unreadable-token-request", *overlong], event["requestURI"]
         assert findings[0].event.target == f"{event['objectRef']['namespace']}/{event['objectRef']['name']}"
         assert len(errors) == 1
 
@@ -108,7 +109,7 @@ def test_a_long_record_is_looked_at_from_its_beginning() -> None:
 def test_an_audit_id_as_long_as_headers_may_be_hides_nothing() -> None:
     """The client chooses it, and it stands before the URI."""
     text = json.dumps(token_request(auditID="a" * (1 << 20)), separators=(",", ":"))
-    assert found(text[:-20].encode())[0] == ["unreadable-token-request"]
+    assert found(text[:-20].encode())[0] == ["unreadable-token-request", "overlong-audit-id"]
 
 
 def test_an_event_without_uri_reveals_its_object() -> None:

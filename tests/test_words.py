@@ -17,8 +17,10 @@ from k8stokendetect.words import brief, caller_of, listed, request_of
     [
         ({"user": "alice", "source_ips": ("192.0.2.7",)}, "alice"),
         ({"user": "x" * 200}, f"{'x' * 100}…"),
-        ({"source_ips": ("203.0.113.9", "192.0.2.7")}, "an unauthenticated client at 192.0.2.7"),
-        ({}, "an unauthenticated client"),
+        ({"source_ips": ("203.0.113.9", "192.0.2.7")}, "an unknown caller at 192.0.2.7"),
+        ({"source_ips": ("203.0.113.9", "192.0.2.7"), "code": 401}, "an unauthenticated client at 192.0.2.7"),
+        ({}, "an unknown caller"),
+        ({"code": 401}, "an unauthenticated client"),
     ],
 )
 def test_a_caller_has_a_name_or_an_address(fields: dict[str, Any], name: str) -> None:

@@ -54,6 +54,34 @@ BUILT: dict[str, list[Any] | bytes] = {
             objectRef={"resource": "clusterroles", "name": "helper", "apiGroup": "rbac.authorization.k8s.io"},
         )
     ],
+    "second-control-plane-credential": [
+        builders.token_request(
+            "system:kube-controller-manager",
+            f"kube-system/{name}",
+            credential=f"X509SHA256={64 * letter}",
+            time=builders.START + timedelta(minutes=minute),
+        )
+        for minute, (name, letter) in enumerate(
+            [
+                *((f"{word}-controller", "a") for word in "job node ttl cronjob namespace".split()),
+                ("expand-controller", "b"),
+            ]
+        )
+    ],
+    "audit-annotation-forged": [
+        builders.request(
+            "create",
+            "validatingadmissionpolicies",
+            user="mallory",
+            code=201,
+            objectRef={
+                "resource": "validatingadmissionpolicies",
+                "name": "authentication.kubernetes.io",
+                "apiGroup": "admissionregistration.k8s.io",
+            },
+        )
+    ],
+    "overlong-audit-id": [builders.request(user="mallory", auditID="x" * 2000)],
     "unreadable-token-request": json.dumps(builders.token_request("mallory")).encode()[:300],
     "forged-token": [
         builders.request(user=builders.service_account_user("dev/web", "JTI=1"), time=builders.START),

@@ -15,6 +15,9 @@ LONGEST_NAME: Final = 256
 LONGEST_TEXT: Final = 1024
 """Longer request URIs, user agents, auditIDs and authorization reasons are cut."""
 
+LONGEST_EVIDENCE: Final = 8192
+"""Longer texts are cut where they are evidence, so that no finding gets larger than its readers take."""
+
 LONGEST_ADDRESS: Final = 64
 """Longer addresses are cut; a client may write anything into X-Forwarded-For."""
 

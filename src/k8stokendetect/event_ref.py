@@ -24,7 +24,7 @@ from k8stokendetect.bounds import (
     short_repr,
 )
 from k8stokendetect.convert.structure import plain
-from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, Event, JsonValue, Platform
+from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, Event, JsonValue, Platform, is_success
 from k8stokendetect.identity import REASON, ServiceAccount
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -208,8 +208,8 @@ class EventRef:
 
     @property
     def succeeded(self) -> bool:
-        """The answer was 2xx."""
-        return self.code is not None and 200 <= self.code < 300  # noqa: PLR2004 - HTTP 2xx
+        """The request was served, see `is_success`."""
+        return is_success(self.code)
 
     @property
     def mints_token(self) -> bool:

@@ -37,6 +37,15 @@ UIDS: Final = "uids"
 TOKEN_SUBRESOURCE = "serviceaccounts/token"  # noqa: S105 - RBAC notation, no secret
 
 
+def is_success(code: int | None, /) -> bool:
+    """Tell whether an answer's code says that a request was served: 2xx, or 101.
+
+    exec, attach and port-forward are upgraded to a stream, which HTTP answers with 101 (RFC 9110, section 15.2.2:
+    https://www.rfc-editor.org/rfc/rfc9110#section-15.2.2).
+    """
+    return code is not None and (200 <= code < 300 or code == 101)  # noqa: PLR2004 - HTTP
+
+
 class Signal(enum.Enum):
     """What a detector watches besides resources."""
 
@@ -50,6 +59,8 @@ class Signal(enum.Enum):
     """A record that held a usable token: `Event.carried_token`."""
     LEADER_LEASE = "leader's lease"
     """A controller manager renewed its lease in kube-system: an update of `leases` of its name."""
+    OVERLONG_AUDIT_ID = "overlong audit id"
+    """A request whose audit id has more than 64 characters."""
     UNREADABLE = "unreadable record"
     """A record that could not be read but reveals something about a call: `ReadError.revealed`."""
 
@@ -201,8 +212,8 @@ class Event:
 
     @cached_property
     def succeeded(self) -> bool:
-        """The answer was 2xx. The authorization decision is no sign of success: it is `allow` on 404, too."""
-        return self.answered and self.code is not None and 200 <= self.code < 300  # noqa: PLR2004 - HTTP 2xx
+        """The request was served, see `is_success`. The authorization decision is no sign: it is `allow` on 404."""
+        return self.answered and is_success(self.code)
 
     @cached_property
     def denied(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Self
 
 import attrs
 
-from k8stokendetect.bounds import short_repr
+from k8stokendetect.bounds import LONGEST_EVIDENCE, cut, short_repr
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.event_ref import EventRef, Referable
@@ -115,15 +115,23 @@ class Rule:
 
 
 def _check_value(evidence: Evidence, _: attrs.Attribute[JsonValue], value: object) -> None:
-    if isinstance(value, Mapping):
+    if isinstance(value, str):
+        if len(value) > LONGEST_EVIDENCE and value is evidence.value:
+            object.__setattr__(evidence, "value", bounded(value))
+    elif isinstance(value, Mapping):
         for key, item in value.items():
             _check_value(evidence, _, item)
             _check_value(evidence, _, key)
     elif isinstance(value, list | tuple):
         for item in value:
             _check_value(evidence, _, item)
-    elif not (value is None or isinstance(value, bool | int | float | str | datetime) or attrs.has(type(value))):
+    elif not (value is None or isinstance(value, bool | int | float | datetime) or attrs.has(type(value))):
         raise ConfigError(f"evidence {evidence.path}: {type(value).__name__} is no JSON value")
+
+
+def bounded(value: JsonValue, /) -> JsonValue:
+    """Cut a long text, which a client may have chosen; all else stays as it is."""
+    return cut(value, LONGEST_EVIDENCE) if isinstance(value, str) else value
 
 
 @attrs.frozen
@@ -132,7 +140,7 @@ class Evidence:
 
     Arguments:
         path: where it stands in the audit event, such as `user.username` or `annotations['KEY']`.
-        value: what stands there; a time, a tuple or a part of an Event will do.
+        value: what stands there, cut to 8,192 characters; a time, a tuple or a part of an Event will do.
         why: what it means here.
 
     Raises:

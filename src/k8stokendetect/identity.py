@@ -22,6 +22,24 @@ POD_NAME: Final = "authentication.kubernetes.io/pod-name"
 TRUNCATED: Final = "audit.k8s.io/truncated"
 """Annotation of an event whose bodies the truncating backend dropped, then `"true"`."""
 
+ADMISSION: Final = frozenset(
+    {
+        "validatingadmissionpolicies",
+        "mutatingadmissionpolicies",
+        "validatingwebhookconfigurations",
+        "mutatingwebhookconfigurations",
+    }
+)
+"""Resources that can write audit annotations under a prefix of their own choice."""
+
+FORGES_ANNOTATIONS: Final = frozenset(
+    {"authentication.kubernetes.io", "authentication.k8s.io", "authorization.k8s.io", "audit.k8s.io"}
+)
+"""Prefixes of the API server's own annotations, which a policy of that name replaces (fact 36, measured)."""
+
+LONGEST_AUDIT_ID: Final = 64
+"""A UUID has 36 characters; the API server takes any Audit-ID header, and logs it whole (measured)."""
+
 LEGACY_TOKEN: Final = "authentication.k8s.io/legacy-token"  # noqa: S105 - the key of an annotation
 """Annotation of a request made with a token from a Secret."""
 

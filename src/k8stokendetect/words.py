@@ -12,7 +12,10 @@ NAMELESS_ACCOUNT: Final = "an unnamed service account"
 """Stands for a service account whose name was not logged."""
 
 NOBODY: Final = "an unauthenticated client"
-"""Stands for a caller without a user name."""
+"""Stands for a caller without a user name whose request was answered with 401."""
+
+SOMEBODY: Final = "an unknown caller"
+"""Stands for a caller whose user name was not logged, or could not be read."""
 
 ANSWERED_WITH_TOKEN: Final = "the API server answered with a token"  # noqa: S105 - a phrase
 """Why the status code of a mint is evidence."""
@@ -24,10 +27,14 @@ def brief(text: str, /, longest: int = 100) -> str:
 
 
 def caller_of(ref: EventRef, /) -> str:
-    """Name the caller; one without a user name by its address."""
+    """Name the caller; one without a user name by its address.
+
+    A request that was served or refused by RBAC had a caller; only 401 says that there was none.
+    """
     if ref.user:
         return brief(ref.user)
-    return f"{NOBODY} at {ref.peer_ip}" if ref.peer_ip else NOBODY
+    who = NOBODY if ref.code == 401 else SOMEBODY  # noqa: PLR2004 - HTTP
+    return f"{who} at {ref.peer_ip}" if ref.peer_ip else who
 
 
 def request_of(ref: EventRef, /) -> str:

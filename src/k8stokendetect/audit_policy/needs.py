@@ -12,7 +12,7 @@ from k8stokendetect.audit_policy.policy import AuditPolicy, GroupResources, Leve
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Signal
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS
-from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP, ServiceAccount
+from k8stokendetect.identity import ADMISSION, SERVICE_ACCOUNTS_GROUP, ServiceAccount
 from k8stokendetect.reading.prefilter import EVERYTHING, parse_watch
 
 RBAC: Final = "rbac.authorization.k8s.io"
@@ -92,17 +92,19 @@ SECRETS: Final = RequestKind("Secrets that are made", (("create", "", "secrets")
 FILLED: Final = RequestKind(
     "Secrets that the token controller fills", (("update", "", "secrets"),), "controller manager", _SECRETS
 )
-ROLES: Final = RequestKind(
-    "roles and bindings that are written",
-    tuple((verb, RBAC, resource) for verb in ("create", "update", "patch") for resource in _ROLES),
-    "anybody",
-    PolicyRule(
-        Level.METADATA,
-        verbs=("create", "update", "patch", "delete"),
-        resources=(GroupResources(RBAC, _ROLES),),
-        omit_stages=_ONCE,
-    ),
-    Level.REQUEST_RESPONSE,
+
+
+def _written(name: str, group: str, resources: Iterable[str], most: Level = Level.METADATA) -> RequestKind:
+    """Return the kind of requests that write some resources."""
+    verbs, all_of_them = ("create", "update", "patch", "delete"), tuple(resources)
+    asked = tuple((verb, group, resource) for verb in verbs[:3] for resource in all_of_them)
+    rule = PolicyRule(Level.METADATA, verbs=verbs, resources=(GroupResources(group, all_of_them),), omit_stages=_ONCE)
+    return RequestKind(name, asked, "anybody", rule, most)
+
+
+ROLES: Final = _written("roles and bindings that are written", RBAC, _ROLES, Level.REQUEST_RESPONSE)
+ADMISSIONS: Final = _written(
+    "admission policies and webhooks that are written", "admissionregistration.k8s.io", sorted(ADMISSION)
 )
 
 _MINT: Final = Need(MINTS, Level.METADATA, "it looks at token requests and how they were answered")
@@ -110,6 +112,7 @@ _USE: Final = Need(USES, Level.METADATA, "it looks at what service accounts do")
 _USE_OF_REPORTED: Final = Need(USES, Level.METADATA, "it looks at what minted tokens are used for")
 
 _SPECIAL: Final[dict[str, tuple[Need, ...]]] = {
+    "audit-annotation-forged": (Need(ADMISSIONS, Level.METADATA, "it looks at the names of what is made"),),
     "token-request-unbound": (
         _MINT,
         Need(
@@ -160,12 +163,8 @@ def needs_of(detector: type[Detector], /) -> tuple[Need, ...]:
     if others := [
         (verb or "create", *_split(name)) for name, verb in asked if name not in {TOKEN_SUBRESOURCE, *_ROLES}
     ]:
-        kind = RequestKind(
-            f"requests for {', '.join(sorted({name for _, _, name in others}))}",
-            tuple(others),
-            "anybody",
-            _rule(others),
-        )
+        names = ", ".join(sorted({name for _, _, name in others}))
+        kind = RequestKind(f"requests for {names}", tuple(others), "anybody", _rule(others))
         needs.append(Need(kind, level, body or f"it looks at {kind.name}"))
     return tuple(needs)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from k8stokendetect.detectors.audit_annotation_forged import AuditAnnotationForged
 from k8stokendetect.detectors.base import Detector, Traits
 from k8stokendetect.detectors.forged_token import ForgedToken
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.legacy_token_secret import LegacyTokenSecret
 from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
+from k8stokendetect.detectors.overlong_audit_id import OverlongAuditID
 from k8stokendetect.detectors.pod_token_moved import PodTokenMoved
 from k8stokendetect.detectors.second_control_plane_credential import SecondControlPlaneCredential
 from k8stokendetect.detectors.system_identity_issued import SystemIdentityIssued
@@ -47,6 +49,8 @@ BUILTIN: Final[tuple[type[Detector], ...]] = (
     SystemIdentityIssued,
     TokenRightGranted,
     UnreadableTokenRequest,
+    OverlongAuditID,
+    AuditAnnotationForged,
 )
 """What `detect` runs unless told otherwise; each class can be made without arguments."""
 
@@ -56,11 +60,13 @@ OPTIONAL: Final[tuple[type[Detector], ...]] = (ForgedToken, PodTokenMoved)
 __all__ = [
     "BUILTIN",
     "OPTIONAL",
+    "AuditAnnotationForged",
     "Detector",
     "ForgedToken",
     "KeyedDetector",
     "LegacyTokenSecret",
     "MintedTokenUsed",
+    "OverlongAuditID",
     "PodTokenMoved",
     "SecondControlPlaneCredential",
     "SystemIdentityIssued",

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Self
 
 import attrs
 
+from k8stokendetect.bounds import cut_address, cut_text
 from k8stokendetect.detectors.keyed import View
 from k8stokendetect.detectors.powerful import privileged_act
 from k8stokendetect.detectors.wording import is_extended
@@ -21,6 +23,21 @@ _SPARE: Final = timedelta(minutes=5)
 """A token is accepted a little longer than it lives: go-jose allows a minute (jwt.DefaultLeeway), clocks differ."""
 
 
+_DISCOVERY: Final = re.compile(r"/(?:api(?:/v1)?|apis(?:/[^/?]+){0,2}|version|openapi/v[23][^?]*)/?(?:\?.*)?")
+"""Paths that clients ask for to learn what an API server serves, as kubectl does before it acts:
+https://kubernetes.io/docs/concepts/overview/kubernetes-api/."""
+
+_DEPLOYED: Final = frozenset({"deployments", "statefulsets", "daemonsets", "jobs", "cronjobs"})
+"""What a deployment job rolls out; a bare pod is none."""
+
+_HELM_RELEASE: Final = "sh.helm.release.v1."
+_HELM_LIST: Final = re.compile(
+    r"[^?]*\?labelSelector=(?:name%3D[\w.-]+%2C)?owner%3Dhelm(?:%2Cstatus%3D[\w-]+)?", flags=re.ASCII
+)
+"""How Helm names the Secrets in which it keeps its releases, and lists them, and no other query with them:
+https://github.com/helm/helm/blob/69996fe309d06464a82ab317462974758de8b6a1/pkg/storage/storage.go."""
+
+
 @attrs.frozen
 class Use:
     """A request made with a token: what a finding about it says.
@@ -28,7 +45,7 @@ class Use:
     Arguments:
         event: the request.
         act: why it is privileged; empty for any other.
-        succeeded: the answer was 2xx, or is not known.
+        succeeded: the request was served, or its answer is not known.
 
     """
 
@@ -56,10 +73,12 @@ class Followed:
     """What is remembered of a token.
 
     Arguments:
-        mints: the reported mint, and those of the tokens it was minted with, the first one first.
+        mints: the reported mint, and those of the tokens it was minted with, the first one first; of a long chain the
+            first and the last three.
         until: when the token ends; None where its lifetime was not logged.
         early: uses that were read before their mint.
         origins: where the service account acted from without ids before; only on clusters without credential ids.
+        depth: how many mints the chain has.
 
     """
 
@@ -67,6 +86,12 @@ class Followed:
     until: datetime | None = None
     early: tuple[Use, ...] = ()
     origins: tuple[str, ...] = ()
+    depth: int = 0
+
+    def with_mint(self, mint: EventRef, until: datetime | None, /) -> Followed:
+        """Return the chain with one mint more: what is kept of it, and said of each use, does not grow with it."""
+        mints = (*self.mints[:1], *self.mints[1:][-2:], mint)
+        return Followed(mints=mints, until=until, depth=self.depth + 1)
 
 
 NO_MINT: Final = Followed()
@@ -94,23 +119,31 @@ def origin(event: EventRef, /) -> tuple[str, str]:
 
 
 def used_finding(
-    rule: Rule, mints: tuple[EventRef, ...], use: Use, /, *, caveats: tuple[str, ...] = (), certain: bool = True
+    rule: Rule,
+    mints: tuple[EventRef, ...],
+    use: Use,
+    /,
+    *,
+    depth: int = 1,
+    caveats: tuple[str, ...] = (),
+    certain: bool = True,
 ) -> Finding:
     """Say what a token was used for, by which mint it exists, and what makes that urgent.
 
     Arguments:
         rule: whose finding it is.
-        mints: the chain, the first mint first.
+        mints: what is kept of the chain, the first mint first.
         use: the request.
+        depth: how many mints the chain has.
         caveats: what is not certain.
-        certain: the credential id joins the two; otherwise the finding is one severity lower.
+        certain: the credential id joins the two; otherwise what is above medium is one severity lower.
 
     """
     mint, event = mints[-1], use.event
     moved = _moved(mint, event)
-    urgent = bool((use.act and use.succeeded) or moved)
-    severity = Severity(rule.severity + urgent - (not certain))
-    first = f"; the chain of {len(mints)} mints began with {brief(mints[0].user)}" if len(mints) > 1 else ""
+    severity = _severity(mints, use)
+    severity = Severity(severity - (severity > Severity.MEDIUM and not certain))
+    first = f"; the chain of {depth} mints began with {brief(mints[0].user)}" if depth > 1 else ""
     outcome = "" if use.succeeded else f" (refused: {event.code})"
     act = f", which {use.act}" if use.act else ""
     return Finding(
@@ -119,7 +152,7 @@ def used_finding(
         summary=(
             f"the token that {brief(mint.user) or 'somebody'} minted for {brief(mint.target or 'a service account')}"
             f"{_ago(mint, event)} was used: {event.verb} {brief(event.target or 'a path of no resource')}{act}{outcome}"
-            f"{''.join(f', {change}' for change in moved)}{first}"
+            f"{moved and f', {moved}'}{first}"
         ),
         event=event,
         evidence=tuple(_evidence(event, moved=bool(moved), certain=certain)),
@@ -139,15 +172,38 @@ def _ago(mint: EventRef, use: EventRef) -> str:
     return f" {seconds:.0f} s earlier" if seconds < 7200 else f" {seconds / 3600:.1f} h earlier"  # noqa: PLR2004
 
 
-def _moved(mint: EventRef, use: EventRef) -> tuple[str, ...]:
-    """Say what differs between where a token was minted and where it was used."""
-    (old_peer, old_client), (peer, client) = origin(mint), origin(use)
-    changes = []
-    if peer and old_peer and peer != old_peer:
-        changes.append(f"from {peer}, not {old_peer}")
-    if client != old_client:
-        changes.append(f"with {brief(client) or 'a nameless client'}, not {brief(old_client) or 'a nameless one'}")
-    return tuple(changes)
+def _severity(mints: tuple[EventRef, ...], use: Use) -> Severity:
+    """Rate a use by its effect: what the API server did for it, or refused, then where it came from."""
+    if _DISCOVERY.fullmatch(use.event.request_uri) and not use.event.resource:
+        return Severity.LOW
+    if use.act and use.succeeded and not _deploys(mints, use.event):
+        return Severity.CRITICAL
+    if not use.succeeded:
+        return Severity.LOW
+    return Severity.HIGH if _moved(mints[-1], use.event) else Severity.MEDIUM
+
+
+def _moved(mint: EventRef, use: EventRef) -> str:
+    """Say from where a token was used, if not from where it was minted; the client's name says nothing of the place."""
+    moved = mint.peer_ip and use.peer_ip and mint.peer_ip != use.peer_ip
+    return f"from {use.peer_ip}, not {mint.peer_ip}" if moved else ""
+
+
+def _deploys(mints: tuple[EventRef, ...], use: EventRef) -> bool:
+    """Tell whether a use is what a deployment job mints for: who minted deploys in the target's namespace, himself.
+
+    Only with a token minted first-hand, and from the mint's own address. Whole secrets of others are out, so are roles.
+    """
+    mint = mints[-1]
+    first = len(mints) == 1 and not (mint.used_credential or "").startswith("JTI=")
+    own = first and mint.peer_ip and mint.peer_ip == use.peer_ip
+    if not own or use.impersonating or use.namespace != mint.namespace:
+        return False
+    if use.resource == "secrets":
+        return use.name.startswith(_HELM_RELEASE) or (
+            use.verb == "list" and _HELM_LIST.fullmatch(use.request_uri) is not None
+        )
+    return use.resource in _DEPLOYED
 
 
 def _evidence(event: EventRef, *, moved: bool, certain: bool) -> Iterator[Evidence]:
@@ -212,10 +268,11 @@ def fold_without_id(
     """Remember mints and where the account acts from; report acts from the minter's origin or a new one."""
     followed = memory.get(key) or NO_MINT
     if str(_acting(event)) == key:
-        use = Use.of(event)
-        here = " ".join(origin(use.event))
-        mint = next((m for m in reversed(followed.mints) if _alive(m, use.event, followed)), None)
-        if mint and (here not in followed.origins or _share(origin(mint), origin(use.event))):
+        place = cut_address(event.peer_ip or ""), cut_text(event.user_agent).partition("/")[0]
+        here = " ".join(place)  # as `origin` says of an EventRef, which is only made where there is a mint
+        use = Use.of(event) if followed.mints else None
+        mint = next((m for m in reversed(followed.mints) if _alive(m, use.event, followed)), None) if use else None
+        if use and mint and (here not in followed.origins or _share(origin(mint), place)):
             yield used_finding(rule, (mint,), use, caveats=(CAVEAT,), certain=False)
         elif here not in followed.origins:
             followed = attrs.evolve(followed, origins=(*followed.origins, here)[-MAX_ORIGINS:])

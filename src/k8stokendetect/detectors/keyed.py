@@ -14,6 +14,7 @@ import attrs
 from k8stokendetect.convert.structure import CONVERTER, structure
 from k8stokendetect.convert.times import parse_time
 from k8stokendetect.detectors.base import Detector
+from k8stokendetect.detectors.event_clock import EventClock
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding
@@ -37,11 +38,13 @@ class States(Generic[S]):
     Attributes:
         limit: maximum number of keys.
         forgotten: how many states were dropped for want of room, not for age; each may have hidden a finding.
+        clock: the time by which states are dropped for age; one event of a wrong time does not move it.
 
     """
 
     limit: int = MAX_KEYS
     forgotten: int = 0
+    clock: EventClock = attrs.field(factory=EventClock)
     _states: dict[str, tuple[S, datetime]] = attrs.field(factory=dict, init=False)
     _swept: datetime = attrs.field(default=datetime.min.replace(tzinfo=UTC), init=False)
 
@@ -58,11 +61,15 @@ class States(Generic[S]):
         if len(self._states) > self.limit:
             self._make_room()
 
-    def sweep(self, now: datetime, /) -> None:
-        """Drop what has expired, now and then: the cost is spread over many events."""
-        if now - self._swept > ALLOWED_LATENESS:
+    def sweep(self, time: datetime, /) -> None:
+        """Take an event's time. Drop what has expired, now and then: the cost is spread over many events."""
+        if timedelta(0) <= time - self._swept <= ALLOWED_LATENESS:
+            return
+        self.clock.take(time)
+        now = self.clock.now or time
+        if now - self._swept > ALLOWED_LATENESS or now < self._swept:
             self._swept = now
-            self._states = {key: held for key, held in self._states.items() if held[1] >= now}
+            self._states = self._states and {key: held for key, held in self._states.items() if held[1] >= now}
 
     def _make_room(self) -> None:
         """Drop the tenth that expires first: one sort for many events."""
@@ -191,19 +198,22 @@ class KeyedDetector(Detector, Generic[S]):
         if not named:
             return
         now = event.time or datetime.min.replace(tzinfo=UTC)
-        self.states.sweep(now)
+        if event.time is not None:
+            self.states.sweep(now)
         memory = View(self.states, frozenset(named), now, _later(event.time, self.remember_for))
         for key in named:
             yield from self.fold(key, event, reported, memory)
 
     @final
     def state(self) -> dict[str, Any]:
-        """Return what is remembered, as a JSON document that `restore` takes: `version`, `rule`, `keys`."""
+        """Return what is remembered, as a JSON document that `restore` takes: `version`, `rule`, `clock`, `keys`."""
         keys = {
             key: {"state": CONVERTER.unstructure(state, self._state_type), "expires": expires.isoformat()}
             for key, state, expires in self.states
         }
-        return {"version": STATE_VERSION, "rule": self.rule.id, "forgotten": self.states.forgotten, "keys": keys}
+        clock, forgotten = self.states.clock, self.states.forgotten
+        time = {"now": clock.now.isoformat() if clock.now else None, "supported": clock.supported}
+        return {"version": STATE_VERSION, "rule": self.rule.id, "forgotten": forgotten, "clock": time, "keys": keys}
 
     @final
     def restore(self, document: Mapping[str, Any], /) -> None:
@@ -221,6 +231,9 @@ class KeyedDetector(Detector, Generic[S]):
         states: States[S] = States(limit=self.states.limit)
         try:
             states.forgotten = int(document.get("forgotten", 0))
+            time = document.get("clock") or {}
+            if time.get("now"):
+                states.clock = EventClock(parse_time(time["now"]), int(time["supported"]))
             for key, held in document["keys"].items():
                 states.put(key, structure(held["state"], self._state_type), parse_time(held["expires"]))
         except Exception as error:  # noqa: BLE001 - whatever stands in it

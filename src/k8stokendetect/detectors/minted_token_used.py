@@ -40,9 +40,11 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         Severity.HIGH,
         description=(
             "A request was made with a token that somebody who is no system component minted. It says which mint, by "
-            "whom, how long ago, from which other address or client, and what was done; for a token minted with "
-            "another minted token, the whole chain. Critical: secrets, exec, RBAC, workloads, further mints, or an "
-            "origin other than the mint's. Source of the join: KEP-4193, credential ids, on by default from 1.30."
+            "whom, how long ago, from which other address, and what was done; for a token minted with "
+            "another minted token, the whole chain. Critical: secrets, exec, RBAC, workloads or further mints that the "
+            "API server served; not what a deployment job does at home, from the mint's address in the target's "
+            "namespace. High: from another address. Low: refused, or a client's discovery. "
+            "Source of the join: KEP-4193, credential ids, on by default from 1.30."
         ),
         techniques=("T1552.007", "T1078.004", "T1550.001"),
         tactics=("lateral-movement", "privilege-escalation", "credential-access"),
@@ -54,7 +56,7 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         blind_spots=(
             "uses outside the cluster: in AWS, Azure, Google or Vault the token never meets the API server again",
             "a token whose mint was excluded, stolen afterwards: see pod-token-moved",
-            "a mint that the log does not hold, or that is older than seven days where no use came between",
+            "a mint that the log does not hold, or whose lifetime it does not say and that is over a year old",
         ),
         response=(
             "End the token: delete the Pod, Secret or Node object it is bound to, or delete and recreate the service "
@@ -64,7 +66,7 @@ class MintedTokenUsed(KeyedDetector[Followed]):
     watches = MINTS | {Signal.USE_OF_REPORTED}
     traits = Traits(excludable=False)  # what is followed was reported
     needs = frozenset({"token-request"})
-    remember_for = timedelta(days=7)
+    remember_for = timedelta(days=366)  # an extended token lives a year, and the log may not say
 
     def keys(self, event: Event, reported: Sequence[Finding], /) -> Iterable[str]:
         """Name the token that was used and the one that was minted, by id or, without ids, by service account."""
@@ -91,18 +93,19 @@ class MintedTokenUsed(KeyedDetector[Followed]):
             memory.put(key, attrs.evolve(followed, early=early[-MAX_EARLY:]), expires=use.until(ALLOWED_LATENESS))
             return
         memory.put(key, followed, expires=followed.until)
-        yield used_finding(self.rule, followed.mints, use)
+        yield used_finding(self.rule, followed.mints, use, depth=followed.depth)
         minted = event.minted_credential if event.mints_token and reported else None
         if minted and minted != key:
             earlier = memory.get(minted) or NO_MINT
-            memory.put(minted, attrs.evolve(earlier, mints=earlier.mints or followed.mints))
+            chain = earlier if earlier.mints else followed
+            memory.put(minted, attrs.evolve(earlier, mints=chain.mints, depth=chain.depth))
 
     def _minted(self, key: str, event: Event, memory: View[Followed]) -> Iterator[Finding]:
         followed, mint = memory.get(key) or NO_MINT, EventRef.of(event)
         if mint in followed.mints:
             memory.put(key, followed, expires=followed.until)
             return
-        mints, until = (*followed.mints, mint), lifetime(event)
-        memory.put(key, Followed(mints=mints, until=until), expires=until)
+        chain = followed.with_mint(mint, lifetime(event))
+        memory.put(key, chain, expires=chain.until)
         for use in followed.early:
-            yield used_finding(self.rule, mints, use)
+            yield used_finding(self.rule, chain.mints, use, depth=chain.depth)

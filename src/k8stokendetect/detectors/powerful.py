@@ -157,17 +157,17 @@ _MAKE: Final = frozenset({"create", "update", "patch"})
 _ANY: Final = _READ | _WRITE | {"proxy", "connect"}
 
 # kubernetes.io/docs/concepts/security/rbac-good-practices: privilege escalation risks
+_WORKLOADS: Final = (
+    "pods deployments daemonsets statefulsets replicasets replicationcontrollers jobs cronjobs podtemplates"
+)
 _PRIVILEGED: Final = (
     (_READ | _WRITE, "secrets", "reads or changes secrets"),
     (_ANY, "pods/exec pods/attach pods/portforward pods/ephemeralcontainers", "enters a running pod"),
     (_ANY, "nodes/proxy pods/proxy services/proxy", "reaches through the API server"),
     (_MAKE | {"bind", "escalate", "delete"}, "roles clusterroles rolebindings clusterrolebindings", "changes RBAC"),
     (frozenset({"create"}), TOKEN_SUBRESOURCE, "mints another token"),
-    (
-        _MAKE,
-        "pods deployments daemonsets statefulsets replicasets replicationcontrollers jobs cronjobs podtemplates",
-        "starts a workload",
-    ),
+    (_MAKE, _WORKLOADS, "starts a workload"),
+    (_WRITE - _MAKE, _WORKLOADS, "ends a workload"),
     (
         _MAKE,
         "validatingwebhookconfigurations mutatingwebhookconfigurations apiservices customresourcedefinitions",

@@ -79,8 +79,9 @@ class Origins:
         if not new and here.keys() <= self.last.keys() and now - min(self.last.values()) < OVERLAP:
             return Origins(self.mints + 1, self.seen, self.last, self.renewed)
         seen = {kind: (value,) for kind, value in here.items()} | self.seen
-        full = self.full(learned)
-        seen |= {kind: (*seen[kind], here[kind]) for kind in learned if kind not in full}
+        if learned:
+            full = self.full(learned)
+            seen |= {kind: (*seen[kind], here[kind]) for kind in learned if kind not in full}
         own = {kind: now for kind in here if kind not in new or kind in learned}
         return Origins(self.mints + 1, seen, self.last | own, self.renewed)
 

@@ -9,7 +9,7 @@ from typing import Final
 from k8stokendetect.events import Event, TokenRequestSpec
 from k8stokendetect.findings import Evidence
 from k8stokendetect.identity import ISSUED_CREDENTIAL_ID
-from k8stokendetect.words import ANSWERED_WITH_TOKEN, NAMELESS_ACCOUNT, NOBODY, brief
+from k8stokendetect.words import ANSWERED_WITH_TOKEN, NAMELESS_ACCOUNT, NOBODY, SOMEBODY, brief
 
 EXTENDED_EXPIRATION: Final = 3607
 """A pod-bound request of this many seconds gets a token valid for a year (pkg/serviceaccount/claims.go:39)."""
@@ -20,7 +20,7 @@ HOW_ANSWERED: Final = "how the API server answered"
 
 def who(event: Event, /) -> str:
     """Name the caller, and whom it impersonated."""
-    caller = brief(event.actor.username) or NOBODY
+    caller = brief(event.actor.username) or (NOBODY if event.code == 401 else SOMEBODY)  # noqa: PLR2004 - HTTP
     return f"{caller}, impersonating {brief(event.assumed.username)}," if event.assumed else caller
 
 

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import attrs
 
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import CERTIFICATE_IDS, TOKEN_IDS, TOKEN_SUBRESOURCE, UIDS, Event
-from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.identity import ADMISSION, FORGES_ANNOTATIONS, SERVICE_ACCOUNT_PREFIX
 
 ENOUGH: Final = 20
 """A fact is usual once this number of requests had it."""
@@ -27,19 +27,40 @@ class ClusterProfile:
 
     Arguments:
         seen: how many requests had each fact.
+        forged: prefixes of annotations that are not believed, since somebody can write them.
 
     """
 
-    def __init__(self, seen: Mapping[str, int] | None = None) -> None:
+    def __init__(self, seen: Mapping[str, int] | None = None, forged: Iterable[str] = ()) -> None:
         self.seen = Counter(seen or {})
+        self.forged = set(forged)
 
     def learn(self, event: Event, /) -> Event:
         """Count the facts that an event carries, and return it in the light of those before: most are as they were."""
         if event.resource == TOKEN_SUBRESOURCE or event.renews_leader_lease:
             self._count(event)
+        elif event.resource in ADMISSION:
+            self._note_forger(event)
+        if self.forged and event.annotations:
+            event = self._without_forged(event)
         if event.used_credential is None or not event.user_agent or not event.user.uid:
             return self._in_context(event)
         return event
+
+    def _note_forger(self, event: Event) -> None:
+        """Note a policy or webhook that can write the API server's own annotations, until it is deleted."""
+        name = event.object_ref.name if event.object_ref else ""
+        if name in FORGES_ANNOTATIONS and event.succeeded:
+            (self.forged.discard if event.verb == "delete" else self.forged.add)(name)
+
+    def _without_forged(self, event: Event) -> Event:
+        """Return an event without what such a policy may have written; authorization's are set before admission."""
+        kept = {
+            key: value
+            for key, value in event.annotations.items()
+            if key.startswith("authorization.k8s.io/") or key.partition("/")[0] not in self.forged
+        }
+        return event if len(kept) == len(event.annotations) else attrs.evolve(event, annotations=kept)
 
     def _count(self, event: Event) -> None:
         used, seen = event.used_credential or "", self.seen
@@ -62,9 +83,9 @@ class ClusterProfile:
             return event
         return attrs.evolve(event, usual=usual, lost=event.lost | {_AGENTS} if nameless else event.lost)
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return dict(self.seen)
+        return {"seen": dict(self.seen), "forged": sorted(self.forged)}
 
     @classmethod
     def from_dict(cls, document: object, /) -> ClusterProfile:
@@ -74,7 +95,9 @@ class ClusterProfile:
             ConfigError: when it is no such document.
 
         """
-        counts = document.values() if isinstance(document, Mapping) else (None,)
-        if not isinstance(document, Mapping) or not all(type(count) is int for count in counts):
+        seen, forged = (document.get("seen"), document.get("forged")) if isinstance(document, Mapping) else (None, None)
+        if not isinstance(seen, Mapping) or not all(type(count) is int for count in seen.values()):
             raise ConfigError("not the profile of a cluster")
-        return cls(document)
+        if not isinstance(forged, list) or not all(isinstance(name, str) for name in forged):
+            raise ConfigError("not the profile of a cluster")
+        return cls(seen, forged)

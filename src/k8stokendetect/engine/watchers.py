@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from k8stokendetect.detectors import Detector, KeyedDetector
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Signal
-from k8stokendetect.identity import LEGACY_TOKEN, SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.identity import LEGACY_TOKEN, LONGEST_AUDIT_ID, SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.reading.prefilter import EVERYTHING, parse_watch
 
 _MOST: Final = 10_000
@@ -70,6 +70,7 @@ class Watchers:
             LEGACY_TOKEN in event.annotations,
             event.carried_token,
             event.renews_leader_lease,
+            len(event.audit_id) > LONGEST_AUDIT_ID,
         )
         found = self._found.get(question)
         if found is None:
@@ -88,6 +89,7 @@ class Watchers:
         legacy: bool,  # noqa: FBT001 - as above
         live: bool,  # noqa: FBT001 - as above
         lease: bool,  # noqa: FBT001 - as above
+        overlong: bool,  # noqa: FBT001 - as above
     ) -> Watching:
         signals: set[str | Signal] = {EVERYTHING}
         for signal, seen in (
@@ -96,6 +98,7 @@ class Watchers:
             (Signal.LEGACY_TOKEN, legacy),
             (Signal.LIVE_TOKEN, live),
             (Signal.LEADER_LEASE, lease),
+            (Signal.OVERLONG_AUDIT_ID, overlong),
         ):
             if seen:
                 signals.add(signal)

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from k8stokendetect.convert.broken import revealed
 from k8stokendetect.convert.nesting import DEEP, lost
-from k8stokendetect.convert.redaction import revealed
 from k8stokendetect.envelopes import azure, cloudwatch, elastic, gcp, native, ocsf, shippers
 from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner
 from k8stokendetect.envelopes.forms import FORMS

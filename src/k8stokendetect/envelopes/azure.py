@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from k8stokendetect.convert.redaction import revealed
+from k8stokendetect.convert.broken import revealed
 from k8stokendetect.envelopes.base import Context, Inner, text_of
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
@@ -156,7 +156,7 @@ def _audit_row(row: Mapping[str, Any]) -> Iterator[Inner]:
         try:
             value = _dynamic(column, columns.get(column))
         except NotJSONError:
-            shown = revealed(_texts_of(event) + columns[column])
+            shown = revealed(columns[column]) | revealed(_texts_of(event))
             yield Inner(ReadError("a column that is not JSON", path=f"$.{column}", revealed=shown))
             return
         if value is not None:

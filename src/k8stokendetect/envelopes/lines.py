@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote
 
-from k8stokendetect.convert.redaction import revealed
+from k8stokendetect.convert.broken import revealed
 from k8stokendetect.envelopes.base import Context, Inner
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode

@@ -6,16 +6,22 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.errors import check
 from k8stokendetect.findings import EventRef, Finding
+from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.incidents.advice import AccessFinder
 from k8stokendetect.incidents.incident import Incident, incident_of
 from k8stokendetect.incidents.story import BEGINNING
 
 __all__ = ["Incident", "Incidents", "incidents"]
+
+
+Actor: TypeAlias = tuple[str, str, str]
+"""Who called: the cluster, the name, and what else distinguishes callers of that name."""
 
 
 class Incidents:
@@ -25,7 +31,8 @@ class Incidents:
 
     - they are about the same request, or one is `related` to the other's;
     - one used a token that the other minted, by credential id, however much later;
-    - the same user called within the window. Callers without a name are distinguished by the peer's address.
+    - the same user of the same cluster called within the window. Callers without a name are distinguished by the
+      peer's address, system identities such as `system:kube-controller-manager` by the credential.
 
     A service account that holds a token whose mint is known does not count as a user: its chain decides, so two
     attackers who reach the same account stay two incidents. A shared target joins nothing: a popular service account
@@ -53,7 +60,7 @@ class Incidents:
         self._requests: dict[str, int] = {}
         self._mints: dict[str, int] = {}
         self._uses: dict[str, list[int]] = {}
-        self._active: dict[tuple[str, str], list[tuple[datetime, int]]] = {}
+        self._active: dict[Actor, list[tuple[datetime, int]]] = {}
 
     def add(self, finding: Finding, /) -> None:
         """Take a finding; an excluded one is ignored."""
@@ -121,9 +128,7 @@ class Incidents:
 
     def _join_calls(self, number: int, event: EventRef) -> None:
         """Join the neighbours in time among the calls of the same user."""
-        named = event.user not in {"", "system:anonymous"}
-        actor = ("user", event.user) if named else ("peer", event.peer_ip or "")
-        calls = self._active.setdefault(actor, [])
+        calls = self._active.setdefault(_actor(event), [])
         call = (event.time or BEGINNING, number)
         place = bisect.bisect(calls, call)
         for time, other in calls[max(0, place - 1) : place + 1]:
@@ -168,6 +173,16 @@ def incidents(
     for finding in kept:
         groups.add(finding)
     return groups.all()
+
+
+def _actor(event: EventRef) -> Actor:
+    """Name who called: a name may be had in every cluster, and a system identity's by who stole or forged it."""
+    cluster, user = event.cluster or "", event.user
+    if user in {"", "system:anonymous"}:
+        return cluster, "peer", event.peer_ip or ""
+    if user.startswith("system:") and not user.startswith(SERVICE_ACCOUNT_PREFIX):
+        return cluster, user, event.used_credential or ""
+    return cluster, user, ""
 
 
 def _decides(mint: EventRef, use: EventRef) -> bool:

@@ -17,7 +17,7 @@ from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import ReasonedBinding, ServiceAccount, credential_kind
 from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
 from k8stokendetect.incidents.story import Request
-from k8stokendetect.words import NOBODY, brief, caller_of, listed, request_of
+from k8stokendetect.words import SOMEBODY, brief, caller_of, listed, request_of
 
 _CHANGES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _READS: Final = frozenset({"get", "list", "watch"})
@@ -261,7 +261,7 @@ def _sentences(access: Sequence[Access]) -> Iterator[str]:
 
 
 def _missing(mint: Mint, cause: Cause, why: str) -> str:
-    caller = brief(mint.user) or NOBODY
+    caller = brief(mint.user) or SOMEBODY
     if cause is Cause.MASTERS:
         return f"{caller} {why}: take away the credential."
     seen = f"The snapshot of the cluster shows no binding behind the mint for {mint.account}"

@@ -12,7 +12,7 @@ from k8stokendetect.convert.times import format_time
 from k8stokendetect.events import JsonValue
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.review import Review, Status, Unexplained, UsedRight
-from k8stokendetect.words import NOBODY, listed
+from k8stokendetect.words import SOMEBODY, listed
 
 MOST: Final = 40
 """Maximum number of rights or mints printed in each part; the JSON form has all of them."""
@@ -110,7 +110,7 @@ def _of_right(one: UsedRight) -> Iterator[str]:
 
 
 def _of_mints(one: Unexplained) -> Iterator[str]:
-    yield f"  {one.user or NOBODY} minted {_times(one.mints)} for {one.account}"
+    yield f"  {one.user or SOMEBODY} minted {_times(one.mints)} for {one.account}"
     yield f"    it {one.why}"
 
 

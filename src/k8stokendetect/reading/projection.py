@@ -9,7 +9,13 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from k8stokendetect.convert.converter import go_name
-from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, LEGACY_TOKEN, LONGEST_HARMLESS
+from k8stokendetect.identity import (
+    CREDENTIAL_ID,
+    ISSUED_CREDENTIAL_ID,
+    LEGACY_TOKEN,
+    LONGEST_AUDIT_ID,
+    LONGEST_HARMLESS,
+)
 
 
 class _ObjectRef(msgspec.Struct, gc=False, rename=go_name):
@@ -68,7 +74,7 @@ class Plain(msgspec.Struct, gc=False, rename=go_name):
 
     kind: Literal["Event"]
     api_version: Literal["audit.k8s.io/v1"]
-    audit_id: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_HARMLESS)]
+    audit_id: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_AUDIT_ID)]
     verb: str
     request_uri: str = ""
     user: _User | None = None
@@ -88,7 +94,7 @@ class Projection(msgspec.Struct, gc=False, rename=go_name):
 
     kind: Literal["Event"]
     api_version: Literal["audit.k8s.io/v1"]
-    audit_id: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_HARMLESS)]
+    audit_id: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_AUDIT_ID)]
     verb: str
     request_uri: str = ""
     user: _User | None = None

@@ -11,8 +11,8 @@ import attrs
 import msgspec
 
 from k8stokendetect.convert import fast
+from k8stokendetect.convert.broken import revealed
 from k8stokendetect.convert.nesting import SHORT, is_deep
-from k8stokendetect.convert.redaction import revealed
 from k8stokendetect.convert.times import parse_time
 from k8stokendetect.envelopes import Inner
 from k8stokendetect.errors import ReadError

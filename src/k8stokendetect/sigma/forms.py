@@ -22,6 +22,7 @@ from k8stokendetect.sigma.terms import (
     CALL,
     CODE,
     CREATE,
+    FORGER_MADE,
     MINT,
     MINTED,
     READS_TOKEN,
@@ -199,6 +200,7 @@ FORMS: Final[tuple[Form, ...]] = (
         condition="1 of selection_*",
         wider="every use, where the detector reports the first from each address",
     ),
+    Form(detector=detectors.AuditAnnotationForged, selections=FORGER_MADE, condition="selection"),
     Form(
         detector=detectors.TokenReadByExec,
         selections={"selection": READS_TOKEN, **RECEIVED},
@@ -232,7 +234,6 @@ NOT_IN_SIGMA: Final[Mapping[type[detectors.Detector], str]] = {
     cls: cls.traits.not_in_sigma for cls in (*detectors.BUILTIN, *detectors.OPTIONAL) if cls.traits.not_in_sigma
 }
 """Detectors without a form in Sigma, and why."""
-
 
 _SECRET: Final = ("objectRef.namespace", "objectRef.name")
 

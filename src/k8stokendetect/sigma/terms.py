@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 
 from k8stokendetect.detectors import Detector
-from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID
+from k8stokendetect.identity import ADMISSION, CREDENTIAL_ID, FORGES_ANNOTATIONS, ISSUED_CREDENTIAL_ID
 
 Terms: TypeAlias = dict[str, Any]
 """Conditions that must all hold: `field|modifier` and one value, or a list of which one is enough."""
@@ -119,6 +119,16 @@ def one_or_terms(terms: list[Terms], /) -> Selection:
 
 
 SUCCEEDED: Final[Terms] = {f"{CODE}|gte": 200, f"{CODE}|lt": 300}
+
+FORGER_MADE: Final[dict[str, Selection]] = {
+    "selection": {
+        "objectRef.resource": sorted(ADMISSION),
+        "objectRef.name": sorted(FORGES_ANNOTATIONS),
+        "verb": ["create", "update", "patch"],
+        **SUCCEEDED,
+    }
+}
+"""An admission policy or webhook was stored that can write the API server's own annotations."""
 
 CALL: Final[Terms] = {"objectRef.resource": "serviceaccounts", "objectRef.subresource": "token"}
 CREATE: Final[Terms] = {"verb": "create", **CALL}

@@ -41,8 +41,8 @@ def moment(time: datetime | None, /) -> int:
 
 def tie(event: Event, /) -> str:
     """Return the sort key for events of the same time, the same as the engine's."""
-    _, audit_id, stage, user = order_of(event)
-    return f"{audit_id}\0{stage}\0{user}"
+    _, audit_id, user, stage = order_of(event)
+    return f"{audit_id}\0{user}\0{stage}"
 
 
 def error_line(error: K8sTokenDetectError, /) -> bytes:

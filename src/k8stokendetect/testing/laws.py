@@ -16,7 +16,7 @@ from k8stokendetect.convert.times import parse_time
 from k8stokendetect.detectors import Detector, KeyedDetector
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event, Signal
-from k8stokendetect.findings import Finding
+from k8stokendetect.findings import Finding, bounded
 from k8stokendetect.testing.harness import Harness, failed, resolve, watched
 
 __tracebackhide__ = True  # pytest shows the message, not these lines
@@ -173,7 +173,7 @@ def check_finding(harness: Harness, detector: Detector, finding: object, record:
                 "`annotations['KEY']`, `user.extra['KEY'][0]`; give no evidence for what is missing",
                 record,
             ) from None
-        if not _is_same(item.value, there):
+        if not _is_same(item.value, bounded(there)):
             raise failed(
                 f"{harness.name}: evidence {item.path!r} says {plain(item.value)!r}, in the event stands {there!r}",
                 "give the value as it stands there; put what you conclude from it into `why`",

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""overlong-audit-id: somebody made an audit id so long that logs cut the record before it says anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from k8stokendetect.convert.broken import CUT
+from k8stokendetect.detectors.base import Detector, Traits
+from k8stokendetect.detectors.wording import code_evidence, origin_of, who
+from k8stokendetect.errors import ReadError
+from k8stokendetect.events import Event, Signal
+from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
+from k8stokendetect.identity import LONGEST_AUDIT_ID
+
+
+class OverlongAuditID(Detector):
+    """The client chooses the Audit-ID header; the API server logs it whole, before all else (types.go, measured)."""
+
+    rule = Rule(
+        "overlong-audit-id",
+        "Audit id that is long enough to hide its request",
+        Severity.HIGH,
+        description=(
+            "The audit id of a request is a UUID unless the client sends an Audit-ID header. One of thousands of "
+            "characters fills a record until the log pipeline cuts it, or makes the API server drop the event: what "
+            "was asked for, by whom, and the answer are gone. No ordinary client does that."
+        ),
+        techniques=("T1552.007",),
+        tactics=("credential-access",),
+        references=(
+            "https://attack.mitre.org/techniques/T1562/",
+            "https://github.com/kubernetes/kubernetes/blob/v1.36.2/staging/src/k8s.io/apiserver/pkg/endpoints/filters/request_received_time.go",
+        ),
+        false_positives=("a client or proxy that passes on long trace ids as Audit-ID",),
+        blind_spots=("an event so large that the API server drops it altogether: nothing is logged then",),
+        response=(
+            "Find the client: its address stands in the readable records of the same time, and in the network's logs. "
+            "Look at what service accounts did next whose tokens are worth having, and raise the limits of the log "
+            "pipeline for a while."
+        ),
+    )
+    watches = frozenset({Signal.OVERLONG_AUDIT_ID, Signal.UNREADABLE})
+    traits = Traits(not_in_sigma="Sigma cannot compare the length of a field, and a cut record has no fields")
+
+    def inspect(self, event: Event | ReadError, /) -> Iterator[Finding]:
+        """Report an overlong id, and a record that ends inside of one."""
+        if isinstance(event, ReadError):
+            yield from self._cut(event)
+        elif len(event.audit_id) > LONGEST_AUDIT_ID:
+            size = len(event.audit_id)
+            yield self.finding(
+                event,
+                f"{who(event)} sent an audit id of {size} characters{origin_of(event)}",
+                Evidence("auditID", event.audit_id, f"{size} characters, where a UUID has 36"),
+                *code_evidence(event, "how it was answered"),
+                severity=None if size > 1000 else Severity.LOW,  # noqa: PLR2004 - too short to hide anything
+            )
+
+    def _cut(self, error: ReadError) -> Iterator[Finding]:
+        audit_id = error.revealed.get("auditID", "")
+        if len(audit_id) <= LONGEST_AUDIT_ID:
+            return
+        where = "; the record ends inside of it" if error.revealed.get(CUT) == "auditID" else ""
+        yield Finding(
+            rule=self.rule,
+            severity=self.rule.severity,
+            summary=f"a record that cannot be read has an audit id of {len(audit_id)} characters{where}",
+            event=EventRef(
+                audit_id=audit_id[:LONGEST_AUDIT_ID],
+                verb=error.revealed.get("verb", ""),
+                user=error.revealed.get("username", ""),
+                request_uri=error.revealed.get("requestURI", ""),
+                origin=error.origin,
+            ),
+            evidence=(Evidence("auditID", audit_id[:LONGEST_AUDIT_ID], "its first characters"),),
+            caveats=(f"what was asked for is not known: {error.reason}",),
+            key=error.origin or "",
+        )
