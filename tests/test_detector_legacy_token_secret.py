@@ -187,7 +187,9 @@ def test_a_token_of_another_kind_is_no_use() -> None:
     assert not found(use(annotations={}))
     extra = {"authentication.k8s.io/legacy-token": ["x"]}
     assert not found(use(annotations={}, user={"username": "bob", "extra": extra}))
-    assert found(use(annotations={"authentication.k8s.io/legacy-token": "x"}, responseStatus={"code": 403}))
+    account = use()["user"]["username"]
+    assert found(use(annotations={"authentication.k8s.io/legacy-token": account}, responseStatus={"code": 403}))
+    assert not found(use(annotations={"authentication.k8s.io/legacy-token": "another"}))
 
 
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27])

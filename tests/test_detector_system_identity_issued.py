@@ -227,12 +227,12 @@ def test_what_is_known_of_nodes_is_bounded() -> None:
     start = datetime.fromisoformat("2026-11-23T12:00:00Z")
     nodes = NodesSeen(start)
     for number in range(MOST_NODES + 1):
-        nodes = nodes.after(f"node-{number}", start)
-        nodes = nodes.after("node-0", start + DAY) if number == 1 else nodes
+        nodes, _ = nodes.after(f"node-{number}", start)
+        nodes, _ = nodes.after("node-0", start + DAY) if number == 1 else (nodes, False)
     assert len(nodes.names) == MOST_NODES
     assert "node-0" in nodes.names
     assert "node-1" not in nodes.names
-    assert nodes.after("node-2", start) is nodes
+    assert nodes.after("node-2", start)[0] is nodes
 
 
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27])

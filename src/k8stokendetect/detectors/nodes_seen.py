@@ -45,27 +45,22 @@ class NodesSeen:
     names: dict[str, datetime] = attrs.field(factory=dict)
     new: tuple[datetime, ...] = ()
 
-    def is_new(self, name: str, now: datetime, /) -> bool:
-        """Tell whether a node was never seen before, after others have minted for long enough."""
-        return name not in self.names and self.mints >= ENOUGH and now - self.since >= WARM_UP
-
     def grows(self, now: datetime, /) -> bool:
         """Tell whether new nodes are nothing new in this cluster."""
         return sum(now - time <= PERIOD for time in self.new) >= GROWING
 
-    def after(self, name: str, now: datetime, /) -> NodesSeen:
-        """Return what is known once a node has minted; little of it changes with most mints."""
-        if self.is_new(name, now):
-            return attrs.evolve(self, names=self._with(name, now), new=(*self.new, now)[-GROWING:])
-        is_fresh = name in self.names and now - self.names[name] < DAY
-        if is_fresh and self.mints >= ENOUGH:
-            return self
-        return attrs.evolve(
-            self, names=self.names if is_fresh else self._with(name, now), mints=min(self.mints + 1, ENOUGH)
-        )
+    def after(self, name: str, now: datetime, /) -> tuple[NodesSeen, bool]:
+        """Return what is known once a node has minted, and whether it was never seen before, others long enough.
 
-    def _with(self, name: str, now: datetime) -> dict[str, datetime]:
-        names = {other: seen for other, seen in self.names.items() if other != name}
-        if len(names) >= MOST_NODES:
-            names.pop(next(iter(names)))
-        return names | {name: now}
+        With most mints nothing changes.
+        """
+        seen = self.names.get(name)
+        if seen is not None and now - seen < DAY and self.mints >= ENOUGH:
+            return self, False
+        is_new = seen is None and self.mints >= ENOUGH and now - self.since >= WARM_UP
+        names = dict(self.names)
+        if names.pop(name, None) is None and len(names) >= MOST_NODES:
+            del names[next(iter(names))]
+        names[name] = now
+        new = (*self.new, now)[-GROWING:] if is_new else self.new
+        return NodesSeen(self.since, min(self.mints + 1, ENOUGH), names, new), is_new

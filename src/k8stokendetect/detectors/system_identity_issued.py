@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 import attrs
@@ -58,6 +58,9 @@ class Known:
     nodes: NodesSeen | None = None
 
 
+NOTHING: Final = Known()
+
+
 class SystemIdentityIssued(KeyedDetector[Known]):
     """Joins a signing request with its approval; where bodies were logged, the approval alone tells what it is for.
 
@@ -106,42 +109,43 @@ class SystemIdentityIssued(KeyedDetector[Known]):
     def keys(self, event: Event, _: Sequence[Finding], /) -> tuple[str, ...]:
         """Name the signing request that was made or approved, or the cluster whose node mints."""
         if event.mints_token:
-            return (f"{event.cluster or ''} {NODES}",) if event.time and _is_node(event) else ()
+            user = event.user  # one who is only named like a node lacks the group
+            is_node = user.username.startswith(_NODE) and "system:nodes" in user.groups
+            return (f"{event.cluster or ''} {NODES}",) if event.time and is_node else ()
         ref = event.object_ref
         is_approval = event.resource == APPROVAL and event.verb in {"update", "patch"}
         is_one = is_approval or event.does("create", "certificatesigningrequests")
         is_real = is_one and event.succeeded and ref is not None and ref.api_group == "certificates.k8s.io"
         return (f"{event.cluster or ''} {name_of(event)}",) if is_real else ()
 
-    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Known], /) -> Iterator[Finding]:
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Known], /) -> Iterable[Finding]:
         """Take a mint, a signing request or its approval."""
-        known = memory.get(key) or Known()
+        known = memory.get(key) or NOTHING
         if event.mints_token:
-            yield from self._of_node(key, event, known.nodes or NodesSeen(memory.now), memory)
-        elif event.resource != APPROVAL:
-            asked = Asked(EventRef.of(event), _users(event), signing_request(event)) if name_of(event) else None
-            memory.put(key, Known(asked) if asked else None)
-        else:
-            yield from self._approved(event, known.asked)
+            return self._of_node(key, event, known.nodes or NodesSeen(memory.now), memory)
+        if event.resource == APPROVAL:
+            return self._approved(event, known.asked)
+        asked = Asked(EventRef.of(event), _users(event), signing_request(event)) if name_of(event) else None
+        memory.put(key, Known(asked) if asked else None)
+        return ()
 
-    def _of_node(self, key: str, event: Event, nodes: NodesSeen, memory: View[Known]) -> Iterator[Finding]:
+    def _of_node(self, key: str, event: Event, nodes: NodesSeen, memory: View[Known]) -> tuple[Finding, ...]:
         """Report a node's first mint, in a log that has seen others mint for long enough."""
-        name, now = cut(event.user.username), memory.now
-        if nodes.is_new(name, now):
-            number = len(nodes.names)
-            yield self.finding(
-                event,
-                f"a node never seen before, in {(now - nodes.since).total_seconds() / 3600:.0f} h of mints by "
-                f"{number} other{'s' * (number > 1)}: {minted(event)}",
-                Evidence("user.username", event.user.username, "a node whose name is new to this log"),
-                severity=Severity.INFORMATIONAL if nodes.grows(now) else Severity.LOW,
-            )
-        after = nodes.after(name, now)
-        try:
-            expires = now + NODES_KEPT
-        except OverflowError:
-            expires = memory.expires
-        memory.put(key, Known(nodes=after), expires=expires)
+        now = memory.now
+        after, is_new = nodes.after(cut(event.user.username), now)
+        if after is not nodes:
+            memory.put(key, Known(nodes=after), expires=_much_later(memory))
+        if not is_new:
+            return ()
+        number = len(nodes.names)
+        finding = self.finding(
+            event,
+            f"a node never seen before, in {(now - nodes.since).total_seconds() / 3600:.0f} h of mints by "
+            f"{number} other{'s' * (number > 1)}: {minted(event)}",
+            Evidence("user.username", event.user.username, "a node whose name is new to this log"),
+            severity=Severity.INFORMATIONAL if nodes.grows(now) else Severity.LOW,
+        )
+        return (finding,)
 
     def _approved(self, event: Event, asked: Asked | None) -> Iterator[Finding]:
         """Judge an approval by what it shows and by who asked for what."""
@@ -170,9 +174,11 @@ def _users(event: Event) -> tuple[str, ...]:
     return tuple(user.username for user in (event.actor, event.assumed) if user and user.username)
 
 
-def _is_node(event: Event) -> bool:
-    """Tell a node from a user who is only named like one."""
-    return event.user.username.startswith(_NODE) and "system:nodes" in event.user.groups
+def _much_later(memory: View[Known]) -> datetime:
+    try:
+        return memory.now + NODES_KEPT
+    except OverflowError:
+        return memory.expires
 
 
 def _worth(content: SigningRequest, asked: Asked | None) -> Severity | None:
