@@ -99,6 +99,11 @@ def execution(*words: str, code: int = 101) -> dict[str, Any]:
     return request("get", "pods/exec", name="web-1", code=code, requestURI=uri)
 
 
+def read_by_exec(number: int) -> dict[str, Any]:
+    """Return an exec into that pod that reads its token."""
+    return execution("cat", MOUNTED) | {"requestReceivedTimestamp": minute(number), "stageTimestamp": minute(number)}
+
+
 def signing(body: Any = None, verb: str = "create", resource: str = "certificatesigningrequests") -> dict[str, Any]:
     """Return a signing request, or what was done to it."""
     group: dict[str, Any] = {"namespace": None, "name": "x", "api_group": "certificates.k8s.io"}
@@ -176,6 +181,13 @@ EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
     "pod-token-moved": (
         [[of_pod(0, "10.0.1.5"), of_pod(1, "203.0.113.9"), of_pod(2, "10.0.1.5")]],
         [[of_pod(0, "10.0.1.5"), of_pod(1, "10.0.1.5")]],
+    ),
+    "read-token-used": (
+        [[of_pod(0, "10.0.1.5"), read_by_exec(1), of_pod(2, "203.0.113.9")]],
+        [
+            [of_pod(0, "10.0.1.5"), of_pod(2, "203.0.113.9")],
+            [of_pod(0, "10.0.1.5"), read_by_exec(1), of_pod(2, "10.0.1.5")],
+        ],
     ),
 }
 """What each rule's table in docs/detectors.md says that it finds, and a near miss."""

@@ -40,6 +40,7 @@ RARE = {
     "token-right-granted",
     "unreadable-token-request",
     "forged-token",
+    "read-token-used",
     "second-control-plane-credential",
     "token-read-by-exec",
     "system-identity-issued",
