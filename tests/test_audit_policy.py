@@ -87,7 +87,7 @@ def test_what_a_detector_needs_is_what_it_finds_something_with() -> None:
     higher = {rule_id for rule_id, needs in NEEDS.items() if any(need.level > Level.METADATA for need in needs)}
     blind = {cls.rule.id for cls in BUILTIN if any("level Metadata" in spot for spot in cls.rule.blind_spots)}
 
-    assert higher | {"legacy-token-secret"} == blind | {"token-request-unbound"}
+    assert higher | {"legacy-token-secret", "system-identity-issued"} == blind | {"token-request-unbound"}
 
 
 def test_the_minimal_policy() -> None:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,7 +67,7 @@ CUT = log([MINT]).partition(b'"objectRef"')[0]
 
 def minute(number: int) -> str:
     """Return a time so many minutes after eight."""
-    return f"2026-11-23T20:{number:02}:00Z"
+    return f"2026-11-23T{20 + number // 60}:{number % 60:02}:00Z"
 
 
 def role(body: Any) -> dict[str, Any]:
@@ -91,6 +93,45 @@ def manager(number: int, credential: str, name: str = "job-controller") -> dict[
     return token_request("system:kube-controller-manager", target, credential=used, time=minute(number))
 
 
+def execution(*words: str, code: int = 101) -> dict[str, Any]:
+    """Return an exec of a command."""
+    uri = "/api/v1/namespaces/prod/pods/web-1/exec?" + urlencode([("command", word) for word in words])
+    return request("get", "pods/exec", name="web-1", code=code, requestURI=uri)
+
+
+def read_by_exec(number: int) -> dict[str, Any]:
+    """Return an exec into that pod that reads its token."""
+    return execution("cat", MOUNTED) | {"requestReceivedTimestamp": minute(number), "stageTimestamp": minute(number)}
+
+
+def signing(body: Any = None, verb: str = "create", resource: str = "certificatesigningrequests") -> dict[str, Any]:
+    """Return a signing request, or what was done to it."""
+    group: dict[str, Any] = {"namespace": None, "name": "x", "api_group": "certificates.k8s.io"}
+    group["time"] = minute(0 if verb == "create" else 1)
+    return request(verb, resource, level="Request" if body else "Metadata", requestObject=body, **group)
+
+
+def approval(body: Any = None) -> dict[str, Any]:
+    """Return its approval."""
+    return signing(body, "update", "certificatesigningrequests/approval")
+
+
+def subject(name: str) -> dict[str, Any]:
+    """Return a signing request's body, as far as it is read."""
+    content = b"\x06\x03\x55\x04\x03\x0c" + bytes([len(name)]) + name.encode()
+    block = "-----BEGIN CERTIFICATE REQUEST-----\n" + base64.b64encode(content).decode()
+    text = base64.b64encode(f"{block}\n-----END CERTIFICATE REQUEST-----\n".encode()).decode()
+    return {"spec": {"request": text, "signerName": "kubernetes.io/kube-apiserver-client", "username": "alice"}}
+
+
+def node_mint(name: str, number: int) -> dict[str, Any]:
+    """Return a kubelet's mint."""
+    node = {"username": f"system:node:{name}", "groups": ["system:nodes", "system:authenticated"]}
+    return token_request(node, "kube-system/kube-proxy", time=minute(number), userAgent="kubelet/v1.36.2 (linux/amd64)")
+
+
+NODE_MINTS = [node_mint("worker-1", 3 * number) for number in range(21)]
+MOUNTED = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 WITH_ID = request(user=service_account_user("kube-system/coredns", "JTI=1"), time=minute(0))
 WITHOUT_ID = request(user=service_account_user("prod/web"), time=minute(1))
 
@@ -118,6 +159,14 @@ EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
         [request("create", "secrets", name="s", level="Request", requestObject=SECRET)],
         [request("create", "secrets", name="s", level="Request", requestObject=OPAQUE), request("list", "secrets")],
     ),
+    "token-read-by-exec": (
+        [execution("cat", MOUNTED), execution("sh", "-c", f"head {MOUNTED}|base64", code=403)],
+        [execution("id"), execution("cat", MOUNTED.replace("token", "ca.crt")), MINT],
+    ),
+    "system-identity-issued": (
+        [[signing(), approval()], approval(subject("system:kube-scheduler")), [*NODE_MINTS, node_mint("evil", 61)]],
+        [NODE_MINTS, signing(), approval(), [signing(), approval() | {"user": BOB}], approval(subject("bob"))],
+    ),
     "token-right-granted": ([role(MAY_MINT)], [role(MAY_READ), MINT]),
     "unreadable-token-request": ([CUT], [MINT, log([request()])[:200]]),
     "overlong-audit-id": (
@@ -132,6 +181,13 @@ EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
     "pod-token-moved": (
         [[of_pod(0, "10.0.1.5"), of_pod(1, "203.0.113.9"), of_pod(2, "10.0.1.5")]],
         [[of_pod(0, "10.0.1.5"), of_pod(1, "10.0.1.5")]],
+    ),
+    "read-token-used": (
+        [[of_pod(0, "10.0.1.5"), read_by_exec(1), of_pod(2, "203.0.113.9")]],
+        [
+            [of_pod(0, "10.0.1.5"), of_pod(2, "203.0.113.9")],
+            [of_pod(0, "10.0.1.5"), read_by_exec(1), of_pod(2, "10.0.1.5")],
+        ],
     ),
 }
 """What each rule's table in docs/detectors.md says that it finds, and a near miss."""

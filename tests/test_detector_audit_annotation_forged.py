@@ -13,9 +13,11 @@ import pytest
 
 import sigma_runner as runner
 from builders import token_request
-from k8stokendetect import detect, sigma
+from k8stokendetect import ConfigError, detect, parse_event, sigma
 from k8stokendetect.engine import Memory
+from k8stokendetect.engine.profile import MOST_ISSUED, ClusterProfile
 from k8stokendetect.testing import request
+from paths import resolve
 
 CASE = Path(__file__).parent / "data" / "trust" / "o1-vap-forges-annotations.log.gz"
 NAME = "authentication.k8s.io"
@@ -30,7 +32,8 @@ def policy(verb: str = "create", name: str = NAME, code: int = 201, minute: int 
 
 def marked(minute: int) -> dict[str, Any]:
     """Return a request that an annotation says was made with an old token."""
-    made = request() | {"annotations": LEGACY, "auditID": f"use {minute}"}
+    user = {"username": "system:serviceaccount:x:y", "groups": ["system:serviceaccounts", "system:serviceaccounts:x"]}
+    made = request(user=user) | {"annotations": LEGACY, "auditID": f"use {minute}"}
     return made | {"requestReceivedTimestamp": f"2026-11-23T12:{minute:02}:00Z"}
 
 
@@ -86,6 +89,86 @@ def test_annotations_of_its_name_are_not_believed_until_it_is_deleted() -> None:
     memory = Memory()
     rules([policy()], memory=memory)
     assert rules([marked(1)], memory=Memory.from_dict(memory.to_dict())) == []
+
+
+def test_a_policy_that_is_older_than_the_log_shows_by_what_it_writes(tmp_path: Path) -> None:
+    """The same recording without the policies: one finding, and nothing about the controllers."""
+    lines = gzip.decompress(CASE.read_bytes()).splitlines(keepends=True)
+    log = tmp_path / "audit.log"
+    log.write_bytes(b"".join(line for line in lines if b"validatingadmissionpolic" not in line))
+    findings = Counter((one.rule.id, one.event.user) for one in detect(log))
+    assert findings == {
+        ("audit-annotation-forged", "system:kube-controller-manager"): 1,
+        ("token-request", "kubernetes-admin"): 1,
+        ("token-request-uri", "kubernetes-admin"): 1,
+    }
+
+
+def mint(number: int, credential: str = "JTI=1", **fields: Any) -> dict[str, Any]:
+    """Return a mint by the controller manager, excluded by design."""
+    user: Any = {"username": "system:kube-controller-manager", "groups": ["system:authenticated"]}
+    agent = "kube-controller-manager/v1.36.2 (linux/amd64) kubernetes/98b3519/kube-controller-manager"
+    notes = {"authentication.kubernetes.io/issued-credential-id": credential}
+    made = token_request(user, "kube-system/job-controller", userAgent=agent, annotations=notes)
+    return made | {"auditID": f"m{number}", "requestReceivedTimestamp": f"2026-11-23T12:{number:02}:00Z"} | fields
+
+
+TRUNCATED = {"audit.k8s.io/truncated": "true"}
+HELD = {"authentication.kubernetes.io/credential-id": ["JTI=9"]}
+
+
+@pytest.mark.parametrize(
+    ("events", "number"),
+    [
+        ([mint(1), mint(2)], 1),
+        ([mint(1), mint(2), mint(3), mint(4, "JTI=2"), mint(5, "JTI=2")], 1),
+        ([mint(1), mint(2, "JTI=2")], 0),
+        ([mint(1), mint(1)], 0),
+        ([mint(1), mint(2, responseStatus={"code": 403}, annotations={})], 0),
+        ([mint(1, annotations=TRUNCATED)], 1),
+        ([mint(1, annotations=TRUNCATED, level="Request")], 0),
+        ([marked(1) | {"user": {"username": "alice"}}], 1),
+        ([marked(1) | {"user": marked(1)["user"] | {"extra": HELD}}], 1),
+        ([marked(1)], 0),
+        ([marked(1) | {"user": {}}], 0),
+    ],
+)
+def test_what_contradicts_an_annotation(events: list[Any], number: int) -> None:
+    """Once a day; whose it may be is believed."""
+    findings = list(detect(events, detectors=["audit-annotation-forged"]))
+    assert len(findings) == number
+    for finding in findings:
+        record = next(event for event in events if event["auditID"] == finding.event.audit_id)
+        assert all(item.value == resolve(item.path, record) for item in finding.evidence)
+    days = [
+        event | {"requestReceivedTimestamp": event["requestReceivedTimestamp"].replace("-23", "-25")}
+        for event in events
+    ]
+    again = [event | {"auditID": event["auditID"] + "-again"} for event in days]
+    assert len(list(detect([*events, *again], detectors=["audit-annotation-forged"]))) >= 2 * number
+
+
+def test_an_id_that_was_issued_before_is_not_followed() -> None:
+    """So that a policy cannot have a stranger's requests taken for uses of its own."""
+    first, second = (token_request(auditID=name, annotations=mint(1)["annotations"]) for name in "ab")
+    issued = [one.event.minted_credential for one in detect([first, second], detectors=["token-request"])]
+    assert issued == ["JTI=1", None]
+
+
+def test_what_was_issued_is_saved_and_bounded() -> None:
+    """The oldest is forgotten first, but what is issued again and again is kept."""
+    memory = Memory()
+    rules([mint(1)], memory=memory)
+    assert rules([mint(2)], memory=Memory.from_dict(memory.to_dict())) == ["audit-annotation-forged"]
+    profile = ClusterProfile()
+    for number in range(MOST_ISSUED + 1):
+        profile.learn(parse_event(mint(1, f"JTI={number}")))
+        profile.learn(parse_event(mint(1, "JTI=0")))
+    assert len(profile.issued) == MOST_ISSUED
+    assert "JTI=0" in profile.issued
+    assert "JTI=1" not in profile.issued
+    with pytest.raises(ConfigError):
+        ClusterProfile.from_dict(profile.to_dict() | {"issued": {"JTI=1": 1}})
 
 
 def test_a_mint_is_a_mint_without_its_annotation() -> None:

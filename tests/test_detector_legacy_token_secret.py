@@ -109,6 +109,60 @@ def test_at_level_metadata_the_token_controller_gives_it_away(later: dict[str, A
         assert all(plain(item.value) == resolve(item.path, secret()) for item in finding.evidence)
 
 
+@pytest.mark.parametrize(
+    ("case", "name"), [("k2-secret-generateName", "tok-x7k2p"), ("k3-secret-server-side-apply", "tok")]
+)
+def test_so_it_does_where_the_name_is_not_logged_or_the_secret_is_applied(case: str, name: str) -> None:
+    """The same as they were done to a real server, without bodies."""
+    (finding,) = detect(Path(__file__).parent / "data" / "trust" / f"{case}.log")
+
+    assert (finding.rule.id, finding.event.user) == ("legacy-token-secret", "mallory")
+    assert finding.summary == f"mallory made a Secret for a token that never ends: secrets prod/{name}"
+    assert len(finding.caveats) == 1 + (name != "tok")
+
+
+NAMELESS = {"resource": "secrets", "namespace": "dev", "apiVersion": "v1"}
+FILLED = secret("update", 20, user=MANAGER, objectRef=NAMELESS | {"name": "token-abcde"})
+
+
+@pytest.mark.parametrize(
+    ("before", "makers"),
+    [
+        ([secret(objectRef=NAMELESS)], ["bob"]),
+        ([secret(objectRef=NAMELESS, user={"username": "eve"}), secret(second=1, objectRef=NAMELESS)], ["eve"]),
+        ([secret(objectRef=NAMELESS), FILLED | {"requestReceivedTimestamp": "2026-11-23T21:43:02Z"}], ["bob"]),
+        (
+            [secret(objectRef=NAMELESS), secret(second=2, user={"username": "eve"}, objectRef=FILLED["objectRef"])],
+            ["eve"],
+        ),
+        ([secret(objectRef=NAMELESS, requestReceivedTimestamp="2026-11-23T21:42:19Z")], []),
+        ([secret(objectRef=NAMELESS | {"namespace": "prod"})], []),
+        ([secret(objectRef=NAMELESS, level="Request", requestObject=OPAQUE)], []),
+        ([secret(objectRef=NAMELESS, responseStatus={"code": 409})], []),
+        ([secret("patch", objectRef=FILLED["objectRef"], responseStatus={"code": 201})], ["bob"]),
+        ([secret("patch", objectRef=FILLED["objectRef"])], []),
+    ],
+)
+def test_who_made_what_the_token_controller_fills(before: list[dict[str, Any]], makers: list[str]) -> None:
+    """A Secret of that name comes first, then the first without a name; each is filled once."""
+    assert [finding.event.user for finding in found(*before, FILLED)] == makers
+
+
+def test_each_secret_without_a_name_is_filled_once() -> None:
+    """Two were made and two are filled; their types were not logged, nor were their names."""
+    other = FILLED | {"auditID": "other", "objectRef": NAMELESS | {"name": "token-fghij"}}
+
+    makers = [secret(objectRef=NAMELESS, user={"username": name}, auditID=name) for name in ("bob", "eve")]
+    assert [finding.event.user for finding in found(*makers, FILLED, other)] == ["bob", "eve"]
+
+
+def test_a_secret_of_that_type_without_a_name_is_reported_once() -> None:
+    """Where its type is logged; what fills it says nothing more."""
+    (finding,) = found(secret(objectRef=NAMELESS, level="Request", requestObject=TYPED), FILLED)
+
+    assert finding.summary.startswith("bob made a Secret for a token that never ends dev/(a name not logged)")
+
+
 def test_an_opaque_secret_that_is_seen_to_be_one_is_not_taken_for_it() -> None:
     """Whatever the controller manager does with it."""
     assert not found(secret(level="Request", requestObject=OPAQUE), secret("update", 1, user=MANAGER))
@@ -133,7 +187,9 @@ def test_a_token_of_another_kind_is_no_use() -> None:
     assert not found(use(annotations={}))
     extra = {"authentication.k8s.io/legacy-token": ["x"]}
     assert not found(use(annotations={}, user={"username": "bob", "extra": extra}))
-    assert found(use(annotations={"authentication.k8s.io/legacy-token": "x"}, responseStatus={"code": 403}))
+    account = use()["user"]["username"]
+    assert found(use(annotations={"authentication.k8s.io/legacy-token": account}, responseStatus={"code": 403}))
+    assert not found(use(annotations={"authentication.k8s.io/legacy-token": "another"}))
 
 
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27])

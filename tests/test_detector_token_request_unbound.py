@@ -72,7 +72,7 @@ def test_operators_that_are_switched_on_are_excused(path: Path) -> None:
         ({"level": "Request", "requestObject": body(bound={"kind": "Secret", "name": "s"})}, False),
         ({"level": "Metadata"}, False),
         ({"level": "Request"}, True),
-        ({"annotations": {"audit.k8s.io/truncated": "true"}}, True),
+        ({"level": "Request", "annotations": {"audit.k8s.io/truncated": "true"}}, True),
         ({"level": "Request", "requestObject": {"kind": "Other"}}, True),
     ],
     ids=repr,

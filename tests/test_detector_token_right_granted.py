@@ -255,7 +255,7 @@ def test_each_subject_is_reported_once_also_when_a_patch_adds_it() -> None:
         ({"objectRef": {"resource": "clusterroles", "name": "mine"}}, True),
         ({"user": AGGREGATOR}, False),
         ({"user": AGGREGATOR | {"groups": ["system:authenticated"]}}, True),
-        ({"user": AGGREGATOR, "annotations": {"authentication.k8s.io/legacy-token": "x"}}, True),
+        ({"user": AGGREGATOR, "annotations": {"authentication.k8s.io/legacy-token": AGGREGATOR["username"]}}, True),
         ({"user": AGGREGATOR, "objectRef": {"resource": "clusterroles", "name": "view"}}, True),
     ],
 )

@@ -36,7 +36,14 @@ from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, events, record
 SHIPPED = (*BUILTIN, *OPTIONAL)
 EVERY = pytest.mark.parametrize("cls", SHIPPED, ids=lambda cls: cls.rule.id)
 LOGS = (METADATA, METADATA_1_27, REQUEST_RESPONSE)
-RARE = {"token-right-granted", "unreadable-token-request", "forged-token", "second-control-plane-credential"} | {
+RARE = {
+    "token-right-granted",
+    "unreadable-token-request",
+    "forged-token",
+    "read-token-used",
+    "second-control-plane-credential",
+    "token-read-by-exec",
+    "system-identity-issued",
     "audit-annotation-forged",
 }
 """Nothing of the kind was recorded: their own tests show that they fire."""

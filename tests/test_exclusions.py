@@ -492,6 +492,7 @@ def test_exclusions_reach_every_rule_about_minting_and_no_other() -> None:
         "minted-token-used",
         "unusual-origin",
         "second-control-plane-credential",
+        "system-identity-issued",
     }
     shipped = (*BUILTIN, *OPTIONAL)
     about_minting = {

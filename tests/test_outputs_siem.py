@@ -80,7 +80,10 @@ def test_a_document_of_each_rule_was_validated() -> None:
     assert {cls.rule.id for cls in (*BUILTIN, *OPTIONAL)} - fired == {
         "audit-annotation-forged",
         "forged-token",
+        "read-token-used",
         "second-control-plane-credential",
+        "system-identity-issued",
+        "token-read-by-exec",
         "token-right-granted",
         "unreadable-token-request",
     }

@@ -32,6 +32,7 @@ from k8stokendetect.cli.app import sigma as command
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS, verdict
 from k8stokendetect.sigma.forms import FORMS, JOINS, NOT_IN_SIGMA
+from k8stokendetect.testing import request
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, Request, records
 
 RECORDINGS = {"1.36": METADATA, "bodies": REQUEST_RESPONSE, "1.27": METADATA_1_27}
@@ -55,6 +56,7 @@ WIDER: dict[str, dict[str, tuple[int, int, str]]] = {
         "token-request-denied": (58, 9, f"{COUNTED}; {CASE}"),
         "token-in-audit-log": (0, 0, ""),
         "legacy-token-secret": (2, 0, ""),
+        "token-read-by-exec": (0, 0, ""),
         "audit-annotation-forged": (0, 0, ""),
         "token-right-granted": (0, 3, "bindings that the API server makes at its start"),
     },
@@ -70,6 +72,7 @@ WIDER: dict[str, dict[str, tuple[int, int, str]]] = {
         "token-request-denied": (0, 0, ""),
         "token-in-audit-log": (1, 79, "every answer with a token, where the detector speaks once an hour"),
         "legacy-token-secret": (0, 0, ""),
+        "token-read-by-exec": (0, 0, ""),
         "audit-annotation-forged": (0, 0, ""),
         "token-right-granted": (0, 0, ""),
     },
@@ -85,6 +88,7 @@ WIDER: dict[str, dict[str, tuple[int, int, str]]] = {
         "token-request-denied": (59, 9, f"{COUNTED}; {CASE}"),
         "token-in-audit-log": (0, 0, ""),
         "legacy-token-secret": (2, 0, ""),
+        "token-read-by-exec": (0, 0, ""),
         "audit-annotation-forged": (0, 0, ""),
         "token-right-granted": (0, 3, "bindings that the API server makes at its start"),
     },
@@ -557,3 +561,11 @@ def test_the_command_says_what_it_cannot_write(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert "cannot be written" in result.stderr
+
+
+def test_a_command_that_reads_a_mounted_token_is_flagged() -> None:
+    """As the detector reports it, at every answer."""
+    path = "/api/v1/namespaces/shop/pods/web/exec?command=cat&command="
+    uris = [f"{path}%2Fvar%2Frun%2Fsecrets%2Fkubernetes.io%2Fserviceaccount%2Ftoken", f"{path}%2Fetc%2Fhosts"]
+    events = [request("get", "pods/exec", name="web", code=code, requestURI=uri) for uri in uris for code in (101, 403)]
+    assert runner.flagged(runner.table(events), rule("token-read-by-exec")) == {0, 1}

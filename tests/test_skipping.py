@@ -210,8 +210,8 @@ def test_what_a_detector_of_ones_own_watches_is_read() -> None:
     log = AuditLog(content)
     assert [finding.event.audit_id for finding in detect(log, detectors=[Exec()])] == ["e"]
     assert log.passed_over == 2
-    assert all(cls.rule.id not in {"forged-token", "pod-token-moved"} for cls in BUILTIN)
-    assert len(OPTIONAL) == 2
+    assert all(cls.rule.id not in {"forged-token", "pod-token-moved", "read-token-used"} for cls in BUILTIN)
+    assert len(OPTIONAL) == 3
 
 
 def test_other_forms_between_lines_change_nothing() -> None:

@@ -37,6 +37,7 @@ OWN_FIELDS = {"token_request", "token_grant", "carried_token", "platform", "orig
     "account",
     "region",
     "lost",
+    "contradicted",
     "usual",
 }
 

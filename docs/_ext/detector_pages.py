@@ -33,6 +33,17 @@ ROLE = {
     "rules": [{"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]}],
 }
 
+READ = builders.request(
+    "get",
+    "pods/exec",
+    user="mallory",
+    name="web-1",
+    code=101,
+    ip="203.0.113.9",
+    requestURI="/api/v1/namespaces/prod/pods/web-1/exec?command=cat"
+    "&command=%2Fvar%2Frun%2Fsecrets%2Fkubernetes.io%2Fserviceaccount%2Ftoken",
+)
+
 BUILT: dict[str, list[Any] | bytes] = {
     "token-request-impersonated": [
         builders.token_request("mallory", impersonatedUser={"username": "alice", "groups": ["system:authenticated"]})
@@ -82,6 +93,31 @@ BUILT: dict[str, list[Any] | bytes] = {
         )
     ],
     "overlong-audit-id": [builders.request(user="mallory", auditID="x" * 2000)],
+    "token-read-by-exec": [READ],
+    "read-token-used": [
+        READ,
+        builders.request(
+            "list",
+            "secrets",
+            user=builders.service_account_user("prod/web", "JTI=1", pod="web-1"),
+            ip="203.0.113.9",
+            time=builders.START + timedelta(minutes=1),
+        ),
+    ],
+    "system-identity-issued": [
+        builders.request(
+            verb,
+            resource,
+            user="mallory",
+            namespace=None,
+            name="x",
+            api_group="certificates.k8s.io",
+            time=builders.START + timedelta(seconds=second),
+        )
+        for second, (verb, resource) in enumerate(
+            [("create", "certificatesigningrequests"), ("update", "certificatesigningrequests/approval")]
+        )
+    ],
     "unreadable-token-request": json.dumps(builders.token_request("mallory")).encode()[:300],
     "forged-token": [
         builders.request(user=builders.service_account_user("dev/web", "JTI=1"), time=builders.START),

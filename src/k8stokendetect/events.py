@@ -61,6 +61,8 @@ class Signal(enum.Enum):
     """A controller manager renewed its lease in kube-system: an update of `leases` of its name."""
     OVERLONG_AUDIT_ID = "overlong audit id"
     """A request whose audit id has more than 64 characters."""
+    CONTRADICTED = "contradicted annotation"
+    """An annotation of a mint, or the mark of a Secret's token, that is not the API server's own: `contradicted`."""
     UNREADABLE = "unreadable record"
     """A record that could not be read but reveals something about a call: `ReadError.revealed`."""
 
@@ -185,6 +187,8 @@ class Event:
     """The cloud's region, where the wrapper tells it."""
     lost: frozenset[str] = frozenset()
     """What the wrapper around the event does not carry, such as `groups`, or what nobody in this log has."""
+    contradicted: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    """Annotations that the rest of the log contradicts, left out of `annotations`: somebody else wrote them."""
     usual: frozenset[str] = frozenset()
     """What this event lacks and others of the same cluster carry: certificate ids, token ids, uids."""
 

@@ -163,11 +163,16 @@ def needs_of(detector: type[Detector], /) -> tuple[Need, ...]:
     if others := [
         (verb or "create", *_split(name)) for name, verb in asked if name not in {TOKEN_SUBRESOURCE, *_ROLES}
     ]:
-        kind = RequestKind(
-            f"requests for {', '.join(sorted({name for _, _, name in others}))}", tuple(others), "anybody", None
-        )
+        names = ", ".join(sorted({name for _, _, name in others}))
+        kind = RequestKind(f"requests for {names}", tuple(others), "anybody", _rule(others))
         needs.append(Need(kind, level, body or f"it looks at {kind.name}"))
     return tuple(needs)
+
+
+def _rule(requests: list[tuple[str, str, str]]) -> PolicyRule:
+    """Return the rule that logs these requests at level Metadata."""
+    pairs = sorted({(group, name) for _, group, name in requests})
+    return PolicyRule(Level.METADATA, resources=tuple(GroupResources(group, (name,)) for group, name in pairs))
 
 
 def _split(resource: str) -> tuple[str, str]:

@@ -13,8 +13,11 @@ from k8stokendetect.detectors.legacy_token_secret import LegacyTokenSecret
 from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
 from k8stokendetect.detectors.overlong_audit_id import OverlongAuditID
 from k8stokendetect.detectors.pod_token_moved import PodTokenMoved
+from k8stokendetect.detectors.read_token_used import ReadTokenUsed
 from k8stokendetect.detectors.second_control_plane_credential import SecondControlPlaneCredential
+from k8stokendetect.detectors.system_identity_issued import SystemIdentityIssued
 from k8stokendetect.detectors.token_in_audit_log import TokenInAuditLog
+from k8stokendetect.detectors.token_read_by_exec import TokenReadByExec
 from k8stokendetect.detectors.token_request import TokenRequest
 from k8stokendetect.detectors.token_request_cloud_audience import TokenRequestCloudAudience
 from k8stokendetect.detectors.token_request_denied import TokenRequestDenied
@@ -43,6 +46,8 @@ BUILTIN: Final[tuple[type[Detector], ...]] = (
     MintedTokenUsed,
     TokenInAuditLog,
     LegacyTokenSecret,
+    TokenReadByExec,
+    SystemIdentityIssued,
     TokenRightGranted,
     UnreadableTokenRequest,
     OverlongAuditID,
@@ -50,7 +55,7 @@ BUILTIN: Final[tuple[type[Detector], ...]] = (
 )
 """What `detect` runs unless told otherwise; each class can be made without arguments."""
 
-OPTIONAL: Final[tuple[type[Detector], ...]] = (ForgedToken, PodTokenMoved)
+OPTIONAL: Final[tuple[type[Detector], ...]] = (ForgedToken, PodTokenMoved, ReadTokenUsed)
 """What has to look at every request of every service account: for those who ask for it, by class or by rule id."""
 
 __all__ = [
@@ -64,8 +69,11 @@ __all__ = [
     "MintedTokenUsed",
     "OverlongAuditID",
     "PodTokenMoved",
+    "ReadTokenUsed",
     "SecondControlPlaneCredential",
+    "SystemIdentityIssued",
     "TokenInAuditLog",
+    "TokenReadByExec",
     "TokenRequest",
     "TokenRequestCloudAudience",
     "TokenRequestDenied",

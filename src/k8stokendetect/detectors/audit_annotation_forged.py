@@ -1,18 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""audit-annotation-forged: an admission policy or webhook named so that it writes the API server's own annotations."""
+"""audit-annotation-forged: a policy or webhook can write the API server's own annotations, or somebody did."""
 
 from __future__ import annotations
 
-from k8stokendetect.detectors.base import Detector
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+
+from k8stokendetect.detectors.base import Traits
+from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import code_evidence, origin_of, who
-from k8stokendetect.events import Event
+from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
-from k8stokendetect.identity import ADMISSION, FORGES_ANNOTATIONS
+from k8stokendetect.identity import ADMISSION, FORGES_ANNOTATIONS, ISSUED_CREDENTIAL_ID, LEGACY_TOKEN, TRUNCATED
 from k8stokendetect.words import brief
 
+WHY: Final[Mapping[str, str]] = {
+    **dict.fromkeys(ISSUED_CREDENTIAL_ID, "another request was given the same id"),
+    LEGACY_TOKEN: "it was not made with the Secret's token that it names",
+    TRUNCATED: "level Metadata has no body that could be cut away",
+}
+"""What contradicts an annotation: see `Event.contradicted`."""
 
-class AuditAnnotationForged(Detector):
-    """The prefix of an admission policy's audit annotations is its name: it can replace what the log is joined by."""
+MADE: Final = "made"
+FORGED: Final = "forged"
+
+
+class AuditAnnotationForged(KeyedDetector[bool]):
+    """The prefix of an admission policy's audit annotations is its name: it can replace what the log is joined by.
+
+    Also where the policy is older than the log: what it writes is contradicted by the rest.
+    """
 
     rule = Rule(
         "audit-annotation-forged",
@@ -21,7 +39,8 @@ class AuditAnnotationForged(Detector):
         description=(
             "An admission policy writes audit annotations under its own name, and so does a webhook. One that is named "
             "like Kubernetes' own prefix replaces the id of every token that is issued, or marks requests as made with "
-            "old tokens or as truncated. From then on, uses can no longer be joined to mints."
+            "old tokens or as truncated. From then on, uses can no longer be joined to mints. Reported, too, is an "
+            "annotation that cannot be the API server's own: one id for two tokens, for one."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),
@@ -31,7 +50,7 @@ class AuditAnnotationForged(Detector):
         ),
         false_positives=("none known: nobody has a reason to give such a name",),
         blind_spots=(
-            "a policy that is older than the log",
+            "a policy that is older than the log and writes only what nothing contradicts, such as a new id each time",
             "a webhook of such a name in a configuration that is called something else: its name is in the body",
             "what else such a policy does: annotations under other names are left alone",
         ),
@@ -42,16 +61,41 @@ class AuditAnnotationForged(Detector):
     )
     watches = frozenset(
         f"{verb} {resource}" for resource in ADMISSION for verb in ("create", "update", "patch", "delete")
-    )
+    ) | {Signal.CONTRADICTED}
+    traits = Traits(separate_keys=True)
+    remember_for = timedelta(days=1)
 
-    def matches(self, event: Event, /) -> bool:
-        """Tell whether something was made that writes annotations under a name of Kubernetes' own."""
+    def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
+        """Name a policy that can forge, and annotations that were forged."""
         ref = event.object_ref
         is_made = event.resource in ADMISSION and event.verb != "delete" and event.succeeded
-        return is_made and ref is not None and ref.name in FORGES_ANNOTATIONS
+        if is_made and ref is not None and ref.name in FORGES_ANNOTATIONS:
+            yield f"{event.cluster or ''} {MADE}"
+        if event.contradicted:
+            yield f"{event.cluster or ''} {FORGED}"
 
-    def describe(self, event: Event, /) -> Finding:
-        """Name it, and who made it."""
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[bool], /) -> Iterator[Finding]:
+        """Report every such policy, and once a day that annotations were forged."""
+        if key.endswith(MADE):
+            yield self._made(event)
+        elif not memory.get(key):
+            memory.put(key, True)  # noqa: FBT003 - a state that says that it was reported
+            yield self._forged(event)
+
+    def _forged(self, event: Event) -> Finding:
+        """Say what cannot be the API server's own, and of which request."""
+        names = [name for name in WHY if name in event.contradicted]
+        prefixes = " and ".join(sorted({name.partition("/")[0] for name in names}))
+        return self.finding(
+            event,
+            f"annotations were forged, as a policy or webhook named {prefixes} can: {who(event)} called {event.verb} "
+            f"{brief(event.resource) or 'no resource'}{origin_of(event)}, and {WHY[names[0]]}",
+            *(Evidence(f"annotations['{name}']", event.contradicted[name], WHY[name]) for name in names),
+            caveats=("who forged them is not known: the caller need not have; others of this day are not reported",),
+        )
+
+    def _made(self, event: Event) -> Finding:
+        """Name a policy, and who made it."""
         name = event.object_ref.name if event.object_ref else ""
         return self.finding(
             event,

@@ -62,21 +62,43 @@ def soon(event: Event, /) -> datetime | None:
 
 
 MOST_PEERS: Final = 50
+MOST_NAMELESS: Final = 20
+"""Maximum number of Secrets in a namespace that wait for the name which the API server made up."""
+MOST_NAMES: Final = 200
+
+
+def makes_secret(event: Event, /) -> bool:
+    """Tell whether a Secret was made: server-side apply is a patch that is answered with 201 where it makes one.
+
+    https://kubernetes.io/docs/reference/using-api/server-side-apply/
+    """
+    return event.verb == "create" or (event.verb == "patch" and event.code == CREATED)
 
 
 @attrs.frozen
 class Seen:
-    """What is remembered: of a token from where it was used, of a Secret whether it may be one for a token."""
+    """What is remembered: of a token, of a Secret, and of a namespace.
+
+    Arguments:
+        peers: from where a token was used.
+        made: who made a Secret that may be one for a token.
+        nameless: who made Secrets of a namespace whose names were not logged, the earliest first.
+        names: of the Secrets there whose names were logged when they were made.
+
+    """
 
     peers: tuple[str, ...] = ()
     made: EventRef | None = None
+    nameless: tuple[EventRef, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 class LegacyTokenSecret(KeyedDetector[Seen]):
     """The way round TokenRequest: each such Secret that is made, and each token's first use from each address.
 
     At level Metadata no type is logged, but the token controller gives it away: within a minute of its creation
-    kube-controller-manager, proven as its exclusion demands, updates the Secret to write the token into it.
+    kube-controller-manager, proven as its exclusion demands, updates the Secret to write the token into it. Of a Secret
+    made by generateName no name is logged either: the update then names it, if no other Secret of that name was made.
     """
 
     rule = Rule(
@@ -100,6 +122,7 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
         ),
         blind_spots=(
             "level Metadata on providers whose controller manager the log does not show: the type is not logged",
+            "a Secret without a logged name, where another such one of its namespace is filled within the same minute",
             "a Secret that is read: who reads it is no matter of this rule",
             "uses from one address by another person; more than 50 addresses are forgotten and reported again",
         ),
@@ -120,6 +143,8 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
         ref = event.object_ref
         if ref and event.resource == "secrets" and event.verb in {"create", "update", "patch"} and event.succeeded:
             yield json.dumps((event.cluster, "secret", ref.namespace, ref.name))
+            if ref.name and (makes_secret(event) or by_the_token_controller(event)):
+                yield json.dumps((event.cluster, "secret", ref.namespace, ""))
 
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Seen], /) -> Iterator[Finding]:
         """Report a use from a new address, a Secret whose type is seen, and one that the controller fills."""
@@ -131,15 +156,40 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
                 seen = Seen((*seen.peers, peer)[-MOST_PEERS:])
             memory.put(key, seen)
             return
+        if not json.loads(key)[3]:
+            yield from self._nameless(key, event, seen, memory)
+            return
         memory.put(key, None)
         if by_the_token_controller(event):
             if seen.made and event.verb == "update":
                 yield self._filled(event, seen.made)
-        elif evidence := tuple(type_evidence(event)):
+            return
+        yield from self._typed(event)
+        if makes_secret(event) and event.request_object is None:
+            memory.put(key, Seen(made=EventRef.of(event)), expires=soon(event))
+
+    def _typed(self, event: Event) -> Iterator[Finding]:
+        if evidence := tuple(type_evidence(event)):
             verb = "made" if event.code == CREATED else "wrote"
             yield self._report(event, f"{verb} a Secret for a token that never ends", evidence)
-        elif event.verb == "create" and event.request_object is None:
-            memory.put(key, Seen(made=EventRef.of(event)), expires=soon(event))
+
+    def _nameless(self, key: str, event: Event, seen: Seen, memory: View[Seen]) -> Iterator[Finding]:
+        """Join a Secret whose name the API server made up with the update that fills it."""
+        name = event.object_ref.name if event.object_ref else ""
+        nameless = tuple(made for made in seen.nameless if made.time and memory.now - made.time <= FILLED_WITHIN)
+        names = seen.names
+        if by_the_token_controller(event):
+            if nameless and event.verb == "update" and name not in names:
+                yield self._filled(event, nameless[0])
+                nameless, names = nameless[1:], (*names, name)
+        elif name:
+            names = (*names, name)
+        else:
+            yield from self._typed(event)
+            if event.request_object is None and event.verb == "create":
+                nameless = (*nameless, EventRef.of(event))
+        kept = Seen(nameless=nameless[-MOST_NAMELESS:], names=names[-MOST_NAMES:])
+        memory.put(key, kept, expires=soon(event))
 
     def _used(self, event: Event, peers: tuple[str, ...]) -> Finding:
         how = f"used a token out of a Secret, which never ends{', from another address than before' if peers else ''},"
@@ -148,19 +198,24 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
 
     def _report(self, event: Event, what: str, evidence: Iterable[Evidence]) -> Finding:
         name = (
-            f" {event.object_ref.namespace}/{event.object_ref.name}"
+            f" {event.object_ref.namespace}/{event.object_ref.name or '(a name not logged)'}"
             if event.resource == "secrets" and event.object_ref
             else ""
         )
         return self.finding(event, f"{who(event)} {what}{name}{origin_of(event)}", *evidence)
 
     def _filled(self, event: Event, made: EventRef) -> Finding:
+        filled = EventRef.of(event)
+        nameless = "its name was not logged: namespace and time join the two, another Secret made then may be meant"
         return Finding(
             rule=self.rule,
             severity=self.rule.severity,
-            summary=f"{made.user or 'somebody'} made a Secret for a token that never ends: {made.target}",
+            summary=f"{made.user or 'somebody'} made a Secret for a token that never ends: {filled.target}",
             event=made,
             evidence=(Evidence("user.username", made.user, "who made it"),) if made.user else (),
-            related=(EventRef.of(event),),
-            caveats=("the type was not logged; the token controller's update, the related event, gives it away",),
+            related=(filled,),
+            caveats=(
+                "the type was not logged; the token controller's update, the related event, gives it away",
+                *(nameless,) * (not made.name),
+            ),
         )

@@ -11,12 +11,27 @@ import attrs
 
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import CERTIFICATE_IDS, TOKEN_IDS, TOKEN_SUBRESOURCE, UIDS, Event
-from k8stokendetect.identity import ADMISSION, FORGES_ANNOTATIONS, SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.identity import (
+    ADMISSION,
+    FORGES_ANNOTATIONS,
+    ISSUED_CREDENTIAL_ID,
+    LEGACY_TOKEN,
+    SERVICE_ACCOUNT_PREFIX,
+    TRUNCATED,
+)
 
 ENOUGH: Final = 20
 """A fact is usual once this number of requests had it."""
 
+MOST_ISSUED: Final = 10_000
+"""Maximum number of issued ids that are remembered, to see that one is issued twice."""
+
+SAVED_ISSUED: Final = 1000
+
 _AGENTS: Final = "user agents"
+_LONGEST: Final = 64
+_OF_OTHERS: Final = frozenset({LEGACY_TOKEN, TRUNCATED})
+"""What else than the id of a token can be contradicted."""
 
 
 class ClusterProfile:
@@ -28,12 +43,19 @@ class ClusterProfile:
     Arguments:
         seen: how many requests had each fact.
         forged: prefixes of annotations that are not believed, since somebody can write them.
+        issued: the last ids that tokens were issued with, and by which request.
 
     """
 
-    def __init__(self, seen: Mapping[str, int] | None = None, forged: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        seen: Mapping[str, int] | None = None,
+        forged: Iterable[str] = (),
+        issued: Mapping[str, str] | None = None,
+    ) -> None:
         self.seen = Counter(seen or {})
         self.forged = set(forged)
+        self.issued = dict(issued or {})
 
     def learn(self, event: Event, /) -> Event:
         """Count the facts that an event carries, and return it in the light of those before: most are as they were."""
@@ -41,8 +63,11 @@ class ClusterProfile:
             self._count(event)
         elif event.resource in ADMISSION:
             self._note_forger(event)
-        if self.forged and event.annotations:
-            event = self._without_forged(event)
+        if event.annotations:
+            if self.forged:
+                event = self._without_forged(event)
+            if event.minted_credential is not None or not _OF_OTHERS.isdisjoint(event.annotations):
+                event = self._without_contradicted(event)
         if event.used_credential is None or not event.user_agent or not event.user.uid:
             return self._in_context(event)
         return event
@@ -61,6 +86,34 @@ class ClusterProfile:
             if key.startswith("authorization.k8s.io/") or key.partition("/")[0] not in self.forged
         }
         return event if len(kept) == len(event.annotations) else attrs.evolve(event, annotations=kept)
+
+    def _without_contradicted(self, event: Event) -> Event:
+        """Return an event without annotations that cannot be the API server's own.
+
+        It names a Secret's token by its account, which is the caller, and such a token has no id (apiserver
+        pkg/serviceaccount/jwt.go); it truncates bodies, which level Metadata has none of (plugin/pkg/audit/truncate,
+        https://github.com/kubernetes/kubernetes/blob/v1.36.2/staging/src/k8s.io/apiserver/plugin/pkg/audit/truncate/truncate.go);
+        and it issues no id twice.
+        """
+        notes = event.annotations
+        issued, legacy = event.minted_credential, notes.get(LEGACY_TOKEN)
+        wrong = []
+        if legacy is not None and event.user.username and (legacy != event.user.username or event.used_credential):
+            wrong += [key for key in notes if key.startswith(LEGACY_TOKEN)]
+        if event.level == "Metadata" and TRUNCATED in notes:
+            wrong.append(TRUNCATED)
+        if issued is not None:
+            request = event.audit_id[:_LONGEST]
+            first = self.issued.pop(issued[:_LONGEST], request)
+            self.issued[issued[:_LONGEST]] = first
+            if len(self.issued) > MOST_ISSUED:
+                del self.issued[next(iter(self.issued))]
+            if first != request:
+                wrong += [key for key in ISSUED_CREDENTIAL_ID if key in notes]
+        if not wrong:
+            return event
+        kept = {key: value for key, value in notes.items() if key not in wrong}
+        return attrs.evolve(event, annotations=kept, contradicted={key: notes[key] for key in wrong})
 
     def _count(self, event: Event) -> None:
         used, seen = event.used_credential or "", self.seen
@@ -85,7 +138,8 @@ class ClusterProfile:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return {"seen": dict(self.seen), "forged": sorted(self.forged)}
+        issued = dict(list(self.issued.items())[-SAVED_ISSUED:])
+        return {"seen": dict(self.seen), "forged": sorted(self.forged), "issued": issued}
 
     @classmethod
     def from_dict(cls, document: object, /) -> ClusterProfile:
@@ -100,4 +154,7 @@ class ClusterProfile:
             raise ConfigError("not the profile of a cluster")
         if not isinstance(forged, list) or not all(isinstance(name, str) for name in forged):
             raise ConfigError("not the profile of a cluster")
-        return cls(seen, forged)
+        issued = document.get("issued", {}) if isinstance(document, Mapping) else {}
+        if not isinstance(issued, Mapping) or not all(isinstance(one, str) for one in (*issued, *issued.values())):
+            raise ConfigError("not the profile of a cluster")
+        return cls(seen, forged, issued)

@@ -71,6 +71,7 @@ class Watchers:
             event.carried_token,
             event.renews_leader_lease,
             len(event.audit_id) > LONGEST_AUDIT_ID,
+            len(event.contradicted) > 0,
         )
         found = self._found.get(question)
         if found is None:
@@ -90,6 +91,7 @@ class Watchers:
         live: bool,  # noqa: FBT001 - as above
         lease: bool,  # noqa: FBT001 - as above
         overlong: bool,  # noqa: FBT001 - as above
+        contradicted: bool,  # noqa: FBT001 - as above
     ) -> Watching:
         signals: set[str | Signal] = {EVERYTHING}
         for signal, seen in (
@@ -99,6 +101,7 @@ class Watchers:
             (Signal.LIVE_TOKEN, live),
             (Signal.LEADER_LEASE, lease),
             (Signal.OVERLONG_AUDIT_ID, overlong),
+            (Signal.CONTRADICTED, contradicted),
         ):
             if seen:
                 signals.add(signal)

@@ -11,7 +11,7 @@ import msgspec
 
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.events import Signal
+from k8stokendetect.events import TOKEN_SUBRESOURCE, Signal
 from k8stokendetect.identity import LEADERS, LONGEST_HARMLESS, SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.reading.projection import ABSENT, Annotations, Plain, Projection
 
@@ -80,6 +80,9 @@ class Prefilter:
                 self._watch(*parse_watch(watch))
         if self._leases:
             self._verbs.setdefault("leases", {})
+        if Signal.CONTRADICTED in self.watches:  # of what is contradicted, what may be has to be read
+            self._watch(TOKEN_SUBRESOURCE, None)
+            self._legacy = True
         self._mints = "token" in self._verbs.get("serviceaccounts", {})
         self.unwanted: Final = self._decision()
         for name in followed:

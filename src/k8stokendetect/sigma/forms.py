@@ -25,6 +25,7 @@ from k8stokendetect.sigma.terms import (
     FORGER_MADE,
     MINT,
     MINTED,
+    READS_TOKEN,
     RECEIVED,
     SUCCEEDED,
     URI,
@@ -201,6 +202,13 @@ FORMS: Final[tuple[Form, ...]] = (
     ),
     Form(detector=detectors.AuditAnnotationForged, selections=FORGER_MADE, condition="selection"),
     Form(
+        detector=detectors.TokenReadByExec,
+        selections={"selection": READS_TOKEN, **RECEIVED},
+        condition="selection and not received",
+        wider="commands that only list such a directory, or read other files in it",
+        lost="percent-encoded letters, quotes within the path, and paths of the host",
+    ),
+    Form(
         detector=detectors.TokenRightGranted,
         selections={
             "selection": {
@@ -217,10 +225,7 @@ FORMS: Final[tuple[Form, ...]] = (
         },
         condition="selection and (role or binding or built_in)",
         level="Request",
-        wider=(
-            "any `*` in a role, whatever the verbs; the API server's own roles and bindings, dry runs, roles that "
-            "are written unchanged"
-        ),
+        wider="any `*` in a role, whatever the verbs; the API server's own; dry runs; roles that are written unchanged",
         lost="bindings to roles that were written earlier; JSON patches, which are lists",
     ),
 )
@@ -229,7 +234,6 @@ NOT_IN_SIGMA: Final[Mapping[type[detectors.Detector], str]] = {
     cls: cls.traits.not_in_sigma for cls in (*detectors.BUILTIN, *detectors.OPTIONAL) if cls.traits.not_in_sigma
 }
 """Detectors without a form in Sigma, and why."""
-
 
 _SECRET: Final = ("objectRef.namespace", "objectRef.name")
 

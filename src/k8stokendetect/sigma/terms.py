@@ -147,6 +147,12 @@ MINT: Final[Mapping[str, Selection]] = {
 MINTED: Final = "1 of selection_mint_*"
 RECEIVED: Final[Mapping[str, Selection]] = {"received": guarded({"stage": "RequestReceived"})}
 """The opposite of `Event.answered`: the only stage of a request that comes before the answer."""
+READS_TOKEN: Final[Terms] = {
+    "objectRef.resource": "pods",
+    "objectRef.subresource": ["attach", "exec"],
+    f"{URI}|contains|all": ["command=", "secrets"],
+}
+"""What comes nearest to the command of an exec that reads a mounted token."""
 
 
 @attrs.frozen(kw_only=True)
