@@ -9,20 +9,23 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors.attempts import Attempts, Tried
+from k8stokendetect.detectors.attempts import Attempts, Node, Tried
 from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, origin_of, target_of, who
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
-from k8stokendetect.exclusions.failing import FailingComponents, has_no_relationship
+from k8stokendetect.exclusions.controllers import CONTROLLERS
+from k8stokendetect.exclusions.failing import FailingComponents, has_no_relationship, is_usual
 from k8stokendetect.exclusions.kubernetes import KUBELET_CLIENTS
 from k8stokendetect.findings import Finding, Rule, Severity
 from k8stokendetect.words import brief
 
 ANONYMOUS: Final = "system:anonymous"
 NODE: Final = "system:node:"
+CONTROL_PLANE: Final = frozenset({"system:kube-controller-manager", "system:kube-scheduler", "system:apiserver"})
+FORBIDDEN: Final = 403
 HOUR: Final = timedelta(hours=1)
 MINUTE: Final = timedelta(minutes=1)
 LISTED: Final = 50
@@ -116,7 +119,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         known = memory.get(key) or Attempts()
         if not event.mints_token:
             return self._failed(key, event, known, memory)
-        if not event.user.username.startswith(NODE):
+        if not _is_component(event):
             return self._succeeded(key, event, known, memory)
         ref = event.object_ref
         node = known.node.after_mint(f"{ref.namespace}/{ref.name}" if ref else "", event.peer_ip or "")
@@ -130,6 +133,8 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             yield self._report(event, target, caveats=("when it happened is not known: no timestamp was logged",))
         elif " address " in key and known.node.addresses:
             yield from self._of_component(key, event, "without a valid certificate", known, memory)
+        elif _is_component(event) and _asks_for_others(event, known.node):
+            yield from self._of_thief(key, event, known, memory)
         elif self._components.failed(event):
             yield from self._of_component(key, event, target, known, memory)
         else:
@@ -149,25 +154,27 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
     def _of_component(
         self, key: str, event: Event, what: str, known: Attempts, memory: View[Attempts]
     ) -> Iterator[Finding]:
-        """Take a component's failure for informational, and count it, unless it asks for what was never its own."""
-        account, node, time = target_of(event), known.node, memory.now
-        foreign = event.user.username.startswith(NODE) and has_no_relationship(event) and account not in node.accounts
-        if not foreign:
-            node = node.after_failure(f"{what} {event.code}")
-            memory.put(key, attrs.evolve(known, node=node))
-            if node.failures[f"{what} {event.code}"] == 1:
-                yield self._report(event, account, severity=Severity.INFORMATIONAL)
-            return
-        is_new = account not in node.foreign
-        node = node.after_refusal(account, time, MINUTE)
+        """Take a component's failure for informational, and count it."""
+        what = f"{what} {event.code}"
+        node = known.node.after_failure(what)
         memory.put(key, attrs.evolve(known, node=node))
-        if is_new:
-            number = len(node.foreign)
-            level = Severity.HIGH if number >= self.many else Severity.MEDIUM if number > 1 else Severity.INFORMATIONAL
-            level = Severity(level + bool(node.addresses and event.peer_ip not in node.addresses))
-            level = Severity(level - (not node.accounts and number > 1))
-            tried = Tried(time, number, node.foreign)
-            yield self._report(event, account, tried if number > 1 else None, severity=level)
+        if node.failures[what] == 1:
+            yield self._report(event, target_of(event), severity=Severity.INFORMATIONAL)
+
+    def _of_thief(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> Iterator[Finding]:
+        """Tell how many accounts were asked for that were never the node's own, whatever the client calls itself."""
+        account, time = target_of(event)[:LONGEST_NAME], memory.now
+        node = known.node.after_refusal(account, time, MINUTE)
+        memory.put(key, attrs.evolve(known, node=node))
+        if account in known.node.foreign and time - known.node.foreign[account] <= MINUTE:
+            return
+        number = len(node.foreign)
+        level = Severity.HIGH if number >= self.many else Severity.MEDIUM if number > 1 else Severity.INFORMATIONAL
+        level = Severity(level + bool(node.addresses and event.peer_ip not in node.addresses))
+        level = Severity(level - (not node.accounts and event.user.username.startswith(NODE) and number > 1))
+        if not self._components.failed(event):
+            level = max(level, Severity.LOW)
+        yield self._report(event, account, Tried(time, number, node.foreign) if number > 1 else None, severity=level)
 
     def _report(
         self,
@@ -190,3 +197,18 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             severity=severity,
             caveats=caveats,
         )
+
+
+def _is_component(event: Event) -> bool:
+    return event.user.username.startswith(NODE) or event.user.username in CONTROL_PLANE
+
+
+def _asks_for_others(event: Event, node: Node) -> bool:
+    """Tell whether a node or the control plane was refused for an account that it never minted for."""
+    if target_of(event)[:LONGEST_NAME] in node.accounts:
+        return False
+    if event.user.username.startswith(NODE):
+        return has_no_relationship(event)
+    ref = event.object_ref
+    own = ref is not None and ref.namespace == "kube-system" and ref.name in CONTROLLERS
+    return event.code == FORBIDDEN and not own and not is_usual(event)
