@@ -241,6 +241,23 @@ def test_a_node_whose_certificate_expired_is_informational() -> None:
     stranger: dict[str, Any] = {"user": {"username": ANONYMOUS}, "annotations": {}, "code": 401}
     assert severities([*OWN, of_node(1, "prod/own-1", **stranger)]) == [Severity.INFORMATIONAL]
     assert severities([*OWN, of_node(1, "prod/own-1", peer="10.9.9.9", **stranger)]) == [Severity.LOW]
+    flood = [of_node(n / 100, "prod/own-1", peer=f"10.9.{n // 250}.{n % 250}", **stranger) for n in range(1000)]
+    assert severities([*OWN, *flood]) == [Severity.LOW] * 4
+
+
+def test_what_a_node_minted_for_is_known_as_long_as_it_mints() -> None:
+    """Its pods' tokens are renewed for days before they are gone."""
+    days = [
+        mint
+        | {
+            "auditID": f"{mint['auditID']} {hour}",
+            "requestReceivedTimestamp": (START + timedelta(hours=hour)).isoformat(),
+        }
+        for hour in range(0, 48, 12)
+        for mint in OWN[:5]
+    ]
+    gone = [of_node(37 * 3600 + n, f"prod/own-{n}") for n in range(5)]
+    assert severities([*days, *gone]) == [Severity.INFORMATIONAL] * 5
 
 
 def test_an_event_delivered_twice_counts_once() -> None:

@@ -105,14 +105,11 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             if event.time is None:
                 return ()
             caller = f"{cluster} user {name}"
-            return (caller, f"{cluster} address {event.peer_ip}") if name.startswith(NODE) else (caller,)
+            return (caller, _nobody(event)) if name.startswith(NODE) else (caller,)
         # 4xx is an answer to what was asked; 429 says to ask again later
         if code is None or not 400 <= code < 500 or code == 429:  # noqa: PLR2004 - HTTP
             return ()
-        if name not in {"", ANONYMOUS}:
-            return (f"{cluster} user {name}",)
-        is_kubelet = event.user_agent.startswith(KUBELET_CLIENTS)
-        return (f"{cluster} address {event.peer_ip}" if is_kubelet else f"{cluster} nobody",)
+        return (_nobody(event) if _is_stranger(event) else f"{cluster} user {name}",)
 
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Attempts], /) -> Iterable[Finding]:
         """Learn what a node mints for; count and report what failed."""
@@ -121,18 +118,17 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             return self._failed(key, event, known, memory)
         if not _is_component(event):
             return self._succeeded(key, event, known, memory)
-        ref = event.object_ref
-        node = known.node.after_mint(f"{ref.namespace}/{ref.name}" if ref else "", event.peer_ip or "")
-        if node is not known.node:
-            memory.put(key, attrs.evolve(known, node=node))
+        account = "" if key == _nobody(event) else target_of(event)[:LONGEST_NAME]
+        node = known.node.after_mint(account, event.peer_ip or "")
+        memory.put(key, attrs.evolve(known, node=node))  # also where nothing is new: it is kept for another day
         return ()
 
     def _failed(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> Iterator[Finding]:
-        target = target_of(event)[:LONGEST_NAME]
+        target, peer = target_of(event)[:LONGEST_NAME], event.peer_ip or ""
         if event.time is None:
             yield self._report(event, target, caveats=("when it happened is not known: no timestamp was logged",))
-        elif " address " in key and known.node.addresses:
-            yield from self._of_component(key, event, "without a valid certificate", known, memory)
+        elif _is_stranger(event) and event.user_agent.startswith(KUBELET_CLIENTS) and peer in known.node.addresses:
+            yield from self._of_component(key, event, f"{peer} without a valid certificate", known, memory)
         elif _is_component(event) and _asks_for_others(event, known.node):
             yield from self._of_thief(key, event, known, memory)
         elif self._components.failed(event):
@@ -140,7 +136,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         else:
             tried = known.tried.after(target, event.time, HOUR)
             memory.put(key, attrs.evolve(known, tried=tried))
-            if tried.is_round or (" user " in key and tried.count <= LISTED):
+            if tried.is_round or (not _is_stranger(event) and tried.count <= LISTED):
                 yield self._report(event, target, tried)
 
     def _succeeded(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> tuple[Finding, ...]:
@@ -197,6 +193,15 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             severity=severity,
             caveats=caveats,
         )
+
+
+def _nobody(event: Event) -> str:
+    """Return the key of all who did not authenticate; the addresses of the cluster's nodes are known there."""
+    return f"{event.cluster or ''} nobody"
+
+
+def _is_stranger(event: Event) -> bool:
+    return event.user.username in {"", ANONYMOUS}
 
 
 def _is_component(event: Event) -> bool:
