@@ -181,6 +181,11 @@ def test_a_kubelet_that_fails_as_kubelets_do_is_informational() -> None:
     """Once for each account and way of failing; a 404 proves nothing."""
     gone = [of_node(n, f"prod/own-{n % 3}") for n in range(30)]
     assert severities([*OWN, *gone]) == [Severity.INFORMATIONAL] * 3
+    lost = [
+        of_node(40 + n, "prod/own-1", annotations={}, responseStatus={"code": 403, "message": message})
+        for n, message in enumerate(["audience x not found in pod spec volume", "because it is being terminated"] * 3)
+    ]
+    assert severities([*OWN, *gone, *lost]) == [Severity.INFORMATIONAL] * 5
     missing = [of_node(n, f"prod/sa-{n % 2}", code=404, annotations={REASON: ""}) for n in range(30)]
     assert severities([*OWN, *missing]) == [Severity.INFORMATIONAL] * 2
     assert {str(one.severity) for one in detect(CASES / "f3-kubelet-403.log")} == {"informational"}

@@ -17,7 +17,7 @@ from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
 from k8stokendetect.exclusions.controllers import CONTROLLERS
-from k8stokendetect.exclusions.failing import FailingComponents, has_no_relationship, is_usual
+from k8stokendetect.exclusions.failing import FailingComponents, has_no_relationship, is_usual, way_of_failing
 from k8stokendetect.exclusions.kubernetes import KUBELET_CLIENTS
 from k8stokendetect.findings import Finding, Rule, Severity
 from k8stokendetect.words import brief
@@ -60,7 +60,8 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             "Somebody asked for a service account token and got none: not authenticated, not allowed, no such account, "
             "or a request that the API server could not take. Attempts are counted; a search that succeeds in the end "
             "is medium. Kubelets and controllers fail by design, for pods and accounts just deleted: informational. A "
-            "node that is refused for accounts that it never minted for looks for what it can get: medium, then high."
+            "node or control-plane identity refused for accounts that it never minted for looks for what it can get: "
+            "medium, then high."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),
@@ -73,7 +74,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             "an expired credential: 401 on every try",
         ),
         blind_spots=(
-            "who tries slowly, or from several accounts",
+            "who tries slowly, or from several accounts; one account a minute by a node is informational",
             "who asks first what is allowed (`kubectl auth can-i`) and then does only that",
             "clients behind one address that do not authenticate: they count as one",
         ),
@@ -101,26 +102,29 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         if not event.answered or not event.does("create", TOKEN_SUBRESOURCE):
             return ()
         name, cluster, code = event.user.username, event.cluster or "", event.code
+        nobody = f"{cluster} nobody"  # the addresses of the cluster's nodes are known there
         if event.mints_token:
             if event.time is None:
                 return ()
             caller = f"{cluster} user {name}"
-            return (caller, _nobody(event)) if name.startswith(NODE) else (caller,)
+            return (caller, nobody) if name.startswith(NODE) else (caller,)
         # 4xx is an answer to what was asked; 429 says to ask again later
         if code is None or not 400 <= code < 500 or code == 429:  # noqa: PLR2004 - HTTP
             return ()
-        return (_nobody(event) if _is_stranger(event) else f"{cluster} user {name}",)
+        return (nobody if _is_stranger(event) else f"{cluster} user {name}",)
 
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Attempts], /) -> Iterable[Finding]:
         """Learn what a node mints for; count and report what failed."""
         known = memory.get(key) or Attempts()
         if not event.mints_token:
             return self._failed(key, event, known, memory)
-        if not _is_component(event):
+        name, ref = event.user.username, event.object_ref
+        if not name.startswith(NODE) and name not in CONTROL_PLANE:
             return self._succeeded(key, event, known, memory)
-        account = "" if key == _nobody(event) else target_of(event)[:LONGEST_NAME]
+        account = f"{ref.namespace}/{ref.name}" if ref and " user " in key else ""
         node = known.node.after_mint(account, event.peer_ip or "")
-        memory.put(key, attrs.evolve(known, node=node))  # also where nothing is new: it is kept for another day
+        # also where nothing is new: it is kept for another day
+        memory.put(key, known if node is known.node else attrs.evolve(known, node=node))
         return ()
 
     def _failed(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> Iterator[Finding]:
@@ -151,7 +155,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         self, key: str, event: Event, what: str, known: Attempts, memory: View[Attempts]
     ) -> Iterator[Finding]:
         """Take a component's failure for informational, and count it."""
-        what = f"{what} {event.code}"
+        what = f"{what} {way_of_failing(event)}"
         node = known.node.after_failure(what)
         memory.put(key, attrs.evolve(known, node=node))
         if node.failures[what] == 1:
@@ -193,11 +197,6 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             severity=severity,
             caveats=caveats,
         )
-
-
-def _nobody(event: Event) -> str:
-    """Return the key of all who did not authenticate; the addresses of the cluster's nodes are known there."""
-    return f"{event.cluster or ''} nobody"
 
 
 def _is_stranger(event: Event) -> bool:
