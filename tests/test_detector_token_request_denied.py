@@ -14,6 +14,7 @@ from builders import token_request
 from k8stokendetect import ConfigError, Finding, Severity, detect
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.token_request_denied import TokenRequestDenied
+from k8stokendetect.exclusions.controllers import CONTROLLERS
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, Request, labelled_token_requests, records, requests
 
@@ -180,6 +181,11 @@ def test_a_kubelet_that_fails_as_kubelets_do_is_informational() -> None:
     """Once for each account and way of failing; a 404 proves nothing."""
     gone = [of_node(n, f"prod/own-{n % 3}") for n in range(30)]
     assert severities([*OWN, *gone]) == [Severity.INFORMATIONAL] * 3
+    lost = [
+        of_node(40 + n, "prod/own-1", annotations={}, responseStatus={"code": 403, "message": message})
+        for n, message in enumerate(["audience x not found in pod spec volume", "because it is being terminated"] * 3)
+    ]
+    assert severities([*OWN, *gone, *lost]) == [Severity.INFORMATIONAL] * 5
     missing = [of_node(n, f"prod/sa-{n % 2}", code=404, annotations={REASON: ""}) for n in range(30)]
     assert severities([*OWN, *missing]) == [Severity.INFORMATIONAL] * 2
     assert {str(one.severity) for one in detect(CASES / "f3-kubelet-403.log")} == {"informational"}
@@ -219,11 +225,44 @@ def test_what_only_looks_like_a_kubelets_failure_is_low(fields: dict[str, Any]) 
     assert severities([of_node(0, "prod/own-1", **fields)]) == [Severity.LOW]
 
 
+def test_a_thief_need_not_look_like_a_kubelet() -> None:
+    """What is no kubelet's request is counted all the same, and never informational."""
+    log = [of_node(n, f"kube-system/sa-{n}", userAgent="curl/8") for n in range(5)]
+    assert severities([*OWN, *log]) == [Severity.LOW, *[Severity.MEDIUM] * 3, Severity.HIGH]
+
+
+@pytest.mark.parametrize("name", ["system:kube-controller-manager", "system:kube-scheduler", "system:apiserver"])
+def test_a_control_plane_identity_that_is_refused(name: str) -> None:
+    """For accounts that are no controllers' and that it never minted for."""
+    log = [refused(n, f"prod/sa-{n}", username=name) for n in range(5)]
+    assert severities(log) == [Severity.LOW, *[Severity.MEDIUM] * 3, Severity.HIGH]
+    assert max(severities([refused(n, f"prod/sa-{n}", username=name, code=404) for n in range(5)])) == Severity.LOW
+    own = [refused(n, f"kube-system/{one}", username=name) for n, one in enumerate(sorted(CONTROLLERS)[:5])]
+    assert max(severities(own)) == Severity.LOW
+
+
 def test_a_node_whose_certificate_expired_is_informational() -> None:
     """A stranger that calls itself a kubelet, from an address that nodes have."""
     stranger: dict[str, Any] = {"user": {"username": ANONYMOUS}, "annotations": {}, "code": 401}
     assert severities([*OWN, of_node(1, "prod/own-1", **stranger)]) == [Severity.INFORMATIONAL]
     assert severities([*OWN, of_node(1, "prod/own-1", peer="10.9.9.9", **stranger)]) == [Severity.LOW]
+    flood = [of_node(n / 100, "prod/own-1", peer=f"10.9.{n // 250}.{n % 250}", **stranger) for n in range(1000)]
+    assert severities([*OWN, *flood]) == [Severity.LOW] * 4
+
+
+def test_what_a_node_minted_for_is_known_as_long_as_it_mints() -> None:
+    """Its pods' tokens are renewed for days before they are gone."""
+    days = [
+        mint
+        | {
+            "auditID": f"{mint['auditID']} {hour}",
+            "requestReceivedTimestamp": (START + timedelta(hours=hour)).isoformat(),
+        }
+        for hour in range(0, 48, 12)
+        for mint in OWN[:5]
+    ]
+    gone = [of_node(37 * 3600 + n, f"prod/own-{n}") for n in range(5)]
+    assert severities([*days, *gone]) == [Severity.INFORMATIONAL] * 5
 
 
 def test_an_event_delivered_twice_counts_once() -> None:
@@ -266,9 +305,9 @@ def test_nonsense_is_refused(options: Any) -> None:
         TokenRequestDenied(**options)
 
 
-@pytest.mark.parametrize(("name", "severities"), [(ANONYMOUS, []), ("alice", [Severity.MEDIUM])])
-def test_an_odd_uri_of_a_refused_stranger_is_only_counted(name: str, severities: list[Severity]) -> None:
-    """Unauthenticated callers never exceed low unless one of them succeeded."""
+@pytest.mark.parametrize(("name", "severities"), [(ANONYMOUS, []), ("alice", [Severity.LOW])])
+def test_an_odd_uri_of_a_refused_request_is_low(name: str, severities: list[Severity]) -> None:
+    """A stranger's is only counted."""
     record = token_request(name, query="?odd=1", code=403, issued=None)
 
     assert [finding.severity for finding in detect(record, detectors=["token-request-uri"])] == severities

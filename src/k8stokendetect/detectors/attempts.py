@@ -14,7 +14,11 @@ MAX_TARGETS: Final = 100
 MAX_ACCOUNTS: Final = 1000
 """Maximum number of accounts remembered of a node; a node has at most a few hundred pods."""
 
-MAX_ADDRESSES: Final = 20
+MAX_ADDRESSES: Final = 5000
+"""Maximum number of addresses remembered: as many nodes as a cluster of Kubernetes is made for at most.
+
+https://kubernetes.io/docs/setup/best-practices/cluster-large/
+"""
 
 
 @attrs.frozen
@@ -47,7 +51,7 @@ class Tried:
 
 @attrs.frozen
 class Node:
-    """What is known of a node.
+    """What is known of a node, or of all nodes of a cluster together.
 
     Arguments:
         accounts: whose tokens it got, `namespace/name`.
@@ -58,7 +62,7 @@ class Node:
     """
 
     accounts: dict[str, bool] = attrs.field(factory=dict)
-    addresses: tuple[str, ...] = ()
+    addresses: dict[str, bool] = attrs.field(factory=dict)
     failures: dict[str, int] = attrs.field(factory=dict)
     foreign: dict[str, datetime] = attrs.field(factory=dict)
 
@@ -67,7 +71,7 @@ class Node:
         if account in self.accounts and address in self.addresses:
             return self
         accounts = self.accounts if len(self.accounts) >= MAX_ACCOUNTS else self.accounts | {account: True}
-        addresses = self.addresses if address in self.addresses else (*self.addresses, address)[-MAX_ADDRESSES:]
+        addresses = self.addresses if len(self.addresses) >= MAX_ADDRESSES else self.addresses | {address: True}
         return attrs.evolve(self, accounts=accounts, addresses=addresses)
 
     def after_failure(self, what: str, /) -> Node:
@@ -83,7 +87,7 @@ class Node:
 
 @attrs.frozen
 class Attempts:
-    """What a key of `token-request-denied` stands for: a caller, a node, or an address that nodes have."""
+    """What a key of `token-request-denied` stands for: a caller, a node, or all who did not authenticate."""
 
     tried: Tried = Tried()
     node: Node = Node()

@@ -9,20 +9,23 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors.attempts import Attempts, Tried
+from k8stokendetect.detectors.attempts import Attempts, Node, Tried
 from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, origin_of, target_of, who
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
-from k8stokendetect.exclusions.failing import FailingComponents, has_no_relationship
+from k8stokendetect.exclusions.controllers import CONTROLLERS
+from k8stokendetect.exclusions.failing import FailingComponents, has_no_relationship, is_usual, way_of_failing
 from k8stokendetect.exclusions.kubernetes import KUBELET_CLIENTS
 from k8stokendetect.findings import Finding, Rule, Severity
 from k8stokendetect.identity import STRANGERS
 from k8stokendetect.words import brief
 
 NODE: Final = "system:node:"
+CONTROL_PLANE: Final = frozenset({"system:kube-controller-manager", "system:kube-scheduler", "system:apiserver"})
+FORBIDDEN: Final = 403
 HOUR: Final = timedelta(hours=1)
 MINUTE: Final = timedelta(minutes=1)
 LISTED: Final = 50
@@ -57,7 +60,8 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             "Somebody asked for a service account token and got none: not authenticated, not allowed, no such account, "
             "or a request that the API server could not take. Attempts are counted; a search that succeeds in the end "
             "is medium. Kubelets and controllers fail by design, for pods and accounts just deleted: informational. A "
-            "node that is refused for accounts that it never minted for looks for what it can get: medium, then high."
+            "node or control-plane identity refused for accounts that it never minted for looks for what it can get: "
+            "medium, then high."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),
@@ -70,7 +74,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             "an expired credential: 401 on every try",
         ),
         blind_spots=(
-            "who tries slowly, or from several accounts",
+            "who tries slowly, or from several accounts; one account a minute by a node is informational",
             "who asks first what is allowed (`kubectl auth can-i`) and then does only that",
             "clients behind one address that do not authenticate: they count as one",
         ),
@@ -98,44 +102,45 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         if not event.answered or not event.does("create", TOKEN_SUBRESOURCE):
             return ()
         name, cluster, code = event.user.username, event.cluster or "", event.code
+        nobody = f"{cluster} nobody"  # the addresses of the cluster's nodes are known there
         if event.mints_token:
             if event.time is None:
                 return ()
             caller = f"{cluster} user {name}"
-            return (caller, f"{cluster} address {event.peer_ip}") if name.startswith(NODE) else (caller,)
+            return (caller, nobody) if name.startswith(NODE) else (caller,)
         # 4xx is an answer to what was asked; 429 says to ask again later
         if code is None or not 400 <= code < 500 or code == 429:  # noqa: PLR2004 - HTTP
             return ()
-        if name not in STRANGERS:
-            return (f"{cluster} user {name}",)
-        is_kubelet = event.user_agent.startswith(KUBELET_CLIENTS)
-        return (f"{cluster} address {event.peer_ip}" if is_kubelet else f"{cluster} nobody",)
+        return (nobody if _is_stranger(event) else f"{cluster} user {name}",)
 
     def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Attempts], /) -> Iterable[Finding]:
         """Learn what a node mints for; count and report what failed."""
         known = memory.get(key) or Attempts()
         if not event.mints_token:
             return self._failed(key, event, known, memory)
-        if not event.user.username.startswith(NODE):
+        name, ref = event.user.username, event.object_ref
+        if not name.startswith(NODE) and name not in CONTROL_PLANE:
             return self._succeeded(key, event, known, memory)
-        ref = event.object_ref
-        node = known.node.after_mint(f"{ref.namespace}/{ref.name}" if ref else "", event.peer_ip or "")
-        if node is not known.node:
-            memory.put(key, attrs.evolve(known, node=node))
+        account = f"{ref.namespace}/{ref.name}" if ref and " user " in key else ""
+        node = known.node.after_mint(account, event.peer_ip or "")
+        # also where nothing is new: it is kept for another day
+        memory.put(key, known if node is known.node else attrs.evolve(known, node=node))
         return ()
 
     def _failed(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> Iterator[Finding]:
-        target = target_of(event)[:LONGEST_NAME]
+        target, peer = target_of(event)[:LONGEST_NAME], event.peer_ip or ""
         if event.time is None:
             yield self._report(event, target, caveats=("when it happened is not known: no timestamp was logged",))
-        elif " address " in key and known.node.addresses:
-            yield from self._of_component(key, event, "without a valid certificate", known, memory)
+        elif _is_stranger(event) and event.user_agent.startswith(KUBELET_CLIENTS) and peer in known.node.addresses:
+            yield from self._of_component(key, event, f"{peer} without a valid certificate", known, memory)
+        elif _is_component(event) and _asks_for_others(event, known.node):
+            yield from self._of_thief(key, event, known, memory)
         elif self._components.failed(event):
             yield from self._of_component(key, event, target, known, memory)
         else:
             tried = known.tried.after(target, event.time, HOUR)
             memory.put(key, attrs.evolve(known, tried=tried))
-            if tried.is_round or (" user " in key and tried.count <= LISTED):
+            if tried.is_round or (not _is_stranger(event) and tried.count <= LISTED):
                 yield self._report(event, target, tried)
 
     def _succeeded(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> tuple[Finding, ...]:
@@ -149,25 +154,27 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
     def _of_component(
         self, key: str, event: Event, what: str, known: Attempts, memory: View[Attempts]
     ) -> Iterator[Finding]:
-        """Take a component's failure for informational, and count it, unless it asks for what was never its own."""
-        account, node, time = target_of(event), known.node, memory.now
-        foreign = event.user.username.startswith(NODE) and has_no_relationship(event) and account not in node.accounts
-        if not foreign:
-            node = node.after_failure(f"{what} {event.code}")
-            memory.put(key, attrs.evolve(known, node=node))
-            if node.failures[f"{what} {event.code}"] == 1:
-                yield self._report(event, account, severity=Severity.INFORMATIONAL)
-            return
-        is_new = account not in node.foreign
-        node = node.after_refusal(account, time, MINUTE)
+        """Take a component's failure for informational, and count it."""
+        what = f"{what} {way_of_failing(event)}"
+        node = known.node.after_failure(what)
         memory.put(key, attrs.evolve(known, node=node))
-        if is_new:
-            number = len(node.foreign)
-            level = Severity.HIGH if number >= self.many else Severity.MEDIUM if number > 1 else Severity.INFORMATIONAL
-            level = Severity(level + bool(node.addresses and event.peer_ip not in node.addresses))
-            level = Severity(level - (not node.accounts and number > 1))
-            tried = Tried(time, number, node.foreign)
-            yield self._report(event, account, tried if number > 1 else None, severity=level)
+        if node.failures[what] == 1:
+            yield self._report(event, target_of(event), severity=Severity.INFORMATIONAL)
+
+    def _of_thief(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> Iterator[Finding]:
+        """Tell how many accounts were asked for that were never the node's own, whatever the client calls itself."""
+        account, time = target_of(event)[:LONGEST_NAME], memory.now
+        node = known.node.after_refusal(account, time, MINUTE)
+        memory.put(key, attrs.evolve(known, node=node))
+        if account in known.node.foreign and time - known.node.foreign[account] <= MINUTE:
+            return
+        number = len(node.foreign)
+        level = Severity.HIGH if number >= self.many else Severity.MEDIUM if number > 1 else Severity.INFORMATIONAL
+        level = Severity(level + bool(node.addresses and event.peer_ip not in node.addresses))
+        level = Severity(level - (not node.accounts and event.user.username.startswith(NODE) and number > 1))
+        if not self._components.failed(event):
+            level = max(level, Severity.LOW)
+        yield self._report(event, account, Tried(time, number, node.foreign) if number > 1 else None, severity=level)
 
     def _report(
         self,
@@ -190,3 +197,22 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             severity=severity,
             caveats=caveats,
         )
+
+
+def _is_stranger(event: Event) -> bool:
+    return event.user.username in STRANGERS
+
+
+def _is_component(event: Event) -> bool:
+    return event.user.username.startswith(NODE) or event.user.username in CONTROL_PLANE
+
+
+def _asks_for_others(event: Event, node: Node) -> bool:
+    """Tell whether a node or the control plane was refused for an account that it never minted for."""
+    if target_of(event)[:LONGEST_NAME] in node.accounts:
+        return False
+    if event.user.username.startswith(NODE):
+        return has_no_relationship(event)
+    ref = event.object_ref
+    own = ref is not None and ref.namespace == "kube-system" and ref.name in CONTROLLERS
+    return event.code == FORBIDDEN and not own and not is_usual(event)

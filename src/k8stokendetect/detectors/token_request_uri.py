@@ -23,7 +23,7 @@ STANDARD_SERVICE_ACCOUNTS: Final = CONTROLLERS | {"default"}
 
 
 class TokenRequestURI(Detector):
-    """Any answered call to the subresource, also a refused one: low for its target, medium for an odd one.
+    """Any answered call to the subresource, low for its target, medium for an odd URI that was not refused.
 
     Arguments:
         standard_namespaces: namespaces that are nothing special as a target.
@@ -95,15 +95,20 @@ class TokenRequestURI(Detector):
             f"{who(event)} called {aim}{how}",
             *(Evidence(path, value, why) for path, (value, why) in facts.items() if value),
             *code_evidence(event, HOW_ANSWERED),
-            severity=Severity.MEDIUM if oddities else None,
+            severity=Severity.MEDIUM if oddities and not _is_refused(event) else None,
             caveats=() if event.request_uri else ("the URI was not logged",),
         )
 
     def _fails_by_design(self, event: Event) -> bool:
-        return event.code is not None and 400 <= event.code < 500 and self._components.failed(event)  # noqa: PLR2004 - HTTP
+        return _is_refused(event) and self._components.failed(event)
 
     def _is_standard(self, target: ServiceAccount) -> bool:
         return target.namespace in self.standard_namespaces and target.name in self.standard_service_accounts
+
+
+def _is_refused(event: Event) -> bool:
+    """Tell whether the answer was 4xx and nothing was given: an attempt, low however odd."""
+    return event.code is not None and 400 <= event.code < 500 and not event.mints_token  # noqa: PLR2004 - HTTP
 
 
 def _is_refused_stranger(event: Event) -> bool:

@@ -27,8 +27,14 @@ USUAL: Final = ("not found in pod spec volume", "because it is being terminated"
 
 def is_usual(event: Event, /) -> bool:
     """Tell whether a request failed in a way in which those of components do."""
+    return event.code in {401, 404} or way_of_failing(event) != str(event.code)
+
+
+def way_of_failing(event: Event, /) -> str:
+    """Name the usual way in which a request failed, `403 not found in pod spec volume`; the code alone for others."""
     message = event.response_status.message if event.response_status else ""
-    return event.code in {401, 404} or has_no_relationship(event) or any(part in message for part in USUAL)
+    part = NO_POD if has_no_relationship(event) else next((part for part in USUAL if part in message), "")
+    return f"{event.code} {part}".rstrip()
 
 
 class FailingComponents:
