@@ -60,6 +60,10 @@ def test_a_name_that_only_looks_like_a_components_is_high(case: str) -> None:
         ("system\uff1akube-controller-manager", "kube-controller-manager"),
         ("syst\u0435m:kube-controller-manager", "kube-controller-manager"),
         ("system:n\u043ede:worker-1", "kubelet"),
+        ("\u0405\u03a5S\u0422\u0415\u041c:N\u041eDE:worker-1", "kubelet"),
+        ("system:\u3164kube-controller-manager", "kube-controller-manager"),
+        ("sys\u0442em:\u043aube-controller-manager", "kube-controller-manager"),
+        ("a\u039aSService", "aks-service"),
         ("system:serviceaccount:kube-system:calic\u03bf-node", "calico-node"),
     ],
 )
