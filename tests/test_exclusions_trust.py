@@ -265,3 +265,8 @@ def test_one_list_serves_exclusions_uris_and_targets() -> None:
             if component.token == CONTROLLER_TOKEN:
                 assert powerful >= {(namespace, name) for name in component.names}, exclusion.id
     assert STANDARD_SERVICE_ACCOUNTS >= IN_KUBE_SYSTEM
+
+
+def test_no_optional_exclusion_has_a_pattern_for_a_name() -> None:
+    """`token-request` looks for exact names."""
+    assert not [one.id for one in OPTIONAL_EXCLUSIONS if any("*" in name for name in one.component.actor.username)]
