@@ -14,18 +14,21 @@ NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 ACCOUNTS: Final = tuple(
     """
-    default attachdetach-controller bootstrap-signer certificate-controller clusterrole-aggregation-controller
+    default attachdetach-controller aws-cloud-provider azure-cloud-provider bootstrap-signer certificate-controller
+    cloud-controller-manager cloud-provider cloud-provider-nutanix clusterrole-aggregation-controller
     cronjob-controller daemon-set-controller deployment-controller device-taint-eviction-controller
     disruption-controller endpoint-controller endpointslice-controller endpointslicemirroring-controller
-    ephemeral-volume-controller expand-controller generic-garbage-collector horizontal-pod-autoscaler job-controller
-    kube-apiserver-serving-clustertrustbundle-publisher podcertificaterequestcleaner storage-version-migrator-controller
-    legacy-service-account-token-cleaner namespace-controller node-controller persistent-volume-binder
-    pod-garbage-collector pv-protection-controller pvc-protection-controller replicaset-controller
-    replication-controller resource-claim-controller resourcequota-controller root-ca-cert-publisher route-controller
+    ephemeral-volume-controller expand-controller generic-garbage-collector gke-service-controller
+    gke-tenant-controller-manager horizontal-pod-autoscaler job-controller
+    kube-apiserver-serving-clustertrustbundle-publisher legacy-service-account-token-cleaner namespace-controller
+    node-controller persistent-volume-binder pod-garbage-collector podcertificaterequestcleaner
+    pv-protection-controller pvc-protection-controller replicaset-controller replication-controller
+    resource-claim-controller resourcequota-controller root-ca-cert-publisher route-controller
     selinux-warning-controller service-account-controller service-ca-cert-publisher service-cidrs-controller
-    service-controller statefulset-controller storage-version-garbage-collector token-cleaner
-    ttl-after-finished-controller ttl-controller validatingadmissionpolicy-status-controller
-    volumeattributesclass-protection-controller
+    service-controller statefulset-controller storage-version-garbage-collector storage-version-migrator-controller
+    tagging-controller token-cleaner ttl-after-finished-controller ttl-controller
+    validatingadmissionpolicy-status-controller volumeattributesclass-protection-controller
+    vsphere-cloud-controller-manager vsphere-legacy-cloud-provider vsphere-paravirtual-cloud-controller-manager
     """.split()
 )
 """The library's `STANDARD_SERVICE_ACCOUNTS`, written out for the same reason."""

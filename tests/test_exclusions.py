@@ -134,7 +134,7 @@ def mutations(exclusion: Exclusion) -> dict[str, Mutation]:
         changes["bound_kind"] = lambda e: spec(e).update(boundObjectRef=bound)
         changes["another bound_kind"] = lambda e: spec(e).update(boundObjectRef={"kind": "Node", "name": "p"})
     if shape.audiences is not None:
-        changes["audiences"] = lambda e: spec(e).update(audiences=["sts.amazonaws.com"])
+        changes["audiences"] = lambda e: spec(e).update(audiences=["other.example"])
         changes["other audiences"] = lambda e: spec(e).update(audiences=None if shape.audiences else ["x"])
     if shape.longest is not None:
         longest = shape.longest

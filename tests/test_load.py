@@ -10,7 +10,7 @@ import pytest
 
 from builders import exclusion_of
 from k8stokendetect import Actor, ConfigError, Exclusion, Provenance, load_exclusions
-from k8stokendetect.exclusions import TokenShape, addons, kubernetes
+from k8stokendetect.exclusions import TokenShape, kubernetes, secret_stores
 
 GOOD = """
 enable = ["external-secrets"]
@@ -52,7 +52,7 @@ def test_a_file_holds_names_to_switch_on_and_entries(tmp_path: Path) -> None:
         platforms=frozenset({"eks"}),
         expires=date(2027, 1, 31),
     )
-    assert load(tmp_path, GOOD) == (addons.EXTERNAL_SECRETS, mine)
+    assert load(tmp_path, GOOD) == (secret_stores.EXTERNAL_SECRETS, mine)
     assert load(tmp_path, "") == ()
 
 

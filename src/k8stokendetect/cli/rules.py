@@ -17,7 +17,8 @@ from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Platform
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion, TokenShape
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion
+from k8stokendetect.exclusions.cost import also_hides
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.plugins import load_detectors
 from k8stokendetect.sigma import export
@@ -73,6 +74,7 @@ def _describe(exclusion: Exclusion, state: str) -> Iterator[str]:
         yield f"    where the body is not logged: {entry.if_unseen}"
     yield f"    because: {exclusion.because}"
     yield f"    hides: {exclusion.hides}"
+    yield f"    and with it: {also_hides(exclusion)}"
     for item in entry.provenance:
         yield f"    source: {item.source}{f' ({item.note})' if item.note else ''}, checked {item.checked}"
     yield ""

@@ -12,7 +12,7 @@ import attrs
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions.base import Provenance, matches
-from k8stokendetect.exclusions.controllers import CONTROLLERS
+from k8stokendetect.exclusions.controllers import IN_KUBE_SYSTEM, IN_OPENSHIFT_INFRA
 from k8stokendetect.identity import ServiceAccount
 
 CHECKED: Final = date(2026, 11, 25)
@@ -78,6 +78,8 @@ _CONTROLLERS: Final[Mapping[str, str]] = {
 
 _OTHERS: Final = "is a controller of Kubernetes' own, for which only a controller manager mints"
 
+_OPENSHIFT: Final = "is a controller of OpenShift's own, for which only a controller manager mints"
+
 _ALL: Final = "may do everything in the cluster, as cluster-admin"
 _SECRETS: Final = "may read and write the Secrets of every namespace"
 
@@ -112,6 +114,12 @@ _PULL_SECRETS: Final = (
     "pkg/internalregistry/controllers/image_pull_secret_controller.go#L179"
 )
 
+_OPENSHIFT_NAMES: Final = Provenance(
+    source=f"{_GITHUB}/openshift/openshift-controller-manager/blob/26d20fea/pkg/cmd/controller/config.go",
+    checked=CHECKED,
+    note="and those of cluster-policy-controller and route-controller-manager: exclusions/controllers.py",
+)
+
 _ADDONS: Final = (
     ("*", "argocd-application-controller", _ALL, _ARGO),
     ("flux-system", "kustomize-controller", _ALL, _FLUX),
@@ -139,9 +147,13 @@ _ADDONS: Final = (
 
 def _powerful() -> Iterator[PowerfulAccount]:
     powers = {name: power for power, names in _CONTROLLERS.items() for name in names.split()}
-    for name in (*powers, *sorted(CONTROLLERS - powers.keys())):
+    for name in (*powers, *sorted(IN_KUBE_SYSTEM - powers.keys())):
         power = powers.get(name, _OTHERS)
         yield PowerfulAccount(namespace="kube-system", name=name, power=power, provenance=_POLICY)
+    named = {(namespace, name) for namespace, name, _, _ in _ADDONS}
+    for name in sorted(IN_OPENSHIFT_INFRA):
+        if ("openshift-infra", name) not in named:
+            yield PowerfulAccount(namespace="openshift-infra", name=name, power=_OPENSHIFT, provenance=_OPENSHIFT_NAMES)
     for namespace, name, power, source in _ADDONS:
         provenance = Provenance(source=source, checked=CHECKED, note="as it installs itself by default")
         yield PowerfulAccount(namespace=namespace, name=name, power=power, provenance=provenance)

@@ -10,7 +10,7 @@ from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, target_of, who
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
-from k8stokendetect.exclusions.controllers import CONTROLLERS
+from k8stokendetect.exclusions.controllers import IN_KUBE_SYSTEM
 from k8stokendetect.exclusions.failing import FailingComponents
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import STRANGERS, ServiceAccount, token_uri_oddities
@@ -18,7 +18,7 @@ from k8stokendetect.identity import STRANGERS, ServiceAccount, token_uri_odditie
 STANDARD_NAMESPACES: Final = frozenset({"default", "kube-node-lease", "kube-public", "kube-system"})
 """The initial namespaces (https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/)."""
 
-STANDARD_SERVICE_ACCOUNTS: Final = CONTROLLERS | {"default"}
+STANDARD_SERVICE_ACCOUNTS: Final = IN_KUBE_SYSTEM | {"default"}
 """Those that Kubernetes creates: `default`, and the controllers' (bootstrappolicy/controller_policy.go, measured)."""
 
 

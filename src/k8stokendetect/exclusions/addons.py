@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Software that mints by design where it is installed: off until a site switches it on by name. Data only.
+"""Other software that mints by design where it is installed: off until a site switches it on by name. Data only.
 
 Each holds where the software has its default names; elsewhere, `attrs.evolve` one or write your own in TOML.
 """
@@ -9,120 +9,74 @@ from __future__ import annotations
 from typing import Final
 
 from k8stokendetect.exclusions.base import AUTHENTICATED, Actor, Component, Exclusion, TokenShape
-from k8stokendetect.exclusions.kubernetes import found_in
+from k8stokendetect.exclusions.kubernetes import DAY, found_in, in_pods
 
-_DAY: Final = 86400
-
-
-def _in_pods(*accounts: str) -> Actor:
-    """Service accounts whose software runs in pods, so its own tokens are bound to one."""
-    return Actor(username=tuple(f"system:serviceaccount:{account}" for account in accounts), in_pod=True)
-
-
-EXTERNAL_SECRETS: Final = Exclusion(
+MANAGED_SERVICEACCOUNT: Final = Exclusion(
     component=Component(
-        id="external-secrets",
-        actor=_in_pods("external-secrets:external-secrets"),
-        namespaces=("*",),
-        token=TokenShape(bound_kind="", longest=_DAY),
+        id="managed-serviceaccount",
+        actor=in_pods("open-cluster-management-agent-addon:managed-serviceaccount"),
+        namespaces=("open-cluster-management-agent-addon",),
+        token=TokenShape(bound_kind="", audiences=()),
         if_unseen="exclude",
-        provenance=(
-            found_in("external-secrets/external-secrets deploy/charts/external-secrets/templates/rbac.yaml:185-192"),
-        ),
-    ),
-    because="External Secrets mints for the service account that a SecretStore names, to log in to its provider.",
-    hides=(
-        "Anyone who runs code in its pod or can write a SecretStore can mint for any service account it has the right "
-        "for. Name the namespaces you use."
-    ),
-)
-
-VAULT_SECRETS_OPERATOR: Final = Exclusion(
-    component=Component(
-        id="vault-secrets-operator",
-        actor=_in_pods("vault-secrets-operator-system:vault-secrets-operator-controller-manager"),
-        namespaces=("*",),
-        token=TokenShape(bound_kind="", longest=_DAY),
-        if_unseen="exclude",
-        provenance=(
-            found_in("hashicorp/vault-secrets-operator helpers/serviceaccount.go:18-30"),
-            found_in("hashicorp/vault-secrets-operator chart/templates/role.yaml:51"),
-        ),
-    ),
-    because="It mints for the service account that a VaultAuth names, to log in to Vault.",
-    hides="Anyone who runs code in its pod or can write a VaultAuth can mint for any service account.",
-)
-
-CERT_MANAGER: Final = Exclusion(
-    component=Component(
-        id="cert-manager",
-        actor=_in_pods("cert-manager:cert-manager"),
-        namespaces=("*",),
-        token=TokenShape(bound_kind="", longest=3600),
-        if_unseen="exclude",
-        provenance=(
-            found_in("cert-manager/cert-manager internal/vault/vault.go:587,767", "600 s"),
-            found_in("cert-manager/cert-manager pkg/issuer/acme/dns/dns.go:601"),
-        ),
-    ),
-    because="cert-manager mints for the service account that an Issuer names, to log in to Vault or a cloud's DNS.",
-    hides=(
-        "Anyone who runs code in its pod or can write an Issuer can mint for any service account it has the right for; "
-        "its chart grants none, you do."
-    ),
-)
-
-VAULT_CSI_PROVIDER: Final = Exclusion(
-    component=Component(
-        id="vault-csi-provider",
-        actor=_in_pods("vault:vault-csi-provider", "csi:vault-csi-provider"),
-        namespaces=("*",),
-        token=TokenShape(bound_kind="Pod"),
-        provenance=(found_in("hashicorp/vault-csi-provider internal/auth/kubernetes_jwt.go:76-80"),),
-    ),
-    because="It mints for the pod that mounts a secret, bound to that pod.",
-    hides="Anyone who runs code in its pod can mint for any service account, bound to a pod.",
-)
-
-GCP_SECRETS_STORE: Final = Exclusion(
-    component=Component(
-        id="gcp-secrets-store",
-        actor=_in_pods("kube-system:secrets-store-csi-driver-provider-gcp"),
-        namespaces=("*",),
-        token=TokenShape(bound_kind="Pod"),
-        provenance=(found_in("GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp auth/auth.go:233-238"),),
-    ),
-    because="It mints for the pod that mounts a secret, bound to that pod.",
-    hides="Anyone who runs code in its pod can mint for any service account, bound to a pod.",
-)
-
-AKS_SECRETS_STORE: Final = Exclusion(
-    component=Component(
-        id="aks-secrets-store",
-        actor=_in_pods("kube-system:aks-secrets-store-csi-driver"),
-        namespaces=("*",),
-        token=TokenShape(bound_kind="Pod"),
-        if_unseen="exclude",
-        platforms=frozenset({"aks"}),
         provenance=(
             found_in(
-                "https://github.com/kubernetes-sigs/secrets-store-csi-driver/issues/939", "a log of a refused mint"
+                "https://github.com/open-cluster-management-io/managed-serviceaccount/blob/b7ea8492/"
+                "pkg/addon/agent/controller/token.go#L265-L275",
+                "unbound, no audience, the lifetime that a ManagedServiceAccount asks for",
+            ),
+            found_in(
+                "https://github.com/open-cluster-management-io/managed-serviceaccount/blob/b7ea8492/"
+                "pkg/addon/manager/manifests/charts/managed-serviceaccount-agent/templates/role.yaml",
+                "the right to mint, in its own namespace only",
             ),
         ),
     ),
-    because="Before driver version 1.6.0 (2026-04) secret rotation minted a token for each pod that mounts a secret.",
+    because="Open Cluster Management's agent mints for each ManagedServiceAccount and sends the token to the hub.",
     hides=(
-        "Anyone who runs code in its pod can mint for any service account: AKS logs level Metadata, so the binding to "
-        "a pod cannot be checked."
+        "Anyone who runs code in its pod, or can write a ManagedServiceAccount on the hub, can mint tokens of any "
+        "lifetime for the accounts of its namespace and use them from anywhere, as the hub does."
+    ),
+)
+
+GARDENER: Final = Exclusion(
+    component=Component(
+        id="gardener",
+        actor=Actor(username="system:serviceaccount:kube-system:gardener-resource-manager"),
+        namespaces=("kube-system",),
+        token=TokenShape(bound_kind="", longest=DAY),
+        if_unseen="exclude",
+        provenance=(
+            found_in(
+                "https://github.com/gardener/gardener/blob/b312835d/pkg/controller/tokenrequestor/reconciler.go#L185-L198",
+                "unbound, 12 hours by default, the audiences it is configured with",
+            ),
+            found_in(
+                "https://github.com/gardener/gardener/blob/b312835d/pkg/component/gardener/resourcemanager/"
+                "resource_manager.go#L1291-L1308",
+                "its account in the shoot cluster, kube-system, whose token it mints, too; it is cluster-admin",
+            ),
+            found_in(
+                "https://github.com/gardener/gardener/blob/b312835d/pkg/utils/gardener/shoot.go#L370-L376",
+                "kube-system, unless a secret names another namespace",
+            ),
+        ),
+    ),
+    because=(
+        "In a shoot cluster Gardener's resource manager, which runs in the seed, mints for the control plane's "
+        "components and renews their tokens."
+    ),
+    hides=(
+        "Anyone who holds its token, which is cluster-admin and bound to no pod, can mint for every service account of "
+        "kube-system."
     ),
 )
 
 KEDA: Final = Exclusion(
     component=Component(
         id="keda",
-        actor=_in_pods("keda:keda-operator"),
+        actor=in_pods("keda:keda-operator"),
         namespaces=("*",),
-        token=TokenShape(bound_kind="", longest=_DAY),
+        token=TokenShape(bound_kind="", longest=DAY),
         if_unseen="exclude",
         provenance=(found_in("kedacore/keda pkg/scaling/resolver/scale_resolvers.go:752"),),
     ),
@@ -136,7 +90,7 @@ KEDA: Final = Exclusion(
 FLUX: Final = Exclusion(
     component=Component(
         id="flux",
-        actor=_in_pods(
+        actor=in_pods(
             "flux-system:source-controller",
             "flux-system:kustomize-controller",
             "flux-system:helm-controller",
@@ -145,7 +99,7 @@ FLUX: Final = Exclusion(
             "flux-system:image-automation-controller",
         ),
         namespaces=("*",),
-        token=TokenShape(bound_kind="", longest=_DAY),
+        token=TokenShape(bound_kind="", longest=DAY),
         if_unseen="exclude",
         provenance=(
             found_in("fluxcd/pkg auth/access_token.go:72"),
@@ -159,7 +113,7 @@ FLUX: Final = Exclusion(
 _RKE2_CONTROLLER: Final = Actor(
     username="system:rke2-controller", groups=(AUTHENTICATED,), only_groups=True, certificate=True
 )
-_RKE2_TOKEN: Final = TokenShape(bound_kind="", audiences=("rke2",), longest=366 * _DAY)
+_RKE2_TOKEN: Final = TokenShape(bound_kind="", audiences=("rke2",), longest=366 * DAY)
 _RKE2_BINDING: Final = found_in(
     "rancher/rke2@6ce1a801 pkg/rke2/clusterrole_bootstrap.go:47",
     "it may mint any service account's token, and all agents share its certificate",
@@ -219,12 +173,8 @@ OPENSHIFT_PULL_SECRETS_UNSEEN: Final = Exclusion(
 )
 
 EXCLUSIONS: Final = (
-    EXTERNAL_SECRETS,
-    VAULT_SECRETS_OPERATOR,
-    CERT_MANAGER,
-    VAULT_CSI_PROVIDER,
-    GCP_SECRETS_STORE,
-    AKS_SECRETS_STORE,
+    MANAGED_SERVICEACCOUNT,
+    GARDENER,
     KEDA,
     FLUX,
     RKE2_WINDOWS_CALICO,

@@ -6,16 +6,17 @@ from __future__ import annotations
 from typing import Final
 
 from k8stokendetect.errors import ConfigError, did_you_mean
-from k8stokendetect.exclusions import addons, kubernetes, providers
+from k8stokendetect.exclusions import addons, kubernetes, openshift, providers, secret_stores
 from k8stokendetect.exclusions.base import Component, Exclusion
 
 DEFAULT_EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
     *kubernetes.EXCLUSIONS,
     *providers.EXCLUSIONS,
+    *openshift.EXCLUSIONS,
 )
 """What `detect` excludes by default; the providers' entries apply on their own platform only."""
 
-OPTIONAL_EXCLUSIONS: Final[tuple[Exclusion, ...]] = addons.EXCLUSIONS
+OPTIONAL_EXCLUSIONS: Final[tuple[Exclusion, ...]] = (*secret_stores.EXCLUSIONS, *addons.EXCLUSIONS)
 """Operators and other software: off, each one name to switch on."""
 
 COMPONENTS: Final[tuple[Component, ...]] = tuple(one.component for one in DEFAULT_EXCLUSIONS)

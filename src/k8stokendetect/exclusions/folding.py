@@ -35,20 +35,61 @@ _LOOK_LIKE: Final = {
     "y": "0263 028f 03b3 0443 04af 10e7 1d8c 1eff ab5a",
     "z": "13c3 1d22",
 }
-"""Letters of other scripts, by code point, for those they look like.
+"""Letters of other scripts, by code point, for the small letters they look like.
 
 Unicode's https://www.unicode.org/Public/security/latest/confusables.txt, after NFKC and case folding, as far as they
 look like a letter, colon or hyphen of ASCII.
 """
 
-_ASCII: Final = {int(point, 16): letter for letter, points in _LOOK_LIKE.items() for point in points.split()}
+_LOOK_LIKE_CAPITALS: Final = {
+    "a": "13aa 15c5 a4ee",
+    "b": "0392 0412 13f4 15f7 a4d0 a7b4",
+    "c": "a4da",
+    "d": "13a0 15de 15ea a4d3",
+    "e": "0395 13ac 2d39 a4f0",
+    "f": "03dc 15b4 a4dd",
+    "g": "050c 13c0 13f3 a4d6",
+    "h": "0397 041d 13bb 157c 2c8e a4e7",
+    "j": "13ab 148d a4d9 a7b2",
+    "k": "039a 041a 13e6 16d5 2c94 a4d7",
+    "l": "13de 14aa 2cd0 a4e1",
+    "m": "039c 03fa 041c 13b7 15f0 16d6 2c98 a4df",
+    "n": "039d 2c9a a4e0",
+    "o": "0b20 12d0 2d54 a4f3",
+    "p": "13e2 146d a4d1",
+    "q": "2d55",
+    "r": "01a6 13a1 13d2 1587 a4e3",
+    "s": "054f 13d5 a4e2",
+    "t": "03a4 0422 13a2 2ca6 a4d4",
+    "u": "1200 144c a4f4",
+    "v": "142f 2d38 a4e6 a6df",
+    "w": "13d4 a4ea",
+    "x": "03a7 16b7 2cac 2d5d a4eb a7b3",
+    "y": "03a5 13a9 13bd 2ca8 a4ec",
+    "z": "0396 a4dc",
+}
+"""The same for the capital that each looks like; its own small letter, as in Cyrillic, passes for that one, too."""
+
+
+_BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and signs that show nothing: the fillers of Hangul, which Unicode calls ignorable, and Braille's blank."""
+
+
+def _table() -> dict[int, str]:
+    small = {int(point, 16): letter for letter, points in _LOOK_LIKE.items() for point in points.split()}
+    capitals = {int(point, 16): letter for letter, points in _LOOK_LIKE_CAPITALS.items() for point in points.split()}
+    lowered = {ord(chr(point).lower()): letter for point, letter in capitals.items() if len(chr(point).lower()) == 1}
+    return {**lowered, **capitals, **small}
+
+
+_ASCII: Final = _table()
 
 
 @functools.lru_cache(maxsize=4096)
 def fold(name: str, /) -> str:
     """Return a name without invisible characters and white space, in lower case, in letters of ASCII."""
     seen = "".join(letter for letter in name if not _is_invisible(letter))
-    folded = unicodedata.normalize("NFKC", seen).casefold()
+    folded = unicodedata.normalize("NFKC", seen).translate(_ASCII).casefold()
     return "".join(letter for letter in folded.translate(_ASCII) if not _is_invisible(letter))
 
 
@@ -60,5 +101,5 @@ def odd_characters(name: str, /) -> str:
 
 
 def _is_invisible(letter: str) -> bool:
-    """Tell whether a character is a space, a control or format character, or a mark over another."""
-    return unicodedata.category(letter) in {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"}
+    """Tell whether a character is a space, a control or format character, a filler, or a mark over another."""
+    return letter in _BLANK or unicodedata.category(letter) in {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"}

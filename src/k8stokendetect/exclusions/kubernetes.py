@@ -23,6 +23,15 @@ def found_in(source: str, note: str = "") -> Provenance:
     return Provenance(source=source, checked=CHECKED, note=note)
 
 
+DAY: Final = 86400
+"""In seconds."""
+
+
+def in_pods(*accounts: str) -> Actor:
+    """Return service accounts whose software runs in pods, so its own tokens are bound to one."""
+    return Actor(username=tuple(f"system:serviceaccount:{account}" for account in accounts), in_pod=True)
+
+
 CONTROLLER_TOKEN: Final = TokenShape(bound_kind="", audiences=(), longest=3600)
 """What `DynamicClientBuilder` asks for: unbound, no audience, 3600 s (client_builder_dynamic.go:201)."""
 
@@ -53,6 +62,14 @@ KUBELET: Final = Exclusion(
         if_unseen="exclude",
         provenance=(
             found_in("kubernetes v1.36.2 pkg/kubelet/token/token_manager.go:71"),
+            found_in(
+                "kubernetes v1.36.2 pkg/credentialprovider/plugin/plugin.go:342-353",
+                "image credential providers, by default from 1.34, with an audience of their own; gate "
+                "KubeletServiceAccountTokenForCredentialProviders",
+            ),
+            found_in(
+                "kubernetes v1.36.2 pkg/volume/csi/csi_mounter.go:382-392", "the audiences that a CSIDriver names"
+            ),
             found_in(
                 "kubernetes staging/src/k8s.io/client-go/rest/config.go@4ade46fb DefaultKubernetesUserAgent",
                 "the user agent is the name of the executable",

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Components that mint by design on EKS, AKS, GKE and OpenShift, besides those of every Kubernetes. Data only."""
+"""Components that mint by design on EKS, AKS and GKE, besides those of every Kubernetes. Data only."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Actor, Component, Exclusion, TokenShape
-from k8stokendetect.exclusions.controllers import CLOUD_CONTROLLERS, CONTROLLERS, OPENSHIFT_CONTROLLERS
+from k8stokendetect.exclusions.controllers import CLOUD_CONTROLLERS, CONTROLLERS, IN_KUBE_SYSTEM
 from k8stokendetect.exclusions.kubernetes import CLIENT_BUILDER, CONTROLLER_TOKEN, found_in
 
 # Amazon EKS
 #
 # No public log shows any other `eks:*` identity minting a token, so there is no entry for them: `eks:addon-manager` is
 # bound to cluster-admin, and anyone who can edit the aws-auth ConfigMap can name an IAM role `eks:anything`.
+# Nor for EKS capabilities (Argo CD, ACK, kro): each acts as the IAM role that the customer gives it, so under a name of
+# the customer's own, and minting is not documented for any
+# (https://docs.aws.amazon.com/eks/latest/userguide/capabilities-security.html).
 
 EKS_CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
     component=Component(
@@ -26,6 +29,7 @@ EKS_CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
         namespaces=("kube-system",),
         names=CLOUD_CONTROLLERS,
         token=CONTROLLER_TOKEN,
+        if_unseen="exclude",
         platforms=frozenset({"eks"}),
         provenance=(
             CLIENT_BUILDER,
@@ -40,7 +44,10 @@ EKS_CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
         ),
     ),
     because="EKS runs the AWS cloud controller manager, which mints for its controllers such as tagging-controller.",
-    hides="Anyone with this identity of AWS's own control plane can mint hour-long tokens for the cloud controllers.",
+    hides=(
+        "Anyone with this identity of AWS's own control plane can mint for the cloud controllers' service accounts; "
+        "where the request body is logged, only tokens of an hour, unbound and without audience."
+    ),
 )
 
 # Azure AKS
@@ -76,6 +83,9 @@ AKS_SERVICE: Final = Exclusion(
 )
 
 # Google GKE, whose Cloud Logging records carry no groups
+#
+# There is no entry for Container Threat Detection's service agent (gcp-sa-ktd-hpsa): it creates service accounts in
+# kube-system, and no public record or page says that it mints a token.
 #
 # These are weaker than the upstream entries, and say so: without groups there is the name, the client, the target and
 # the platform. They apply to records that carry no group at all; where groups are logged, the upstream entries decide.
@@ -123,7 +133,7 @@ GKE_CONTROLLER_MANAGERS: Final = Exclusion(
             groups_not_logged=GKE_NO_GROUPS,
         ),
         namespaces=("kube-system",),
-        names=tuple(sorted(CONTROLLERS)),
+        names=tuple(sorted(IN_KUBE_SYSTEM)),
         token=CONTROLLER_TOKEN,
         if_unseen="exclude",
         platforms=frozenset({"gke"}),
@@ -162,79 +172,10 @@ GKE_CALICO_NODE: Final = Exclusion(
         ),
     ),
     because="GKE's calico-node writes a fresh token of calico-cni-sa to each node for its CNI plugin.",
-    hides="Anyone who runs code in a calico-node pod can mint for calico-cni-sa.",
-)
-
-# OpenShift
-
-_PULL_SECRETS_CONTROLLER: Final = "system:serviceaccount:openshift-infra:serviceaccount-pull-secrets-controller"
-
-OPENSHIFT_PULL_SECRETS: Final = Exclusion(
-    component=Component(
-        id="openshift-pull-secrets",
-        actor=Actor(username=_PULL_SECRETS_CONTROLLER),
-        namespaces=("*",),
-        token=TokenShape(bound_kind="Secret", audiences=(), longest=3600),
-        platforms=frozenset({"openshift"}),
-        provenance=(
-            found_in(
-                "openshift/openshift-controller-manager@26d20fea "
-                "pkg/internalregistry/controllers/image_pull_secret_controller.go:179"
-            ),
-        ),
-    ),
-    because="It mints a token for every service account, bound to that account's registry pull secret.",
     hides=(
-        "Anyone who holds this controller's token can mint for every service account, bound to a Secret. "
-        "Where the request body is not logged its mints are reported: nothing else separates them from an attacker's."
+        "Anyone who has calico-node's token can mint for calico-cni-sa, from anywhere: nodes may reach the control "
+        "plane from public addresses, so the address proves nothing here."
     ),
-)
-
-OPENSHIFT_KEY_ID_OBSERVATION: Final = Exclusion(
-    component=Component(
-        id="openshift-key-id-observation",
-        actor=Actor(username=_PULL_SECRETS_CONTROLLER),
-        namespaces=("default",),
-        names=("default",),
-        token=TokenShape(bound_kind="", audiences=("not-api",), longest=600),
-        if_unseen="exclude",
-        platforms=frozenset({"openshift"}),
-        provenance=(
-            found_in(
-                "openshift/openshift-controller-manager@26d20fea "
-                "pkg/internalregistry/controllers/keyid_observation_controller.go:131"
-            ),
-        ),
-    ),
-    because="It mints a token that no API accepts, to learn the id of the signing key.",
-    hides="Anyone who holds this controller's token can mint for default/default.",
-)
-
-OPENSHIFT_CONTROLLER_MANAGERS: Final = Exclusion(
-    component=Component(
-        id="openshift-controller-managers",
-        actor=Actor(
-            username=(
-                "system:serviceaccount:openshift-controller-manager:openshift-controller-manager-sa",
-                "system:serviceaccount:openshift-route-controller-manager:route-controller-manager-sa",
-            ),
-            in_pod=True,
-        ),
-        namespaces=("openshift-infra",),
-        names=OPENSHIFT_CONTROLLERS,
-        token=CONTROLLER_TOKEN,
-        if_unseen="exclude",
-        platforms=frozenset({"openshift"}),
-        provenance=(
-            CLIENT_BUILDER,
-            found_in(
-                "openshift/openshift-controller-manager@26d20fea pkg/cmd/controller/interfaces.go:105-115",
-                "the code is certain, the route controller manager's user plausible",
-            ),
-        ),
-    ),
-    because="They mint for their own controllers, all in openshift-infra.",
-    hides="Anyone who runs code in one of these pods can mint for the controllers of openshift-infra.",
 )
 
 EXCLUSIONS: Final = (
@@ -243,7 +184,4 @@ EXCLUSIONS: Final = (
     GKE_KUBELET,
     GKE_CONTROLLER_MANAGERS,
     GKE_CALICO_NODE,
-    OPENSHIFT_PULL_SECRETS,
-    OPENSHIFT_KEY_ID_OBSERVATION,
-    OPENSHIFT_CONTROLLER_MANAGERS,
 )
