@@ -120,6 +120,9 @@ PRINTED: dict[str, Callable[[str, str], Any]] = {
         "amazon", "fluent", message=json.dumps(fluent_bit(MINT, namespace, pod)), logStream="node-1"
     ),
     "container insights, the line alone": log_event,
+    "container insights, Fluentd": lambda namespace, pod: log_event(
+        namespace, pod, logStream=f"{pod}_{namespace}_app_{ID}"
+    ),
     "container insights, a subscription": lambda namespace, pod: {
         "messageType": "DATA_MESSAGE",
         "logGroup": "g",
@@ -234,7 +237,8 @@ def test_both_names_have_to_be_an_api_servers(wrapper: str, pod: tuple[str, str]
 @pytest.mark.parametrize(
     "metadata",
     [
-        {"pod_name": "kube-apiserver-cp-1"},
+        {"pod_name": "kube-apiserver-cp-1", "namespace_name": 7},
+        {"pod_name": "coredns-1"},
         {"container_name": "kube-apiserver", "namespace_name": "kube-system"},
         {"container": {"name": "kube-apiserver"}, "namespace": "kube-system"},
         {"pod_name": ["kube-apiserver-cp-1", "evil"], "namespace_name": "kube-system"},
@@ -245,9 +249,19 @@ def test_both_names_have_to_be_an_api_servers(wrapper: str, pod: tuple[str, str]
         {"pod_name": "kube-apiserver-1", "pod": {"name": "evil"}, "namespace_name": "tenant"},
     ],
 )
-def test_half_a_name_proves_nothing(metadata: dict[str, Any]) -> None:
-    """Nor does what is no name; a pipeline that drops a field has to be trusted by the user."""
+def test_what_is_no_name_proves_nothing(metadata: dict[str, Any]) -> None:
+    """Nor does a container's, or a namespace alone."""
     assert counted(lines([{"log": TEXT, "kubernetes": metadata}]))[1].unproven == 1
+
+
+def test_where_no_namespace_is_named_the_pod_decides() -> None:
+    """As a pipeline drops it; a path that was cut, because the pod's name is too long, was made by somebody."""
+    server, hook = ({"log": TEXT, "kubernetes": {"pod_name": pod}} for pod in ("kube-apiserver-cp-1", "audit-hook"))
+    assert len(list(read([server, hook]))) == 1
+    assert len(list(read([server, hook], trust_pods=["/audit-*"]))) == 2
+    cut = f"/var/log/containers/kube-apiserver-{'a' * 236}.log"
+    for path in (cut, cut.replace("aa.log", "_.log"), cut.replace(".log", "_kube-system"), f"{cut}_kube-system.log"):
+        assert not list(read({"message": TEXT, "file": path}))
 
 
 @pytest.mark.parametrize(
@@ -365,7 +379,7 @@ def test_a_star_stands_for_any_letters(pod: str, prints: dict[str, bool]) -> Non
             assert len(events) == (believed and namespace == "logging")
 
 
-@pytest.mark.parametrize("pod", ["evil", "tenant/", "/evil", "*/evil", "t*/evil", "a/b/c", "tenant/Evil", "a/[b]", ""])
+@pytest.mark.parametrize("pod", ["evil", "tenant/", "/", "*/evil", "t*/evil", "a/b/c", "tenant/Evil", "a/[b]", ""])
 def test_a_pod_is_a_namespace_and_a_name(pod: str) -> None:
     """A wildcard in the namespace would trust every tenant."""
     with pytest.raises(ConfigError, match="not a pod as NAMESPACE/NAME"):

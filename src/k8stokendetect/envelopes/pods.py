@@ -9,7 +9,7 @@ A pod is named NAMESPACE/NAME; whichever of the two a wrapper does not say is em
 - `k8s.pod.name`: OpenTelemetry's resource attributes (semantic conventions, k8s).
 - paths: kubernetes pkg/kubelet/kuberuntime/legacy.go, legacyLogSymlink, which cuts names that are too long, and
   kuberuntime/helpers.go, BuildPodLogsDirectory. CloudWatch's Container Insights name log streams by the first, with
-  dots (docs.aws.amazon.com, Container-Insights-setup-logs-FluentBit).
+  dots, or Fluentd by its last part alone (docs.aws.amazon.com, Container-Insights-setup-logs-FluentBit).
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ _PODS: Final = ("pod_name", "container_name")
 _NAMESPACES: Final = ("namespace_name", "pod_namespace", "namespace")
 _BEATS: Final = ("pod", "container")
 
-_CONTAINERS: Final = re.compile(r"var[/.]log[/.]containers[/.]([^_/]*)_?([^_/]*)")
+_CONTAINERS: Final = re.compile(r"var[/.]log[/.]containers[/.]([^_/]*)(?:_([^_/]*)(?=_))?")
 _DIRECTORY: Final = re.compile(r"/var/log/pods/([^_/]*)_?([^_/]*)")
+_STREAM: Final = re.compile(r"([^_/]+)_([^_/]+)_[^_/]+[_-][0-9a-f]{64}")
 
 
 def pods_of(record: Any, /) -> Pods:
@@ -79,11 +80,13 @@ def of_labels(labels: Any, /) -> Pods:
 
 
 def of_path(path: Any, /) -> Pods:
-    """Return the pod whose output a file or log stream holds, by its name."""
+    """Return the pod whose output a file or log stream holds, by its name; one that was cut proves nothing."""
     if not isinstance(path, str):
         return NO_POD
-    by_containers = {f"{namespace}/{pod}" for pod, namespace in _CONTAINERS.findall(path)}
-    return frozenset(by_containers | {f"{namespace}/{pod}" for namespace, pod in _DIRECTORY.findall(path)})
+    found = [(pod, namespace) for namespace, pod in _DIRECTORY.findall(path)] + _CONTAINERS.findall(path)
+    if stream := _STREAM.fullmatch(path):
+        found.append(stream.groups())
+    return frozenset(f"{namespace or '?'}/{pod}" for pod, namespace in found)
 
 
 def named(namespace: Any, pod: Any, /, *, printed: bool = False) -> Pods:

@@ -51,8 +51,9 @@ def read(
         max_nesting: how many wrappers may stand around one event.
         max_ratio: so many times its size may come out of compressed data.
         envelopes: wrappers besides `envelopes.ENVELOPES`, for JSON records: asked about what none of those recognises.
-        trust_pods: pods whose output is an audit log, besides the API server's own, each NAMESPACE/NAME; in NAME a `*`
-            stands for any letters. Events that any other pod printed are counted in `unproven`, and not read.
+        trust_pods: pods whose output is an audit log, besides the API server's own, each NAMESPACE/NAME, or /NAME where
+            records name no namespace; in NAME a `*` stands for any letters. Events that any other pod printed are
+            counted in `unproven`, and not read.
 
     Raises:
         ConfigError: when the source is of no such type, the platform is unknown, a limit is below 1, an

@@ -216,8 +216,9 @@ class Reading:
         forms = FORMS if self._limits.nesting >= FORM_NESTING else ()
         fast = None if self._skipper is None else LineSkipper(self._skipper, name, forms)
         for place, value in split_records(stream.buffer, self._limits.record, lines, fast=fast):
-            # No pod's pieces are joined with another's.
-            for record in lines.joined(value) if self._trust.believes(pods_of(value)) else [value]:
+            # What is not believed is joined with nothing.
+            apart = type(value) is dict and not self._trust.believes(pods_of(value))
+            for record in [value] if apart else lines.joined(value):
                 yield from self._parse(place, record, name)
         for unfinished in lines.rest():
             yield unfinished.at(f"{name}:{place}".rstrip(":"))
@@ -238,7 +239,7 @@ class Reading:
         for inner in unwrap(value, self._limits, skips, self._envelopes):
             if inner.skipped:
                 self._counts.skipped += 1
-            elif not self._trust.believes(inner.context.pods):
+            elif inner.context.pods and not self._trust.believes(inner.context.pods):
                 self._disbelieve(inner)
             elif skipper is None or not (inner.is_event and skipper.skips_event(origin, inner)):
                 yield from self._event(inner, f"{origin}{inner.place}")
