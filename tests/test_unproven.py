@@ -87,6 +87,9 @@ PRINTED: dict[str, Callable[[str, str], Any]] = {
     "fluent bit, lifted": lambda namespace, pod: (
         MINT | {"kubernetes_pod_name": pod, "kubernetes_namespace_name": namespace}
     ),
+    "fluent bit, dotted": lambda namespace, pod: (
+        {"log": TEXT, "kubernetes.pod_name": pod, "kubernetes.namespace_name": namespace}
+    ),
     "fluent bit, merged into another wrapper": lambda namespace, pod: (
         {"category": "kube-audit", "properties": {"log": TEXT}}
         | {"kubernetes": fluent_bit("", namespace, pod)["kubernetes"]}
@@ -254,6 +257,20 @@ def test_what_is_no_name_proves_nothing(metadata: dict[str, Any]) -> None:
     assert counted(lines([{"log": TEXT, "kubernetes": metadata}]))[1].unproven == 1
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"logName": "projects/p/logs/stdout", "resource": {"type": "k8s_container"}, "jsonPayload": MINT},
+        {"logName": "x", "resource": {"type": "k8s_pod", "labels": {"cluster_name": "c"}}, "textPayload": TEXT},
+        {"LogMessage": TEXT, "LogSource": "stdout"},
+        {"LogMessage": MINT, "PodName": "", "PodNamespace": "kube-system"},
+    ],
+)
+def test_where_only_pods_print_an_unnamed_one_did(record: dict[str, Any]) -> None:
+    """A container's resource, and a table of nothing else."""
+    assert counted(lines([record]))[1].unproven == 1
+
+
 def test_where_no_namespace_is_named_the_pod_decides() -> None:
     """As a pipeline drops it; a path that was cut, because the pod's name is too long, was made by somebody."""
     server, hook = ({"log": TEXT, "kubernetes": {"pod_name": pod}} for pod in ("kube-apiserver-cp-1", "audit-hook"))
@@ -352,6 +369,14 @@ def test_a_forged_date_does_not_change_the_order_of_files(tmp_path: Path) -> Non
     (tmp_path / "a.log").write_bytes(lines([fluent_bit(old), use()]))
     (tmp_path / "b.log").write_bytes(lines([MINT]))
     assert [event.verb for event in read(tmp_path)] == ["create", "list"]
+
+
+def test_files_of_a_trusted_pod_are_ordered_by_their_events(tmp_path: Path) -> None:
+    """Where each begins is looked up with the same trust."""
+    for name, event, time in (("a", use(), "2026-11-23T22"), ("b", MINT, "2026-11-23T21")):
+        dated = event | {"requestReceivedTimestamp": f"{time}:00:00.000000Z"}
+        (tmp_path / name).write_bytes(lines([fluent_bit(dated)]))
+    assert [event.verb for event in read(tmp_path, trust_pods=["tenant/evil-*"])] == ["create", "list"]
 
 
 def test_the_count_of_a_log_inside_of_another_source() -> None:
