@@ -46,7 +46,7 @@ def test_every_token_request_comes_back(name: str) -> None:
 @pytest.mark.parametrize(
     ("record", "context"),
     [
-        (wrapped.fluent_bit(EVENT), Context()),
+        (wrapped.fluent_bit(EVENT), Context(pods=frozenset({"kube-system/kube-apiserver-cp-1"}))),
         (wrapped.hec(EVENT), Context(cluster=wrapped.CLUSTER)),
         (wrapped.openshift(EVENT), Context("openshift", wrapped.CLUSTER)),
         ({"streams": wrapped.loki_streams([EVENT])}, Context(cluster=wrapped.CLUSTER)),

@@ -87,6 +87,13 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
 @click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
+@click.option(
+    "--trust-pod",
+    "trust_pods",
+    multiple=True,
+    metavar="NAMESPACE/NAME",
+    help="A pod that prints an audit log, besides kube-apiserver; * in NAME stands for any letters; may be repeated.",
+)
 @_fail_on
 def scan(**options: Any) -> None:
     """Scan audit logs: files, gzip files, folders of rotated files, or - for standard input.

@@ -48,6 +48,7 @@ class Options:
     plugins: bool
     follow: bool
     keep_excluded: bool
+    trust_pods: tuple[str, ...]
     fail_on: str
 
     def check(self) -> None:
@@ -100,6 +101,7 @@ def scan(**given: Any) -> int:
         platform=options.platform,
         on_error=errors,
         envelopes=selection.envelopes,
+        trust_pods=options.trust_pods,
     )
     memory = Memory() if options.state is None else Memory.load(Path(options.state))
     findings = detection(
@@ -203,6 +205,7 @@ def summary(tally: Tally, /, events: str = "events read", skipped: str = "of oth
         f"repeated: {tally.duplicates:,}" if tally.duplicates else "",
         f"unreadable: {tally.unreadable:,}",
         f"{skipped}: {tally.skipped:,}" if tally.skipped else "",
+        f"unproven source: {tally.unproven:,}" if tally.unproven else "",
         f"detector failures: {tally.failures:,}" if tally.failures else "",
     ]
     return "; ".join(filter(None, parts))

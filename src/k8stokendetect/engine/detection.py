@@ -152,9 +152,10 @@ class Detection(Iterator[Finding]):
     def _run(self) -> Generator[Finding]:
         log, pipeline, tally = self._log, self._pipeline, self._tally
         skipped, earlier, read = tally.skipped - log.skipped, tally.events - log.passed_over, 0
+        unproven = tally.unproven - log.unproven
         pipeline.prefilter = prefilter = Prefilter(pipeline.watchers.watches, pipeline.watchers.followed)
         for item in log.stream(prefilter):
-            tally.skipped = skipped + log.skipped
+            tally.skipped, tally.unproven = skipped + log.skipped, unproven + log.unproven
             if isinstance(item, ReadError):
                 tally.unreadable += 1
                 yield from pipeline.unreadable(item)
@@ -163,6 +164,6 @@ class Detection(Iterator[Finding]):
                 read += 1
                 tally.events = earlier + log.passed_over + read
                 yield from pipeline.take(item)
-        tally.skipped = skipped + log.skipped
+        tally.skipped, tally.unproven = skipped + log.skipped, unproven + log.unproven
         tally.events = earlier + log.passed_over + read
         yield from pipeline.rest()

@@ -19,6 +19,7 @@ class Tally:
         duplicates: how many findings repeated one about the same request.
         unreadable: how many records could not be read.
         skipped: how many records of other logs a wrapper held; they are rightly no audit events.
+        unproven: how many audit events were not believed: pods printed them that are not known to print an audit log.
         failures: how many times a detector raised.
 
     """
@@ -29,4 +30,5 @@ class Tally:
     duplicates: int = 0
     unreadable: int = 0
     skipped: int = 0
+    unproven: int = 0
     failures: int = 0

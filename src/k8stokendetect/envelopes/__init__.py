@@ -17,6 +17,7 @@ from k8stokendetect.envelopes import azure, cloudwatch, elastic, gcp, native, oc
 from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner
 from k8stokendetect.envelopes.forms import FORMS
 from k8stokendetect.envelopes.lines import object_ref
+from k8stokendetect.envelopes.pods import pods_of
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.limits import DEFAULT, GZIP, Limits, decompress
@@ -64,6 +65,7 @@ def _unwrap(outer: Inner, limits: Limits, depth: int, skips: Skips | None, more:
     if depth > limits.nesting:
         yield outer.holding(ReadError(f"wrapped more than {limits.nesting} times, the limit max_nesting"))
         return
+    outer = _with_pods(outer)
     for inner in _inside(outer.record, more):
         yield from _unwrap(inner.inside(outer), limits, depth + 1, skips, more)
 
@@ -74,6 +76,14 @@ def _without_bodies(outer: Inner) -> Inner:
         return outer
     context = attrs.evolve(outer.context, lost=outer.context.lost | lost(outer.record.cut))
     return attrs.evolve(outer, record=outer.record.record, context=context)
+
+
+def _with_pods(outer: Inner) -> Inner:
+    """Note whose output a record is, whichever wrapper it looks like: the pod chose that."""
+    pods = pods_of(outer.record)
+    if not pods:
+        return outer
+    return attrs.evolve(outer, context=attrs.evolve(outer.context, pods=outer.context.pods | pods))
 
 
 def _inside(record: Any, more: Sequence[Envelope]) -> Iterable[Inner]:
@@ -137,4 +147,4 @@ def _what_it_is(record: Any) -> str:
     return "JSON, but no audit event: neither audit.k8s.io/v1 Event nor EventList, nor a known wrapper"
 
 
-__all__ = ["ENVELOPES", "FORMS", "FORM_NESTING", "Context", "Envelope", "Form", "Inner", "unwrap"]
+__all__ = ["ENVELOPES", "FORMS", "FORM_NESTING", "Context", "Envelope", "Form", "Inner", "pods_of", "unwrap"]

@@ -14,7 +14,8 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.convert.broken import revealed
-from k8stokendetect.envelopes.base import Context, Inner, text_of
+from k8stokendetect.envelopes.base import Context, Inner, line_of, text_of
+from k8stokendetect.envelopes.pods import named
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
 
@@ -191,6 +192,20 @@ def _texts_of(event: Mapping[str, Any]) -> str:
     return json.dumps({name: event[name] for name in names if isinstance(event.get(name), str)}, ensure_ascii=False)
 
 
+def _is_container_row(record: Mapping[str, Any]) -> bool:
+    return "LogMessage" in record and ("PodName" in record or "LogSource" in record)
+
+
+def _container_row(row: Mapping[str, Any]) -> Iterator[Inner]:
+    """Read what a pod printed. Source: learn.microsoft.com, tables/ContainerLogV2; its message may be JSON already."""
+    pods = named(row.get("PodNamespace"), row.get("PodName"), printed=True)
+    context, message = attrs.evolve(_row_context(row), pods=pods), row["LogMessage"]
+    if isinstance(message, str | Mapping):
+        yield line_of(message, ".LogMessage", context)
+    else:
+        yield Inner(None, ".LogMessage", context, skipped="a log line of something else")
+
+
 def _is_query_result(record: Mapping[str, Any]) -> bool:
     tables = record.get("tables")
     return isinstance(tables, list) and any(_is_table(table) for table in tables)
@@ -259,6 +274,7 @@ _FORMS: Final[
     (_is_query_result, _query_result),
     (_is_audit_row, _audit_row),
     (_is_log_row, _log_row),
+    (_is_container_row, _container_row),
     (_is_diagnostic, _diagnostic),
     (_is_metric, _metric),
     (_is_platformlogs, _platformlogs),

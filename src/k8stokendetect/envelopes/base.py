@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Platform
+
+Pods: TypeAlias = frozenset[str]
+"""Pods, each NAMESPACE/NAME."""
+
+_MENTIONS: Final = ("audit.k8s.io", "auditID")
 
 
 @attrs.frozen
@@ -24,6 +29,7 @@ class Context:
         region: the cloud's region.
         lost: what this wrapper does not carry, of `groups`, `extra`, `impersonation`, `bodies`, `annotations`,
             `source IPs`, `code`; it becomes a caveat of the finding.
+        pods: whose output they are, where a wrapper says so; `read` believes API servers only, and whom it is told to.
 
     """
 
@@ -32,9 +38,10 @@ class Context:
     account: str | None = None
     region: str | None = None
     lost: frozenset[str] = frozenset()
+    pods: Pods = frozenset()
 
     def inside(self, outer: Context, /) -> Context:
-        """Return this context within another wrapper's: the inner one knows better, losses add up."""
+        """Return this context within another wrapper's: the inner one knows better; losses and pods add up."""
         if outer is _NOTHING:
             return self
         if self is _NOTHING:
@@ -45,6 +52,7 @@ class Context:
             account=self.account or outer.account,
             region=self.region or outer.region,
             lost=self.lost | outer.lost,
+            pods=self.pods | outer.pods,
         )
 
 
@@ -113,6 +121,23 @@ def text_of(mapping: Any, *keys: str) -> str | None:
     for key in keys:
         mapping = mapping.get(key) if isinstance(mapping, dict) else None
     return mapping if isinstance(mapping, str) and mapping else None
+
+
+def is_json(text: str) -> bool:
+    """Tell whether a text may be a JSON object."""
+    return text.lstrip()[:1] == "{"
+
+
+def mentions_event(text: str) -> bool:
+    """Tell whether a text speaks of an audit event."""
+    return any(word in text for word in _MENTIONS)
+
+
+def line_of(value: Any, place: str, context: Context) -> Inner:
+    """Pass on what may hold an audit event; another log's line is skipped, unless it speaks of one."""
+    if isinstance(value, str) and not is_json(value) and not mentions_event(value):
+        return Inner(None, place, context, skipped="a log line of something else")
+    return Inner(value, place, context)
 
 
 def from_base64(data: str, what: str, /) -> bytes | ReadError:

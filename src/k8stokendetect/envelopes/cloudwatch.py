@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
 from k8stokendetect.envelopes.base import Context, Inner, from_base64, text_of
+from k8stokendetect.envelopes.pods import of_path
 from k8stokendetect.errors import ReadError
 
 AUDIT_STREAM: Final = "kube-apiserver-audit-"
@@ -77,7 +78,7 @@ def _context(source: _Object) -> Context:
         return Context("eks", group["cluster"], account or group["account"], group["region"])
     stream = _first_text(source, _STREAM_KEYS) or ""
     named_otherwise = _first_text(source, _GROUP_KEYS) is not None and not stream.startswith(AUDIT_STREAM)
-    return Context(None if named_otherwise else "eks", account=account)
+    return Context(None if named_otherwise else "eks", account=account, pods=of_path(stream))
 
 
 def _is_of_another_log(source: _Object) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from k8stokendetect.envelopes.base import Context, Inner, text_of
+from k8stokendetect.envelopes.pods import named
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Platform
 
@@ -256,6 +257,7 @@ def _context(document: dict[str, Any], audit: dict[str, Any], *, eks: bool) -> C
         or (log_group[1] if log_group else None),
         account=account or _text(document, "cloud.account.id"),
         region=_text(document, "cloud.region"),
+        pods=named(_text(document, "kubernetes.namespace"), _text(document, "kubernetes.pod.name")),
     )
 
 

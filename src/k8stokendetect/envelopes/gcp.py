@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from k8stokendetect.convert.redaction import shown
 from k8stokendetect.envelopes import native
-from k8stokendetect.envelopes.base import Context, Inner, from_base64, text_of
+from k8stokendetect.envelopes.base import Context, Inner, Pods, from_base64, is_json, mentions_event, text_of
+from k8stokendetect.envelopes.pods import named
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Platform
 
@@ -21,7 +22,8 @@ _ENTRY: Final = frozenset({"logName", "insertId", "resource"})
 _PAYLOADS: Final = ("jsonPayload", "textPayload")
 _MESSAGE: Final = ("messageId", "message_id", "publishTime", "publish_time")
 _ATTRIBUTE: Final = "logging.googleapis.com/"
-_MENTIONS: Final = ("audit.k8s.io", "auditID")
+_POD_RESOURCES: Final = ("k8s_container", "k8s_pod", "container")
+"""Resource types of what pods print, the last until 2021 (cloud.google.com/logging/docs/api/v2/resource-list)."""
 
 _OBJECTS: Final = ("authenticationInfo", "requestMetadata", "status")
 _HTTP: Final = {3: 400, 5: 404, 6: 409, 7: 403, 16: 401}
@@ -83,7 +85,7 @@ def _received(messages: Any) -> Iterator[Inner]:
 def _data(message: dict[str, Any], place: str) -> Inner:
     """Decode the data, unless a client library or a person has done so already."""
     data = message.get("data")
-    if isinstance(data, dict) or (isinstance(data, str) and _is_json(data)):
+    if isinstance(data, dict) or (isinstance(data, str) and is_json(data)):
         return Inner(data, place)
     if not isinstance(data, str):
         return Inner(ReadError("a Pub/Sub message without data"), place)
@@ -105,24 +107,16 @@ def _entry(entry: dict[str, Any]) -> Inner:
 def _may_hold_event(payload: Any) -> bool:
     """Tell what may be an audit event, or a shipper's record around one, from all else that Cloud Logging collects."""
     if isinstance(payload, str):
-        return _is_json(payload) or _mentions(payload)
+        return is_json(payload) or mentions_event(payload)
     if not isinstance(payload, dict):
         return False
     return any(map(_is_event, (payload, *payload.values()))) or any(
-        _mentions(value) for value in payload.values() if isinstance(value, str)
+        mentions_event(value) for value in payload.values() if isinstance(value, str)
     )
 
 
 def _is_event(value: Any) -> bool:
     return isinstance(value, dict) and ("auditID" in value or native.recognises(value))
-
-
-def _is_json(text: str) -> bool:
-    return text.lstrip()[:1] == "{"
-
-
-def _mentions(text: str) -> bool:
-    return any(word in text for word in _MENTIONS)
 
 
 def _audit(entry: dict[str, Any], payload: dict[str, Any]) -> Inner:
@@ -270,4 +264,13 @@ def _context(entry: dict[str, Any], platform: Platform | None = None, lost: froz
     cluster, account, region = (
         text_of(entry, "resource", "labels", key) for key in ("cluster_name", "project_id", "location")
     )
-    return Context(platform, cluster, account, region, lost)
+    return Context(platform, cluster, account, region, lost, _pods(entry.get("resource")))
+
+
+def _pods(resource: Any) -> Pods:
+    """Tell whose output an entry is; GKE's own audit log is a `k8s_cluster`'s."""
+    name, namespace = (
+        text_of(resource, "labels", key) or text_of(resource, "labels", legacy)
+        for key, legacy in (("pod_name", "pod_id"), ("namespace_name", "namespace_id"))
+    )
+    return named(namespace, name, printed=text_of(resource, "type") in _POD_RESOURCES)

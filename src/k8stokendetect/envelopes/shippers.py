@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
-from k8stokendetect.envelopes.base import Context, Inner, text_of
+from k8stokendetect.envelopes.base import Context, Inner, Pods, is_json, line_of, mentions_event, text_of
+from k8stokendetect.envelopes.pods import NO_POD, named, of_labels, of_path, pods_of
 from k8stokendetect.errors import ReadError
 
 _KEYS: Final = ("log_processed", "structured", "log", "message", "msg", "short_message", "line", "_raw")
@@ -25,7 +26,7 @@ _HEC_MARKS: Final = ("sourcetype", "source", "host", "index", "time")
 
 _CLOUDWATCH: Final = frozenset({"timestamp", "message", "ingestionTime", "eventId", "id", "logStreamName"})
 _CLUSTER_TAG: Final = "kube_cluster_name:"
-_MENTIONS: Final = ("audit.k8s.io", "auditID")
+_POD_TAGS: Final = ("kube_namespace:", "pod_name:")
 
 
 def recognises(record: Any, /) -> bool:
@@ -57,19 +58,12 @@ def _found(record: dict[str, Any]) -> Iterator[Inner] | None:
     if carried is None:
         return None
     key, value = carried
-    return iter([_line(value, f".{key}", _context(record))])
+    return iter([line_of(value, f".{key}", _context(record))])
 
 
 def _some(rows: Iterator[Inner]) -> Iterator[Inner]:
     first = next(rows, Inner(None, skipped="an answer without log lines"))
     return itertools.chain([first], rows)
-
-
-def _line(value: Any, place: str, context: Context) -> Inner:
-    """Pass on what may hold an audit event; another log's line is skipped, unless it speaks of one."""
-    if isinstance(value, str) and not _is_json(value) and not _mentions(value):
-        return Inner(None, place, context, skipped="a log line of something else")
-    return Inner(value, place, context)
 
 
 def _carried(record: dict[str, Any]) -> tuple[str, Any] | None:
@@ -86,15 +80,7 @@ def _carried(record: dict[str, Any]) -> tuple[str, Any] | None:
 def _rank(value: Any) -> int:
     if isinstance(value, dict):
         return 0 if "auditID" in value or value.get("kind") in ("Event", "EventList") else 4
-    return 1 if _is_json(value) else 2 if _mentions(value) else 3
-
-
-def _is_json(text: str) -> bool:
-    return text.lstrip()[:1] == "{"
-
-
-def _mentions(text: str) -> bool:
-    return any(word in text for word in _MENTIONS)
+    return 1 if is_json(value) else 2 if mentions_event(value) else 3
 
 
 def _is_mark(record: dict[str, Any], mark: str) -> bool:
@@ -132,11 +118,12 @@ def _loki_lines(stream: Any, place: str) -> Iterator[Inner]:
     if not isinstance(values, list):
         yield Inner(ReadError("a Loki stream without a list of values"), place)
         return
-    context = Context(cluster=text_of(stream, "stream", "cluster"))
+    context = Context(cluster=text_of(stream, "stream", "cluster"), pods=of_labels(stream.get("stream")))
     for index, value in enumerate(values):
         where = f"{place}.values[{index}]"
         if isinstance(value, list) and len(value) > 1 and isinstance(value[1], str):
-            yield _line(value[1], where, context)
+            metadata = Context(pods=of_labels(value[2]) if len(value) > 2 else NO_POD)  # noqa: PLR2004 - its place
+            yield line_of(value[1], where, context.inside(metadata))
         else:
             yield Inner(ReadError("a Loki value without a time and a line"), where)
 
@@ -163,14 +150,28 @@ def _datadog_log(log: Any, place: str) -> Inner:
 
 def _context(record: dict[str, Any]) -> Context:
     """Tell the cluster where a shipper names it; its own pod labels and host say nothing about it."""
+    pods = _pods(record)
     openshift = text_of(record, "openshift", "cluster_id")  # OpenShift Logging's data model
     if openshift:
-        return Context(platform="openshift", cluster=openshift)
-    named = text_of(record, "fields", "k8s.cluster.name")  # OpenTelemetry's attribute, as its Splunk exporter sends it
-    return Context(cluster=named or _tagged(record.get("tags")))
+        return Context(platform="openshift", cluster=openshift, pods=pods)
+    cluster = text_of(record, "fields", "k8s.cluster.name")  # OpenTelemetry's, as its Splunk exporter sends it
+    return Context(cluster=cluster or next(_tagged(record.get("tags"), _CLUSTER_TAG), None), pods=pods)
 
 
-def _tagged(tags: Any) -> str | None:
-    """Return Datadog's tag of the cluster (docs.datadoghq.com, Kubernetes tag extraction)."""
+def _pods(record: dict[str, Any]) -> Pods:
+    """Tell whose output it is, where the wrapper says so elsewhere than in `kubernetes`.
+
+    Vector names the file only, where it does not find a pod's metadata any more; Beats name it, and Splunk's agents.
+    """
+    paths = (record.get("file"), record.get("source"), text_of(record, "log", "file", "path"))
+    found = NO_POD.union(*map(of_path, paths), pods_of(record.get("fields")))
+    if "line" in record:  # logcli
+        found |= of_labels(record.get("labels"))
+    namespace, pod = (next(_tagged(record.get("tags"), tag), None) for tag in _POD_TAGS)
+    return found | named(namespace, pod)
+
+
+def _tagged(tags: Any, key: str) -> Iterator[str]:
+    """Yield the values of a tag of Datadog's (docs.datadoghq.com, Kubernetes tag extraction)."""
     texts = (tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else iter(())
-    return next((tag for tag in texts if tag.startswith(_CLUSTER_TAG)), "").removeprefix(_CLUSTER_TAG) or None
+    yield from filter(None, (tag.removeprefix(key) for tag in texts if tag.startswith(key)))

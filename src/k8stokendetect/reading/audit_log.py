@@ -16,6 +16,7 @@ from k8stokendetect.input.streams import BinaryFile
 from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.reader import Reading
 from k8stokendetect.reading.skipping import Counts
+from k8stokendetect.reading.trust import Trust
 
 Item: TypeAlias = "Mapping[str, JsonValue] | Event | bytes | os.PathLike[str] | BinaryFile | AuditLog"
 Source: TypeAlias = "str | Item | Iterable[Item]"
@@ -35,6 +36,7 @@ def read(
     max_nesting: int = DEFAULT.nesting,
     max_ratio: float = DEFAULT.ratio,
     envelopes: Iterable[Envelope] = (),
+    trust_pods: Iterable[str] = (),
 ) -> AuditLog:
     """Turn a source into an AuditLog; nothing is read until it is iterated.
 
@@ -49,10 +51,13 @@ def read(
         max_nesting: how many wrappers may stand around one event.
         max_ratio: so many times its size may come out of compressed data.
         envelopes: wrappers besides `envelopes.ENVELOPES`, for JSON records: asked about what none of those recognises.
+        trust_pods: pods whose output is an audit log, besides the API server's own, each NAMESPACE/NAME, or /NAME where
+            records name no namespace; in NAME a `*` stands for any letters. Events that any other pod printed are
+            counted in `unproven`, and not read.
 
     Raises:
-        ConfigError: when the source is of no such type, the platform is unknown, a limit is below 1, or an
-            envelope lacks `recognises` or `events`.
+        ConfigError: when the source is of no such type, the platform is unknown, a limit is below 1, an
+            envelope lacks `recognises` or `events`, or a pod is not of this form.
 
     """
     return AuditLog(
@@ -63,6 +68,7 @@ def read(
         max_nesting=max_nesting,
         max_ratio=max_ratio,
         envelopes=envelopes,
+        trust_pods=trust_pods,
     )
 
 
@@ -74,6 +80,7 @@ class AuditLog:
         on_error: called with a ReadError for every record that cannot be read.
         bytes_read: how many bytes have been read from files and streams so far, before decompression.
         skipped: how many records of other logs a wrapper held, such as control messages; they are no audit events.
+        unproven: how many audit events pods printed that are not known to print an audit log; they are not read.
         passed_over: how many events `detect` skipped, because no detector wants them.
 
     """
@@ -90,6 +97,7 @@ class AuditLog:
         max_nesting: int = DEFAULT.nesting,
         max_ratio: float = DEFAULT.ratio,
         envelopes: Iterable[Envelope] = (),
+        trust_pods: Iterable[str] = (),
     ) -> None:
         check_source(source)
         if platform is not None and platform not in PLATFORMS:
@@ -102,6 +110,7 @@ class AuditLog:
                 raise ConfigError(f"not an envelope, without `recognises` or `events`: {envelope!r}")
         self.platform = platform
         self.on_error = on_error
+        self._trust = Trust(trust_pods)
         self._counts = Counts()
         self._source = source
         self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio)
@@ -121,7 +130,9 @@ class AuditLog:
                 each event: what was skipped lately and was made with them is read then. None: everything is read.
 
         """
-        reading = Reading(self.platform, self._limits, self._counts, prefilter, self._envelopes)
+        reading = Reading(
+            self.platform, self._limits, self._counts, prefilter, envelopes=self._envelopes, trust=self._trust
+        )
         return reading.events(self._source)
 
     @property
@@ -133,6 +144,11 @@ class AuditLog:
     def skipped(self) -> int:
         """How many records of other logs a wrapper held."""
         return self._counts.skipped
+
+    @property
+    def unproven(self) -> int:
+        """How many audit events were printed by pods that are not known to print an audit log."""
+        return self._counts.unproven
 
     @property
     def passed_over(self) -> int:

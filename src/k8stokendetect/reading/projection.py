@@ -69,7 +69,8 @@ ABSENT: Final = msgspec.Raw()
 class Plain(msgspec.Struct, gc=False, rename=go_name):
     """The fields of an audit event without anything rare: no annotation that matters, nobody impersonated.
 
-    Panther's `p_log_type` and Docker's `log` mark records that may look like events and are wrappers.
+    Panther's `p_log_type` and Docker's `log` mark records that may look like events and are wrappers; the last six mark
+    what a shipper merged into its record of a pod's output (`pods.MARKS`).
     """
 
     kind: Literal["Event"]
@@ -87,6 +88,12 @@ class Plain(msgspec.Struct, gc=False, rename=go_name):
     annotations: _NoAnnotations | None = None
     panther: None = msgspec.field(name="p_log_type", default=None)
     docker: None = msgspec.field(name="log", default=None)
+    kubernetes: None = None
+    pod: None = msgspec.field(name="kubernetes.pod.name", default=None)
+    pod_name: None = msgspec.field(name="kubernetes.pod_name", default=None)
+    flat_pod: None = msgspec.field(name="kubernetes_pod_name", default=None)
+    column_pod: None = msgspec.field(name="kubernetes_pod_name_s", default=None)
+    otel_pod: None = msgspec.field(name="k8s.pod.name", default=None)
 
 
 class Projection(msgspec.Struct, gc=False, rename=go_name):
@@ -107,6 +114,12 @@ class Projection(msgspec.Struct, gc=False, rename=go_name):
     annotations: Annotations | None = None
     panther: None = msgspec.field(name="p_log_type", default=None)
     docker: None = msgspec.field(name="log", default=None)
+    kubernetes: None = None
+    pod: None = msgspec.field(name="kubernetes.pod.name", default=None)
+    pod_name: None = msgspec.field(name="kubernetes.pod_name", default=None)
+    flat_pod: None = msgspec.field(name="kubernetes_pod_name", default=None)
+    column_pod: None = msgspec.field(name="kubernetes_pod_name_s", default=None)
+    otel_pod: None = msgspec.field(name="k8s.pod.name", default=None)
 
 
 class _RecordProjection(Projection, gc=False, rename=go_name):

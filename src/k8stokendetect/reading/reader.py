@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import attrs
 
 from k8stokendetect.convert.structure import complete, parse_event, parse_quickly
-from k8stokendetect.envelopes import FORM_NESTING, FORMS, Context, Envelope, Inner, unwrap
+from k8stokendetect.envelopes import FORM_NESTING, FORMS, Context, Envelope, Inner, pods_of, unwrap
 from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event, Platform
@@ -29,6 +29,7 @@ from k8stokendetect.reading.lines import LineSkipper
 from k8stokendetect.reading.merge import merged
 from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.skipping import Counts, Mark, Skipper, Typed
+from k8stokendetect.reading.trust import Trust
 
 Read = Event | ReadError | Mark
 """What a log yields: an event, an error instead of one, or how far it has been read."""
@@ -41,6 +42,8 @@ _BUFFERS: Final = 16 * 1024 * 1024
 
 _SMALLEST_BUFFER: Final = 16 * 1024
 
+_API_SERVERS: Final = Trust()
+
 
 @runtime_checkable
 class Streaming(Protocol):
@@ -49,6 +52,11 @@ class Streaming(Protocol):
     @property
     def skipped(self) -> int:
         """How many records of other logs it held."""
+        ...
+
+    @property
+    def unproven(self) -> int:
+        """How many audit events it held whose source is not proved."""
         ...
 
     def stream(self) -> Iterator[Event | ReadError]:
@@ -69,6 +77,7 @@ class Reading:
         prefilter: what is wanted; None for everything.
         envelopes: wrappers besides the known ones.
         buffer: bytes of a file that are read at a time.
+        trust: whose output is believed.
 
     """
 
@@ -80,12 +89,14 @@ class Reading:
         prefilter: Prefilter | None,
         envelopes: Sequence[Envelope] = (),
         buffer: int = BUFFER,
+        trust: Trust = _API_SERVERS,
     ) -> None:
         self._platform = platform
         self._limits = limits
         self._counts = counts
         self._envelopes = envelopes
         self._buffer = buffer
+        self._trust = trust
         self._pool = FilePool()
         self._skipper: Skipper | None = None
         if prefilter is not None and not prefilter.everything:
@@ -106,9 +117,10 @@ class Reading:
         elif isinstance(source, Event):
             yield source if source.platform or not self._platform else attrs.evolve(source, platform=self._platform)
         elif isinstance(source, Streaming):
-            before = source.skipped
+            skipped, unproven = source.skipped, source.unproven
             yield from source.stream()
-            self._counts.skipped += source.skipped - before
+            self._counts.skipped += source.skipped - skipped
+            self._counts.unproven += source.unproven - unproven
         elif isinstance(source, str | os.PathLike):
             yield from self._from_path(Path(source))
         elif isinstance(source, bytes | bytearray | memoryview):
@@ -164,7 +176,13 @@ class Reading:
     def _first_time(self, path: Path) -> datetime:
         """When the first dated event of a file came in."""
         alone = Reading(
-            self._platform, self._limits, Counts(), None, envelopes=self._envelopes, buffer=_SMALLEST_BUFFER
+            self._platform,
+            self._limits,
+            Counts(),
+            None,
+            envelopes=self._envelopes,
+            buffer=_SMALLEST_BUFFER,
+            trust=self._trust,
         )
         peeked = itertools.islice(alone.events(path), _PEEK)
         times = (item.time for item in peeked if isinstance(item, Event))
@@ -198,7 +216,9 @@ class Reading:
         forms = FORMS if self._limits.nesting >= FORM_NESTING else ()
         fast = None if self._skipper is None else LineSkipper(self._skipper, name, forms)
         for place, value in split_records(stream.buffer, self._limits.record, lines, fast=fast):
-            for record in lines.joined(value):
+            # What is not believed is joined with nothing.
+            apart = type(value) is dict and not self._trust.believes(pods_of(value))
+            for record in [value] if apart else lines.joined(value):
                 yield from self._parse(place, record, name)
         for unfinished in lines.rest():
             yield unfinished.at(f"{name}:{place}".rstrip(":"))
@@ -215,13 +235,26 @@ class Reading:
             return
         origin = f"{name}:{place}" if place else name
         skipper = None if isinstance(value, Inner) and value.is_event else self._skipper  # it was asked already
-        skips = functools.partial(skipper.skips_text, origin) if skipper is not None else None
+        skips = functools.partial(self._skips_text, skipper, origin) if skipper is not None else None
         for inner in unwrap(value, self._limits, skips, self._envelopes):
             if inner.skipped:
                 self._counts.skipped += 1
+            elif inner.context.pods and not self._trust.believes(inner.context.pods):
+                self._disbelieve(inner)
             elif skipper is None or not (inner.is_event and skipper.skips_event(origin, inner)):
                 yield from self._event(inner, f"{origin}{inner.place}")
                 yield from self._late()
+
+    def _skips_text(self, skipper: Skipper, origin: str, inner: Inner) -> bool:
+        """Skip what is not wanted; nothing of an unproven source is kept."""
+        return self._trust.believes(inner.context.pods) and skipper.skips_text(origin, inner)
+
+    def _disbelieve(self, inner: Inner) -> None:
+        """Count what only looks like an audit event; of all else that a pod prints, nothing was expected."""
+        if isinstance(inner.record, ReadError) and not inner.record.revealed:
+            self._counts.skipped += 1
+        else:
+            self._counts.unproven += 1
 
     def _late(self) -> Iterator[Event | ReadError]:
         """Read what was skipped and is wanted after all: a use that was logged before its mint."""

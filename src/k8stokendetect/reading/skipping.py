@@ -50,6 +50,7 @@ class Counts:
     bytes_read: int = 0
     skipped: int = 0
     passed_over: int = 0
+    unproven: int = 0
 
 
 class Skipper:
