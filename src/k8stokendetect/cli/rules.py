@@ -17,7 +17,7 @@ from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Platform
-from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion
+from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion, TokenShape
 from k8stokendetect.exclusions.cost import also_hides
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.plugins import load_detectors
