@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 _MARK: Final = re.compile(
-    rb'"audit\.k8s\.io/v|auditID|AuditId\\*"| AUDIT: id='
+    rb'audit\.k8s\.io/v\d|auditID|AuditId\\*"| AUDIT: id='
     rb'|methodName\\*"\s*:\s*\\*"io\.k8s\.|methodName[\'"]?: *io\.k8s\.'
 )
 """What only audit events have: their API group and id, the beginning of a legacy line, the methods of GKE's entries."""
