@@ -197,7 +197,7 @@ def test_lines_of_other_programs_in_the_same_file_are_skipped_and_counted() -> N
 @pytest.mark.parametrize("line", [f'{line} {{"auditID":"x' for line in OTHER_LOGS])
 def test_a_line_that_speaks_of_an_event_is_not_skipped(line: str) -> None:
     """Whatever it begins with."""
-    errors: list[ReadError] = []
+    errors: list[K8sTokenDetectError] = []
     log = read(line.encode(), on_error=errors.append)
     assert list(log) == []
     assert (len(errors), log.skipped) == (1, 0)

@@ -15,6 +15,7 @@ from builders import token_request
 from k8stokendetect import ReadError, detect, read
 from k8stokendetect.envelopes import unwrap
 from k8stokendetect.envelopes.unknown import DEEPEST, UNKNOWN
+from k8stokendetect.errors import K8sTokenDetectError
 from recordings import METADATA, records
 
 EVENT = token_request()
@@ -86,7 +87,7 @@ def test_content_decides_not_the_label(label: dict[str, Any]) -> None:
 
 def test_what_speaks_of_an_event_and_is_none_is_an_error() -> None:
     """Not skipped: somebody has to look."""
-    errors: list[ReadError] = []
+    errors: list[K8sTokenDetectError] = []
     log = read(b'{"category": "guard", "properties": {"log": "auditID is lost"}}', on_error=errors.append)
     assert list(log) == []
     assert (len(errors), log.skipped) == (1, 0)

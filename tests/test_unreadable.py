@@ -14,7 +14,7 @@ from builders import token_request
 from k8stokendetect import Severity, Tally, detect
 from k8stokendetect import read as read_log
 from k8stokendetect.convert.broken import revealed
-from k8stokendetect.errors import K8sTokenDetectError
+from k8stokendetect.errors import K8sTokenDetectError, raise_error
 from k8stokendetect.outputs.native import to_line
 from k8stokendetect.outputs.text import to_text
 from k8stokendetect.testing import request
@@ -128,7 +128,7 @@ def test_every_recorded_mint_that_is_cut_off_behind_its_answer_is_read(wrap: int
         cut = text[: text.index('"requestReceivedTimestamp"') + 20]
         for _ in range(wrap):
             cut = json.dumps({"log": cut})
-        (read,) = parsed = list(read_log(cut.encode(), on_error=pytest.fail))
+        (read,) = parsed = list(read_log(cut.encode(), on_error=raise_error))
         assert (read.user.username, read.code) == (event["user"]["username"], 201)
         assert {"annotations", "the end of the record, which was cut off"} <= parsed[0].lost
 

@@ -69,7 +69,7 @@ def _unwrap(outer: Inner, limits: Limits, depth: int, skips: Skips | None, more:
         if not (isinstance(outer.record, str) and depth and skips is not None and skips(outer)):
             for record in _in_text(outer.record, limits):
                 inner = record.inside(outer) if isinstance(record, Inner) else outer.holding(record)
-                yield from _unwrap(_without_bodies(inner), limits, depth + 1, skips, more)
+                yield from _unwrap(_without_bodies(inner), limits, depth + isinstance(record, str), skips, more)
     elif isinstance(outer.record, ReadError):
         yield outer
     elif outer.is_event:

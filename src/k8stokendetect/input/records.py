@@ -202,11 +202,16 @@ def _leftover(scanner: Scanner, reason: str | None) -> Iterator[Record]:
         yield f"{scanner.begin}[{scanner.index}]", whole
         yield str(scanner.begin), ReadError(reason)
         return
+    is_told = False
     for place, record in _pieces(text, scanner.begin):
-        if isinstance(record, ReadError) and not record.revealed:
-            continue
+        if isinstance(record, ReadError):
+            if not record.revealed:
+                continue
+            record = ReadError(reason, revealed=record.revealed)  # noqa: PLW2901 - of the same damage
+        is_told = is_told or isinstance(record, ReadError | Shortened)
         yield place, record
-    yield str(scanner.begin), ReadError(reason)
+    if not is_told:
+        yield str(scanner.begin), ReadError(reason)
 
 
 def _close_outer(scanner: Scanner, lines: Lines) -> bool:
