@@ -173,5 +173,5 @@ def words(target: str) -> frozenset[bytes]:
         word
         for content in seeds(target)
         for word in content.split(b'"')[1::2]
-        if 2 < len(word) < 40 and word.isascii() and b"\\" not in word and word.decode().isprintable()  # noqa: PLR2004
+        if 2 < len(word) < 40 and word.isascii() and b"\\" not in word and word.decode().isprintable()
     )

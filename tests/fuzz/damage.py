@@ -59,11 +59,11 @@ def _changed(node: Any, chance: random.Random) -> Any:
     keys: list[Any] = list(node) if isinstance(node, dict) else list(range(len(node)))
     key = chance.choice(keys)
     how = chance.random()
-    if how < 0.7:  # noqa: PLR2004 - most damage is deep inside
+    if how < 0.7:
         node[key] = _changed(node[key], chance)
-    elif how < 0.8:  # noqa: PLR2004
+    elif how < 0.8:
         node[key] = copy.deepcopy(chance.choice(VALUES))
-    elif how < 0.9:  # noqa: PLR2004
+    elif how < 0.9:
         del node[key]
     elif isinstance(node, list):
         node.append(node[key])
