@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz.fuzz_read import check
+from fuzz.targets import check
 from k8stokendetect import Event, ReadError, Tally, detect, read
 from recordings import METADATA, REQUEST_RESPONSE, records
 from strategies import json_values
