@@ -13,7 +13,7 @@ import attrs
 
 from k8stokendetect.convert.broken import revealed
 from k8stokendetect.convert.nesting import DEEP, lost
-from k8stokendetect.envelopes import azure, cloudwatch, elastic, gcp, native, ocsf, shippers
+from k8stokendetect.envelopes import azure, cloudwatch, elastic, flat, gcp, native, ocsf, shippers
 from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner
 from k8stokendetect.envelopes.forms import FORMS
 from k8stokendetect.envelopes.lines import object_ref
@@ -22,7 +22,7 @@ from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.limits import DEFAULT, GZIP, Limits, decompress
 
-ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, gcp, ocsf, elastic, shippers)
+ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, gcp, ocsf, elastic, flat, shippers)
 """Every wrapper that `read` knows, asked in this order."""
 
 FORM_NESTING: Final = 3
