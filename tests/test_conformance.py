@@ -21,6 +21,7 @@ from k8stokendetect.envelopes import ENVELOPES, Envelope
 from k8stokendetect.envelopes import azure as azure_envelope
 from k8stokendetect.envelopes import cloudwatch as cloudwatch_envelope
 from k8stokendetect.envelopes import elastic as elastic_envelope
+from k8stokendetect.envelopes import flat as flat_envelope
 from k8stokendetect.envelopes import gcp as gcp_envelope
 from k8stokendetect.envelopes import native as native_envelope
 from k8stokendetect.envelopes import ocsf as ocsf_envelope
@@ -40,7 +41,7 @@ from k8stokendetect.testing.harness import Harness
 from k8stokendetect.testing.laws import check_event
 from paths import resolve
 from strategies import audit_events, damaged_events
-from wrappings import azure, cloudwatch, elastic, gcp, ocsf, shippers
+from wrappings import azure, cloudwatch, elastic, flat, gcp, ocsf, shippers
 
 SHIPPED = (*BUILTIN, *OPTIONAL)
 RBAC = "rbac.authorization.k8s.io"
@@ -254,6 +255,7 @@ ENVELOPE_OF: dict[Any, Envelope] = {
     azure: azure_envelope,
     cloudwatch: cloudwatch_envelope,
     elastic: elastic_envelope,
+    flat: flat_envelope,
     gcp: gcp_envelope,
     ocsf: ocsf_envelope,
     shippers: shippers_envelope,

@@ -29,6 +29,10 @@ _EVIDENT: Final = {
 """Eight letters of ASCII. What begins with zeros alone is a log that a crash or a truncation left."""
 
 
+_PLAIN: Final = re.compile(rb"\n(?=[ -~]{16})")
+"""The beginning of a line of ASCII after all, as where one line was damaged so that it looks like another encoding."""
+
+
 def encoding_of(head: bytes, /) -> tuple[str, int] | None:
     """Return the encoding of a text that begins so, and the length of its mark; None for UTF-8 without a mark."""
     for mark, encoding in _MARKS.items():
@@ -53,6 +57,7 @@ class Recoded:
         self._mark = mark
         self._decoder = codecs.getincrementaldecoder(encoding)("replace")
         self._ready = b""
+        self._is_plain = False
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to `size` bytes, as soon as there are any; none at the end.
@@ -62,11 +67,20 @@ class Recoded:
 
         """
         while not self._ready and (data := self._read(_CHUNK)):
-            skipped, self._mark = data[self._mark :], max(0, self._mark - len(data))
-            self._ready = self._decoder.decode(skipped).encode("utf-8", "replace")
-        if not self._ready and self._decoder.getstate()[0]:
+            self._ready = data if self._is_plain else self._decoded(data)
+        if not self._ready and not self._is_plain and self._decoder.getstate()[0]:
             self._decoder.reset()
             raise ReadError(f"the {self._encoding[:6].upper()} text ends within a character")
         end = size if size > 0 else len(self._ready)
         data, self._ready = self._ready[:end], self._ready[end:]
         return data
+
+    def _decoded(self, data: bytes) -> bytes:
+        """Decode a piece up to the first line that is plain after all."""
+        data, self._mark = data[self._mark :], max(0, self._mark - len(data))
+        plain = None if self._encoding == "utf-8" else _PLAIN.search(data)
+        if plain is None:
+            return self._decoder.decode(data).encode("utf-8", "replace")
+        self._is_plain = True
+        text = self._decoder.decode(data[: plain.start()], final=True)
+        return text.encode("utf-8", "replace") + data[plain.start() :]
