@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote
 
-from k8stokendetect.convert.broken import revealed
 from k8stokendetect.convert.marks import speaks_of_event
 from k8stokendetect.envelopes.base import Context, Inner
 from k8stokendetect.errors import ReadError
-from k8stokendetect.input.damage import BAD, loads, whole_records
+from k8stokendetect.input.damage import BAD, as_far_as_it_goes, loads, whole_records
 
 _CRI: Final = re.compile(rb"(?:\S{1,999}:)?\d{4}-\d\d-\d\dT\S{1,40} (stdout|stderr) ([FP])(?::\S*)? ?(.*)", re.DOTALL)
 """A container runtime's line; `grep -H` puts the file's name before it."""
@@ -85,7 +84,7 @@ class LineFormats:
         if text[:1] != b"{" and not speaks_of_event(text):
             return [_OF_ANOTHER_LOG]
         records, damage = whole_records(text)
-        return [*records, ReadError("not JSON", revealed=revealed(damage))] if damage else records
+        return [*records, as_far_as_it_goes(damage, "not JSON")] if damage else records
 
     def joined(self, record: Any, /) -> list[Any]:
         """Join the pieces that Docker and Fluent Bit make of a long line: of one stream of one container.
@@ -105,12 +104,12 @@ class LineFormats:
         joined = len(held) > 1 and length <= self._limit and loads(whole.encode("utf-8", "replace")) is not BAD
         return [{**record, "log": whole}] if joined else held
 
-    def rest(self) -> Iterator[ReadError]:
-        """Yield an error for every line whose end never came."""
+    def rest(self) -> Iterator[Any]:
+        """Yield a part, or an error, for every line whose end never came."""
         begun = [b"".join(pieces) for pieces in self._pieces.values()]
         begun += ["".join(piece["log"] for piece in pieces).encode() for pieces in self._docker.values()]
         for text in begun:
-            yield ReadError("the last piece of a long line is missing", revealed=revealed(text))
+            yield as_far_as_it_goes(text, "the last piece of a long line is missing")
         self._pieces.clear()
         self._docker.clear()
 

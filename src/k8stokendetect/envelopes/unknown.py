@@ -155,13 +155,22 @@ def _name(key: Any) -> str:
 
 
 def _pods(value: Mapping[str, Any]) -> Pods:
-    """Return the pods that an object names, also as OpenTelemetry's list of attributes (opentelemetry.proto)."""
-    attributes = value.get("attributes")
+    """Return the pods that an object names, also as OpenTelemetry's attributes (opentelemetry.io, logs data model)."""
+    found = pods_of(value)
+    for holder in (value, value.get("resource")):
+        if isinstance(holder, Mapping):
+            found |= pods_of(_attributes(holder.get("attributes"))) | pods_of(holder)
+    return found
+
+
+def _attributes(attributes: Any) -> Any:
+    """Return attributes as a mapping; OTLP's JSON has a list of keys and values."""
     if not isinstance(attributes, list):
-        return pods_of(value) | pods_of(attributes) | pods_of(value.get("resource"))
-    pairs = (item for item in attributes if isinstance(item, Mapping))
-    told = {item.get("key"): text_of(dict(item), "value", "stringValue") for item in pairs}
-    return pods_of(value) | pods_of(told)
+        return attributes
+    pairs = (item for item in attributes if isinstance(item, dict))
+    return {
+        item.get("key"): text_of(item, "value", "stringValue") for item in pairs if isinstance(item.get("key"), str)
+    }
 
 
 def _is_kubernetes_object(value: Mapping[str, Any]) -> bool:

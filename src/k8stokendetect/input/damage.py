@@ -6,7 +6,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from k8stokendetect.convert.broken import readable_part, revealed
 from k8stokendetect.convert.marks import speaks_of_event
+from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.scanner import Scanner
 
@@ -19,7 +21,7 @@ BAD: Final = object()
 _BOM: Final = b"\xef\xbb\xbf"
 _EVENT: Final = re.compile(rb'(?=\{\s*"kind"\s*:\s*"Event)')
 _OBJECT: Final = re.compile(rb'\{\s*"')
-_ID: Final = re.compile(rb'(?i:auditid)|AUDIT: id=|"methodName|"class_uid"')
+_ID: Final = re.compile(rb'(?i:auditid)\\*"\s*:|AUDIT: id=|"methodName|"class_uid"')
 """What tells a record from the parts of one: an audit event's id, a method of Google's, a class of OCSF."""
 
 _JSON: Final = re.compile(rb'":|\}\}|\}\]|\]\}|[\0-\x08\x80-\xff]')
@@ -80,6 +82,12 @@ def _is_prefix(text: bytes) -> bool:
     text = text.strip(b"[], \t\r\n")
     balanced = text.count(b'"') % 2 == 0 and text.count(b"{") == text.count(b"}")
     return balanced and not _JSON.search(text) and not speaks_of_event(text)
+
+
+def as_far_as_it_goes(text: bytes | str, reason: str, /) -> Shortened | ReadError:
+    """Return the part of a broken record that tells who did what and how it ended, or an error."""
+    part = readable_part(text)
+    return Shortened(*part) if part else ReadError(reason, revealed=revealed(text))
 
 
 def is_record(line: bytes, /) -> bool:

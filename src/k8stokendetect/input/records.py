@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from k8stokendetect.convert.broken import revealed
 from k8stokendetect.errors import ReadError
-from k8stokendetect.input.damage import BAD, bare, loads, whole_records
+from k8stokendetect.input.damage import BAD, as_far_as_it_goes, bare, loads, whole_records
 from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.limits import DEFAULT
 from k8stokendetect.input.line_reading import PIECE, LineReader, Lines, LineStream
@@ -135,16 +135,22 @@ def _too_long(limit: int) -> str:
 
 
 def _pieces(text: bytes, number: int) -> Iterator[Record]:
-    """Yield the whole records that a damaged text still holds, line by line, and one error for all that is lost."""
-    damage = list[bytes]()
+    """Yield the records that a damaged text still holds, whole or in part, line by line, and one error for the rest."""
+    is_lost = False
     for offset, line in enumerate(text.split(b"\n")):
-        if bare(line):
-            records, rest = whole_records(line)
-            yield from ((str(number + offset), record) for record in records)
-            damage += [rest] if bare(rest) else []
-    if damage:
-        lost = b"\n".join(damage)
-        yield str(number), ReadError(_why_not_json(text), revealed=revealed(lost))
+        if not bare(line):
+            continue
+        place = str(number + offset)
+        records, damage = whole_records(line)
+        yield from ((place, record) for record in records)
+        if bare(damage):
+            part = as_far_as_it_goes(damage, _why_not_json(line))
+            if isinstance(part, Shortened) or part.revealed:
+                yield place, part
+            else:
+                is_lost = True
+    if is_lost:
+        yield str(number), ReadError(_why_not_json(text))
 
 
 def _split_document(lines: Lines, line: bytes, limit: int, *, wrapped: bool = False) -> Iterator[Record]:
@@ -196,13 +202,16 @@ def _leftover(scanner: Scanner, reason: str | None) -> Iterator[Record]:
         yield f"{scanner.begin}[{scanner.index}]", whole
         yield str(scanner.begin), ReadError(reason)
         return
-    shown = dict[str, str]()
+    is_told = False
     for place, record in _pieces(text, scanner.begin):
         if isinstance(record, ReadError):
-            shown = dict(record.revealed)
-        else:
-            yield place, record
-    yield str(scanner.begin), ReadError(reason, revealed=shown)
+            if not record.revealed:
+                continue
+            record = ReadError(reason, revealed=record.revealed)  # noqa: PLW2901 - of the same damage
+        is_told = is_told or isinstance(record, ReadError | Shortened)
+        yield place, record
+    if not is_told:
+        yield str(scanner.begin), ReadError(reason)
 
 
 def _close_outer(scanner: Scanner, lines: Lines) -> bool:

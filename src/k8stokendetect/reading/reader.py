@@ -179,7 +179,7 @@ class Reading:
             for record in [value] if apart else lines.joined(value):
                 yield from self._parse(place, record, name)
         for unfinished in lines.rest():
-            yield unfinished.at(f"{name}:{place}".rstrip(":"))
+            yield from self._parse(place, unfinished, name)
         if stream.failure:
             yield ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":"))
 
