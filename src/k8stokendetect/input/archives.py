@@ -14,14 +14,14 @@ from k8stokendetect.convert.redaction import clean_text
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.budget import Budget
 from k8stokendetect.input.frames import Feed
-from k8stokendetect.input.slices import ForwardFile, SeekableFile
+from k8stokendetect.input.slices import ForwardFile, PartError, SeekableFile
 from k8stokendetect.input.streams import BinaryFile, ByteStream, check_depth
-from k8stokendetect.input.tars import tar_files
-from k8stokendetect.input.zips import zip_files, zip_files_in_turn
 
 _LONGEST_NAME: Final = 300
 _OFFICE: Final = "[Content_Types].xml"
 """The first file of a document of Office (ECMA-376, part 2, 10.2.7)."""
+
+_REST: Final = "; what comes after is not read"
 
 _UNPRINTABLE: Final = re.compile(r"[^ -~\xa1-\U0010ffff]|!")
 
@@ -99,9 +99,13 @@ class Archive:
         file, feed = self._places(source, start)
         self._contents: Iterable[tuple[str, Callable[[], BinaryFile]]]
         if stream.archive == "tar":
+            from k8stokendetect.input.tars import tar_files  # noqa: PLC0415 - few logs are archives
+
             self.in_any_order = file is not None
             self._contents = tar_files(file or ForwardFile(feed), self._cut)
             return
+        from k8stokendetect.input.zips import zip_files, zip_files_in_turn  # noqa: PLC0415 - the same
+
         found = None if file is None else zip_files(file, budget.limits.members)
         self.in_any_order = found is not None
         self._contents = zip_files_in_turn(feed, self._cut) if found is None else found
@@ -131,21 +135,18 @@ class Archive:
                 if any(part.startswith(".") and part.strip(".") for part in name.split("/")):
                     continue
                 number += 1
-                self._reason = self._refusal(name)
-                if not self._reason:
-                    yield Packed(f"{self._name}!{_shown(name)}", content, self._budget, self._stream.depth + 1)
-                    self._reason = self._budget.excess()
-                if self._reason:
+                if name == _OFFICE:
+                    self._reason = "an Office document, such as an Excel workbook: save it as CSV"
                     return
-        except ReadError as error:
+                _refuse(self._budget.add_member())
+                yield Packed(f"{self._name}!{_shown(name)}", content, self._budget, self._stream.depth + 1)
+                _refuse(self._budget.excess())
+        except PartError as error:
             self._reason = error.reason
+        except ReadError as error:
+            self._reason = f"{error.reason}{_REST}"
         if not number and not self._reason:
             self._reason = "the archive holds no log files"
-
-    def _refusal(self, name: str) -> str | None:
-        if name == _OFFICE:
-            return "an Office document, such as an Excel workbook: save it as CSV"
-        return self._budget.add_member()
 
     def _cut(self) -> str:
         self._cuts += 1
@@ -154,10 +155,16 @@ class Archive:
     @property
     def failure(self) -> ReadError | None:
         """Why not all of it could be read, once it was, unless that stopped the reading of a file in it."""
-        reason = self._reason or (None if self._cuts else self._stream.failure)
-        if reason is None or self._cuts > 1:
+        if self._cuts > 1:
             return None
-        return ReadError(f"{reason}; what comes after is not read", self._name)
+        lost = None if self._cuts or not self._stream.failure else f"{self._stream.failure}{_REST}"
+        reason = self._reason or lost
+        return None if reason is None else ReadError(reason, self._name)
+
+
+def _refuse(reason: str | None) -> None:
+    if reason is not None:
+        raise ReadError(reason)
 
 
 def logs_in(source: BinaryFile, name: str, budget: Budget) -> Iterator[tuple[str, ByteStream] | ReadError]:

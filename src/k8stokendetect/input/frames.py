@@ -114,6 +114,12 @@ def new_decompressor(form: Format, /) -> Decompressor:
     raise ReadError(reason)
 
 
+def check_package(head: bytes, /) -> None:
+    """Raise ReadError where frames begin so whose package is missing."""
+    if (form := _format_of(head)) is not None:
+        new_decompressor(form)
+
+
 class Feed:
     """A source from which bytes can be taken, looked at and given back.
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -12,7 +12,9 @@ from k8stokendetect.errors import ReadError
 from k8stokendetect.input.pool import FilePool
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?:::|://)")
-_PASSWORD: Final = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
+_PASSWORD: Final = re.compile(r"(?<=://)[^/@]*:[^/@]*@|(?<=^http://)[^/@]*@|(?<=^https://)[^/@]*@")
+"""Before an `@` stands who asks; `abfss://` has its container there."""
+
 _WEB: Final = ("http", "https")
 _GLOB: Final = re.compile(r"[*?\[]")
 _WEB_GLOB: Final = re.compile(r"[*]")  # ? begins the query
@@ -64,7 +66,7 @@ class Remote:
         except ImportError:
             return [], [ReadError("pip install 'k8stokendetect[remote]' to read it", self.name)]
         try:
-            store, path = core.url_to_fs(self._url)
+            store, path = core.url_to_fs(self._url, **_options(self._url))
             found = _found(store, path)
         except Exception as error:  # noqa: BLE001 - each store has its own
             return [], [ReadError(self._reason(error), self.name)]
@@ -76,21 +78,29 @@ class Remote:
 
     def _reason(self, error: Exception) -> str:
         protocol = re.split(r"::|://", self._url, maxsplit=1)[0].lower()
-        if isinstance(error, ImportError) and protocol in _PACKAGES:
-            return f"pip install {_PACKAGES[protocol]} to read {protocol}:// paths"
+        package = _PACKAGES.get(protocol)
+        if package is not None and importlib.util.find_spec(package) is None:
+            return f"pip install {package} to read {protocol}:// paths"
         if isinstance(error, ImportError | ValueError):
-            return f"fsspec cannot read {protocol}:// paths here: a package for them is missing, or the URL is wrong"
+            return f"fsspec knows no {protocol}:// paths, or a package for them is missing, or the URL is wrong"
         return f"cannot be opened: {reason_of(error)}"
 
 
-def reason_of(error: Exception, /) -> str:
+def reason_of(error: BaseException, /) -> str:
     """Say what went wrong without the error's own words, which may repeat a URL and its credentials."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, PermissionError):
-        return "access is denied"
+    if type(error.__cause__).__module__.startswith("aiohttp"):  # fsspec calls every failure of the web "not found"
+        error = error.__cause__ or error
     status = getattr(error, "status", None)
+    if isinstance(error, PermissionError) or status in {401, 403}:
+        return "access is denied"
+    if isinstance(error, FileNotFoundError) or status == 404:  # noqa: PLR2004 - HTTP's "not found"
+        return "no such file"
     return f"HTTP status {status}" if isinstance(status, int) else type(error).__name__
+
+
+def _options(url: str) -> dict[str, Any]:
+    """Return options for fsspec: what is encoded in a URL of the web stays as it is, or its signature is wrong."""
+    return {"encoded": True} if url.lower().startswith(_WEB) and re.search("[?%]", url) else {}
 
 
 def _found(store: Any, path: str) -> list[str]:

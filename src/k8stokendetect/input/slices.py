@@ -11,6 +11,10 @@ from k8stokendetect.errors import ReadError
 from k8stokendetect.input.frames import Feed
 
 
+class PartError(ReadError):
+    """A part of an archive could not be read; what comes after it was."""
+
+
 class PositionedFile(Protocol):
     """A file that can be read from any place, or from any place ahead."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.budget import Budget
 from k8stokendetect.input.encodings import Recoded, encoding_of
-from k8stokendetect.input.frames import Frames, begins_frame
+from k8stokendetect.input.frames import Frames, begins_frame, check_package
 from k8stokendetect.input.gunzip import Gunzip
 from k8stokendetect.input.kinds import advice
 from k8stokendetect.input.limits import GZIP
@@ -159,6 +159,8 @@ class ByteStream:
             if reader is None:
                 return head
             check_depth(self, self._budget)
+            if reader is Frames:
+                check_package(head)
             self.depth += 1
             self._layers.append(_Source(reader(self._buffered().read1), self._budget.give, self._budget.excess))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 
 from k8stokendetect.errors import ReadError
-from k8stokendetect.input.slices import PositionedFile, Slice
+from k8stokendetect.input.slices import PartError, PositionedFile, Slice
 from k8stokendetect.input.streams import BinaryFile
 
 _LONGEST_HEADER: Final = 1024 * 1024
@@ -78,7 +78,7 @@ def tar_files(file: PositionedFile, cut: Callable[[], str]) -> Iterator[tuple[st
     except Exception:  # noqa: BLE001 - of what is damaged, tarfile raises what it may
         is_whole = False
     if headers.is_damaged:
-        raise ReadError("the tar archive is damaged: a part of it was skipped")
+        raise PartError("the tar archive is damaged: a part of it was skipped")
     if not (is_whole and headers.has_ended):
         raise ReadError(cut())
 

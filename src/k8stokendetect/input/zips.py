@@ -7,6 +7,7 @@ Source of all structures: APPNOTE.TXT of PKWARE (pkware.cachefly.net/webdocs/cas
 from __future__ import annotations
 
 import functools
+import io
 import struct
 import zipfile
 import zlib
@@ -21,9 +22,10 @@ from k8stokendetect.input.streams import BinaryFile
 
 _FILE: Final = b"PK\x03\x04"
 _DESCRIPTOR: Final = b"PK\x07\x08"
+_END, _END_SIZE = b"PK\x05\x06", 22
 _DIRECTORY: Final = {
     b"PK\x01\x02": struct.Struct("<28x3H12x"),
-    b"PK\x05\x06": struct.Struct("<20xH"),
+    _END: struct.Struct(f"<{_END_SIZE - 2}xH"),
     b"PK\x06\x06": struct.Struct("<4xQ"),
     b"PK\x06\x07": struct.Struct("<20x"),
 }
@@ -121,11 +123,13 @@ def zip_files(file: SeekableFile, most: int) -> list[tuple[str, Callable[[], Bin
     try:
         with zipfile.ZipFile(_Bounded(file, most * _ENTRY)) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
+        file.seek(-_END_SIZE - len(archive.comment), io.SEEK_END)
+        has_ended = file.read(4) == _END
     except Exception:  # noqa: BLE001 - of what is damaged, zipfile raises what it may
-        infos = None
-    if infos is None or (infos and infos[0].header_offset != 0):  # another archive may stand before it
+        infos, has_ended = None, False
+    if infos is None or not has_ended or (infos and infos[0].header_offset):  # an archive may stand before or after it
         return None
-    ends = [info.header_offset for info in infos[1:]] + [1 << 63]
+    ends = [*(info.header_offset for info in infos), 1 << 63][1:]
     return [
         (info.filename, functools.partial(_opened, file, info, end))
         for info, end in zip(infos, ends, strict=True)
@@ -187,6 +191,7 @@ def zip_files_in_turn(source: Feed, cut: Callable[[], str]) -> Iterator[tuple[st
     while header := source.peek(_HEADER.size):
         if header.startswith(_FILE) and len(header) == _HEADER.size:
             source.skip(_HEADER.size)
+            has_ended = False
             _, _, flags, method, _, _, checksum, packed, _, name_size, extra_size = _HEADER.unpack(header)
             name, extra = _exactly(source, name_size, cut), _exactly(source, extra_size, cut)
             entry = _Entry(flags, method, checksum, _packed_size(packed, extra))
@@ -196,7 +201,7 @@ def zip_files_in_turn(source: Feed, cut: Callable[[], str]) -> Iterator[tuple[st
             sizes = rest.unpack(_exactly(source, rest.size, cut))
             if not source.skip(sum(sizes)):
                 raise ReadError(cut())
-            has_ended = header[:4] == b"PK\x05\x06"
+            has_ended = header.startswith(_END)
         else:
             raise ReadError("the zip archive is damaged" if len(header) == _HEADER.size else cut())
     if not has_ended:
