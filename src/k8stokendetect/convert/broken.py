@@ -81,12 +81,12 @@ def readable_part(text: bytes | str, /) -> tuple[dict[str, Any], frozenset[str]]
     fields). None where less is left than that.
     """
     shown = _shown(text)
-    for fields, cut, _ in _events(shown):
-        if cut and all(isinstance(fields.get(name), kind) for name, kind in _ANSWERED.items()):
-            deep = BODIES if is_deep(shown.encode("utf-8", "replace")) else ()
-            part = {name: value for name, value in fields.items() if name not in deep}
-            return part, frozenset(lost for name, lost in _BEHIND.items() if name not in part) | {_END}
-    return None
+    fields, cut, _ = next(filter(_told, _events(shown)), ({}, "", ""))
+    if not cut or not all(isinstance(fields.get(name), kind) for name, kind in _ANSWERED.items()):
+        return None
+    deep = BODIES if is_deep(shown.encode("utf-8", "replace")) else ()
+    part = {name: value for name, value in fields.items() if name not in deep}
+    return part, frozenset(lost for name, lost in _BEHIND.items() if name not in part) | {_END}
 
 
 def _shown(text: bytes | str) -> str:

@@ -16,7 +16,7 @@ from k8stokendetect.input.damage import BAD, as_far_as_it_goes, loads, whole_rec
 _CRI: Final = re.compile(rb"(?:\S{1,999}:)?\d{4}-\d\d-\d\dT\S{1,40} (stdout|stderr) ([FP])(?::\S*)? ?(.*)", re.DOTALL)
 """A container runtime's line; `grep -H` puts the file's name before it."""
 
-_LEGACY: Final = re.compile(r"(\d{4}-\d\d-\d\dT[^\s:]+:[^\s:]+:\S+) AUDIT: (id=.*)", re.DOTALL)
+_LEGACY: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S{0,20}) AUDIT: (id=.*)", re.DOTALL)
 _OTHER_LOG: Final = re.compile(
     rb"(?:^|[\s:])[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^\s:]+:\d+\] "  # klog
     rb'|(?:^|\s)time="?\d{4}-\S+ level=[a-z]+ '  # logrus: k3s, containerd

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from k8stokendetect.convert.broken import readable_part, revealed
@@ -20,6 +21,11 @@ BAD: Final = object()
 
 _BOM: Final = b"\xef\xbb\xbf"
 _EVENT: Final = re.compile(rb'(?=\{\s*"kind"\s*:\s*"Event)')
+_EVENT_ALONE: Final = re.compile(rb'\{\s*"kind"\s*:\s*"Event"')
+_GOES_ON: Final = re.compile(rb'\s*(?:[}":]|,\s*"|[^\s\]{,][^{]*(?:":|\}\}))')
+"""What follows an object that is part of another, or that a damaged bracket ended."""
+
+_LIST: Final = b"[], \t\r\n"
 _OBJECT: Final = re.compile(rb'\{\s*"')
 _ID: Final = re.compile(rb'(?i:auditid)\\*"\s*:|AUDIT: id=|"methodName|"class_uid"')
 """What tells a record from the parts of one: an audit event's id, a method of Google's, a class of OCSF."""
@@ -44,32 +50,59 @@ def loads(text: bytes, /) -> Any:
 def whole_records(line: bytes, /) -> tuple[list[Any], bytes]:
     """Return the records that a line holds, and what of the rest is damage: nothing where that is but a prefix.
 
-    Many programs put words before a line: a node's name, a time, syslog's header, the labels of a stream.
+    Many programs put words before a line: a node's name, a time, syslog's header, the labels of a stream. Nobody puts
+    any behind it: where words follow, a program quoted somebody. What stands in a damaged event is part of it, since
+    a client may write into a body whatever looks like an event.
     """
     records: list[Any] = []
     rest: list[bytes] = []
     tries = MOST_TRIES
-    for piece in _EVENT.split(line):
+    for piece in _not_nested(_EVENT.split(line)):
         value = loads(bare(piece).rstrip(b","))
         if isinstance(value, dict | list | Shortened) and (piece == line or speaks_of_event(piece)):
             records.append(value)
+            rest.append(b"")
         else:
             tries = _search(piece, tries, records, rest)
-    damage = [part for part in rest if not (records and _is_prefix(part))]
-    return records, b" ".join(damage)
+    if records and rest[-1].strip(_LIST) and not (_JSON.search(rest[-1]) or b"{" in rest[-1]):
+        return [], line
+    return records, b" ".join(part for part in rest if not (records and _is_prefix(part)))
+
+
+def _not_nested(pieces: Sequence[bytes]) -> Iterator[bytes]:
+    """Put back together what is split within a damaged event: where a value of it may stand, no other event begins."""
+    held = b""
+    for piece in pieces:
+        if held.rstrip()[-1:] in (b":", b",", b"[") and _ID.search(held) and not _first(held)[0]:
+            held += piece
+        else:
+            if held:
+                yield held
+            held = piece
+    yield held
+
+
+def _first(text: bytes) -> tuple[bytes, bytes]:
+    """Return the object that a text begins with, by its brackets, and what follows; nothing if it does not end."""
+    scanner = Scanner(array=False)
+    elements = [element for _, _, element in scanner.feed(text, 0)]
+    return elements[0] if elements else b"", scanner.rest
 
 
 def _search(text: bytes, tries: int, records: list[Any], rest: list[bytes]) -> int:
-    """Take records out of a text that begins with something else; return how many tries are left."""
+    """Take records out of a text that is none by itself; return how many tries are left."""
     start = position = 0
     while tries and (found := _OBJECT.search(text, position)):
-        scanner = Scanner(array=False)
-        element = next((element for _, _, element in scanner.feed(text[found.start() :], 0)), b"")
-        value = loads(element) if _ID.search(element) else BAD
+        element, after = _first(text[found.start() :])
+        is_inside = _ID.search(text, start, found.start()) is not None
+        is_inside = is_inside or _GOES_ON.match(after) is not None
+        value = loads(element) if not is_inside and _ID.search(element) else BAD
         if isinstance(value, dict | Shortened):
             records.append(value)
             rest.append(text[start : found.start()])
-            start = position = len(text) - len(scanner.rest)
+            start = position = len(text) - len(after)
+        elif is_inside or _EVENT_ALONE.match(text, found.start()):
+            break
         else:
             tries -= 1
             position = found.end()
@@ -79,7 +112,7 @@ def _search(text: bytes, tries: int, records: list[Any], rest: list[bytes]) -> i
 
 def _is_prefix(text: bytes) -> bool:
     """Tell words of another program from a piece of a record."""
-    text = text.strip(b"[], \t\r\n")
+    text = text.strip(_LIST)
     balanced = text.count(b'"') % 2 == 0 and text.count(b"{") == text.count(b"}")
     return balanced and not _JSON.search(text) and not speaks_of_event(text)
 
