@@ -88,7 +88,7 @@ class Memory:
 
     Attributes:
         reported: names of the last findings.
-        followed: names of the last events that keyed detectors followed.
+        folded: names of the last events that keyed detectors took.
         numbers: of the events, over all calls.
         profiles: what the log of each cluster has shown, by the cluster's name.
 
@@ -96,7 +96,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.reported = Deduplicator()
-        self.followed = Deduplicator()
+        self.folded = Deduplicator()
         self.numbers = itertools.count(1)
         self.profiles: dict[str, ClusterProfile] = {}
         self._saved: dict[str, Mapping[str, Any]] = {}
@@ -126,7 +126,7 @@ class Memory:
             "version": VERSION,
             "detectors": [*(self._saved | now).values()],
             "reported": self.reported.last(SAVED),
-            "followed": self.followed.last(SAVED),
+            "folded": self.folded.last(SAVED),
             "profiles": {cluster: profile.to_dict() for cluster, profile in self.profiles.items()},
         }
 
@@ -144,7 +144,7 @@ class Memory:
                 raise ConfigError("not the memory of a detect call of this version")
             memory._saved = {str(state["rule"]): state for state in document["detectors"]}
             memory.reported.restore(document["reported"])
-            memory.followed.restore(document["followed"])
+            memory.folded.restore(document["folded"])
             profiles = document["profiles"].items()
             memory.profiles = {str(cluster): ClusterProfile.from_dict(seen) for cluster, seen in profiles}
         except (TypeError, KeyError, AttributeError):
