@@ -20,24 +20,11 @@ WINDOW: Final = 100_000
 """How many names are remembered; flooding it makes findings repeat, never vanish."""
 
 
-def finding_key(request: str, rule: str, excluded_by: str | None, finding: Finding | None = None, /) -> str:
-    """Name what a rule says about a request: what was excluded must not make a repetition that is reported vanish.
-
-    Arguments:
-        request: its `request_id`.
-        rule: the rule's id.
-        excluded_by: the id of the exclusion; None for none.
-        finding: where it exists: it may be one of several, or be about an earlier request.
-
-    """
-    key = f"{request} {rule} {excluded_by}"
-    if finding is None or not (finding.key or finding.related):
-        return key
-    more = repr((finding.event.audit_id, [ref.audit_id for ref in finding.related], finding.key))
-    return f"{key} {_digest(more)}"
-
-
-def _digest(text: str) -> str:
+def told_apart(finding: Finding, /) -> str:
+    """Return what tells a finding from others of its rule and request: it may be about an earlier one, too."""
+    if not finding.key and not finding.related:
+        return ""
+    text = repr((finding.event.audit_id, [ref.audit_id for ref in finding.related], finding.key))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -72,7 +72,8 @@ class Pipeline:
     ) -> None:
         needed = {rule for one in detectors if isinstance(one, KeyedDetector) for rule in one.needs}
         self._helpers = needed - {one.rule.id for one in detectors}
-        running = [*detectors, *(cls() for cls in BUILTIN if cls.rule.id in self._helpers)]
+        helpers = [cls() for cls in BUILTIN if cls.rule.id in self._helpers]
+        running = sorted([*detectors, *helpers], key=lambda one: one.rule.id not in needed)  # those needed come first
         self.watchers = Watchers(running)
         self.memory = Memory() if memory is None else memory
         self.prefilter: Follows | None = None

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from k8stokendetect.engine.arrival import Arrival
-from k8stokendetect.engine.memory import Memory, finding_key
+from k8stokendetect.engine.memory import Memory, told_apart
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.findings import Finding
 
@@ -26,6 +26,8 @@ class Register:
     def enter(self, arrival: Arrival, rule: str, excluded_by: str | None, finding: Finding | None = None, /) -> bool:
         """Count what a rule says about an event; False, and counted as a duplicate, where it was said before.
 
+        What was excluded does not make a repetition vanish that is reported.
+
         Arguments:
             arrival: the event.
             rule: the rule's id.
@@ -33,11 +35,13 @@ class Register:
             finding: where one exists.
 
         """
-        if arrival.name and self._reported.is_repeat(
-            finding_key(arrival.name, rule, excluded_by, finding), arrival.number
-        ):
-            self._tally.duplicates += 1
-            return False
+        if arrival.name:
+            name = f"{arrival.name} {rule} {excluded_by}"
+            if finding is not None and (more := told_apart(finding)):
+                name = f"{name} {more}"
+            if self._reported.is_repeat(name, arrival.number):
+                self._tally.duplicates += 1
+                return False
         if excluded_by is None:
             self._tally.findings[rule] += 1
         else:

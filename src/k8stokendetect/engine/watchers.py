@@ -33,6 +33,7 @@ class Watchers:
     Attributes:
         detectors: all of them.
         watches: all that they watch.
+        follows: somebody wants to see what reported tokens are used for.
         followed: ids of the tokens that are followed, and user names of service accounts where there are no ids.
         unreadable: those that look at records that cannot be read.
 
@@ -41,6 +42,7 @@ class Watchers:
     def __init__(self, detectors: Iterable[Detector]) -> None:
         self.detectors = tuple(detectors)
         self.watches: frozenset[str | Signal] = frozenset().union(*(one.watches for one in self.detectors))
+        self.follows = Signal.USE_OF_REPORTED in self.watches
         self.unreadable = tuple(one for one in self.detectors if Signal.UNREADABLE in one.watches)
         self.followed: set[str] = set()
         self._by_resource: dict[str, list[tuple[str, str | None, Detector]]] = {}
@@ -57,11 +59,6 @@ class Watchers:
         name, slash, subresource = resource.partition("/")
         plain, _, group = name.partition(".")
         self._by_resource.setdefault(f"{plain}{slash}{subresource}", []).append((group, verb, detector))
-
-    @property
-    def follows(self) -> bool:
-        """Somebody wants to see what reported tokens are used for."""
-        return Signal.USE_OF_REPORTED in self.watches
 
     def of(self, event: Event, /) -> Watching:
         """Return the detectors that watch an event."""

@@ -84,7 +84,7 @@ class LineSkipper:
                     room = _TOGETHER
             if marks and (records := skipper.mark(size, line)):
                 break
-        skipper.counts.passed_over += skipped
+        skipper.counts.unwanted += skipped
         skipper.window.add(uses, _TOGETHER - room)
         return line, number, records
 
@@ -115,7 +115,7 @@ class LineSkipper:
             elif credential:
                 uses.append((credential, _of_form, form, opened, index, self._name, number))
                 size += len(text)
-        skipper.counts.passed_over += len(texts) - len(records)
+        skipper.counts.unwanted += len(texts) - len(records)
         if uses:
             skipper.window.add(uses, size)
         if records or not skipper.marks:

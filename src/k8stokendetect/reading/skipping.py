@@ -45,11 +45,19 @@ class Mark:
 
 @attrs.define
 class Counts:
-    """What was read so far, in whichever iteration."""
+    """What was read so far, in whichever iteration.
+
+    Attributes:
+        bytes_read: from files and streams, before decompression.
+        other_logs: records of other logs that a wrapper held.
+        unwanted: events that no detector wants, so that only their projection was decoded.
+        unproven: events that pods printed which are not believed.
+
+    """
 
     bytes_read: int = 0
-    skipped: int = 0
-    passed_over: int = 0
+    other_logs: int = 0
+    unwanted: int = 0
     unproven: int = 0
 
 
@@ -87,12 +95,8 @@ class Skipper:
             return False
         return self.skips(event, (_of_event, inner, origin), _MAPPING, inner.record)
 
-    def skips_record(self, record: Mapping[str, Any], number: int, /) -> bool:
-        """Skip a mapping that was fed."""
-        try:
-            event = project_record(record)
-        except NO_PROJECTION:
-            return False
+    def skips_record(self, event: Plain | Projection, record: Mapping[str, Any], number: int, /) -> bool:
+        """Skip a mapping that was fed, by its projection."""
         return self.skips(event, (_of_record, record, number), _MAPPING, record)
 
     def skips(
@@ -102,17 +106,12 @@ class Skipper:
         credential = self.unwanted(event)
         if credential is None:
             return False
-        self.counts.passed_over += 1
+        self.counts.unwanted += 1
         if credential:
             if record is not None and (event.request_object or event.response_object):
                 size = _size(record)
             self.window.add(((credential, *where),), size)
         return True
-
-    @property
-    def news(self) -> bool:
-        """Something is followed that was not looked for yet in what was skipped."""
-        return len(self._prefilter.added) > self._known
 
     def late(self) -> Iterator[tuple[Inner, str]]:
         """Yield what was skipped and is wanted now, with where it stood: a use that was logged before its mint."""
@@ -125,7 +124,7 @@ class Skipper:
         yield from map(self._again, self.window.tail() if self._prefilter.follows else ())
 
     def _again(self, kept: Kept) -> tuple[Inner, str]:
-        self.counts.passed_over -= 1
+        self.counts.unwanted -= 1
         _, read, *where = kept
         inner, origin = read(*where)
         return inner, origin
@@ -154,6 +153,22 @@ def typed(text: bytes | str) -> Typed | None:
     except fast.UNUSUAL:
         return None
     return Typed(text, fields) if fields.object_ref is not None else None
+
+
+def is_ready(inner: Inner, /) -> bool:
+    """Tell whether this is an event as the API server wrote it, complete, and printed by no pod: nothing to unwrap."""
+    record = inner.record
+    return isinstance(record, Typed) or (
+        inner.is_event and isinstance(record, dict) and record.get("objectRef") is not None and not inner.context.pods
+    )
+
+
+def projection_of_record(record: Mapping[str, Any], /) -> Projection | None:
+    """Return the projection of an event that was fed as a mapping; None where the full reader has to look."""
+    try:
+        return project_record(record)
+    except NO_PROJECTION:
+        return None
 
 
 def projection_of(text: str, /) -> Plain | Projection | None:
