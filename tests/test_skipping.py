@@ -25,6 +25,7 @@ from k8stokendetect import (
     detect,
 )
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.identity import CREDENTIAL_ID
 from k8stokendetect.reading.prefilter import Prefilter
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
 from test_damage import variants
@@ -247,6 +248,55 @@ def test_a_stream_that_is_not_at_its_end_is_not_waited_for() -> None:
     assert event.audit_id == token_request()["auditID"]
     assert log.passed_over == 1
     assert parts == [b"never asked for"]
+
+
+@pytest.mark.parametrize("others", [0, 2000], ids=["alone", "behind many others"])
+@pytest.mark.parametrize("mappings", [True, False], ids=["mappings", "lines"])
+def test_a_use_is_found_though_its_mint_is_reported_only_after_all_is_read(others: int, *, mappings: bool) -> None:
+    """By its proofs a mint seems a kubelet's, until the log has shown that theirs carry the ids of certificates."""
+    log = [pods()]
+    for number in range(31):
+        extra = {"extra": {CREDENTIAL_ID: [f"X509SHA256={number % 7}"]}} if number < 30 else {}
+        log.append(
+            token_request(
+                user={"username": f"system:node:n{number % 7}", "groups": ["system:nodes", "system:authenticated"]}
+                | extra,
+                userAgent="kubelet/v1.36.2 (linux/amd64)",
+                issued=f"JTI={number}",
+                auditID=f"mint {number}",
+                requestReceivedTimestamp=f"2026-11-23T21:43:{number:02}.000000Z",
+            )
+        )
+    log.append(use("JTI=30", requestReceivedTimestamp="2026-11-23T21:43:31.000000Z"))
+    log += [use("JTI=x", auditID=str(n), requestReceivedTimestamp="2026-11-23T21:43:32.000000Z") for n in range(others)]
+    found = detect(log if mappings else compact(log))
+
+    assert [one.event.audit_id for one in found if one.rule.id == "minted-token-used"] == [use("")["auditID"]]
+
+
+def test_a_source_that_fails_loses_no_use_that_it_gave_before() -> None:
+    """The mint comes from another one."""
+
+    class Failing(io.RawIOBase):
+        def __init__(self) -> None:
+            self.rest = compact([pods(), use("JTI=late")])
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any, /) -> int:
+            if not self.rest:
+                raise OSError("the disk is gone")
+            size = min(len(buffer), len(self.rest))
+            buffer[:size], self.rest = self.rest[:size], self.rest[size:]
+            return size
+
+    errors: list[Any] = []
+    sources: list[Any] = [Failing(), compact([token_request(issued="JTI=late")])]
+    found = [one.rule.id for one in detect(sources, on_error=errors.append)]
+
+    assert "minted-token-used" in found
+    assert len(errors) == 1
 
 
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27])

@@ -154,16 +154,19 @@ class Detection(Iterator[Finding]):
         skipped, events = tally.skipped - counts.other_logs, tally.events - counts.unwanted
         unproven = tally.unproven - counts.unproven
         pipeline.prefilter = prefilter = Prefilter(pipeline.watchers.watches, pipeline.watchers.followed)
-        for item in log.stream(prefilter):
+        reading = log.reading(prefilter)
+        # The turn of the last mints comes when all is read; what they were used for is looked for after that.
+        for items in (reading.events(log.source), reading.late()):
+            for item in items:
+                tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
+                if isinstance(item, ReadError):
+                    tally.unreadable += 1
+                    yield from pipeline.unreadable(item)
+                    self._on_error(item)
+                else:
+                    events += 1
+                    tally.events = events + counts.unwanted
+                    yield from pipeline.take(item)
             tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
-            if isinstance(item, ReadError):
-                tally.unreadable += 1
-                yield from pipeline.unreadable(item)
-                self._on_error(item)
-            else:
-                events += 1
-                tally.events = events + counts.unwanted
-                yield from pipeline.take(item)
-        tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
-        tally.events = events + counts.unwanted
-        yield from pipeline.rest()
+            tally.events = events + counts.unwanted
+            yield from pipeline.rest()

@@ -76,6 +76,7 @@ class AuditLog:
     """The Events of a source; iterating twice reads twice, where the source can be read twice.
 
     Attributes:
+        source: what it reads.
         platform: where the records come from, where they do not say so themselves.
         on_error: called with a ReadError for every record that cannot be read.
         counts: the following, together.
@@ -113,7 +114,7 @@ class AuditLog:
         self.on_error = on_error
         self._trust = Trust(trust_pods)
         self.counts = Counts()
-        self._source = source
+        self.source = source
         self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio)
 
     def __iter__(self) -> Iterator[Event]:
@@ -131,10 +132,13 @@ class AuditLog:
                 each event: what was skipped lately and was made with them is read then. None: everything is read.
 
         """
-        reading = Reading(
+        return self.reading(prefilter).events(self.source)
+
+    def reading(self, prefilter: Prefilter | None = None, /) -> Reading:
+        """Return one reading: `stream` is its `events`; what is followed only after the last of them is in `late`."""
+        return Reading(
             self.platform, self._limits, self.counts, prefilter, envelopes=self._envelopes, trust=self._trust
         )
-        return reading.events(self._source)
 
     @property
     def bytes_read(self) -> int:

@@ -246,7 +246,7 @@ class Reading:
                 self._disbelieve(inner)
             elif skipper is None or not (inner.is_event and skipper.skips_event(origin, inner)):
                 yield self._event(inner, f"{origin}{inner.place}")
-                yield from self._late()
+                yield from self.late()
 
     def _skips_text(self, skipper: Skipper, origin: str, inner: Inner) -> bool:
         """Skip what is not wanted; nothing of an unproven source is kept."""
@@ -259,8 +259,8 @@ class Reading:
         else:
             self._counts.unproven += 1
 
-    def _late(self) -> Iterator[Event | ReadError]:
-        """Read what was skipped and is wanted after all: a use that was logged before its mint."""
+    def late(self) -> Iterator[Event | ReadError]:
+        """Read what was skipped and is wanted after all: a use that was logged before its mint, or before its turn."""
         for inner, origin in self._skipper.late() if self._skipper is not None else ():
             yield self._event(inner, origin)
 

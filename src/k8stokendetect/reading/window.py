@@ -41,6 +41,16 @@ class _Chunk:
                 self.kept[number] = None
                 yield kept
 
+    def pop(self, most: int, /) -> Iterator[Kept]:
+        """Take out the last requests, the last of all first."""
+        for number in range(len(self.kept) - 1, -1, -1):
+            if most == 0:
+                return
+            kept, self.kept[number] = self.kept[number], None
+            if kept is not None:
+                most -= 1
+                yield kept
+
 
 class Window:
     """The most recent requests, as text, by the credential that they were made with.
@@ -83,10 +93,8 @@ class Window:
             yield from chunk.take(wanted)
 
     def tail(self) -> list[Kept]:
-        """Take out the last requests that were made with tokens; nothing is kept."""
+        """Take out the last requests that were made with tokens."""
         last: deque[Kept] = deque(maxlen=TAIL)
-        for chunk in self._chunks:
-            last.extend(kept for kept in chunk.kept if kept is not None)
-        self._size, self._chunk = 0, _Chunk()
-        self._chunks = deque([self._chunk])
+        for chunk in reversed(self._chunks):
+            last.extendleft(chunk.pop(TAIL - len(last)))
         return list(last)
