@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import random
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,8 @@ from k8stokendetect import (
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.identity import CREDENTIAL_ID
 from k8stokendetect.reading.prefilter import Prefilter
+from k8stokendetect.reading.window import KEPT
+from k8stokendetect.testing import request
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
 from test_damage import variants
 from test_detector_minted_token_used import pods, use
@@ -318,6 +321,40 @@ def event_hub(log: list[dict[str, Any]], size: int, **more: Any) -> bytes:
     records = [{"category": "kube-audit", "properties": {"log": text, "pod": "a"}, **more} for text in written]
     batches = [records[start : start + size] for start in range(0, len(records), size)]
     return compact([{"records": batch} for batch in batches])
+
+
+def test_what_waits_for_its_mint_takes_no_more_memory_than_the_window_has() -> None:
+    """One short use in each long message of other events; and uses with long user agents, as mappings and lines."""
+    other = request("get", "configmaps", user="bob") | {"annotations": {"note": "x" * 4000}}
+    batch = [*[other] * 25, use("JTI=small")]
+    long = use("JTI=long") | {"userAgent": "x" * 100_000}
+
+    def most(source: Any) -> int:
+        tracemalloc.start()
+        try:
+            list(detect(source))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    window = 2 * KEPT + (8 << 20)  # the last of it is read at the end
+    assert most(Repeated(event_hub(batch, len(batch)), 500)) < window
+    assert most(Repeated(compact([long]), 500)) < window
+    assert most(json.loads(json.dumps(long)) for _ in range(500)) < window
+
+
+class Repeated:
+    """A file that has the same lines again and again."""
+
+    def __init__(self, lines: bytes, times: int) -> None:
+        self._lines, self._left, self._place = lines, len(lines) * times, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes."""
+        part = self._lines[self._place :][: min(size, self._left)]
+        self._place = (self._place + len(part)) % len(self._lines)
+        self._left -= len(part)
+        return part
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,10 @@ from k8stokendetect.reading.projection import (
     project_plain,
     project_record,
 )
-from k8stokendetect.reading.window import Kept, Window
+from k8stokendetect.reading.window import Kept, Where, Window
 
 _MAPPING: Final = 2048
-"""What a mapping without bodies counts for in the window, in bytes."""
+"""What a mapping counts for in the window at least, in bytes."""
 
 MARK_AFTER: Final = 64 * 1024
 """Bytes that are skipped at most before a `Mark` says how far a log has been read."""
@@ -85,7 +85,7 @@ class Skipper:
     def skips_text(self, origin: str, inner: Inner, /) -> bool:
         """Skip a text that a wrapper held, unless it is wanted or no plain event."""
         event = projection_of(inner.record)
-        return event is not None and self.skips(event, (_of_inner, inner, origin), len(inner.record))
+        return event is not None and self.skips(event, (of_inner, inner, origin), len(inner.record))
 
     def skips_event(self, origin: str, inner: Inner, /) -> bool:
         """Skip an event that was decoded already."""
@@ -93,14 +93,14 @@ class Skipper:
             event = project_event(inner.record)
         except NO_PROJECTION:
             return False
-        return self.skips(event, (_of_event, inner, origin), _MAPPING, inner.record)
+        return self.skips(event, (_of_event, inner, origin), 0, inner.record)
 
     def skips_record(self, event: Plain | Projection, record: Mapping[str, Any], number: int, /) -> bool:
         """Skip a mapping that was fed, by its projection."""
-        return self.skips(event, (_of_record, record, number), _MAPPING, record)
+        return self.skips(event, (_of_record, record, number), 0, record)
 
     def skips(
-        self, event: Plain | Projection, where: Kept, size: int, record: Mapping[str, Any] | None = None, /
+        self, event: Plain | Projection, where: Where, size: int, record: Mapping[str, Any] | None = None, /
     ) -> bool:
         """Skip what is not wanted: count it, and keep it if it was made with a token."""
         credential = self.unwanted(event)
@@ -108,9 +108,7 @@ class Skipper:
             return False
         self.counts.unwanted += 1
         if credential:
-            if record is not None and (event.request_object or event.response_object):
-                size = _size(record)
-            self.window.add(((credential, *where),), size)
+            self.window.add(((credential, *where),), size if record is None else _size(record))
         return True
 
     def late(self) -> Iterator[tuple[Inner, str]]:
@@ -194,7 +192,8 @@ def decoded(inner: Inner) -> Inner:
     return inner.holding(ReadError(reason, revealed=revealed(inner.record)))
 
 
-def _of_inner(inner: Inner, origin: str) -> tuple[Inner, str]:
+def of_inner(inner: Inner, origin: str) -> tuple[Inner, str]:
+    """Read a use again that was kept as text, and say where it stood."""
     return decoded(inner), f"{origin}{inner.place}"
 
 
@@ -207,8 +206,9 @@ def _of_record(record: Mapping[str, Any], number: int) -> tuple[Inner, str]:
 
 
 def _size(record: Mapping[str, Any]) -> int:
+    """Return what a mapping counts for: its caller chooses the length of its URI, its user agent and more."""
     try:
-        return len(msgspec.json.encode(record))
+        return max(_MAPPING, len(msgspec.json.encode(record)))
     except (TypeError, ValueError, RecursionError):
         return _MAPPING
 

@@ -16,8 +16,11 @@ _CHUNK: Final = 512 * 1024
 TAIL: Final = 500
 """How many of the last requests `tail` returns at most."""
 
+Where: TypeAlias = tuple[Any, ...]
+"""How a request is read again: by which function, then what that is called with."""
+
 Kept: TypeAlias = tuple[Any, ...]
-"""A request: the credential that it was made with, then whatever its reader needs to read it again."""
+"""A request: the credential that it was made with, then as `Where`."""
 
 
 class _Chunk:
