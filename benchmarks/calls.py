@@ -28,7 +28,7 @@ PACKAGE: Final = str(Path(k8stokendetect.__file__).parent)
 KUBELETS_MINT: Final = "a kubelet's mint"
 PERSONS_MINT: Final = "a person's mint"
 NOISE: Final = "noise (list pods)"
-LIMITS: Final = {KUBELETS_MINT: 220, PERSONS_MINT: 300, NOISE: 15}
+LIMITS: Final = {KUBELETS_MINT: 200, PERSONS_MINT: 300, NOISE: 15}
 """Maximum number of calls for each event."""
 
 

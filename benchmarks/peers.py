@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from k8stokendetect.detectors import BUILTIN
 from predicate import JQ, UNWRAP_JQ
 
 HERE: Final = Path(__file__).parent
@@ -141,7 +142,7 @@ def us() -> Peer:
         "pip install -e .",
         lambda log, out: _script("ours.py", log, out),
         _json_hits,
-        "15 rules, all exclusions, tokens followed to their uses, evidence; JSON lines",
+        f"{len(BUILTIN)} rules, all exclusions, tokens followed to their uses, evidence; JSON lines",
     )
 
 

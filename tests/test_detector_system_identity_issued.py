@@ -218,7 +218,7 @@ def test_another_clusters_nodes_are_other_nodes() -> None:
     """Each cluster has a warm-up of its own."""
     detector, new = SystemIdentityIssued(), node_mint("evil-1", 1.1)
     parts = [("a", event) for event in warm()] + [("b", new), ("a", new)]
-    found = [list(detector.follow(attrs.evolve(parse_event(event), cluster=name), ())) for name, event in parts]
+    found = [list(detector.take(attrs.evolve(parse_event(event), cluster=name), ())) for name, event in parts]
     assert [len(findings) for findings in found] == [0] * 21 + [1]
 
 

@@ -295,6 +295,6 @@ def test_it_never_raises(record: dict[str, Any], resource: str, verb: str, body:
             event = parse_event(source)
         except ReadError:
             continue
-        for finding in TokenRightGranted().follow(event, ()):
+        for finding in TokenRightGranted().take(event, ()):
             for item in finding.evidence:
                 assert plain(item.value) == resolve(item.path, redact(source)[0])

@@ -11,7 +11,10 @@ import pytest
 from builders import token_request
 from k8stokendetect import parse_event
 from k8stokendetect.detectors import TokenRequest
-from k8stokendetect.engine.memory import Deduplicator, finding_key
+from k8stokendetect.engine.arrival import Arrival
+from k8stokendetect.engine.memory import Deduplicator, Memory
+from k8stokendetect.engine.register import Register
+from k8stokendetect.engine.tally import Tally
 from k8stokendetect.event_ref import request_id
 
 MINT = token_request()
@@ -52,19 +55,32 @@ def test_the_same_request_at_another_stage_or_level_is_one(change: dict[str, Any
     assert request_id(same) == request_id(parse_event(MINT | {"sourceIPs": ["192.0.2.7"]} | change))
 
 
+def register(tally: Tally) -> tuple[Register, Arrival, Arrival]:
+    """Return a register, and one request that was delivered twice."""
+    first = Arrival(parse_event(MINT), 1, request_id(parse_event(MINT)))
+    return Register(tally, Memory()), first, attrs.evolve(first, number=2)
+
+
 def test_an_excluded_finding_and_a_reported_one_are_two() -> None:
     """Else the first would make the second vanish."""
-    assert finding_key("r", "rule", None) != finding_key("r", "rule", "kubelet")
+    tally = Tally()
+    made, first, again = register(tally)
+
+    assert made.enter(first, "rule", "kubelet")
+    assert made.enter(again, "rule", None)
+    assert not made.enter(again, "rule", "kubelet")
+    assert (tally.findings, tally.excluded, tally.duplicates) == ({"rule": 1}, {"kubelet": 1}, 1)
 
 
 def test_a_plain_finding_has_the_name_of_one_that_was_only_counted() -> None:
     """With a key, or about other requests, it has a name of its own."""
     finding = TokenRequest().describe(parse_event(MINT))
     keyed, related = attrs.evolve(finding, key="a"), attrs.evolve(finding, related=(finding.event,))
-    names = {finding_key("r", "token-request", None, one) for one in (finding, keyed, related)}
+    made, first, again = register(Tally())
 
-    assert finding_key("r", "token-request", None) == finding_key("r", "token-request", None, finding)
-    assert len(names) == 3
+    assert made.enter(first, "token-request", None)
+    assert [made.enter(again, "token-request", None, one) for one in (finding, keyed, related)] == [False, True, True]
+    assert not made.enter(attrs.evolve(again, number=3), "token-request", None, related)
 
 
 def test_a_name_is_a_repetition_unless_the_same_event_has_it() -> None:

@@ -96,7 +96,7 @@ def test_a_damaged_state_is_refused_at_the_call() -> None:
         "version": 1,
         "detectors": [{"rule": "minted-token-used", "version": 1, "keys": 7}],
         "reported": [],
-        "followed": [],
+        "folded": [],
         "profiles": {},
     }
     with pytest.raises(ConfigError, match="state of rule 'minted-token-used' is damaged"):

@@ -221,6 +221,31 @@ def test_a_keyed_detector_is_told_what_the_rules_it_needs_reported() -> None:
     assert [finding.rule.id for finding in both] == ["token-request", "acme.told"]
 
 
+class ToldOfOrigins(Told):
+    """The same, about a rule that remembers, too."""
+
+    needs = frozenset({"unusual-origin"})
+    rule = Rule("acme.origins", "Told of origins", Severity.LOW)
+
+
+def test_a_keyed_rule_that_runs_for_another_one_only_says_nothing_itself() -> None:
+    """But the one that needs it is told."""
+    log = [
+        token_request(
+            auditID=f"{second}",
+            requestReceivedTimestamp=f"2026-11-23T21:43:{second:02}.000000Z",
+            userAgent="curl/8" if second == 30 else "kubectl/v1.36.2",
+            user={"username": "system:kube-scheduler", "groups": ["system:authenticated"]},
+        )
+        for second in range(31)
+    ]
+    tally = Tally()
+    found = run(pipeline(ToldOfOrigins(), tally=tally), *log)
+
+    assert {finding.rule.id for finding in found} == {"acme.origins"} == set(tally.findings)
+    assert found[-1].summary == "['unusual-origin'] 1"
+
+
 class Counted(Told):
     """The same, about minting by design."""
 

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import random
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +26,10 @@ from k8stokendetect import (
     detect,
 )
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.identity import CREDENTIAL_ID
 from k8stokendetect.reading.prefilter import Prefilter
+from k8stokendetect.reading.window import KEPT
+from k8stokendetect.testing import request
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
 from test_damage import variants
 from test_detector_minted_token_used import pods, use
@@ -249,6 +253,55 @@ def test_a_stream_that_is_not_at_its_end_is_not_waited_for() -> None:
     assert parts == [b"never asked for"]
 
 
+@pytest.mark.parametrize("others", [0, 2000], ids=["alone", "behind many others"])
+@pytest.mark.parametrize("mappings", [True, False], ids=["mappings", "lines"])
+def test_a_use_is_found_though_its_mint_is_reported_only_after_all_is_read(others: int, *, mappings: bool) -> None:
+    """By its proofs a mint seems a kubelet's, until the log has shown that theirs carry the ids of certificates."""
+    log = [pods()]
+    for number in range(31):
+        extra = {"extra": {CREDENTIAL_ID: [f"X509SHA256={number % 7}"]}} if number < 30 else {}
+        log.append(
+            token_request(
+                user={"username": f"system:node:n{number % 7}", "groups": ["system:nodes", "system:authenticated"]}
+                | extra,
+                userAgent="kubelet/v1.36.2 (linux/amd64)",
+                issued=f"JTI={number}",
+                auditID=f"mint {number}",
+                requestReceivedTimestamp=f"2026-11-23T21:43:{number:02}.000000Z",
+            )
+        )
+    log.append(use("JTI=30", requestReceivedTimestamp="2026-11-23T21:43:31.000000Z"))
+    log += [use("JTI=x", auditID=str(n), requestReceivedTimestamp="2026-11-23T21:43:32.000000Z") for n in range(others)]
+    found = detect(log if mappings else compact(log))
+
+    assert [one.event.audit_id for one in found if one.rule.id == "minted-token-used"] == [use("")["auditID"]]
+
+
+def test_a_source_that_fails_loses_no_use_that_it_gave_before() -> None:
+    """The mint comes from another one."""
+
+    class Failing(io.RawIOBase):
+        def __init__(self) -> None:
+            self.rest = compact([pods(), use("JTI=late")])
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any, /) -> int:
+            if not self.rest:
+                raise OSError("the disk is gone")
+            size = min(len(buffer), len(self.rest))
+            buffer[:size], self.rest = self.rest[:size], self.rest[size:]
+            return size
+
+    errors: list[Any] = []
+    sources: list[Any] = [Failing(), compact([token_request(issued="JTI=late")])]
+    found = [one.rule.id for one in detect(sources, on_error=errors.append)]
+
+    assert "minted-token-used" in found
+    assert len(errors) == 1
+
+
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27])
 def test_mappings_fed_one_by_one_give_the_same(path: Any) -> None:
     """As an embedding tool does, with uses before their mints; most are passed over."""
@@ -268,6 +321,40 @@ def event_hub(log: list[dict[str, Any]], size: int, **more: Any) -> bytes:
     records = [{"category": "kube-audit", "properties": {"log": text, "pod": "a"}, **more} for text in written]
     batches = [records[start : start + size] for start in range(0, len(records), size)]
     return compact([{"records": batch} for batch in batches])
+
+
+def test_what_waits_for_its_mint_takes_no_more_memory_than_the_window_has() -> None:
+    """One short use in each long message of other events; and uses with long user agents, as mappings and lines."""
+    other = request("get", "configmaps", user="bob") | {"annotations": {"note": "x" * 4000}}
+    batch = [*[other] * 25, use("JTI=small")]
+    long = use("JTI=long") | {"userAgent": "x" * 100_000}
+
+    def most(source: Any) -> int:
+        tracemalloc.start()
+        try:
+            list(detect(source))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    window = 2 * KEPT + (8 << 20)  # the last of it is read at the end
+    assert most(Repeated(event_hub(batch, len(batch)), 500)) < window
+    assert most(Repeated(compact([long]), 500)) < window
+    assert most(json.loads(json.dumps(long)) for _ in range(500)) < window
+
+
+class Repeated:
+    """A file that has the same lines again and again."""
+
+    def __init__(self, lines: bytes, times: int) -> None:
+        self._lines, self._left, self._place = lines, len(lines) * times, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes."""
+        part = self._lines[self._place :][: min(size, self._left)]
+        self._place = (self._place + len(part)) % len(self._lines)
+        self._left -= len(part)
+        return part
 
 
 @pytest.mark.parametrize(

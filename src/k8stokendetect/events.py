@@ -6,7 +6,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
@@ -140,7 +139,7 @@ class TokenGrant:
     expiration_timestamp: datetime | None = None
 
 
-@attrs.frozen(kw_only=True, slots=False)  # with a __dict__, a value that is computed once costs no call afterwards
+@attrs.frozen(kw_only=True, slots=False)  # what is computed goes into the __dict__ at once
 class Event:
     """One record of a Kubernetes audit log, as `parse_event` and `read` make it.
 
@@ -192,81 +191,77 @@ class Event:
     usual: frozenset[str] = frozenset()
     """What this event lacks and others of the same cluster carry: certificate ids, token ids, uids."""
 
-    @cached_property
-    def resource(self) -> str:
-        """The resource in RBAC notation: `pods`, `pods/exec`, `serviceaccounts/token`; empty without objectRef."""
-        ref = self.object_ref
-        if ref is None:
-            return ""
-        return f"{ref.resource}/{ref.subresource}" if ref.subresource else ref.resource
+    resource: str = attrs.field(init=False, repr=False, eq=False)
+    """The resource in RBAC notation: `pods`, `pods/exec`, `serviceaccounts/token`; empty without objectRef."""
+    code: int | None = attrs.field(init=False, repr=False, eq=False)
+    """The HTTP status code of the answer; None before the answer, or where it was not logged."""
+    answered: bool = attrs.field(init=False, repr=False, eq=False)
+    """The API server answered: any stage but RequestReceived, which has neither status nor annotations."""
+    succeeded: bool = attrs.field(init=False, repr=False, eq=False)
+    """The request was served, see `is_success`. The authorization decision is no sign: it is `allow` on 404."""
+    denied: bool = attrs.field(init=False, repr=False, eq=False)
+    """The answer was 401 (logged at stage ResponseStarted only) or 403."""
+    minted_credential: str | None = attrs.field(init=False, repr=False, eq=False)
+    """The id of the token that this request issued, `JTI=<uuid>`, from Kubernetes 1.30; None when unknown."""
+    mints_token: bool = attrs.field(init=False, repr=False, eq=False)
+    """A service account token was really issued: the annotation says so, or the answer to the request was 2xx."""
+    used_credential: str | None = attrs.field(init=False, repr=False, eq=False)
+    """The id of the credential this request was made with: `JTI=…` or `X509SHA256=…`; None when not logged.
+
+    Only ever from `user.extra`: whatever stands in `impersonatedUser.extra` was chosen by the caller.
+    """
+    renews_leader_lease: bool = attrs.field(init=False, repr=False, eq=False)
+    """A controller manager's identity renewed or took its own lease; a refused try does not."""
+    service_account: ServiceAccount | None = attrs.field(init=False, repr=False, eq=False)
+    """The service account the request is about; None for other resources or where the name was not logged."""
+    peer_ip: str | None = attrs.field(init=False, repr=False, eq=False)
+    """The peer that the API server saw: the last of sourceIPs, the only one a client cannot choose."""
+    time: datetime | None = attrs.field(init=False, repr=False, eq=False)
+    """When the request reached the API server; the stage's time where that was not logged."""
+
+    def __attrs_post_init__(self) -> None:
+        """Compute what follows from the fields: nearly every detector asks for most of it."""
+        ref, verb, user, notes = self.object_ref, self.verb, self.user, self.annotations
+        resource, account, leads = "", None, False
+        code = self.response_status.code if self.response_status else None
+        answered = self.stage != "RequestReceived"
+        succeeded = answered and is_success(code)
+        if ref is not None:
+            resource = f"{ref.resource}/{ref.subresource}" if ref.subresource else ref.resource
+            if ref.resource == "serviceaccounts" and ref.namespace and ref.name:
+                account = ServiceAccount(ref.namespace, ref.name)
+            elif ref.resource == "leases":
+                own = ref.namespace == "kube-system" and ref.name == LEADERS.get(user.username)
+                leads = own and verb == "update" and succeeded
+        creates = verb == "create" and resource == TOKEN_SUBRESOURCE
+        minted = notes.get(CREDENTIAL_ID) if creates else None  # 1.29 with the alpha gate wrote the mint's id there
+        for key in reversed(ISSUED_CREDENTIAL_ID) if notes else ():
+            minted = notes.get(key, minted)
+        used = user.extra.get(CREDENTIAL_ID)
+        vars(self).update(
+            resource=resource,
+            code=code,
+            answered=answered,
+            succeeded=succeeded,
+            denied=answered and code in {401, 403},
+            minted_credential=minted,
+            mints_token=answered and (minted is not None or (creates and succeeded)),
+            used_credential=used[0] if used else None,
+            renews_leader_lease=leads,
+            service_account=account,
+            peer_ip=self.source_ips[-1] if self.source_ips else None,
+            time=self.request_received_timestamp or self.stage_timestamp,
+        )
 
     def does(self, verb: str, resource: str, /) -> bool:
         """Tell whether the request has this verb on this resource (RBAC notation), in whatever API group."""
         return self.verb == verb and self.resource == resource
-
-    @cached_property
-    def code(self) -> int | None:
-        """The HTTP status code of the answer; None before the answer, or where it was not logged."""
-        return self.response_status.code if self.response_status else None
-
-    @cached_property
-    def answered(self) -> bool:
-        """The API server answered: any stage but RequestReceived, which has neither status nor annotations."""
-        return self.stage != "RequestReceived"
-
-    @cached_property
-    def succeeded(self) -> bool:
-        """The request was served, see `is_success`. The authorization decision is no sign: it is `allow` on 404."""
-        return self.answered and is_success(self.code)
-
-    @cached_property
-    def denied(self) -> bool:
-        """The answer was 401 (logged at stage ResponseStarted only) or 403."""
-        return self.code in {401, 403} and self.answered
 
     @property
     def body_is_cut(self) -> bool:
         """The level says that the request body was logged, or truncation says that it was; and it is not there."""
         logged = self.level in {"Request", "RequestResponse"} or self.annotations.get(TRUNCATED) == "true"
         return logged and self.request_object is None and "bodies" not in self.lost
-
-    @cached_property
-    def minted_credential(self) -> str | None:
-        """The id of the token that this request issued, `JTI=<uuid>`, from Kubernetes 1.30; None when unknown."""
-        for key in ISSUED_CREDENTIAL_ID:
-            if key in self.annotations:
-                return self.annotations[key]
-        if self.does("create", TOKEN_SUBRESOURCE):  # 1.29 with the alpha gate wrote the mint's id under this key
-            return self.annotations.get(CREDENTIAL_ID)
-        return None
-
-    @cached_property
-    def mints_token(self) -> bool:
-        """A service account token was really issued: the annotation says so, or the answer to the request was 2xx."""
-        return self.answered and (
-            self.minted_credential is not None or (self.does("create", TOKEN_SUBRESOURCE) and self.succeeded)
-        )
-
-    @cached_property
-    def used_credential(self) -> str | None:
-        """The id of the credential this request was made with: `JTI=…` or `X509SHA256=…`; None when not logged.
-
-        Only ever from `user.extra`: whatever stands in `impersonatedUser.extra` was chosen by the caller.
-        """
-        return next(iter(self.user.extra.get(CREDENTIAL_ID, ())), None)
-
-    @cached_property
-    def renews_leader_lease(self) -> bool:
-        """A controller manager's identity renewed or took its own lease; a refused try does not."""
-        ref = self.object_ref
-        return (
-            ref is not None
-            and ref.resource == "leases"
-            and self.verb == "update"
-            and ref.namespace == "kube-system"
-            and ref.name == LEADERS.get(self.user.username)
-            and self.succeeded
-        )
 
     @property
     def actor(self) -> User:
@@ -277,21 +272,3 @@ class Event:
     def assumed(self) -> User | None:
         """Whom the actor impersonated; None when nobody, or when the impersonation was refused."""
         return self.impersonated_user
-
-    @cached_property
-    def service_account(self) -> ServiceAccount | None:
-        """The service account the request is about; None for other resources or where the name was not logged."""
-        ref = self.object_ref
-        if ref is None or ref.resource != "serviceaccounts" or not (ref.namespace and ref.name):
-            return None
-        return ServiceAccount(ref.namespace, ref.name)
-
-    @cached_property
-    def peer_ip(self) -> str | None:
-        """The peer that the API server saw: the last of sourceIPs, the only one a client cannot choose."""
-        return self.source_ips[-1] if self.source_ips else None
-
-    @cached_property
-    def time(self) -> datetime | None:
-        """When the request reached the API server; the stage's time where that was not logged."""
-        return self.request_received_timestamp or self.stage_timestamp

@@ -29,7 +29,8 @@ from k8stokendetect.events import (
 T = TypeVar("T")
 
 _NOT_IN_RECORD = frozenset(
-    {"token_request", "token_grant", "carried_token", "platform", "origin", "cluster", "account", "region", "lost"}
+    "token_request token_grant carried_token platform origin cluster account region lost contradicted usual".split()
+    + [field.name for field in attrs.fields(Event) if not field.init]
 )
 
 
@@ -56,8 +57,9 @@ def _is_of_an_event(kind: Any) -> bool:
 
 def _unstructuring(converter: cattrs.Converter, kind: Any) -> Callable[[Any], dict[str, Any]]:
     """Return how a class is written: under its Go names, without what is empty and what no record holds."""
+    omitted = _NOT_IN_RECORD if kind is Event else frozenset[str]()
     names: Any = {
-        field.name: override(omit=True) if field.name in _NOT_IN_RECORD else override(rename=go_name(field.name))
+        field.name: override(omit=True) if field.name in omitted else override(rename=go_name(field.name))
         for field in attrs.fields(kind)
     }
     return make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True, **names)

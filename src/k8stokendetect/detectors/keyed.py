@@ -179,11 +179,11 @@ class KeyedDetector(Detector, Generic[S]):
 
     @final
     def inspect(self, event: Event | ReadError, /) -> Iterable[Finding]:  # noqa: ARG002 - it needs to know more
-        """Report nothing: the engine calls `follow` when it is known what others reported."""
+        """Report nothing: the engine calls `take` when it is known what others reported."""
         return ()
 
     @final
-    def follow(
+    def take(
         self, event: Event, reported: Sequence[Finding], keys: Iterable[str] | None = None, /
     ) -> Iterator[Finding]:
         """Fold an event into what is remembered of its keys.

@@ -76,7 +76,9 @@ class TokenRequestLongLived(Detector):
 
     def matches(self, event: Event, /) -> bool:
         """Compare seconds: a request may ask for more of them than a timedelta can hold."""
-        return event.mints_token and self._lifetime(event)[0] > self.threshold.total_seconds()
+        if not event.mints_token or (event.token_request is None and event.token_grant is None):
+            return False
+        return self._lifetime(event)[0] > self.threshold.total_seconds()
 
     def describe(self, event: Event, /) -> Finding:
         """Say how long the token lives, and whether the API server extends what was asked for."""

@@ -15,6 +15,7 @@ from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import ServiceAccount
 
 if TYPE_CHECKING:
+    from k8stokendetect.cluster import Cluster
     from k8stokendetect.detectors.escalation import EscalationPath, EscalationPaths
 
 _BY_NAME = "what the account may do is known from its default installation"
@@ -103,20 +104,18 @@ class TokenRequestPrivilegedTarget(Detector):
 
     def _power(self, target: ServiceAccount) -> tuple[str, EscalationPath | None]:
         """Return what an account may do, and how the snapshot of the cluster knows it; by name where there is none."""
-        found = self._path_from(target)
+        found = None if self.cluster is None else self._path_from(target, self.cluster)
         if found is not None:
             return found.power, found
         account = self._powerful(target)
         return (account.power if account else ""), None
 
-    def _path_from(self, target: ServiceAccount) -> EscalationPath | None:
-        """Return what the snapshot knows; None where it does not, or there is none."""
-        if self.cluster is None:
-            return None
-        if self._paths is None or self._paths.cluster is not self.cluster:
+    def _path_from(self, target: ServiceAccount, cluster: Cluster) -> EscalationPath | None:
+        """Return what the snapshot knows; None where it does not."""
+        if self._paths is None or self._paths.cluster is not cluster:
             from k8stokendetect.detectors.escalation import EscalationPaths  # noqa: PLC0415 - only where a cluster is known
 
-            self._paths = EscalationPaths(self.cluster)
+            self._paths = EscalationPaths(cluster)
         return self._paths.of(target)
 
     def _powerful(self, target: ServiceAccount) -> PowerfulAccount | None:

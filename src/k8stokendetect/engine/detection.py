@@ -150,20 +150,23 @@ class Detection(Iterator[Finding]):
         return enriched(finding, self._cluster)
 
     def _run(self) -> Generator[Finding]:
-        log, pipeline, tally = self._log, self._pipeline, self._tally
-        skipped, earlier, read = tally.skipped - log.skipped, tally.events - log.passed_over, 0
-        unproven = tally.unproven - log.unproven
+        log, pipeline, tally, counts = self._log, self._pipeline, self._tally, self._log.counts
+        skipped, events = tally.skipped - counts.other_logs, tally.events - counts.unwanted
+        unproven = tally.unproven - counts.unproven
         pipeline.prefilter = prefilter = Prefilter(pipeline.watchers.watches, pipeline.watchers.followed)
-        for item in log.stream(prefilter):
-            tally.skipped, tally.unproven = skipped + log.skipped, unproven + log.unproven
-            if isinstance(item, ReadError):
-                tally.unreadable += 1
-                yield from pipeline.unreadable(item)
-                self._on_error(item)
-            else:
-                read += 1
-                tally.events = earlier + log.passed_over + read
-                yield from pipeline.take(item)
-        tally.skipped, tally.unproven = skipped + log.skipped, unproven + log.unproven
-        tally.events = earlier + log.passed_over + read
-        yield from pipeline.rest()
+        reading = log.reading(prefilter)
+        # The turn of the last mints comes when all is read; what they were used for is looked for after that.
+        for items in (reading.events(log.source), reading.late()):
+            for item in items:
+                tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
+                if isinstance(item, ReadError):
+                    tally.unreadable += 1
+                    yield from pipeline.unreadable(item)
+                    self._on_error(item)
+                else:
+                    events += 1
+                    tally.events = events + counts.unwanted
+                    yield from pipeline.take(item)
+            tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
+            tally.events = events + counts.unwanted
+            yield from pipeline.rest()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from k8stokendetect.detectors import Detector
 from k8stokendetect.engine.tally import Tally
@@ -12,6 +12,9 @@ from k8stokendetect.errors import DetectorError, OnError
 from k8stokendetect.events import Event
 
 T = TypeVar("T")
+
+_NOTHING: Final = ()
+"""What most methods give for most events; there is one empty tuple only."""
 
 
 class Guard:
@@ -37,7 +40,10 @@ class Guard:
     ) -> list[T]:
         """Return what a method yields, all of a kind; nothing where it fails."""
         try:
-            found = list(call(*given))
+            given_back = call(*given)
+            if given_back is _NOTHING:
+                return []
+            found = list(given_back)
             for item in found:
                 if not isinstance(item, kind):
                     raise TypeError(f"gave {type(item).__name__}, not {kind.__name__}")  # noqa: TRY301 - as any other

@@ -20,24 +20,11 @@ WINDOW: Final = 100_000
 """How many names are remembered; flooding it makes findings repeat, never vanish."""
 
 
-def finding_key(request: str, rule: str, excluded_by: str | None, finding: Finding | None = None, /) -> str:
-    """Name what a rule says about a request: what was excluded must not make a repetition that is reported vanish.
-
-    Arguments:
-        request: its `request_id`.
-        rule: the rule's id.
-        excluded_by: the id of the exclusion; None for none.
-        finding: where it exists: it may be one of several, or be about an earlier request.
-
-    """
-    key = f"{request} {rule} {excluded_by}"
-    if finding is None or not (finding.key or finding.related):
-        return key
-    more = repr((finding.event.audit_id, [ref.audit_id for ref in finding.related], finding.key))
-    return f"{key} {_digest(more)}"
-
-
-def _digest(text: str) -> str:
+def told_apart(finding: Finding, /) -> str:
+    """Return what tells a finding from others of its rule and request: it may be about an earlier one, too."""
+    if not finding.key and not finding.related:
+        return ""
+    text = repr((finding.event.audit_id, [ref.audit_id for ref in finding.related], finding.key))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -88,7 +75,7 @@ class Memory:
 
     Attributes:
         reported: names of the last findings.
-        followed: names of the last events that keyed detectors followed.
+        folded: names of the last events that keyed detectors took.
         numbers: of the events, over all calls.
         profiles: what the log of each cluster has shown, by the cluster's name.
 
@@ -96,7 +83,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.reported = Deduplicator()
-        self.followed = Deduplicator()
+        self.folded = Deduplicator()
         self.numbers = itertools.count(1)
         self.profiles: dict[str, ClusterProfile] = {}
         self._saved: dict[str, Mapping[str, Any]] = {}
@@ -126,7 +113,7 @@ class Memory:
             "version": VERSION,
             "detectors": [*(self._saved | now).values()],
             "reported": self.reported.last(SAVED),
-            "followed": self.followed.last(SAVED),
+            "folded": self.folded.last(SAVED),
             "profiles": {cluster: profile.to_dict() for cluster, profile in self.profiles.items()},
         }
 
@@ -144,7 +131,7 @@ class Memory:
                 raise ConfigError("not the memory of a detect call of this version")
             memory._saved = {str(state["rule"]): state for state in document["detectors"]}
             memory.reported.restore(document["reported"])
-            memory.followed.restore(document["followed"])
+            memory.folded.restore(document["folded"])
             profiles = document["profiles"].items()
             memory.profiles = {str(cluster): ClusterProfile.from_dict(seen) for cluster, seen in profiles}
         except (TypeError, KeyError, AttributeError):

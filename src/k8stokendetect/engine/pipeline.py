@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of an event: it waits for its turn, is judged once, every detector is asked, and all is reported together."""
+"""The way of an event: it waits for its turn, is judged once, every detector is asked, and all is reported together.
+
+Words, each with one meaning here: a *token* is followed (its uses are read), an *event* is folded (into what keyed
+detectors remember), and a *helper* is a rule that nobody asked for and a keyed detector needs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-import attrs
-
 from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector
+from k8stokendetect.engine.arrival import Arrival
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
-from k8stokendetect.engine.memory import Memory, finding_key
-from k8stokendetect.engine.profile import ClusterProfile
+from k8stokendetect.engine.memory import Memory
+from k8stokendetect.engine.profile import profile_of
+from k8stokendetect.engine.register import Register
 from k8stokendetect.engine.reorder import ReorderBuffer
 from k8stokendetect.engine.tally import Tally
-from k8stokendetect.engine.watchers import Watchers, Watching
+from k8stokendetect.engine.watchers import Watchers
 from k8stokendetect.errors import OnError, ReadError
 from k8stokendetect.event_ref import request_id
 from k8stokendetect.events import Event
@@ -25,12 +29,6 @@ from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 
 STARTS_FOLLOWING: Final = Severity.MEDIUM
 """Least severity of what keyed detectors say about a mint for its token to be followed."""
-
-MOST_CLUSTERS: Final = 10_000
-"""Maximum number of clusters whose profiles are kept; then all are learned again."""
-
-Follower: TypeAlias = tuple[KeyedDetector[Any], Sequence[str]]
-"""A keyed detector that an event concerns, and the event's keys for it."""
 
 Parted: TypeAlias = tuple[Sequence[Detector], Sequence[Detector]]
 """Detectors that are asked, and those whose findings are only counted."""
@@ -44,28 +42,6 @@ class Follows(Protocol):
         ...
 
 
-@attrs.define
-class Arrival:
-    """An event on its way.
-
-    Attributes:
-        event: the event.
-        number: its position; an event that is delivered again has another one.
-        judgement: of the exclusions; None until it is judged.
-        reported: what was found about it and no exclusion excludes.
-        name: its request's id; empty without a time, since repetitions cannot be recognised then.
-        watching: the detectors that it concerns; None until they are looked up.
-
-    """
-
-    event: Event
-    number: int
-    judgement: Judgement | None = None
-    reported: tuple[Finding, ...] = ()
-    name: str = ""
-    watching: Watching | None = None
-
-
 class Pipeline:
     """The way of an event.
 
@@ -76,6 +52,11 @@ class Pipeline:
         tally: counted up.
         keep_excluded: findings that are excluded are wanted, too.
         memory: of earlier calls; what detectors remember of it is theirs already.
+
+    Attributes:
+        watchers: the detectors that run, helpers among them.
+        memory: what was reported and folded.
+        prefilter: is told whose uses are wanted.
 
     """
 
@@ -89,22 +70,20 @@ class Pipeline:
         keep_excluded: bool = False,
         memory: Memory | None = None,
     ) -> None:
-        memory = Memory() if memory is None else memory
-        keyed = [one for one in detectors if isinstance(one, KeyedDetector)]
-        self._unseen = {rule for one in keyed for rule in one.needs} - {one.rule.id for one in detectors}
-        running = [*detectors, *(cls() for cls in BUILTIN if cls.rule.id in self._unseen)]
+        needed = {rule for one in detectors if isinstance(one, KeyedDetector) for rule in one.needs}
+        self._helpers = needed - {one.rule.id for one in detectors}
+        helpers = [cls() for cls in BUILTIN if cls.rule.id in self._helpers]
+        running = sorted([*detectors, *helpers], key=lambda one: one.rule.id not in needed)  # those needed come first
         self.watchers = Watchers(running)
+        self.memory = Memory() if memory is None else memory
         self.prefilter: Follows | None = None
         self._judge = Judge(exclusions, running)
         self._guard = Guard(on_error, tally)
         self._tally = tally
+        self._register = Register(tally, self.memory)
         self._keep_excluded = keep_excluded
-        self._numbers = memory.numbers
         self._buffer: ReorderBuffer[Arrival] = ReorderBuffer()
         self._parts: dict[tuple[tuple[Detector, ...], frozenset[str]], Parted] = {}
-        self._profiles = memory.profiles
-        self.reported_before = memory.reported
-        self.followed_before = memory.followed
 
     def take(self, event: Event, /) -> Iterator[Finding]:
         """Take an event; yield what there is to report about those whose turn has come."""
@@ -133,14 +112,15 @@ class Pipeline:
 
         That more are followed than are reported does no harm; what a component mints is judged first, and left out.
         """
-        arrival = Arrival(event, next(self._numbers))
+        arrival = Arrival(event, next(self.memory.numbers))
         if self.watchers.follows and event.mints_token:
-            arrival.judgement = self._judge.judge(event)
+            arrival.judgement, arrival.is_judged = self._judge.judge(event), True
             if not arrival.judgement.is_excluded:
-                self._follow(event)
+                self._follow_minted(event)
         return arrival
 
-    def _follow(self, event: Event) -> None:
+    def _follow_minted(self, event: Event) -> None:
+        """Follow the token that was minted: by its id, or by its service account where the log has no ids."""
         target = event.service_account
         username = f"{SERVICE_ACCOUNT_PREFIX}{target.namespace}:{target.name}" if target else ""
         name = event.minted_credential or username
@@ -149,43 +129,31 @@ class Pipeline:
             self.prefilter.follow(name)
 
     def _examine(self, arrival: Arrival) -> Iterator[Finding]:
-        """Yield everything that there is to report about an event."""
-        self._put_in_context(arrival)
+        """Yield everything that there is to report about an event whose turn has come."""
+        event = profile_of(self.memory.profiles, arrival.event.cluster).learn(arrival.event)
+        if event is not arrival.event:  # it is judged by what the log has shown until now
+            arrival.event, arrival.is_judged = event, False
         yield from self.ask(arrival)
-        yield from self.fold(arrival, self.followers(arrival))
-        if arrival.reported and arrival.event.mints_token and self.watchers.follows:
-            self._follow(arrival.event)
-
-    def _put_in_context(self, arrival: Arrival) -> None:
-        """Learn from an event, and judge it by what the log has shown until now."""
-        name = arrival.event.cluster or ""
-        profile = self._profiles.get(name)
-        if profile is None:
-            if len(self._profiles) >= MOST_CLUSTERS:
-                self._profiles.clear()
-            profile = self._profiles[name] = ClusterProfile()
-        event = profile.learn(arrival.event)
-        if event is not arrival.event:
-            arrival.event, arrival.judgement = event, None
+        for detector, keys in self.keyed(arrival):
+            yield from self.fold(arrival, detector, keys)
+        if arrival.reported and event.mints_token and self.watchers.follows:
+            self._follow_minted(event)
 
     def ask(self, arrival: Arrival, /) -> Iterator[Finding]:
-        """Yield what detectors that remember nothing report; an excluded request is only counted."""
+        """Yield what detectors that remember nothing report; of an excluded request they only say that they match."""
         event = arrival.event
-        arrival.watching = watching, keyed = self.watchers.of(event)
-        if not watching and not keyed:
+        arrival.watching = self.watchers.of(event)
+        watching = arrival.watching.stateless
+        if not watching:
             return
         judgement = self._judged(arrival)
         asked, counted = self._parted(watching, judgement.excluded)
         for detector in asked:
-            rule = detector.rule.id
             for finding in self._guard.all_of(Finding, detector, event.origin, detector.inspect, event):
-                marked = mark(finding, judgement.by_rule.get(rule))
-                if marked.excluded_by is None:
-                    arrival.reported = (*arrival.reported, marked)
-                if rule not in self._unseen:
-                    yield from self._new(arrival, marked)
+                yield from self._said(arrival, finding)
         for detector in self._guard.matching(counted, event):
-            self._is_new(arrival, detector.rule.id, judgement.by_rule[detector.rule.id].exclusion.id)
+            rule = detector.rule.id
+            self._register.enter(arrival, rule, judgement.by_rule[rule].exclusion.id)
 
     def _parted(self, watching: tuple[Detector, ...], excluded: frozenset[str]) -> Parted:
         """Part the detectors that are asked for findings from those whose rules a request is excluded from."""
@@ -193,7 +161,7 @@ class Pipeline:
         if found is None:
             none = frozenset[str]() if self._keep_excluded else excluded
             asked = tuple([one for one in watching if one.rule.id not in none])
-            counted = tuple([one for one in watching if one.rule.id in none - self._unseen])
+            counted = tuple([one for one in watching if one.rule.id in none - self._helpers])
             found = self._parts[watching, excluded] = asked, counted
         return found
 
@@ -201,51 +169,43 @@ class Pipeline:
         """Judge an event and name its request, once."""
         if not arrival.name and arrival.event.time is not None:
             arrival.name = request_id(arrival.event)
-        if arrival.judgement is None:
-            arrival.judgement = self._judge.judge(arrival.event)
+        if not arrival.is_judged:
+            arrival.judgement, arrival.is_judged = self._judge.judge(arrival.event), True
         return arrival.judgement
 
-    def followers(self, arrival: Arrival, /) -> Iterator[Follower]:
-        """Yield the keyed detectors that an event concerns, with its keys for each, which may rest on those before."""
+    def keyed(self, arrival: Arrival, /) -> Iterator[tuple[KeyedDetector[Any], Sequence[str]]]:
+        """Yield the keyed detectors that an event concerns, each with the keys that it names for it.
+
+        Fold the event into each before asking for the next: that one is told what this one reported.
+        """
         event = arrival.event
-        for detector in (arrival.watching or self.watchers.of(event))[1]:
+        for detector in (arrival.watching or self.watchers.of(event)).keyed:
             if keys := self._guard.all_of(str, detector, event.origin, detector.keys, event, arrival.reported):
                 yield detector, keys
 
-    def fold(self, arrival: Arrival, followers: Iterable[Follower], /) -> Iterator[Finding]:
-        """Yield what keyed detectors report; an event that is delivered twice counts once in what they remember."""
-        event, verdicts = arrival.event, None
-        for detector, keys in followers:
-            if verdicts is None:
-                verdicts = self._judged(arrival).by_rule
-                if self._was_folded(arrival):
-                    return
-            given = (event, arrival.reported, keys)
-            for finding in self._guard.all_of(Finding, detector, event.origin, detector.follow, *given):
-                marked = mark(finding, verdicts.get(detector.rule.id))
-                if marked.excluded_by is None and marked.severity >= STARTS_FOLLOWING:
-                    arrival.reported = (*arrival.reported, marked)
-                yield from self._new(arrival, marked)
-
-    def _was_folded(self, arrival: Arrival) -> bool:
+    def fold(self, arrival: Arrival, detector: KeyedDetector[Any], keys: Sequence[str], /) -> Iterator[Finding]:
+        """Yield what a keyed detector reports; an event that is delivered twice counts once in what is remembered."""
         event = arrival.event
-        again = f"{arrival.name} {event.stage} {event.verb} {event.code} {event.used_credential}"
-        return bool(arrival.name) and self.followed_before.is_repeat(again, arrival.number)
+        self._judged(arrival)
+        if arrival.was_folded is None:
+            arrival.was_folded = self._register.was_folded(arrival)
+        if arrival.was_folded:
+            return
+        given = (event, arrival.reported, keys)
+        for finding in self._guard.all_of(Finding, detector, event.origin, detector.take, *given):
+            yield from self._said(arrival, finding, STARTS_FOLLOWING)
 
-    def _new(self, arrival: Arrival, finding: Finding) -> Iterator[Finding]:
-        """Yield a finding that repeats none; one that is excluded only where those are wanted."""
-        is_new = self._is_new(arrival, finding.rule.id, finding.excluded_by, finding)
-        if is_new and (finding.excluded_by is None or self._keep_excluded):
-            yield finding
+    def _said(self, arrival: Arrival, finding: Finding, least: Severity = Severity.INFORMATIONAL) -> Iterator[Finding]:
+        """Mark and count a finding; from a severity on, other detectors are told. Yield it unless it is a repetition.
 
-    def _is_new(self, arrival: Arrival, rule: str, excluded_by: str | None, finding: Finding | None = None) -> bool:
-        """Count what a rule says about an event; tell whether it repeats nothing."""
-        key = finding_key(arrival.name, rule, excluded_by, finding)
-        if arrival.name and self.reported_before.is_repeat(key, arrival.number):
-            self._tally.duplicates += 1
-            return False
-        if excluded_by is None:
-            self._tally.findings[rule] += 1
-        else:
-            self._tally.excluded[excluded_by] += 1
-        return True
+        One that is excluded is yielded only where those are wanted, that of a helper never.
+        """
+        rule = finding.rule.id
+        marked = mark(finding, arrival.judgement.by_rule.get(rule))
+        is_excluded = marked.excluded_by is not None
+        if not is_excluded and marked.severity >= least:
+            arrival.reported = (*arrival.reported, marked)
+        if rule in self._helpers or not self._register.enter(arrival, rule, marked.excluded_by, marked):
+            return
+        if not is_excluded or self._keep_excluded:
+            yield marked

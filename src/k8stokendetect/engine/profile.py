@@ -28,6 +28,9 @@ MOST_ISSUED: Final = 10_000
 
 SAVED_ISSUED: Final = 1000
 
+MOST_CLUSTERS: Final = 10_000
+"""Maximum number of clusters whose profiles are kept; then all are learned again."""
+
 _AGENTS: Final = "user agents"
 _LONGEST: Final = 64
 _OF_OTHERS: Final = frozenset({LEGACY_TOKEN, TRUNCATED})
@@ -158,3 +161,13 @@ class ClusterProfile:
         if not isinstance(issued, Mapping) or not all(isinstance(one, str) for one in (*issued, *issued.values())):
             raise ConfigError("not the profile of a cluster")
         return cls(seen, forged, issued)
+
+
+def profile_of(profiles: dict[str, ClusterProfile], cluster: str | None, /) -> ClusterProfile:
+    """Return the profile of a cluster, a new one for a new cluster."""
+    profile = profiles.get(cluster or "")
+    if profile is None:
+        if len(profiles) >= MOST_CLUSTERS:
+            profiles.clear()
+        profile = profiles[cluster or ""] = ClusterProfile()
+    return profile

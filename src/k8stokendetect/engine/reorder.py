@@ -76,13 +76,13 @@ class ReorderBuffer(Generic[T]):
         while self._waiting:
             yield from self._next()
 
-    def _next(self) -> Iterator[T]:
-        """Yield the earliest, and with a request that was received its repetitions; nothing if it was answered."""
+    def _next(self) -> list[T]:
+        """Return the earliest, and with a request that was received its repetitions; nothing if it was answered."""
         first = heapq.heappop(self._waiting)
         order, items = first[:4], [first[-1]]
         if order[-1] == 0 and order[0] != NEVER:
             while self._waiting and self._waiting[0][:4] == order:
                 items.append(heapq.heappop(self._waiting)[-1])
             if self._waiting and self._waiting[0][:3] == order[:3]:
-                return
-        yield from items
+                return []
+        return items

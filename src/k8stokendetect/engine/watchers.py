@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from k8stokendetect.detectors import Detector, KeyedDetector
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Signal
@@ -14,7 +14,12 @@ from k8stokendetect.reading.prefilter import EVERYTHING, parse_watch
 _MOST: Final = 10_000
 """Maximum number of answers remembered; then all are forgotten, since a client may name any resource."""
 
-Watching: TypeAlias = tuple[tuple[Detector, ...], tuple[KeyedDetector[Any], ...]]
+
+class Watching(NamedTuple):
+    """The detectors that watch an event: those that remember nothing, and those that do."""
+
+    stateless: tuple[Detector, ...]
+    keyed: tuple[KeyedDetector[Any], ...]
 
 
 class Watchers:
@@ -28,6 +33,7 @@ class Watchers:
     Attributes:
         detectors: all of them.
         watches: all that they watch.
+        follows: somebody wants to see what reported tokens are used for.
         followed: ids of the tokens that are followed, and user names of service accounts where there are no ids.
         unreadable: those that look at records that cannot be read.
 
@@ -36,6 +42,7 @@ class Watchers:
     def __init__(self, detectors: Iterable[Detector]) -> None:
         self.detectors = tuple(detectors)
         self.watches: frozenset[str | Signal] = frozenset().union(*(one.watches for one in self.detectors))
+        self.follows = Signal.USE_OF_REPORTED in self.watches
         self.unreadable = tuple(one for one in self.detectors if Signal.UNREADABLE in one.watches)
         self.followed: set[str] = set()
         self._by_resource: dict[str, list[tuple[str, str | None, Detector]]] = {}
@@ -53,13 +60,8 @@ class Watchers:
         plain, _, group = name.partition(".")
         self._by_resource.setdefault(f"{plain}{slash}{subresource}", []).append((group, verb, detector))
 
-    @property
-    def follows(self) -> bool:
-        """Somebody wants to see what reported tokens are used for."""
-        return Signal.USE_OF_REPORTED in self.watches
-
     def of(self, event: Event, /) -> Watching:
-        """Return the detectors that watch an event: those that remember nothing, and keyed ones."""
+        """Return the detectors that watch an event."""
         ref = event.object_ref
         question = (
             event.resource,
@@ -114,7 +116,7 @@ class Watchers:
             watching |= {detector for _, _, detector in self._by_resource.get(TOKEN_SUBRESOURCE, ())}
         found = [one for one in self.detectors if one in watching or not signals.isdisjoint(one.watches)]
         keyed = [one for one in found if isinstance(one, KeyedDetector)]
-        return tuple([one for one in found if one not in keyed]), tuple(keyed)
+        return Watching(tuple([one for one in found if one not in keyed]), tuple(keyed))
 
 
 def _remembered(detector: KeyedDetector[Any]) -> set[str]:

@@ -120,7 +120,7 @@ class _Payload(msgspec.Struct, gc=False, forbid_unknown_fields=True, rename=go_n
     subscription_filters: list[str] | None = None
 
 
-class _Data(msgspec.Struct, gc=False):
+class _Data(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     data: str
 
 

@@ -80,8 +80,10 @@ class AuditLog:
     """The Events of a source; iterating twice reads twice, where the source can be read twice.
 
     Attributes:
+        source: what it reads.
         platform: where the records come from, where they do not say so themselves.
         on_error: called with a ReadError for every record that cannot be read.
+        counts: the following, together.
         bytes_read: how many bytes have been read from files and streams so far, before decompression.
         skipped: how many records of other logs a wrapper held, such as control messages; they are no audit events.
         unproven: how many audit events pods printed that are not known to print an audit log; they are not read.
@@ -116,8 +118,8 @@ class AuditLog:
         self.platform = platform
         self.on_error = on_error
         self._trust = Trust(trust_pods)
-        self._counts = Counts()
-        self._source = source
+        self.counts = Counts()
+        self.source = source
         self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio, members=max_members)
 
     def __iter__(self) -> Iterator[Event]:
@@ -135,27 +137,30 @@ class AuditLog:
                 each event: what was skipped lately and was made with them is read then. None: everything is read.
 
         """
-        reading = Reading(
-            self.platform, self._limits, self._counts, prefilter, envelopes=self._envelopes, trust=self._trust
+        return self.reading(prefilter).events(self.source)
+
+    def reading(self, prefilter: Prefilter | None = None, /) -> Reading:
+        """Return one reading: `stream` is its `events`; what is followed only after the last of them is in `late`."""
+        return Reading(
+            self.platform, self._limits, self.counts, prefilter, envelopes=self._envelopes, trust=self._trust
         )
-        return reading.events(self._source)
 
     @property
     def bytes_read(self) -> int:
         """How many bytes have been read from files and streams so far, before decompression."""
-        return self._counts.bytes_read
+        return self.counts.bytes_read
 
     @property
     def skipped(self) -> int:
         """How many records of other logs a wrapper held."""
-        return self._counts.skipped
+        return self.counts.other_logs
 
     @property
     def unproven(self) -> int:
         """How many audit events were printed by pods that are not known to print an audit log."""
-        return self._counts.unproven
+        return self.counts.unproven
 
     @property
     def passed_over(self) -> int:
         """How many events were skipped, because no detector wants them."""
-        return self._counts.passed_over
+        return self.counts.unwanted

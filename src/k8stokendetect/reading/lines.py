@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias
 
 from k8stokendetect.convert.nesting import SHORT, is_deep
 from k8stokendetect.envelopes import FORMS, Form, Inner
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
 from k8stokendetect.reading.projection import NO_PROJECTION, Plain, Projection, project, project_plain
-from k8stokendetect.reading.skipping import Skipper, decoded, projection_of, typed
+from k8stokendetect.reading.skipping import Skipper, decoded, of_inner, projection_of, typed
 from k8stokendetect.reading.window import Kept
 
 _TOGETHER: Final = 64 * 1024
 """Bytes of skipped requests that are put into the window at once."""
+
+Records: TypeAlias = list[Any] | None
+"""What is wanted of a line, often nothing; None for a line that the full reader has to look into."""
 
 
 class LineSkipper:
@@ -36,13 +39,13 @@ class LineSkipper:
 
     def __call__(  # noqa: C901, PLR0912 - this loop is most of the time of `detect`, and calls would double it
         self, readline: Callable[[int], bytes], number: int, limit: int, /
-    ) -> tuple[bytes, int, list[Any] | None]:
+    ) -> tuple[bytes, int, Records]:
         """Read lines until one is wanted, or is for the full reader."""
         skipper, name = self._skipper, self._name
         unwanted, marks, skipped = skipper.unwanted, skipper.marks, 0
         uses: list[Kept] = []
         room, keep = _TOGETHER, uses.append
-        records: list[Any] | None
+        records: Records
         while True:
             line = readline(limit)
             number += 1
@@ -51,7 +54,7 @@ class LineSkipper:
                 records = None
                 break
             if self._last is not None:
-                records = self._of_form(self._last, line, number)
+                records = self._in_form(self._last, line, number)
                 if records:
                     break
                 if records is not None:
@@ -65,13 +68,13 @@ class LineSkipper:
             except NO_PROJECTION:
                 event = rare(line)
             if event is None:
-                records = self._of_some_form(line, number)
+                records = self._in_some_form(line, number)
                 if records is None or records:
                     break
                 continue
             self._last = None
             credential = unwanted(event)
-            if credential is None:
+            if credential is None:  # it is wanted
                 records = _wanted(line)
                 break
             skipped += 1
@@ -84,19 +87,20 @@ class LineSkipper:
                     room = _TOGETHER
             if marks and (records := skipper.mark(size, line)):
                 break
-        skipper.counts.passed_over += skipped
+        skipper.counts.unwanted += skipped
         skipper.window.add(uses, _TOGETHER - room)
         return line, number, records
 
-    def _of_some_form(self, line: bytes, number: int) -> list[Any] | None:
+    def _in_some_form(self, line: bytes, number: int) -> Records:
         for form in self._forms:
-            records = self._of_form(form, line, number)
+            records = self._in_form(form, line, number)
             if records is not None:
                 self._last = form
                 return records
         return None
 
-    def _of_form(self, form: Form, line: bytes, number: int) -> list[Any] | None:
+    def _in_form(self, form: Form, line: bytes, number: int) -> Records:
+        """Look into a line of one form."""
         try:
             opened = form.decode(line)
             texts = form.texts(opened)
@@ -104,23 +108,46 @@ class LineSkipper:
             return None
         if not texts:
             return None
-        skipper, unwanted, size = self._skipper, self._skipper.unwanted, 0
+        unwanted = self._skipper.unwanted
         records: list[Any] = []
-        uses: list[Kept] = []
+        uses: list[tuple[int, str]] = []
         for index, text in enumerate(texts):
             if text is None or (event := projection_of(text)) is None:
                 records.append(form.inner(opened, index))
             elif (credential := unwanted(event)) is None:
                 records.append(decoded(form.inner(opened, index)))
             elif credential:
-                uses.append((credential, _of_form, form, opened, index, self._name, number))
-                size += len(text)
-        skipper.counts.passed_over += len(texts) - len(records)
+                uses.append((index, credential))
+        self._skipper.counts.unwanted += len(texts) - len(records)
         if uses:
-            skipper.window.add(uses, size)
-        if records or not skipper.marks:
+            self._keep(form, opened, texts, uses, number)
+        if records or not self._skipper.marks:
             return records
-        return skipper.mark(len(line), texts[-1] or "")
+        return self._skipper.mark(len(line), texts[-1] or "")
+
+    def _keep(
+        self, form: Form, opened: Any, texts: Sequence[str | None], uses: Iterable[tuple[int, str]], number: int
+    ) -> None:
+        """Keep uses of tokens with the line that they stand in; alone where most of the line is something else.
+
+        Arguments:
+            form: of the line.
+            opened: what the line holds, decoded.
+            texts: its events.
+            uses: which of them, and with which credentials they were made.
+            number: of the line.
+
+        """
+        size = sum([len(texts[index] or "") for index, _ in uses])
+        whole = sum([len(text) for text in texts if text is not None])
+        kept: list[Kept]
+        if 2 * size < whole:
+            origin = f"{self._name}:{number}"
+            kept = [(credential, of_inner, form.inner(opened, index), origin) for index, credential in uses]
+            self._skipper.window.add(kept, size)
+        else:
+            kept = [(credential, _of_form, form, opened, index, self._name, number) for index, credential in uses]
+            self._skipper.window.add(kept, whole)
 
 
 def rare(line: bytes) -> Projection | None:
@@ -131,7 +158,7 @@ def rare(line: bytes) -> Projection | None:
         return None
 
 
-def _wanted(line: bytes) -> list[Any] | None:
+def _wanted(line: bytes) -> Records:
     """Decode a line that is wanted; None where the full reader has to."""
     try:
         return [Inner(typed(line) or decode_whole(line), is_event=True)]

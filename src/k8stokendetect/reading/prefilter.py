@@ -107,7 +107,7 @@ class Prefilter:
     def _decision(self) -> Callable[[Plain | Projection], str | None]:  # noqa: C901 - as inside
         """Return `unwanted`. It is asked of every line: names of its own take half the time of attributes."""
         resources, followed, any_use, unreadable = self._verbs, self.followed, self._any_use, self._unreadable
-        leases = self._leases
+        leases, follows, prefix = self._leases, self.follows, SERVICE_ACCOUNT_PREFIX
         everything, live, plain, longest, absent = self.everything, self._live, Plain, LONGEST_HARMLESS, ABSENT
 
         def unwanted(event: Plain | Projection, /) -> str | None:  # noqa: C901, PLR0911, PLR0912 - calls would double its time
@@ -115,22 +115,27 @@ class Prefilter:
             if ref is None:
                 if self._wants_path(event.verb, uri):
                     return None
-            elif ref.resource in resources and (
-                self._watches(event.verb, ref.resource, ref.subresource, ref.api_group)
-                or (leases and ref.resource == "leases" and _is_leaders(event))
-            ):
-                return None
+            elif (subresources := resources.get(ref.resource)) is not None:
+                verbs = subresources.get(ref.subresource)
+                if (
+                    verbs is not None
+                    and (event.verb in verbs or None in verbs)
+                    and self._watches(event.verb, ref.resource, ref.subresource, ref.api_group)
+                ):
+                    return None
+                if leases and ref.resource == "leases" and _is_leaders(event):
+                    return None
             if user is not None:
                 extra = user.extra
                 if extra is not None and (ids := extra.credential):
                     credential = ids[0]
                     if credential in followed:
                         return None
-                    if any_use and self._is_use(user.username, credential):
+                    if any_use and (credential[:4] == "JTI=" or user.username.startswith(prefix)):
                         return None
-                elif self._is_use(user.username, ""):
+                elif (any_use or follows) and user.username.startswith(prefix):
                     return None
-            if ("/token" in uri or "%" in uri) and unreadable and _is_token_path(uri):
+            if unreadable and ("/token" in uri or "%" in uri) and _is_token_path(uri):
                 return None
             if event.__class__ is not plain and self._wants_rare(event):
                 return None
@@ -179,12 +184,6 @@ class Prefilter:
         if notes.issued is not unset or notes.issued_by_kep is not unset:
             return self._mints
         return self._legacy and notes.legacy is not unset
-
-    def _is_use(self, username: str, credential: str) -> bool:
-        """Tell what any service account's request is wanted for; without an id, a followed token may be behind it."""
-        if self._any_use:
-            return username.startswith(SERVICE_ACCOUNT_PREFIX) or credential.startswith("JTI=")
-        return self.follows and not credential and username.startswith(SERVICE_ACCOUNT_PREFIX)
 
 
 def _has_sign(body: Any) -> bool:

@@ -28,7 +28,7 @@ from k8stokendetect.input.streams import BUFFER, ByteStream
 from k8stokendetect.reading.files import SMALLEST_BUFFER, Files, Read
 from k8stokendetect.reading.lines import LineSkipper
 from k8stokendetect.reading.prefilter import Prefilter
-from k8stokendetect.reading.skipping import Counts, Mark, Skipper, Typed
+from k8stokendetect.reading.skipping import Counts, Mark, Skipper, Typed, is_ready, projection_of_record
 from k8stokendetect.reading.trust import Trust
 
 _PEEK: Final = 100
@@ -100,7 +100,7 @@ class Reading:
                 yield item
         if self._skipper is not None:
             for inner, origin in self._skipper.tail():
-                yield from self._event(inner, origin)
+                yield self._event(inner, origin)
 
     def _from(self, source: Any, number: Iterator[int]) -> Iterator[Read]:
         if isinstance(source, Mapping):
@@ -110,7 +110,7 @@ class Reading:
         elif isinstance(source, Streaming):
             skipped, unproven = source.skipped, source.unproven
             yield from source.stream()
-            self._counts.skipped += source.skipped - skipped
+            self._counts.other_logs += source.skipped - skipped
             self._counts.unproven += source.unproven - unproven
         elif isinstance(source, Remote) or (isinstance(source, str) and is_url(source)):
             yield from self._files.of_files([Remote(source) if isinstance(source, str) else source])
@@ -125,9 +125,10 @@ class Reading:
 
     def _from_mapping(self, record: Mapping[str, Any], number: int) -> Iterable[Read]:
         """Read a mapping that was fed."""
-        if self._skipper is not None and self._skipper.skips_record(record, number):
+        event = None if self._skipper is None else projection_of_record(record)
+        if self._skipper is not None and event is not None and self._skipper.skips_record(event, record, number):
             return ()
-        return self._parse("", record, f"record {number}")
+        return self._parse("", record if event is None else Inner(record, is_event=True), f"record {number}")
 
     def _from_items(self, items: Iterable[Any], number: Iterator[int]) -> Iterator[Read]:
         if (
@@ -192,16 +193,18 @@ class Reading:
             yield value
             return
         origin = f"{name}:{place}" if place else name
-        skipper = None if isinstance(value, Inner) and value.is_event else self._skipper  # it was asked already
+        is_known = isinstance(value, Inner) and value.is_event
+        skipper = None if is_known else self._skipper  # it was asked already
         skips = functools.partial(self._skips_text, skipper, origin) if skipper is not None else None
-        for inner in unwrap(value, self._limits, skips, self._envelopes):
+        is_bare = is_known and is_ready(value)
+        for inner in (value,) if is_bare else unwrap(value, self._limits, skips, self._envelopes):
             if inner.skipped:
-                self._counts.skipped += 1
+                self._counts.other_logs += 1
             elif inner.context.pods and not self._trust.believes(inner.context.pods):
                 self._disbelieve(inner)
             elif skipper is None or not (inner.is_event and skipper.skips_event(origin, inner)):
-                yield from self._event(inner, f"{origin}{inner.place}")
-                yield from self._late()
+                yield self._event(inner, f"{origin}{inner.place}")
+                yield from self.late()
 
     def _skips_text(self, skipper: Skipper, origin: str, inner: Inner) -> bool:
         """Skip what is not wanted; nothing of an unproven source is kept."""
@@ -210,26 +213,24 @@ class Reading:
     def _disbelieve(self, inner: Inner) -> None:
         """Count what only looks like an audit event; of all else that a pod prints, nothing was expected."""
         if isinstance(inner.record, ReadError) and not inner.record.revealed:
-            self._counts.skipped += 1
+            self._counts.other_logs += 1
         else:
             self._counts.unproven += 1
 
-    def _late(self) -> Iterator[Event | ReadError]:
-        """Read what was skipped and is wanted after all: a use that was logged before its mint."""
-        while self._skipper is not None and self._skipper.news:
-            for inner, origin in self._skipper.late():
-                yield from self._event(inner, origin)
+    def late(self) -> Iterator[Event | ReadError]:
+        """Read what was skipped and is wanted after all: a use that was logged before its mint, or before its turn."""
+        for inner, origin in self._skipper.late() if self._skipper is not None else ():
+            yield self._event(inner, origin)
 
-    def _event(self, inner: Inner, origin: str) -> Iterator[Event | ReadError]:
+    def _event(self, inner: Inner, origin: str) -> Event | ReadError:
+        """Make an Event, or say why it is none."""
         if isinstance(inner.record, ReadError):
-            yield inner.record.at(origin)
-            return
+            return inner.record.at(origin)
         try:
             event = _parsed(inner.record, inner.context.platform or self._platform, origin)
         except ReadError as error:
-            yield error.with_traceback(None)  # its frames hold the record, and a token perhaps
-        else:
-            yield _within(event, inner.context)
+            return error.with_traceback(None)  # its frames hold the record, and a token perhaps
+        return _within(event, inner.context)
 
 
 def _parsed(record: Any, platform: Platform | None, origin: str) -> Event:

@@ -27,10 +27,10 @@ from k8stokendetect.reading.projection import (
     project_plain,
     project_record,
 )
-from k8stokendetect.reading.window import Kept, Window
+from k8stokendetect.reading.window import Kept, Where, Window
 
 _MAPPING: Final = 2048
-"""What a mapping without bodies counts for in the window, in bytes."""
+"""What a mapping counts for in the window at least, in bytes."""
 
 MARK_AFTER: Final = 64 * 1024
 """Bytes that are skipped at most before a `Mark` says how far a log has been read."""
@@ -45,11 +45,19 @@ class Mark:
 
 @attrs.define
 class Counts:
-    """What was read so far, in whichever iteration."""
+    """What was read so far, in whichever iteration.
+
+    Attributes:
+        bytes_read: from files and streams, before decompression.
+        other_logs: records of other logs that a wrapper held.
+        unwanted: events that no detector wants, so that only their projection was decoded.
+        unproven: events that pods printed which are not believed.
+
+    """
 
     bytes_read: int = 0
-    skipped: int = 0
-    passed_over: int = 0
+    other_logs: int = 0
+    unwanted: int = 0
     unproven: int = 0
 
 
@@ -77,7 +85,7 @@ class Skipper:
     def skips_text(self, origin: str, inner: Inner, /) -> bool:
         """Skip a text that a wrapper held, unless it is wanted or no plain event."""
         event = projection_of(inner.record)
-        return event is not None and self.skips(event, (_of_inner, inner, origin), len(inner.record))
+        return event is not None and self.skips(event, (of_inner, inner, origin), len(inner.record))
 
     def skips_event(self, origin: str, inner: Inner, /) -> bool:
         """Skip an event that was decoded already."""
@@ -85,34 +93,23 @@ class Skipper:
             event = project_event(inner.record)
         except NO_PROJECTION:
             return False
-        return self.skips(event, (_of_event, inner, origin), _MAPPING, inner.record)
+        return self.skips(event, (_of_event, inner, origin), 0, inner.record)
 
-    def skips_record(self, record: Mapping[str, Any], number: int, /) -> bool:
-        """Skip a mapping that was fed."""
-        try:
-            event = project_record(record)
-        except NO_PROJECTION:
-            return False
-        return self.skips(event, (_of_record, record, number), _MAPPING, record)
+    def skips_record(self, event: Plain | Projection, record: Mapping[str, Any], number: int, /) -> bool:
+        """Skip a mapping that was fed, by its projection."""
+        return self.skips(event, (_of_record, record, number), 0, record)
 
     def skips(
-        self, event: Plain | Projection, where: Kept, size: int, record: Mapping[str, Any] | None = None, /
+        self, event: Plain | Projection, where: Where, size: int, record: Mapping[str, Any] | None = None, /
     ) -> bool:
         """Skip what is not wanted: count it, and keep it if it was made with a token."""
         credential = self.unwanted(event)
         if credential is None:
             return False
-        self.counts.passed_over += 1
+        self.counts.unwanted += 1
         if credential:
-            if record is not None and (event.request_object or event.response_object):
-                size = _size(record)
-            self.window.add(((credential, *where),), size)
+            self.window.add(((credential, *where),), size if record is None else _size(record))
         return True
-
-    @property
-    def news(self) -> bool:
-        """Something is followed that was not looked for yet in what was skipped."""
-        return len(self._prefilter.added) > self._known
 
     def late(self) -> Iterator[tuple[Inner, str]]:
         """Yield what was skipped and is wanted now, with where it stood: a use that was logged before its mint."""
@@ -125,7 +122,7 @@ class Skipper:
         yield from map(self._again, self.window.tail() if self._prefilter.follows else ())
 
     def _again(self, kept: Kept) -> tuple[Inner, str]:
-        self.counts.passed_over -= 1
+        self.counts.unwanted -= 1
         _, read, *where = kept
         inner, origin = read(*where)
         return inner, origin
@@ -156,6 +153,22 @@ def typed(text: bytes | str) -> Typed | None:
     return Typed(text, fields) if fields.object_ref is not None else None
 
 
+def is_ready(inner: Inner, /) -> bool:
+    """Tell whether this is an event as the API server wrote it, complete, and printed by no pod: nothing to unwrap."""
+    record = inner.record
+    return isinstance(record, Typed) or (
+        inner.is_event and isinstance(record, dict) and record.get("objectRef") is not None and not inner.context.pods
+    )
+
+
+def projection_of_record(record: Mapping[str, Any], /) -> Projection | None:
+    """Return the projection of an event that was fed as a mapping; None where the full reader has to look."""
+    try:
+        return project_record(record)
+    except NO_PROJECTION:
+        return None
+
+
 def projection_of(text: str, /) -> Plain | Projection | None:
     """Return the projection of an event that is text in a wrapper; None where the full reader has to look."""
     if len(text) > SHORT and is_deep(text.encode("utf-8", "replace")):
@@ -179,7 +192,8 @@ def decoded(inner: Inner) -> Inner:
     return inner.holding(ReadError(reason, revealed=revealed(inner.record)))
 
 
-def _of_inner(inner: Inner, origin: str) -> tuple[Inner, str]:
+def of_inner(inner: Inner, origin: str) -> tuple[Inner, str]:
+    """Read a use again that was kept as text, and say where it stood."""
     return decoded(inner), f"{origin}{inner.place}"
 
 
@@ -192,8 +206,9 @@ def _of_record(record: Mapping[str, Any], number: int) -> tuple[Inner, str]:
 
 
 def _size(record: Mapping[str, Any]) -> int:
+    """Return what a mapping counts for: its caller chooses the length of its URI, its user agent and more."""
     try:
-        return len(msgspec.json.encode(record))
+        return max(_MAPPING, len(msgspec.json.encode(record)))
     except (TypeError, ValueError, RecursionError):
         return _MAPPING
 

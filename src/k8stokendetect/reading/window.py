@@ -16,8 +16,11 @@ _CHUNK: Final = 512 * 1024
 TAIL: Final = 500
 """How many of the last requests `tail` returns at most."""
 
+Where: TypeAlias = tuple[Any, ...]
+"""How a request is read again: by which function, then what that is called with."""
+
 Kept: TypeAlias = tuple[Any, ...]
-"""A request: the credential that it was made with, then whatever its reader needs to read it again."""
+"""A request: the credential that it was made with, then as `Where`."""
 
 
 class _Chunk:
@@ -39,6 +42,16 @@ class _Chunk:
         for number, kept in enumerate(self.kept[: self._noted]):
             if kept is not None and kept[0] in credentials:
                 self.kept[number] = None
+                yield kept
+
+    def pop(self, most: int, /) -> Iterator[Kept]:
+        """Take out the last requests, the last of all first."""
+        for number in range(len(self.kept) - 1, -1, -1):
+            if most == 0:
+                return
+            kept, self.kept[number] = self.kept[number], None
+            if kept is not None:
+                most -= 1
                 yield kept
 
 
@@ -83,10 +96,8 @@ class Window:
             yield from chunk.take(wanted)
 
     def tail(self) -> list[Kept]:
-        """Take out the last requests that were made with tokens; nothing is kept."""
+        """Take out the last requests that were made with tokens."""
         last: deque[Kept] = deque(maxlen=TAIL)
-        for chunk in self._chunks:
-            last.extend(kept for kept in chunk.kept if kept is not None)
-        self._size, self._chunk = 0, _Chunk()
-        self._chunks = deque([self._chunk])
+        for chunk in reversed(self._chunks):
+            last.extendleft(chunk.pop(TAIL - len(last)))
         return list(last)

@@ -15,8 +15,8 @@ import msgspec
 from k8stokendetect.convert.structure import parse_event
 from k8stokendetect.detectors import KeyedDetector
 from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
+from k8stokendetect.engine.arrival import Arrival
 from k8stokendetect.engine.memory import BEFORE
-from k8stokendetect.engine.pipeline import Arrival
 from k8stokendetect.errors import K8sTokenDetectError, ReadError
 from k8stokendetect.findings import Finding
 from k8stokendetect.outputs.native import to_line
@@ -55,7 +55,7 @@ class Part:
         self._pipeline = plan.pipeline(self._errors.append, saved.get("states"))
         keyed = (one for one in self._pipeline.watchers.detectors if isinstance(one, KeyedDetector))
         self._keyed: dict[str, KeyedDetector[Any]] = {detector.rule.id: detector for detector in keyed}
-        before = (self._pipeline.reported_before, self._pipeline.followed_before)
+        before = (self._pipeline.memory.reported, self._pipeline.memory.folded)
         for names, deduplicator in zip((saved.get("seen", ()), saved.get("observed", ())), before, strict=True):
             deduplicator.restore(names)
         self._latest: int = saved.get("latest", NO_TIME)
@@ -96,14 +96,15 @@ class Part:
     def _found(self, payload: bytes) -> Iterator[Finding]:
         given = pickle.loads(payload)  # noqa: S301 - from the first half
         if isinstance(given, Due):
-            followers = [(self._keyed[rule], keys) for rule, keys in given.followers]
-            yield from self._pipeline.fold(Arrival(given.event, given.number, reported=given.reported), followers)
+            arrival = Arrival(given.event, given.number, reported=given.reported)
+            for rule, keys in given.keyed:
+                yield from self._pipeline.fold(arrival, self._keyed[rule], keys)
         elif isinstance(given, Use):
             yield from self._used(given)
         else:
             finding, number = given
             name = f"{finding.fingerprint} {finding.excluded_by}"
-            if finding.event.time is None or not self._pipeline.reported_before.is_repeat(name, number):
+            if finding.event.time is None or not self._pipeline.memory.reported.is_repeat(name, number):
                 yield finding
 
     def _used(self, use: Use) -> Iterator[Finding]:
@@ -117,9 +118,9 @@ class Part:
             self._errors.append(trouble.with_traceback(None))
             return
         arrival = Arrival(event, next(self._uses))
-        followers = list(self._pipeline.followers(arrival))
-        mine = [(detector, self._own(detector, use, keys)) for detector, keys in followers]
-        yield from self._pipeline.fold(arrival, [(detector, keys) for detector, keys in mine if keys])
+        for detector, keys in list(self._pipeline.keyed(arrival)):
+            if own := self._own(detector, use, keys):
+                yield from self._pipeline.fold(arrival, detector, own)
 
     def _own(self, detector: KeyedDetector[Any], use: Use, keys: Sequence[str]) -> list[str]:
         """Leave out the keys that belong to another bucket."""
@@ -139,8 +140,8 @@ class Part:
     def save(self) -> dict[str, Any]:
         """Return everything that the next batch needs."""
         seen, observed = (
-            self._pipeline.reported_before.last(REMEMBERED),
-            self._pipeline.followed_before.last(REMEMBERED),
+            self._pipeline.memory.reported.last(REMEMBERED),
+            self._pipeline.memory.folded.last(REMEMBERED),
         )
         states = {rule: detector.state() for rule, detector in self._keyed.items() if len(detector.states)}
         waiting = [(time, tie, kind, payload) for time, tie, _, kind, payload in sorted(self._waiting)]

@@ -12,7 +12,9 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.convert.structure import complete
-from k8stokendetect.engine.pipeline import Arrival, Follower, Pipeline
+from k8stokendetect.detectors import KeyedDetector
+from k8stokendetect.engine.arrival import Arrival
+from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.engine.reorder import STAGES, order_of
 from k8stokendetect.errors import DetectorError, K8sTokenDetectError, ReadError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Signal
@@ -64,14 +66,14 @@ class Due:
         event: the event.
         number: unique within this run.
         reported: what the stateless detectors reported about it.
-        followers: the keyed detectors of that bucket that want it, each with its keys.
+        keyed: the keyed detectors of that bucket that it concerns, each with its keys.
 
     """
 
     event: Event
     number: int
     reported: tuple[Finding, ...]
-    followers: tuple[tuple[str, tuple[str, ...]], ...]
+    keyed: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 class Front:
@@ -130,7 +132,7 @@ class Front:
         arrival.number = number
         for finding in pipeline.ask(arrival):
             self._found(finding, source, number)
-        self._route(arrival, list(pipeline.followers(arrival)), source.part)
+        self._route(arrival, list(pipeline.keyed(arrival)), source.part)
 
     def _found(self, finding: Finding, source: Source, number: int) -> None:
         if finding.excluded_by is not None and not self._plan.keep_excluded:
@@ -141,16 +143,18 @@ class Front:
         payload = pickle.dumps((finding, number))
         self._rows.append((bucket, moment(event.time), f"{rank}\0{event.audit_id}", source.part, "finding", payload))
 
-    def _route(self, arrival: Arrival, followers: Sequence[Follower], part: str | None) -> None:
+    def _route(
+        self, arrival: Arrival, keyed: Iterable[tuple[KeyedDetector[Any], Sequence[str]]], part: str | None
+    ) -> None:
         """Send an event to each bucket that one of its keys belongs to."""
         event, shares = arrival.event, dict[int, dict[str, list[str]]]()
-        for detector, keys in followers:
+        for detector, keys in keyed:
             for key in keys:
                 bucket = self._plan.bucket_of_key(part, detector.rule.id, key)
                 shares.setdefault(bucket, {}).setdefault(detector.rule.id, []).append(key)
         for bucket, share in shares.items():
-            followed = tuple((rule, tuple(keys)) for rule, keys in share.items())
-            payload = pickle.dumps(Due(event, arrival.number, arrival.reported, followed))
+            its_keys = tuple((rule, tuple(keys)) for rule, keys in share.items())
+            payload = pickle.dumps(Due(event, arrival.number, arrival.reported, its_keys))
             self._rows.append((bucket, moment(event.time), tie(event), part, "due", payload))
 
     def _use(self, use: Use) -> Iterator[Routed]:

@@ -164,7 +164,7 @@ class DetectorConformance:
             event = parse_event(record)
             reported = harness.reported(detector, event)
             if isinstance(detector, KeyedDetector):
-                harness.called(detector.follow, event, reported, seen=record)
+                harness.called(detector.take, event, reported, seen=record)
             else:
                 harness.called(detector.inspect, event, seen=record)
             held.append(weakref.ref(event))

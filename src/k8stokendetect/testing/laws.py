@@ -47,7 +47,7 @@ def check_steps(
         )
     before = _remembered(detector, keys)
     first = _folded(harness, before, keys, event, reported, record)
-    found = harness.called(detector.follow, event, reported, keys, seen=record)
+    found = harness.called(detector.take, event, reported, keys, seen=record)
     if not first == (found, _remembered(detector, keys)) == _folded(harness, before, keys, event, reported, record):
         raise failed(
             f"{harness.name}.fold gave something else when another instance folded the same event: it remembers "
@@ -78,7 +78,7 @@ def _folded(
     fresh, given = _another(harness), copy.deepcopy(before)
     for key, (state, expires) in given.items():
         fresh.states.put(key, state, expires)
-    found = harness.called(fresh.follow, event, reported, keys, seen=record)
+    found = harness.called(fresh.take, event, reported, keys, seen=record)
     if given != before:
         raise failed(
             f"{harness.name}.fold changed the state that it was given: mutable state",
