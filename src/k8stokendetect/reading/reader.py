@@ -236,7 +236,7 @@ class Reading:
         origin = f"{name}:{place}" if place else name
         skipper = None if isinstance(value, Inner) and value.is_event else self._skipper  # it was asked already
         skips = functools.partial(self._skips_text, skipper, origin) if skipper is not None else None
-        for inner in unwrap(value, self._limits, skips, self._envelopes):
+        for inner in unwrap(value, self._limits, skips, self._envelopes, self._counts.saw):
             if inner.skipped:
                 self._counts.skipped += 1
             elif inner.context.pods and not self._trust.believes(inner.context.pods):

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the doctor says of a rule is what the rule does: each fact is taken out of logs, and the rule is run."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k8stokendetect import detect
+from k8stokendetect.audit_policy.needs import NEEDS
+from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.doctor import diagnose
+from k8stokendetect.doctor.facts import BY_NAME
+from k8stokendetect.doctor.needs import ANY_EVENT, WANTED
+from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.testing.harness import as_log
+from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
+from test_conformance import EXAMPLES
+
+ATTACK = Path(__file__).parents[1] / "examples" / "attack.log"
+RULES = [cls.rule.id for cls in (*BUILTIN, *OPTIONAL)]
+
+Record = dict[str, Any]
+Strip = Callable[[Record], Record | None]
+
+
+def without(*path: str) -> Strip:
+    """Take a field out of every event."""
+
+    def strip(record: Record) -> Record:
+        node: Any = record
+        for step in path[:-1]:
+            node = node.get(step)
+            if not isinstance(node, dict):
+                return record
+        node.pop(path[-1], None)
+        return record
+
+    return strip
+
+
+def all_of(*strips: Strip) -> Strip:
+    """Take several fields out."""
+
+    def strip(record: Record) -> Record | None:
+        for one in strips:
+            found = one(record)
+            if found is None:
+                return None
+            record = found
+        return record
+
+    return strip
+
+
+def without_ids(kind: str) -> Strip:
+    """Take out the ids of one kind of credentials."""
+
+    def strip(record: Record) -> Record:
+        extra = record.get("user", {}).get("extra") or {}
+        if any(one.startswith(kind) for one in extra.get(CREDENTIAL_ID, [])):
+            del extra[CREDENTIAL_ID]
+        return record
+
+    return strip
+
+
+def only(is_kept: Callable[[Record], bool]) -> Strip:
+    """Keep some events."""
+    return lambda record: record if is_kept(record) else None
+
+
+def at_metadata(record: Record) -> Record:
+    """Log no bodies."""
+    return {key: value for key, value in record.items() if key not in ("requestObject", "responseObject")} | {
+        "level": "Metadata"
+    }
+
+
+def as_received(record: Record) -> Record:
+    """Log stage RequestReceived alone."""
+    return {key: value for key, value in record.items() if key not in ("responseStatus", "annotations")} | {
+        "stage": "RequestReceived"
+    }
+
+
+def resource(record: Record) -> str:
+    """Name what an event is about."""
+    ref = record.get("objectRef") or {}
+    return "/".join(filter(None, (ref.get("resource"), ref.get("subresource"))))
+
+
+def by_account(record: Record) -> bool:
+    """Tell a service account's request."""
+    return bool(record.get("user", {}).get("username", "").startswith(SERVICE_ACCOUNT_PREFIX))
+
+
+ISSUED = all_of(*(without("annotations", key) for key in ISSUED_CREDENTIAL_ID))
+STRIPS: dict[str, Strip] = {
+    "stage": as_received,
+    "bodies": at_metadata,
+    "code": without("responseStatus"),
+    "issued ids": ISSUED,
+    "code and issued ids": all_of(without("responseStatus"), ISSUED),
+    "token ids": without_ids("JTI="),
+    "certificate ids": without_ids("X509SHA256="),
+    "both kinds of ids": all_of(without_ids("JTI="), ISSUED),
+    "extra": without("user", "extra"),
+    "annotations": without("annotations"),
+    "groups": without("user", "groups"),
+    "names": without("user", "username"),
+    "agents": without("userAgent"),
+    "addresses": without("sourceIPs"),
+    "addresses, agents, ids": all_of(without("sourceIPs"), without("userAgent"), without("user", "extra")),
+    "URIs": without("requestURI"),
+    "times": all_of(without("requestReceivedTimestamp"), without("stageTimestamp")),
+    "token requests": only(lambda record: resource(record) != "serviceaccounts/token"),
+    "service accounts": only(lambda record: not by_account(record)),
+    "reads": only(lambda record: not (by_account(record) and record["verb"] in ("get", "list", "watch"))),
+    "secrets": only(lambda record: resource(record) != "secrets"),
+    "exec": only(lambda record: resource(record) not in ("pods/exec", "pods/attach")),
+    "roles": only(lambda record: (record.get("objectRef") or {}).get("apiGroup") != "rbac.authorization.k8s.io"),
+    "signing": only(lambda record: not resource(record).startswith("certificatesigningrequests")),
+}
+
+
+DROPPED = {
+    "token requests": "token requests",
+    "service accounts": "requests of service accounts",
+    "secrets": "Secrets that are made",
+    "exec": "requests for pods/attach, pods/exec",
+    "roles": "roles and bindings that are written",
+    "signing": "requests for certificatesigningrequests, certificatesigningrequests/approval",
+}
+"""Where events are taken out, a rule that does not need their kind may have found something in them all the same."""
+NOTHING_LEFT = {"bodies": {"token-in-audit-log"}, "annotations": {"legacy-token-secret"}}
+"""What a rule looks for is itself taken out: that it is silent is right."""
+
+
+def a_part(path: Path) -> list[Record]:
+    """Return every token request and request of a service account in a recording, and a twentieth of all else."""
+    return [
+        record
+        for number, record in enumerate(records(path))
+        if number % 20 == 0 or by_account(record) or resource(record) == "serviceaccounts/token"
+    ]
+
+
+@functools.cache
+def logs() -> dict[str, list[Record]]:
+    """Return recordings, and the events that the examples of each rule report."""
+    found = {
+        "1.36": a_part(METADATA),
+        "1.27": a_part(METADATA_1_27),
+        "bodies": records(REQUEST_RESPONSE),
+        "attack": [json.loads(line) for line in ATTACK.read_bytes().splitlines()],
+    }
+    for rule, (reported, _) in EXAMPLES.items():
+        found[rule] = [event for example in reported if not isinstance(example, bytes) for event in as_log(example)]
+    return found
+
+
+def stripped(log: str, strip: str) -> list[Record]:
+    """Return a log without something."""
+    if not strip:
+        return logs()[log]
+    return [found for record in logs()[log] if (found := STRIPS[strip](copy.deepcopy(record))) is not None]
+
+
+@functools.cache
+def found_in(log: str, strip: str = "") -> Counter[str]:
+    """Return how much each rule finds."""
+    detectors = [cls() for cls in (*BUILTIN, *OPTIONAL)]
+    return Counter(finding.rule.id for finding in detect(stripped(log, strip), detectors=detectors))
+
+
+def concerned(rules: Iterable[str], strip: str) -> set[str]:
+    """Return the rules of which a strip says something."""
+    kind = DROPPED.get(strip)
+    return {
+        rule
+        for rule in rules
+        if (kind is None or kind in {need.kind.name for need in NEEDS[rule]})
+        and rule not in NOTHING_LEFT.get(strip, ())
+    } - (ANY_EVENT if kind else set())
+
+
+@pytest.mark.parametrize("strip", STRIPS)
+def test_a_rule_that_falls_silent_was_said_to(strip: str) -> None:
+    """Where a rule finds nothing any more, it was not said to speak; where it was said to be silent, it is."""
+    for log in logs():
+        whole, left = found_in(log), found_in(log, strip)
+        report = diagnose(stripped(log, strip))
+        verdicts = {rule.rule_id: rule.verdict for rule in report.rules}
+
+        silenced = concerned((rule for rule in whole if not left[rule]), strip)
+        assert not {rule for rule in silenced if verdicts[rule] == "can speak"}, log
+        assert not {rule for rule in left if left[rule] and verdicts[rule] == "cannot speak"}, log
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_is_said_to_speak_where_it_does(rule: str) -> None:
+    """In the whole logs no rule that finds something is said not to speak."""
+    for log in logs():
+        if found_in(log)[rule]:
+            assert diagnose(stripped(log, "")).verdict(rule) in {"can speak", "in part", "not known"}, log
+
+
+SILENCED = {
+    ("token-request", "stage"),
+    ("token-request", "code and issued ids"),
+    ("token-request", "token requests"),
+    ("token-request-long-lived", "bodies"),
+    ("token-request-cloud-audience", "bodies"),
+    ("token-right-granted", "bodies"),
+    ("token-right-granted", "code"),
+    ("token-request-denied", "code"),
+    ("second-control-plane-credential", "certificate ids"),
+    ("unusual-origin", "addresses, agents, ids"),
+    ("token-read-by-exec", "URIs"),
+    ("forged-token", "token ids"),
+    ("pod-token-moved", "addresses"),
+    ("pod-token-moved", "token ids"),
+    ("read-token-used", "extra"),
+    ("token-request-lookalike", "names"),
+    ("minted-token-used", "token requests"),
+}
+
+
+@pytest.mark.parametrize(("rule", "strip"), sorted(SILENCED))
+def test_what_silences_a_rule_is_named(rule: str, strip: str) -> None:
+    """The rule speaks in its own example; without the fact the doctor says `cannot speak`, and it finds nothing."""
+    verdict = next(one for one in diagnose(stripped(rule, strip)).rules if one.rule_id == rule)
+
+    assert found_in(rule)[rule]
+    assert not found_in(rule, strip)[rule]
+    assert verdict.verdict == "cannot speak"
+    assert verdict.why
+    assert verdict.advice or verdict.changes
+
+
+def test_every_rule_has_its_needs() -> None:
+    """A new rule says on which facts it rests; each fact exists."""
+    assert list(WANTED) == RULES
+    assert {fact for needs in WANTED.values() for need in needs for fact in need.facts} <= set(BY_NAME)
