@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -244,6 +245,37 @@ def test_what_silences_a_rule_is_named(rule: str, strip: str) -> None:
     assert verdict.verdict == "cannot speak"
     assert verdict.why
     assert verdict.advice or verdict.changes
+
+
+ROWS = {
+    "bodies": "bodies (level Metadata)",
+    "code": "the answer's code",
+    "token ids": "ids of tokens used",
+    "certificate ids": "ids of certificates",
+    "addresses": "addresses",
+    "URIs": "request URIs",
+    "reads": "reads (get, list, watch)",
+}
+"""The rows of the page's table, by what is taken out."""
+
+
+@pytest.mark.parametrize("strip", ROWS)
+def test_the_page_says_what_silences_which_rules(strip: str) -> None:
+    """The table in docs/doctor.md names just the rules whose verdict gets worse, in a log that has everything."""
+    page = (ATTACK.parents[1] / "docs" / "doctor.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| {ROWS[strip]}"))
+    _, _, silent, less, _ = row.split("|")
+    whole, left = diagnose(everything("")), diagnose(everything(strip))
+    worse = {rule.rule_id: rule.verdict for rule in left.rules if rule.verdict != whole.verdict(rule.rule_id)}
+
+    for verdict, cell in (("cannot speak", silent), ("in part", less)):
+        assert {rule for rule in worse if worse[rule] == verdict} == set(re.findall(r"`([a-z-]+)`", cell)), verdict
+
+
+def everything(strip: str) -> list[Record]:
+    """Return one log of all events, each with its body."""
+    whole = (record for log in ("bodies", *EXAMPLES) for record in stripped(log, strip))
+    return [record if strip == "bodies" else {"requestObject": {}} | record for record in whole]
 
 
 def test_every_rule_has_its_needs() -> None:

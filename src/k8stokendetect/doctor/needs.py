@@ -61,7 +61,7 @@ WANTED: Final[dict[str, tuple[Wanted, ...]]] = {
     "token-request": (_ANSWERED, _ISSUED, *_PROOFS, *_MORE_PROOFS),
     "token-request-uri": (
         _ANSWERED,
-        _less("an odd URI is told from the URI", "request URI"),
+        _less("whether a URI is odd stands in it", "request URI"),
         _less("a refused request without a name is taken for one that did not authenticate", "user name"),
         _PROOFS[0],
         *_MORE_PROOFS,
@@ -125,7 +125,7 @@ WANTED: Final[dict[str, tuple[Wanted, ...]]] = {
     "system-identity-issued": (
         _ANSWERED,
         _less("whether it was granted stands in the answer", "answer's code"),
-        _less("nodes and requesters are told by their names", "user name"),
+        _less("nodes and requesters are known by their names", "user name"),
         _less("a node is proved by its group", "user's groups"),
         _less("that a node is new shows in time", "time"),
     ),

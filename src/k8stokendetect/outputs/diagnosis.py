@@ -50,7 +50,7 @@ def _held(report: Report) -> Iterator[str]:
     if report.lost:
         yield f"lost on the way: {_counted(report.lost)}"
     if report.live_tokens:
-        yield f"usable tokens in it: {report.live_tokens:,} events; whoever reads this log can use them"
+        yield f"usable tokens in it: {report.live_tokens:,} events; anyone who reads this log can use them"
 
 
 def _long(gap: Gap) -> str:
