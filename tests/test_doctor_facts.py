@@ -24,6 +24,7 @@ from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, SERVICE
 from k8stokendetect.testing.harness import as_log
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
 from test_conformance import EXAMPLES
+from test_wrappers import WRAPPINGS
 
 ATTACK = Path(__file__).parents[1] / "examples" / "attack.log"
 RULES = [cls.rule.id for cls in (*BUILTIN, *OPTIONAL)]
@@ -245,6 +246,25 @@ def test_what_silences_a_rule_is_named(rule: str, strip: str) -> None:
     assert verdict.verdict == "cannot speak"
     assert verdict.why
     assert verdict.advice or verdict.changes
+
+
+@functools.cache
+def found_natively() -> Counter[str]:
+    """Return what each rule finds in the recording with bodies."""
+    return found_in("bodies")
+
+
+@pytest.mark.parametrize("name", WRAPPINGS)
+def test_a_rule_that_a_wrapper_silences_was_said_to(name: str) -> None:
+    """What a wrapper loses, the doctor sees in the events."""
+    content = WRAPPINGS[name](records(REQUEST_RESPONSE))
+    detectors = [cls() for cls in (*BUILTIN, *OPTIONAL)]
+    left = Counter(finding.rule.id for finding in detect(content, detectors=detectors))
+    verdicts = {rule.rule_id: rule.verdict for rule in diagnose(content).rules}
+
+    silenced = {rule for rule in found_natively() if not left[rule]} - NOTHING_LEFT["bodies"]
+    assert not {rule for rule in silenced if verdicts[rule] == "can speak"}
+    assert not {rule for rule in left if left[rule] and verdicts[rule] == "cannot speak"}
 
 
 ROWS = {

@@ -102,6 +102,7 @@ def test_a_finding_with_a_number_that_json_does_not_have_is_none(number: str) ->
 
 def test_a_state_of_the_wrong_form_is_refused() -> None:
     """Whatever JSON document it is."""
-    for document in (None, [], {}, {"version": 1}, {"version": 1, "detectors": 7}):
+    documents: list[Any] = [None, [], {}, {"version": 1}, {"version": 1, "detectors": 7}]
+    for document in documents:
         with pytest.raises(ConfigError):
             Memory.from_dict(document)

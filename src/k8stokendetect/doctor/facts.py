@@ -67,7 +67,8 @@ class Requests:
         """Count one more."""
         self.seen += 1
         if event.code is None or event.succeeded:
-            self.bodies.take(has=event.request_object is not None or event.token_request is not None)
+            body = event.token_request if event.resource == TOKEN_SUBRESOURCE else event.request_object
+            self.bodies.take(has=body is not None)
 
 
 @attrs.frozen
