@@ -48,8 +48,8 @@ _ISSUED: Final = _silent(
 _NAME: Final = _silent("it goes by the name of the caller", "user name")
 _TIME: Final = _silent("it follows requests in time", "time")
 _PROOFS: Final = (
-    _noise("without the groups no component is proved, so the kubelets' own requests are reported", "user's groups"),
-    _noise("without names no component is known, so the kubelets' own requests are reported", "user name"),
+    _noise("components that are proved by their groups are reported", "user's groups"),
+    _noise("without names no component is known, and all are reported", "user name"),
 )
 _MORE_PROOFS: Final = (
     _less("the Node authorizer's word, a proof of kubelets, stands in annotations", "annotations"),
