@@ -24,7 +24,7 @@ PACKAGES = [  # a file imports from its own package and from those before it
     *("errors", "identity", "bounds", "events", "convert", "event_ref", "findings", "words"),
     *("input", "envelopes", "reading"),
     *("exclusions", "cluster", "detectors", "enrichment", "engine", "commands"),
-    *("incidents", "review", "audit_policy", "sigma", "outputs", "plugins", "spark", "testing"),
+    *("incidents", "review", "audit_policy", "doctor", "sigma", "outputs", "plugins", "spark", "testing"),
     *("", "cli", "__main__"),
 ]
 RANK = {name: rank for rank, name in enumerate(PACKAGES)}

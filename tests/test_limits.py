@@ -6,12 +6,20 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from builders import token_request
 from k8stokendetect import AuditLog, ConfigError, ReadError, read
+from k8stokendetect.commands.exec_events import PENDING_EVENTS
+from k8stokendetect.convert.nesting import MAX_NESTING
+from k8stokendetect.convert.yaml import MOST_ALIASES
+from k8stokendetect.detectors.keyed import MAX_KEYS
+from k8stokendetect.engine.memory import WINDOW
+from k8stokendetect.engine.reorder import MAX_WAITING
+from k8stokendetect.reading.window import KEPT
 
 
 def outcome(content: bytes, **limits: Any) -> tuple[int, list[str]]:
@@ -75,3 +83,22 @@ def test_a_limit_below_one_is_refused(name: str, value: float) -> None:
     arguments: dict[str, Any] = {name: value}
     with pytest.raises(ConfigError, match=f"{name} is {value}: nothing could be read"):
         read(b"", **arguments)
+
+
+def test_the_page_names_every_limit() -> None:
+    """docs/limits.md says the values that the code has."""
+    page = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in page.splitlines() if line[:1] == "|"}
+    values = {
+        "depth of a record": f"{MAX_NESTING} levels",
+        "aliases": f"{MOST_ALIASES}",
+        "events that wait": f"{MAX_WAITING:,}",
+        "skipped requests": f"{KEPT // 2**20} MiB",
+        "findings and events": f"{WINDOW:,}",
+        "tokens, callers and accounts": f"{MAX_KEYS:,}",
+        "commands of a host's log": f"{PENDING_EVENTS:,}",
+    }
+
+    for name, value in values.items():
+        (found,) = (shown for row, shown in rows.items() if name in row)
+        assert found == value, name

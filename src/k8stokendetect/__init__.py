@@ -57,7 +57,18 @@ _HOMES = {
 """Where each public name is defined: its file is imported when the name is first used (PEP 562)."""
 
 _MODULES = (
-    *("audit_policy", "cluster", "commands", "detectors", "enrichment", "envelopes", "errors", "events", "exclusions"),
+    *(
+        "audit_policy",
+        "cluster",
+        "commands",
+        "detectors",
+        "doctor",
+        "enrichment",
+        "envelopes",
+        "errors",
+        "events",
+        "exclusions",
+    ),
     *("findings", "identity", "incidents", "plugins", "reading", "review", "sigma"),
 )
 """What is found as an attribute without an import of its own."""

@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["k8stokendetect"]):
     from fuzz import corpus, targets
     from fuzz.damage import damaged
 
-DEFAULTS: Final = ("-timeout=25", "-rss_limit_mb=2048", "-max_len=65536")
+DEFAULTS: Final = ("-timeout=60", "-rss_limit_mb=2048", "-max_len=65536")
 """No hang, a bound of memory, and inputs that a wrapper's split of 16 KiB fits into."""
 
 

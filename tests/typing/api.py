@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 from k8stokendetect import (
     DEFAULT_EXCLUSIONS,
@@ -32,6 +32,7 @@ from k8stokendetect import (
     read,
 )
 from k8stokendetect.detectors import TokenRequest, TokenRequestURI
+from k8stokendetect.doctor import Report, diagnose
 
 
 class VaultToken(Detector):
@@ -126,3 +127,12 @@ def events() -> None:
         parse_event({})
     except ReadError as error:
         assert_type(error.path, str | None)
+
+
+def diagnosis() -> None:
+    """So is what the doctor says."""
+    report = diagnose("audit.log")
+    assert_type(report, Report)
+    assert_type(report.rules[0].rule_id, str)
+    assert_type(report.clusters[0].facts["user name"].has, int)
+    assert_type(report.to_dict(), dict[str, Any])

@@ -52,6 +52,15 @@ _fail_on = click.option(
 )
 
 
+_trust_pods = click.option(
+    "--trust-pod",
+    "trust_pods",
+    multiple=True,
+    metavar="NAMESPACE/NAME",
+    help="A pod that prints an audit log, besides kube-apiserver; * in NAME stands for any letters; may be repeated.",
+)
+
+
 def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help=help_text
@@ -87,13 +96,7 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
 @click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
-@click.option(
-    "--trust-pod",
-    "trust_pods",
-    multiple=True,
-    metavar="NAMESPACE/NAME",
-    help="A pod that prints an audit log, besides kube-apiserver; * in NAME stands for any letters; may be repeated.",
-)
+@_trust_pods
 @_fail_on
 def scan(**options: Any) -> None:
     """Scan audit logs: files, compressed or not, archives, folders of rotated files, URLs, or - for standard input.
@@ -106,6 +109,22 @@ def scan(**options: Any) -> None:
     read or an option is wrong; everything that can be read is examined in any case.
     """
     _run("scan", "scan", **options)
+
+
+@main.command()
+@_files
+@_text_or_json("A page of text, or one JSON document.")
+@_platform
+@_trust_pods
+def doctor(**options: Any) -> None:
+    """Show what audit logs hold, which rules can speak with them, and what to change.
+
+    FILES are what `scan` takes. Every event is read in full: it takes longer than a scan, and finds nothing.
+
+    Exits with 0 when no rule that is on by default is known to miss something with this log, 1 when one cannot speak or
+    speaks in part, and 2 when no event could be read or an option is wrong.
+    """
+    _run("doctor", "doctor", **options)
 
 
 @main.command()

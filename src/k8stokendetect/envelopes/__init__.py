@@ -37,8 +37,19 @@ Skips: TypeAlias = Callable[[Inner], bool]
 """Called with what is still text or bytes in a wrapper; true leaves it out."""
 
 
+Seen: TypeAlias = Callable[[str], object]
+"""Called with the name of the wrapper that recognises a record."""
+
+UNKNOWN_WRAPPER: Final = "unknown wrapper"
+
+
 def unwrap(
-    record: Any, /, limits: Limits = DEFAULT, skips: Skips | None = None, more: Sequence[Envelope] = ()
+    record: Any,
+    /,
+    limits: Limits = DEFAULT,
+    skips: Skips | None = None,
+    more: Sequence[Envelope] = (),
+    seen: Seen | None = None,
 ) -> Iterator[Inner]:
     """Yield every audit event in a record (`is_event`), a ReadError in its stead, or what is rightly skipped.
 
@@ -49,14 +60,17 @@ def unwrap(
         skips: asked about texts in wrappers.
         more: wrappers of others, asked about what none of `ENVELOPES` recognises, and about nothing else: no plug-in
             can take an event away from those.
+        seen: called for every record that is opened, with the wrapper's name.
 
     """
     outer = record if isinstance(record, Inner) else Inner(record)
     depth = FORM_NESTING if outer is record and isinstance(outer.record, str) else 0
-    yield from _unwrap(_without_bodies(outer), limits, depth, skips, more)
+    yield from _unwrap(_without_bodies(outer), limits, depth, skips, more, seen)
 
 
-def _unwrap(outer: Inner, limits: Limits, depth: int, skips: Skips | None, more: Sequence[Envelope]) -> Iterator[Inner]:
+def _unwrap(
+    outer: Inner, limits: Limits, depth: int, skips: Skips | None, more: Sequence[Envelope], seen: Seen | None
+) -> Iterator[Inner]:
     is_skipped = bool(outer.skipped)
     if is_skipped:
         if outer.record is None or not speaks_of_event(outer.record):
@@ -69,15 +83,16 @@ def _unwrap(outer: Inner, limits: Limits, depth: int, skips: Skips | None, more:
         if not (isinstance(outer.record, str) and depth and skips is not None and skips(outer)):
             for record in _in_text(outer.record, limits):
                 inner = record.inside(outer) if isinstance(record, Inner) else outer.holding(record)
-                yield from _unwrap(_without_bodies(inner), limits, depth + isinstance(record, str), skips, more)
+                yield from _unwrap(_without_bodies(inner), limits, depth + isinstance(record, str), skips, more, seen)
     elif isinstance(outer.record, ReadError):
         yield outer
     elif outer.is_event:
         yield _with_object_ref(outer)
     else:
         outer = _with_pods(outer)
-        for inner in _searched(outer.record, limits) if is_skipped else _inside(outer.record, limits, more):
-            yield from _unwrap(inner.inside(outer), limits, depth + 1, skips, more)
+        opened = _searched(outer.record, limits, seen) if is_skipped else _inside(outer.record, limits, more, seen)
+        for inner in opened:
+            yield from _unwrap(inner.inside(outer), limits, depth + 1, skips, more, seen)
 
 
 def _without_bodies(outer: Inner) -> Inner:
@@ -96,27 +111,38 @@ def _with_pods(outer: Inner) -> Inner:
     return attrs.evolve(outer, context=attrs.evolve(outer.context, pods=outer.context.pods | pods))
 
 
-def _inside(record: Any, limits: Limits, more: Sequence[Envelope]) -> Iterable[Inner]:
+def _inside(record: Any, limits: Limits, more: Sequence[Envelope], seen: Seen | None) -> Iterable[Inner]:
     """Take out what is in a record, by the first wrapper that recognises it, or by looking through it."""
     for envelope in ENVELOPES:
         if envelope.recognises(record):
+            if seen is not None:
+                seen(_name(envelope).rpartition(".")[2])
             return envelope.events(record)
     for envelope in more:
         found = _taken_out(envelope, record)
         if found is not None:
+            if seen is not None:
+                seen(_name(envelope).rpartition(".")[2])
             return found
-    return _searched(record, limits)
+    return _searched(record, limits, seen)
 
 
-def _searched(record: Any, limits: Limits) -> Iterable[Inner]:
+def _searched(record: Any, limits: Limits, seen: Seen | None) -> Iterable[Inner]:
     """Look for events in a record that no wrapper recognises; an error where there is none."""
     found = list(Search(ENVELOPES[:-1], limits).events(record))
+    if found and seen is not None:
+        seen(UNKNOWN_WRAPPER)
     return found or [Inner(ReadError(_what_it_is(record), revealed=_shown(record)))]
+
+
+def _name(envelope: Envelope) -> str:
+    """Return the name of a wrapper: of its module, or of its class."""
+    return str(getattr(envelope, "__name__", type(envelope).__name__))
 
 
 def _taken_out(envelope: Envelope, record: Any) -> list[Inner] | None:
     """Return what somebody else's wrapper holds, an error where it fails; None where it is not recognised."""
-    name = getattr(envelope, "__name__", type(envelope).__name__)
+    name = _name(envelope)
     try:
         found: list[Any] | None = list(envelope.events(record)) if envelope.recognises(record) else None
     except Exception as error:  # noqa: BLE001 - of its message nothing: it may hold the record

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
@@ -88,6 +89,7 @@ class AuditLog:
         skipped: how many records of other logs a wrapper held, such as control messages; they are no audit events.
         unproven: how many audit events pods printed that are not known to print an audit log; they are not read.
         passed_over: how many events `detect` skipped, because no detector wants them.
+        wrappers: how many records each wrapper recognised, where they were read in full; one may stand in another.
 
     """
 
@@ -164,3 +166,8 @@ class AuditLog:
     def passed_over(self) -> int:
         """How many events were skipped, because no detector wants them."""
         return self.counts.unwanted
+
+    @property
+    def wrappers(self) -> Counter[str]:
+        """How many records each wrapper recognised, where they were read in full; one may stand in another."""
+        return self.counts.wrappers.copy()

@@ -197,7 +197,8 @@ class Reading:
         skipper = None if is_known else self._skipper  # it was asked already
         skips = functools.partial(self._skips_text, skipper, origin) if skipper is not None else None
         is_bare = is_known and is_ready(value)
-        for inner in (value,) if is_bare else unwrap(value, self._limits, skips, self._envelopes):
+        saw = self._counts.saw
+        for inner in (value,) if is_bare else unwrap(value, self._limits, skips, self._envelopes, saw):
             if inner.skipped:
                 self._counts.other_logs += 1
             elif inner.context.pods and not self._trust.believes(inner.context.pods):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -59,6 +60,11 @@ class Counts:
     other_logs: int = 0
     unwanted: int = 0
     unproven: int = 0
+    wrappers: Counter[str] = attrs.field(factory=Counter)
+
+    def saw(self, wrapper: str, /) -> None:
+        """Count a record that a wrapper recognised."""
+        self.wrappers[wrapper] += 1
 
 
 class Skipper:
