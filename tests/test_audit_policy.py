@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audit policies: read strictly, matched as the API server does, and judged by what each detector needs."""
+"""Audit policies: read and matched as the API server does, and judged by what each detector needs."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_words_that_match_nothing() -> None:
             "rules: [{level: metadata}]",
             "level 'metadata' is not one of None, Metadata, Request, RequestResponse @ $.rules[0].level",
         ),
-        ("rules: [{levl: None}]", "unknown key 'levl'; did you mean 'level'? @ $.rules[0]"),
+        ("rules: [{levl: None}]", "required field missing @ $.rules[0].level"),
         ("rules: [{}]", "required field missing @ $.rules[0].level"),
         ("rules: []", "no rules"),
         ("rules: [{level: None, users: bob}]", "expected a list of strings, got a string @ $.rules[0].users"),
@@ -293,13 +293,31 @@ def test_words_that_match_nothing() -> None:
         ("rules: [{level: None, resources: [{resourceNames: [x]}]}]", "resourceNames without resources"),
         ("rules: [{level: None, nonResourceURLs: [/x], namespaces: [a]}]", "not both @ $.rules[0]"),
         ("rules: [{level: None, nonResourceURLs: [x]}]", "'x' does not begin with '/'"),
-        ("rules: [{level: None}]\nrules: [{level: Metadata}]", "duplicate key, line 4"),
+        ("rules: [{level: None, resources: [{group: '*'}]}]", "'*' is not an API group"),
+        (f"rules: [{{level: None, resources: [{{group: {'a' * 254}}}]}}]", "is not an API group"),
         ("rules: [{level: None", "not YAML"),
-        ("rules: [{level: None}]\n---\n{}", "several YAML documents"),
+        ("rules: [{level: None, users: [y]}]", "expected a list of strings, got a boolean @ $.rules[0].users"),
+        ("rules: [{level: None, users: [1e3]}]", "expected a list of strings, got a number @ $.rules[0].users"),
+        ("rules: [{level: None, users: [08]}]", "expected a list of strings, got a number @ $.rules[0].users"),
+        ("rules: [{level: None, omitManagedFields: 'true'}]", "expected a boolean, got a string"),
+        ("rules: [~]", "required field missing @ $.rules[0].level"),
+        ("rules: [{level: None, omitStages: [~]}]", "stage '' is not one of"),
+        ("rules: [{level: ~}]", "required field missing @ $.rules[0].level"),
+        ("rules: ~", "required field missing @ $.rules"),
+        (
+            "rules: [{level: None}]\nmetadata: {name: 1}",
+            "of a wrong type, so the API server refuses it @ $.metadata.name",
+        ),
+        ("rules: [{level: None}]\nmetadata: {creationTimestamp: today}", "@ $.metadata.creationTimestamp"),
+        ("rules: [{level: None}]\nmetadata: []", "of a wrong type, so the API server refuses it @ $.metadata"),
+        ("rules: [{level: None}]\nKIND: 1", "expected a string @ $.kind"),
+        ("rules: [{level: None}]\nx: {~: 1}", "a key that is no text, line 4"),
+        ("rules: [{level: None}]\nx: .inf", "a number that JSON does not have, line 4"),
+        ("rules: &r [*r]", "an alias within what it stands for"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(yaml: str, said: str) -> None:
-    """Nothing is passed over: what the API server ignores or refuses is an error."""
+    """What the API server refuses is an error."""
     with pytest.raises(ConfigError) as caught:
         AuditPolicy.load(f"apiVersion: audit.k8s.io/v1\nkind: Policy\n{yaml}".encode())
 
@@ -307,12 +325,204 @@ def test_what_is_wrong_is_told_with_its_place(yaml: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [{"kind": "Policy"}, HEAD | {"kind": "Event"}, HEAD | {"apiVersion": "audit.k8s.io/v1beta1"}]
+    ("head", "reason"),
+    [
+        ({"kind": "Policy"}, "apiVersion is missing, expected"),
+        (HEAD | {"kind": "Event"}, "kind is 'Event', expected 'Policy'"),
+        (HEAD | {"kind": "policy"}, "kind is 'policy', expected 'Policy'"),
+        (HEAD | {"apiVersion": "audit.k8s.io/v1beta1"}, "refuse this version since Kubernetes 1.24"),
+        (HEAD | {"apiVersion": "audit.k8s.io/v1alpha1"}, "refuse this version since Kubernetes 1.24"),
+    ],
 )
-def test_another_kind_or_version(head: dict[str, str]) -> None:
-    """It is no audit policy that is known here."""
-    with pytest.raises(ConfigError, match="expected"):
+def test_another_kind_or_version(head: dict[str, str], reason: str) -> None:
+    """It is no audit policy to an API server of today."""
+    with pytest.raises(ConfigError, match=reason):
         AuditPolicy.load(orjson.dumps(head | {"rules": [{"level": "None"}]}))
+
+
+@pytest.mark.parametrize("head", ["apiversion: audit.k8s.io/v1", "apiVersion: audit.k8s.io/v1\nKind: Policy"])
+def test_the_head_is_found_whatever_its_case(head: str) -> None:
+    """As Go's encoding/json does; a kind that is missing is supplied."""
+    assert AuditPolicy.load(f"{head}\nrules: [{{level: Metadata}}]".encode()).level_for().level is Level.METADATA
+
+
+def loaded(yaml: str) -> AuditPolicy:
+    """Load a policy of this text below its head."""
+    return AuditPolicy.load(f"apiVersion: audit.k8s.io/v1\nkind: Policy\n{yaml}".encode())
+
+
+@pytest.mark.parametrize(
+    ("yaml", "path", "warned"),
+    [
+        (
+            "rules: [{level: None, verbs: [get, list, watch], resources: [{username: bob}]}]",
+            "rules[0].resources[0].username",
+            (
+                "What is left of this element is the whole core API group: rules[0] decides get, list, watch by "
+                "anybody on it, at level None. Not logged, among others: get secrets, list secrets, get configmaps"
+            ),
+        ),
+        (
+            "rules: [{level: Metadata, resources: [{group: x.io, resource: [a]}]}]",
+            "rules[0].resources[0].resource",
+            (
+                "ignores the unknown key 'resource' (did you mean 'resources'?). What is left of this element is the "
+                "whole API group x.io: rules[0] decides every verb by anybody on it, at level Metadata"
+            ),
+        ),
+        (
+            "rules: [{level: None, resources: [{group: x.io, resources: [a], verbs: [get]}]}]",
+            "rules[0].resources[0].verbs",
+            (
+                "'verbs' (it belongs to the rule, next to 'resources'). What is left of this element is a in the API "
+                "group x.io: rules[0] decides every verb by anybody on it, at level None"
+            ),
+        ),
+        (
+            "rules: [{level: None, Users: [bob]}, {level: Metadata}]",
+            "rules[0].Users",
+            (
+                "rules[0]: the API server ignores the unknown key 'Users' (did you mean 'users'?). rules[0] decides "
+                "every request that reaches it, at level None, so rules[1] and what follows are never used. Not "
+                "logged, among others: get secrets"
+            ),
+        ),
+        (
+            "rules: [{level: Metadata, users: [amy], namespace: [x]}]",
+            "rules[0].namespace",
+            "rules[0] decides every verb by users amy on everything, at level Metadata",
+        ),
+        ("creationTimestamp: ~\nrules: [{level: None}]", "creationTimestamp", "the policy: the API server ignores"),
+        ("omitStage: [Panic]\nrules: [{level: None}]", "omitStage", "no effect (did you mean 'omitStages'?)"),
+        ("metadata: {nam: x}\nrules: [{level: None}]", "metadata.nam", "metadata: the API server ignores"),
+        ("omitStages: [Done]\nrules: [{level: None}]", "omitStages[0]", "is no stage, so it omits nothing"),
+        (
+            "rules: [{level: None}]\nrules: [{level: Metadata}]",
+            "rules",
+            "rules stands twice: the API server uses the last",
+        ),
+        (
+            "rules: [{level: None, users: [a], users: [b]}]",
+            "rules[0].users",
+            "rules[0] decides every verb by users b on",
+        ),
+        ("rules: [{level: None}]\n---\n[", "", "the file holds several YAML documents"),
+        (
+            "rules: [{level: None, resources: [~]}]",
+            "rules[0].resources[0]",
+            "as an empty element. What is left of this",
+        ),
+        (
+            "rules: [{level: None, namespaces: [~]}]",
+            "rules[0].namespaces[0]",
+            "as an empty text. rules[0] decides every",
+        ),
+        ("x.y: &u [bob]\nrules: [{level: None, users: *u}]", "x.y", "ignores the unknown key 'x.y'; it has no effect"),
+    ],
+)
+def test_what_the_api_server_ignores_is_a_warning_that_says_what_it_causes(yaml: str, path: str, warned: str) -> None:
+    """The policy is judged as it runs; the warning comes before all others."""
+    found = loaded(yaml)
+
+    assert [item.path for item in found.ignored] == [path]
+    assert warned in hints(found)[0]
+    assert not hints(changed(found, ()))[:1] or warned not in hints(changed(found, ()))[0]
+
+
+def test_an_ignored_condition_hides_what_it_seemed_to_spare() -> None:
+    """The rule was to spare the log one controller's reads; without it, everybody's reads of Secrets are gone."""
+    meant = "rules: [{level: None, verbs: [get], users: [bob], resources: [{group: ''}]}, {level: Metadata}]"
+    written = "rules: [{level: None, verbs: [get], resources: [{username: bob}]}, {level: Metadata}]"
+
+    assert loaded(meant).level_for(user="amy", verb="get", resource="secrets").level is Level.METADATA
+    assert loaded(written).level_for(user="amy", verb="get", resource="secrets").level is Level.NONE
+    assert verdicts(loaded(written))["minted-token-used"] == "works in part"
+
+
+@pytest.mark.parametrize(
+    ("text", "users"),
+    [
+        ("x: &a {users: [a]}\nrules: [{level: None, users: [b], <<: *a}]", ("a",)),
+        ("x: &a {users: [a]}\nrules: [{level: None, <<: *a, users: [b]}]", ("b",)),
+        ("x: &a {users: [a]}\ny: &b {users: [b]}\nrules: [{level: None, <<: [*a, *b]}]", ("a",)),
+        ("x: &a [a]\ny: &a [b]\nrules: [{level: None, users: *a}]", ("b",)),
+        (
+            "rules: [{level: None, users: [!name bob, !!str 1, ! 2, 2026-11-25, '~']}]",
+            ("bob", "1", "2", "2026-11-25", "~"),
+        ),
+    ],
+)
+def test_yaml_is_read_as_go_reads_it(text: str, users: tuple[str, ...]) -> None:
+    """Merged keys override what stands above them, an anchor may be set again, unknown tags count for nothing."""
+    assert loaded(text).rules[0].users == users
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{apiVersion: audit.k8s.io/v1}", "begins with a brace, and is not JSON, line 1"),
+        ('{"rules": [{"users": ["a"]}], "rules": [{"verbs": ["b"]}]}', "stands twice, which some API servers merge"),
+        ('{"x": NaN}', "not JSON"),
+        ('{"x": ' + "[" * 100_000, "nested too deeply"),
+        ("x: &a [*b]\n---\n", "not YAML, line 1"),
+        (
+            f"a: &a [{'x,' * 9}]\nb: &b [{'*a,' * 99}]\nc: &c [{'*b,' * 99}]\nd: [{'*c,' * 99}]",
+            "too many values or aliases",
+        ),
+        (f"a: &a {{{'<<: {x: y}, ' * 9}}}\nb: {{<<: b}}", "'<<' stands for no object, line 2"),
+        ("x: !!int y", "not what its tag says, line 1"),
+        ("x: !!binary '*'", "expected an audit policy|apiVersion is missing|not base64"),
+    ],
+)
+def test_what_cannot_be_read(text: str, reason: str) -> None:
+    """JSON begins with a brace, and is never YAML."""
+    with pytest.raises(ConfigError, match=reason):
+        AuditPolicy.load(text.encode())
+
+
+def test_the_last_of_equal_keys_counts_in_json_too() -> None:
+    """Of texts and lists of texts; half of a surrogate pair is no character."""
+    text = (
+        b'{"apiVersion":"audit.k8s.io/v1","rules":[{"level":"None","level":"Metadata","users":["\\ud800"]}],"n":1e999}'
+    )
+    found = AuditPolicy.load(text)
+
+    assert found.rules == (PolicyRule(Level.METADATA, users=("\ufffd",)),)
+    assert [item.path for item in found.ignored] == ["n", "rules[0].level"]
+
+
+PUBLISHED = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+metadata: {name: policy}
+omitManagedFields: true
+omitStages: [RequestReceived]
+rules:
+- level: None
+  userGroups: ["system:authenticated", "system:unauthenticated"]
+  nonResourceURLs: ["/api*", /version]
+- level: None
+  users: ["system:apiserver"]
+  resources: [{group: apiserver.example.io, resources: [counts, counts/*]}]
+  namespaces: [""]
+- level: Metadata
+  resources:
+  - {group: route.example.io, resources: [routes, routes/status]}
+  - resources: [secrets, serviceaccounts/token]
+  - {group: authentication.k8s.io, resources: [tokenreviews]}
+  - {group: machines.example.io, resource: [configs]}
+- level: RequestResponse
+"""
+"""In the shape of OpenShift's profile AllRequestBodies, library-go pkg/operator/apiserver/audit/testdata."""
+
+
+def test_a_published_policy_with_a_misspelt_key_is_judged() -> None:
+    """OpenShift ships it; nobody who runs it can change it."""
+    found = AuditPolicy.load(PUBLISHED.encode())
+
+    assert verdicts(found)["token-request"] == "works"
+    assert found.level_for(user="system:apiserver", resource="counts", group="apiserver.example.io").level is Level.NONE
+    assert [item.path for item in found.ignored] == ["rules[2].resources[3].resource"]
 
 
 def test_without_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +530,8 @@ def test_without_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
 
     with pytest.raises(ConfigError, match=r"k8stokendetect\[cli\]"):
-        AuditPolicy.load(b"{}")
+        AuditPolicy.load(b"kind: Policy")
+    assert AuditPolicy.load(orjson.dumps(HEAD | {"rules": [{"level": "None"}]})).rules, "JSON needs none"
 
 
 WORDS = st.sampled_from(
@@ -475,3 +686,24 @@ def test_the_command(tmp_path: Path) -> None:
         CliRunner().invoke(audit_policy, ["-"], input=orjson.dumps(HEAD | {"rules": [{"level": "Metadata"}]})).exit_code
         == 1
     )
+
+
+def test_the_command_writes_json(tmp_path: Path) -> None:
+    """A line for each rule, one for each warning; what is ignored says where it stands."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(PUBLISHED)
+    result = CliRunner().invoke(audit_policy, [str(file), "--format", "json"])
+    lines = [orjson.loads(line) for line in result.output.splitlines()]
+    warnings = [line for line in lines if "warning" in line]
+
+    assert {line["rule_id"]: line["verdict"] for line in lines if "rule_id" in line} == verdicts(
+        AuditPolicy.load(PUBLISHED.encode())
+    )
+    assert [line["ignored"] for line in warnings][:1] == ["rules[2].resources[3].resource"]
+    assert [line["warning"] for line in warnings] == list(hints(AuditPolicy.load(PUBLISHED.encode())))
+    changes = next(line["changes"] for line in lines if line.get("rule_id") == "token-request-long-lived")
+    assert [change["before"] for change in changes] == [0]
+    assert "serviceaccounts/token" in changes[0]["yaml"]
+    unseen = next(line["unseen"] for line in lines if line.get("rule_id") == "token-request-long-lived")
+    assert unseen[0]["level"] == "Metadata"
+    assert unseen[0]["policy_rule"] == 2

@@ -65,8 +65,12 @@ def of_language(language: str) -> pytest.MarkDecorator:
 
 def recommended() -> str:
     """Return the audit policy that the documentation recommends."""
-    (block,) = (b for b in blocks() if b.page == "audit-policy.md" and b.language == "yaml")
-    return block.text
+    return policies()[-1]
+
+
+def policies() -> list[str]:
+    """Return the audit policies on their page: one with an unknown key, and the recommended one."""
+    return [block.text for block in blocks() if block.page == "audit-policy.md" and block.language == "yaml"]
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +119,14 @@ def test_the_policy_to_start_from() -> None:
 
     assert {found.verdict for found in review(policy) if found.rule_id in default} == {"works"}
     assert not hints(policy)
+
+
+def test_the_policy_with_an_unknown_key_gets_the_warning_that_is_shown() -> None:
+    """Word for word, line breaks aside."""
+    page = (ROOT / "docs/how-to/audit-policy.md").read_text(encoding="utf-8")
+    shown = " ".join(line.removeprefix("> ") for line in page.splitlines() if line.startswith("> "))
+
+    assert shown == f"warning: {hints(AuditPolicy.load(policies()[0].encode()))[0]}"
 
 
 def by_lines(wrap: Callable[[Any], Any]) -> Callable[[list[Any]], str]:

@@ -9,6 +9,7 @@ from typing import Literal
 import attrs
 
 from k8stokendetect.audit_policy.changes import Change, changed, changes_for, hints, merged
+from k8stokendetect.audit_policy.ignored import Ignored
 from k8stokendetect.audit_policy.needs import (
     NEEDS,
     Caller,
@@ -19,7 +20,8 @@ from k8stokendetect.audit_policy.needs import (
     namespaces_of,
     requests_of,
 )
-from k8stokendetect.audit_policy.policy import AuditPolicy, GroupResources, Level, Logged, PolicyRule, Request
+from k8stokendetect.audit_policy.policy import AuditPolicy
+from k8stokendetect.audit_policy.rules import GroupResources, Level, Logged, PolicyRule, Request
 from k8stokendetect.words import listed
 
 Verdict = Literal["works", "works in part", "blind"]
@@ -180,6 +182,7 @@ __all__ = [
     "AuditPolicy",
     "Change",
     "GroupResources",
+    "Ignored",
     "Level",
     "Logged",
     "PolicyRule",

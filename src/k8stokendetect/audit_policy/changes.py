@@ -9,7 +9,9 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.audit_policy.needs import Need, callers_of, namespaces_of, requests_of
-from k8stokendetect.audit_policy.policy import AuditPolicy, Level, Logged, PolicyRule, Request
+from k8stokendetect.audit_policy.policy import AuditPolicy
+from k8stokendetect.audit_policy.rules import Level, Logged, PolicyRule, Request
+from k8stokendetect.audit_policy.warnings import warning
 from k8stokendetect.convert.yaml import write
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP
 
@@ -77,7 +79,10 @@ def changes_for(policy: AuditPolicy, need: Need, missed: Sequence[Logged], highe
 
 
 def changed(policy: AuditPolicy, changes: Iterable[Change], /) -> AuditPolicy:
-    """Return the policy with these changes; of several of one kind, with the one that logs most."""
+    """Return the policy with these changes; of several of one kind, with the one that logs most.
+
+    It is the policy as it runs: what the API server ignores in the file is no part of it.
+    """
     rules = list(policy.rules)
     wanted = merged(changes)
     for change in sorted(wanted, key=lambda change: (change.before, change.in_place), reverse=True):
@@ -87,6 +92,7 @@ def changed(policy: AuditPolicy, changes: Iterable[Change], /) -> AuditPolicy:
         policy,
         rules=tuple(rules),
         omit_stages=tuple(stage for stage in policy.omit_stages if stage not in kept),
+        ignored=(),
     )
 
 
@@ -113,10 +119,15 @@ _BODIES: Final = (
 def hints(policy: AuditPolicy, /) -> tuple[str, ...]:
     """Return a sentence for every problem; rules are named by index.
 
-    Live tokens come first: anyone who reads the log can use them. Then what is logged twice, and rules that do not mean
-    what they seem to mean.
+    What the API server ignores comes first, with what that causes. Then live tokens: anyone who reads the log can
+    use them. Then what is logged twice, and rules that do not mean what they seem to mean.
     """
-    return (*_written(policy), *_doubled(policy), *_idle(policy))
+    return (
+        *(warning(policy, found) for found in policy.ignored),
+        *_written(policy),
+        *_doubled(policy),
+        *_idle(policy),
+    )
 
 
 def _written(policy: AuditPolicy) -> Iterator[str]:

@@ -8,7 +8,8 @@ from typing import Final, Literal
 
 import attrs
 
-from k8stokendetect.audit_policy.policy import AuditPolicy, GroupResources, Level, PolicyRule, Request
+from k8stokendetect.audit_policy.policy import AuditPolicy
+from k8stokendetect.audit_policy.rules import GroupResources, Level, PolicyRule, Request
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Signal
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS

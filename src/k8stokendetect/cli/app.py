@@ -183,15 +183,17 @@ def sigma(**options: Any) -> None:
 
 @main.command()
 @click.argument("policy", metavar="POLICY.yaml")
-def audit_policy(policy: str) -> None:
+@_text_or_json("Text, or a line of JSON for each rule and each warning.")
+def audit_policy(**options: Any) -> None:
     """Show which rules work with the log that an audit policy produces, whom they miss, and what to change.
 
-    POLICY.yaml is what the API server has as --audit-policy-file; - is standard input.
+    POLICY.yaml is what the API server has as --audit-policy-file; - is standard input. It is judged as the API server
+    runs it: a key that it ignores is a warning that says what the rule means without it.
 
     Exits with 0 when every rule that is on by default works, 1 when one does not or works in part only, and 2 when the
-    file is no audit policy.
+    API server would refuse the file.
     """
-    _run("rules", "audit_policy", policy=policy)
+    _run("rules", "audit_policy", **options)
 
 
 @main.command()

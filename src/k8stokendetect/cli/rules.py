@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 import click
 
-from k8stokendetect.audit_policy import AuditPolicy, Change, Review, hints, merged, review
+from k8stokendetect.audit_policy import AuditPolicy, review
 from k8stokendetect.cli.shared import exclusions_of, write
 from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
@@ -19,6 +18,7 @@ from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion, TokenShape
 from k8stokendetect.exclusions.cost import also_hides
+from k8stokendetect.outputs.audit_policy import to_lines, to_text
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.plugins import load_detectors
 from k8stokendetect.sigma import export
@@ -141,7 +141,7 @@ def sigma(
     return 0
 
 
-def audit_policy(*, policy: str) -> int:
+def audit_policy(*, policy: str, form: str) -> int:
     """Print what a policy means for each rule and return the exit status.
 
     Raises:
@@ -150,40 +150,7 @@ def audit_policy(*, policy: str) -> int:
     """
     loaded = AuditPolicy.load(sys.stdin.buffer.read() if policy == "-" else policy)
     reviews = review(loaded)
-    for line in _reviewed(reviews, loaded):
-        click.echo(neutral(line))
+    for line in to_lines(reviews, loaded) if form == "json" else map(neutral, to_text(reviews, loaded)):
+        click.echo(line)
     default = {cls.rule.id for cls in BUILTIN}
     return int(any(found.verdict != "works" for found in reviews if found.rule_id in default))
-
-
-def _reviewed(reviews: Sequence[Review], policy: AuditPolicy) -> Iterator[str]:
-    """Yield lines about a policy: each rule's verdict, what is not seen, what is wrong, what to change."""
-    width = max(len(found.rule_id) for found in reviews)
-    for found in reviews:
-        yield f"{found.rule_id:{width}}  {found.verdict}"
-        yield from (f"    {why}" for why in found.why)
-    unseen: dict[str, list[str]] = {}
-    for found in reviews:
-        for item in found.unseen:
-            unseen.setdefault(str(item), []).append(found.rule_id)
-    if unseen:
-        yield ""
-        yield "not seen, or without what is needed:"
-        for text, rules in unseen.items():
-            yield f"  {text}"
-            yield f"    for {', '.join(rules)}"
-    for hint in hints(policy):
-        yield ""
-        yield f"warning: {hint}"
-    yield from _changes(merged(change for found in reviews for change in found.changes))
-
-
-def _changes(changes: tuple[Change, ...]) -> Iterator[str]:
-    for stage in sorted({stage for change in changes for stage in change.keep_stages}):
-        yield ""
-        yield f"to change: take {stage} out of the policy's own omitStages"
-    for before, together in itertools.groupby(changes, key=lambda change: change.before):
-        yield ""
-        yield f"to change: add before rules[{before}], or at the end where there is none"
-        for change in together:
-            yield from change.to_yaml().splitlines()

@@ -47,7 +47,8 @@ class _RefusedError(Exception):
     """What PyYAML would accept silently."""
 
 
-def _library() -> Any:
+def library() -> Any:
+    """Return PyYAML; raises ConfigError when it is not installed."""
     try:
         import yaml  # noqa: PLC0415 - in the extra `cli`
     except ModuleNotFoundError:
@@ -56,7 +57,7 @@ def _library() -> Any:
 
 
 def _loader(content: bytes) -> Any:
-    yaml = _library()
+    yaml = library()
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 10 times as fast, where libyaml is there
 
     class Loader(base):  # type: ignore[misc]  # mypy takes no base that is chosen at run time, C or Python
@@ -136,7 +137,7 @@ def paragraph(text: str, /) -> str:
 
 
 def _dump(document: Any, *, is_flow: bool) -> str:
-    yaml = _library()
+    yaml = library()
 
     class Dumper(yaml.SafeDumper):  # type: ignore[name-defined,misc]  # mypy knows no base that is imported at run time
         def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - PyYAML's
