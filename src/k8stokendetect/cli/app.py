@@ -94,6 +94,12 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
     metavar="NAMESPACE/NAME",
     help="A pod that prints an audit log, besides kube-apiserver; * in NAME stands for any letters; may be repeated.",
 )
+@click.option(
+    "--day-first/--month-first",
+    "day_first",
+    default=None,
+    help="How dates such as 12/11/2026 are meant. By default: what a day over 12 in the same file proves.",
+)
 @_fail_on
 def scan(**options: Any) -> None:
     """Scan audit logs: files, gzip files, folders of rotated files, or - for standard input.

@@ -52,6 +52,7 @@ _LOSSES: Final = {
 _SAYING: Final = ("verb", "user.username", "objectRef.resource", "requestURI")
 """What says something about a call, besides its id."""
 
+_KNOWN: Final = (*OBJECTS, *MAPS, *LISTS)
 _DEEPEST: Final = 4
 
 
@@ -83,9 +84,18 @@ def _is_flattened(record: Mapping[Any, Any]) -> bool:
             continue
         if place.rest is not None or place.index is not None or key != place.path or "." in key:
             return True
-        if place.path in OBJECTS and isinstance(value, str) and is_json(value):
+        if _is_text(place.path, value):
             return True
+        if place.path in OBJECTS and isinstance(value, Mapping):
+            inner = ((f"{place.path}.{name}", item) for name, item in value.items())
+            if any(path in _KNOWN and _is_text(path, item) for path, item in inner):
+                return True
     return False
+
+
+def _is_text(path: str, value: Any) -> bool:
+    """Tell a text where an object or a list belongs, and that holds one."""
+    return isinstance(value, str) and value.lstrip()[:1] == ("[" if path in LISTS else "{") and path in _KNOWN
 
 
 def events(record: Any, /) -> Iterator[Inner]:

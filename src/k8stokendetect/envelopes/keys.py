@@ -134,6 +134,9 @@ def _both(keys: Iterable[str], prefixes: Iterable[str]) -> bool:
 
 def is_nested(record: Mapping[str, object], /) -> bool:
     """Tell an event with its objects as the API server writes them, and no key that could be flattened."""
-    if not isinstance(record.get("user"), Mapping) or not isinstance(record.get("objectRef", {}), Mapping | None):
+    user = record.get("user")
+    if not isinstance(user, Mapping) or not isinstance(record.get("objectRef", {}), Mapping | None):
+        return False
+    if any(isinstance(value, str) for value in (record.get("annotations"), user.get("extra"), user.get("groups"))):
         return False
     return all(type(key) is str and key.isalnum() for key in record)

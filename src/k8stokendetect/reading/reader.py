@@ -10,26 +10,30 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final
 
 import attrs
 
-from k8stokendetect.convert.structure import complete, parse_event, parse_quickly
+from k8stokendetect.convert.jsonlike import as_json, is_json
+from k8stokendetect.convert.structure import complete
 from k8stokendetect.envelopes import FORM_NESTING, FORMS, Context, Envelope, Inner, pods_of, unwrap
 from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event, Platform
-from k8stokendetect.input.decoding import NotJSONError, decode_whole
+from k8stokendetect.input.frames import rows_of
 from k8stokendetect.input.limits import Limits
 from k8stokendetect.input.pool import FilePool
 from k8stokendetect.input.records import split_records
 from k8stokendetect.input.sources import files_in, is_file, name_of, opened
 from k8stokendetect.input.streams import BUFFER, BinaryFile, ByteStream
+from k8stokendetect.reading.dates import Dates, Proofs
 from k8stokendetect.reading.lines import LineSkipper
 from k8stokendetect.reading.merge import merged
 from k8stokendetect.reading.prefilter import Prefilter
-from k8stokendetect.reading.skipping import Counts, Mark, Skipper, Typed
+from k8stokendetect.reading.skipping import Counts, Mark, Skipper
+from k8stokendetect.reading.streaming import Streaming
 from k8stokendetect.reading.trust import Trust
+from k8stokendetect.reading.whole import records_of
 
 Read = Event | ReadError | Mark
 """What a log yields: an event, an error instead of one, or how far it has been read."""
@@ -43,25 +47,6 @@ _BUFFERS: Final = 16 * 1024 * 1024
 _SMALLEST_BUFFER: Final = 16 * 1024
 
 _API_SERVERS: Final = Trust()
-
-
-@runtime_checkable
-class Streaming(Protocol):
-    """An AuditLog inside of another source."""
-
-    @property
-    def skipped(self) -> int:
-        """How many records of other logs it held."""
-        ...
-
-    @property
-    def unproven(self) -> int:
-        """How many audit events it held whose source is not proved."""
-        ...
-
-    def stream(self) -> Iterator[Event | ReadError]:
-        """Iterate over what it holds."""
-        ...
 
 
 _ITEMS: Final = (Mapping, Event, Streaming, os.PathLike, bytes, bytearray, memoryview)
@@ -78,6 +63,8 @@ class Reading:
         envelopes: wrappers besides the known ones.
         buffer: bytes of a file that are read at a time.
         trust: whose output is believed.
+        day_first: whether dates whose year is last begin with the day; None to look for proof.
+        dates: parses events in another way.
 
     """
 
@@ -90,6 +77,8 @@ class Reading:
         envelopes: Sequence[Envelope] = (),
         buffer: int = BUFFER,
         trust: Trust = _API_SERVERS,
+        day_first: bool | None = None,  # noqa: FBT001 - with the others, by its name
+        dates: Dates | None = None,
     ) -> None:
         self._platform = platform
         self._limits = limits
@@ -97,6 +86,7 @@ class Reading:
         self._envelopes = envelopes
         self._buffer = buffer
         self._trust = trust
+        self._dates = dates or Dates(day_first=day_first, orders_in=self._orders_in)
         self._pool = FilePool()
         self._skipper: Skipper | None = None
         if prefilter is not None and not prefilter.everything:
@@ -110,6 +100,7 @@ class Reading:
         if self._skipper is not None:
             for inner, origin in self._skipper.tail():
                 yield from self._event(inner, origin)
+        yield from self._dates.questions()
 
     def _from(self, source: Any, number: Iterator[int]) -> Iterator[Read]:
         if isinstance(source, Mapping):
@@ -128,13 +119,13 @@ class Reading:
         elif hasattr(source, "read"):
             yield from self._from_stream(source, name_of(source))
         else:
-            yield from self._from_items(source, number)
+            yield from self._from_items(source if (rows := rows_of(source)) is None else rows, number)
 
     def _from_mapping(self, record: Mapping[str, Any], number: int) -> Iterable[Read]:
         """Read a mapping that was fed."""
         if self._skipper is not None and self._skipper.skips_record(record, number):
             return ()
-        return self._parse("", record, f"record {number}")
+        return self._parse("", record if is_json(record) else as_json(record), f"record {number}")
 
     def _from_items(self, items: Iterable[Any], number: Iterator[int]) -> Iterator[Read]:
         if isinstance(items, list | tuple) and items and all(is_file(item) for item in items):
@@ -148,7 +139,7 @@ class Reading:
                 yield ReadError(reason, f"record {next(number)}")
             elif isinstance(item, list):
                 yield from self._parse("", item, f"record {next(number)}")
-            elif isinstance(item, _ITEMS) or hasattr(item, "read"):
+            elif isinstance(item, _ITEMS) or hasattr(item, "read") or rows_of(item) is not None:
                 yield from self._from(item, number)
             else:
                 yield ReadError(f"cannot read an event from {type(item).__name__}", f"record {next(number)}")
@@ -175,7 +166,14 @@ class Reading:
 
     def _first_time(self, path: Path) -> datetime:
         """When the first dated event of a file came in."""
-        alone = Reading(
+        dates = Dates(day_first=self._dates.day_first, orders_in=self._orders_in)
+        peeked = itertools.islice(self._alone(dates).events(path), _PEEK)
+        times = (item.time for item in peeked if isinstance(item, Event))
+        return next((time for time in times if time), datetime.max.replace(tzinfo=UTC))
+
+    def _alone(self, dates: Dates) -> Reading:
+        """Return a reading of something that is read here, too: nothing of it is counted."""
+        return Reading(
             self._platform,
             self._limits,
             Counts(),
@@ -183,10 +181,15 @@ class Reading:
             envelopes=self._envelopes,
             buffer=_SMALLEST_BUFFER,
             trust=self._trust,
+            dates=dates,
         )
-        peeked = itertools.islice(alone.events(path), _PEEK)
-        times = (item.time for item in peeked if isinstance(item, Event))
-        return next((time for time in times if time), datetime.max.replace(tzinfo=UTC))
+
+    def _orders_in(self, source: Any) -> set[bool]:
+        """Return the orders of day and month that the dates of a source prove."""
+        proofs = Proofs()
+        for _ in self._alone(proofs).events(source):
+            pass
+        return proofs.orders
 
     def _from_file(self, path: Path) -> Iterator[Read]:
         file = opened(path)
@@ -212,10 +215,12 @@ class Reading:
         except ReadError as error:
             yield error.at(name)
             return
+        self._dates.opened(name, source)
         place, lines = "", LineFormats(self._limits.record)
         forms = FORMS if self._limits.nesting >= FORM_NESTING else ()
         fast = None if self._skipper is None else LineSkipper(self._skipper, name, forms)
-        for place, value in split_records(stream.buffer, self._limits.record, lines, fast=fast):
+        split = functools.partial(split_records, limit=self._limits.record, other_format=lines, fast=fast)
+        for place, value in records_of(stream.buffer, self._limits, split):
             # What is not believed is joined with nothing.
             apart = type(value) is dict and not self._trust.believes(pods_of(value))
             for record in [value] if apart else lines.joined(value):
@@ -267,27 +272,11 @@ class Reading:
             yield inner.record.at(origin)
             return
         try:
-            event = _parsed(inner.record, inner.context.platform or self._platform, origin)
+            event = self._dates.parsed(inner.record, inner.context.platform or self._platform, origin)
         except ReadError as error:
             yield error.with_traceback(None)  # its frames hold the record, and a token perhaps
         else:
             yield _within(event, inner.context)
-
-
-def _parsed(record: Any, platform: Platform | None, origin: str) -> Event:
-    """Make an Event of a decoded event, or of one that has its types already."""
-    if isinstance(record, Typed):
-        event = parse_quickly(record.fields, platform=platform, origin=origin)
-        if event is not None:
-            return event
-        try:
-            record = decode_whole(record.text)
-        except NotJSONError as error:
-            reason = f"not JSON: {error}"
-        else:
-            return parse_event(record, platform=platform, origin=origin)
-        raise ReadError(reason)
-    return parse_event(record, platform=platform, origin=origin)
 
 
 def _within(event: Event, context: Context) -> Event:

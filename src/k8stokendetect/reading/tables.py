@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from k8stokendetect.convert.broken import revealed
+from k8stokendetect.envelopes.bigquery import PAYLOAD
 from k8stokendetect.envelopes.keys import letters, prefix_of
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode
-from k8stokendetect.input.records import LineStream, Record
+from k8stokendetect.input.line_reading import LineStream
+from k8stokendetect.input.records import Record
 
 _BOM: Final = b"\xef\xbb\xbf"
 _DELIMITERS: Final = (",", "\t", ";", "|")
@@ -53,7 +55,7 @@ def _names(text: str, delimiter: str) -> list[str] | None:
         return None
     if not all(_NAME.fullmatch(name) and not _NO_NAME.search(name) for name in names) or not any(names):
         return None
-    known = any(letters(name.removesuffix(" [UTC]")) in _CARRIERS for name in names)
+    known = any(letters(name.removesuffix(" [UTC]")) in _CARRIERS or PAYLOAD.fullmatch(name) for name in names)
     return names if known or prefix_of(names) is not None else None
 
 
