@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -13,6 +13,9 @@ from k8stokendetect.convert.nesting import MAX_NESTING
 from k8stokendetect.convert.times import format_time
 
 _JSON: Final = frozenset({str, int, bool, type(None)})
+_MAPS: Final = ("annotations", "extra", "labels")
+"""Objects that are maps in a schema: an empty one is an empty list of pairs."""
+
 _UNPACK: Final = ("as_py", "tolist", "to_list", "asDict", "item")
 """Methods that return Python's own values: of pyarrow's scalars, of arrays, series and rows, of numpy's scalars."""
 
@@ -22,17 +25,22 @@ def is_json(record: Mapping[str, Any], /) -> bool:
     return _is_json(record.values(), MAX_NESTING)
 
 
-def _is_json(items: Any, depth: int) -> bool:
+def _is_json(items: Iterable[Any], depth: int) -> bool:
     for item in items:
         kind = type(item)
-        if kind in _JSON or (kind is float and item == item):  # noqa: PLR0124 - NaN is not
+        if kind in _JSON:
             continue
-        if kind is dict and (not depth or _is_json(item.values(), depth - 1)):
-            continue
-        if kind is list and (not depth or _is_json(item, depth - 1)):
-            continue
-        return False
+        if kind is dict or kind is list:
+            if depth and not _is_json(item.values() if kind is dict else item, depth - 1):
+                return False
+        elif kind is not float or item != item:  # noqa: PLR0124 - NaN
+            return False
     return True
+
+
+def as_record(record: Mapping[Any, Any], /) -> dict[str, Any]:
+    """Return a row as JSON would have it, with a null for what is missing: its columns say what an export chose."""
+    return {str(key): as_json({key: value}).get(str(key)) for key, value in record.items()}
 
 
 def as_json(value: Any, /, depth: int = MAX_NESTING) -> Any:
@@ -50,7 +58,8 @@ def as_json(value: Any, /, depth: int = MAX_NESTING) -> Any:
         return value
     if isinstance(value, Mapping):
         found = {str(key): as_json(item, depth - 1) for key, item in value.items()}
-        return {key: item for key, item in found.items() if item is not None}
+        empty: dict[str, Any] = {key: {} for key in _MAPS if found.get(key) == []}
+        return {key: item for key, item in (found | empty).items() if item is not None}
     if isinstance(value, list | tuple):
         return _as_list(value, depth)
     scalar = _as_scalar(value)

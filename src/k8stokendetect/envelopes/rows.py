@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables as JSON: a list of names, and rows of values; as query services and libraries answer.
 
-Splunk `output_mode=json_rows` and `json_cols`, pandas `orient="split"`, ClickHouse `JSONCompact`, Elasticsearch's and
-OpenSearch's SQL, BigQuery's REST API (cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults), Athena's
-GetQueryResults (docs.aws.amazon.com/athena/latest/APIReference/API_ResultSet.html).
+Splunk `output_mode=json_rows` and `json_cols`, pandas `orient="split"` and `"table"`, ClickHouse `JSON` and
+`JSONCompact`, Elasticsearch's and OpenSearch's SQL, BigQuery's REST API
+(cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults), Athena's GetQueryResults
+(docs.aws.amazon.com/athena/latest/APIReference/API_ResultSet.html).
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ def events(record: Any, /) -> Iterator[Inner]:
     if not rows:
         yield Inner(None, place, skipped="a table without rows")
     for index, row in enumerate(rows):
+        if isinstance(row, Mapping) and "f" not in row:
+            yield Inner(row, f"{place}[{index}]")
+            continue
         values = _values(row, names)
         fits = values is not None and len(values) == len(names)
         inner = dict(zip(map(_name, names), values, strict=True)) if values is not None and fits else None
@@ -73,9 +77,7 @@ def _name(column: Any) -> str | None:
 
 
 def _is_rows(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(row, list) or (isinstance(row, Mapping) and isinstance(row.get("f"), list)) for row in value
-    )
+    return isinstance(value, list) and all(isinstance(row, list | Mapping) for row in value)
 
 
 def _values(row: Any, columns: list[Any]) -> list[Any] | None:

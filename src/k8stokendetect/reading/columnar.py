@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
-from k8stokendetect.convert.jsonlike import as_json
+from k8stokendetect.convert.jsonlike import as_record
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.limits import Limits
 from k8stokendetect.input.records import Record
@@ -44,7 +44,7 @@ def columnar_records(stream: IO[bytes], form: str, limits: Limits, /) -> Iterato
             for batch in _batches(file, form, size * limits.ratio):
                 for row in _without_nanoseconds(batch, pa).to_pylist():
                     number += 1
-                    yield f"row {number}", as_json(row)
+                    yield f"row {number}", as_record(row)
         except GeneratorExit:
             raise
         except ReadError as error:

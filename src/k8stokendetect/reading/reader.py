@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import attrs
 
-from k8stokendetect.convert.jsonlike import as_json, is_json
+from k8stokendetect.convert.jsonlike import as_record, is_json
 from k8stokendetect.convert.structure import complete
 from k8stokendetect.envelopes import FORM_NESTING, FORMS, Context, Envelope, Inner, pods_of, unwrap
 from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event, Platform
-from k8stokendetect.input.frames import rows_of
+from k8stokendetect.input.frames import has_rows, rows_of
 from k8stokendetect.input.limits import Limits
 from k8stokendetect.input.pool import FilePool
 from k8stokendetect.input.records import split_records
@@ -119,13 +119,13 @@ class Reading:
         elif hasattr(source, "read"):
             yield from self._from_stream(source, name_of(source))
         else:
-            yield from self._from_items(source if (rows := rows_of(source)) is None else rows, number)
+            yield from self._from_items(rows_of(source) if has_rows(source) else source, number)
 
     def _from_mapping(self, record: Mapping[str, Any], number: int) -> Iterable[Read]:
         """Read a mapping that was fed."""
         if self._skipper is not None and self._skipper.skips_record(record, number):
             return ()
-        return self._parse("", record if is_json(record) else as_json(record), f"record {number}")
+        return self._parse("", record if is_json(record) else as_record(record), f"record {number}")
 
     def _from_items(self, items: Iterable[Any], number: Iterator[int]) -> Iterator[Read]:
         if isinstance(items, list | tuple) and items and all(is_file(item) for item in items):
@@ -139,7 +139,7 @@ class Reading:
                 yield ReadError(reason, f"record {next(number)}")
             elif isinstance(item, list):
                 yield from self._parse("", item, f"record {next(number)}")
-            elif isinstance(item, _ITEMS) or hasattr(item, "read") or rows_of(item) is not None:
+            elif isinstance(item, _ITEMS) or hasattr(item, "read") or has_rows(item):
                 yield from self._from(item, number)
             else:
                 yield ReadError(f"cannot read an event from {type(item).__name__}", f"record {next(number)}")

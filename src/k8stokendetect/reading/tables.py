@@ -34,6 +34,9 @@ _CARRIERS: Final = frozenset(
 
 _NAME: Final = re.compile(r"(?:[^\W\d]|[@_.$\"'`(*\[{#])[^\n\r\0]{0,300}|")
 _NO_NAME: Final = re.compile(r"[{}]\s*\"|\"\s*:|\A\s*[{\[]\s*[\"{]")
+_IDENTIFIER: Final = re.compile(r"[@_$.]*[^\W\d][\w.\-\[\]{}/:()'*@$]*")
+"""A name without spaces and commas, as those are that decide."""
+
 _BACKSLASHES: Final = re.compile(r'(?:\A|[,\t;|])"[{\[]\\"')
 """A cell whose quotes have a backslash, as Spark writes them, and not another quote."""
 
@@ -55,8 +58,9 @@ def _names(text: str, delimiter: str) -> list[str] | None:
         return None
     if not all(_NAME.fullmatch(name) and not _NO_NAME.search(name) for name in names) or not any(names):
         return None
-    known = any(letters(name.removesuffix(" [UTC]")) in _CARRIERS or PAYLOAD.fullmatch(name) for name in names)
-    return names if known or prefix_of(names) is not None else None
+    plain = [name for name in (name.removesuffix(" [UTC]") for name in names) if _IDENTIFIER.fullmatch(name)]
+    known = any(letters(name) in _CARRIERS or PAYLOAD.fullmatch(name) for name in plain)
+    return names if known or prefix_of(plain) is not None else None
 
 
 class _TooLongError(Exception):
