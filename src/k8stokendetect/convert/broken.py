@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import unquote
 
 from k8stokendetect.convert.nesting import BODIES, is_deep
 from k8stokendetect.convert.redaction import clean_text
@@ -53,20 +54,24 @@ def revealed(text: bytes | str, /) -> dict[str, str]:
     names it. A record whose own beginning is lost is searched for names of fields, then for the path of a token.
     """
     shown = _shown(text)
-    for fields, cut, rest in _events(shown):
-        found = {name: clean_text(value) for name, value in _texts(fields)}
-        if cut:
-            for name, value in _cut_field(cut, rest):
-                found.setdefault(name, clean_text(value))
-        if "auditID" in found or "requestURI" in found:
-            return found
-    found = {}
+    found = next(filter(None, map(_told, _events(shown))), {})
     plain = _ESCAPES.sub("", shown)
-    for name, value in _FIELD.findall(clean_text(plain)):
-        found.setdefault(name, value)
-    if "requestURI" not in found and (path := _TOKEN_PATH.search(plain)):
+    if not found:
+        for name, value in _FIELD.findall(clean_text(plain)):
+            found.setdefault(name, value)
+    if "requestURI" not in found and (path := _TOKEN_PATH.search(unquote(plain))):
         found["requestURI"] = clean_text(path[0])
     return found
+
+
+def _told(event: tuple[dict[str, Any], str, str]) -> dict[str, str]:
+    """Return what the beginning of an event tells; nothing where it names neither a request nor its path."""
+    fields, cut, rest = event
+    found = {name: clean_text(value) for name, value in _texts(fields)}
+    if cut:
+        for name, value in _cut_field(cut, rest):
+            found.setdefault(name, clean_text(value))
+    return found if "auditID" in found or "requestURI" in found else {}
 
 
 def readable_part(text: bytes | str, /) -> tuple[dict[str, Any], frozenset[str]] | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event
-from k8stokendetect.input.frames import has_rows
+from k8stokendetect.input.data_frames import has_rows
 
 
 def check_source(source: Any, what: str = "audit events", kinds: tuple[type, ...] = (Event, Iterable)) -> None:

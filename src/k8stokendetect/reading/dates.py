@@ -6,7 +6,8 @@ A date that nobody can tell is no time of its event, and there is one question f
 
 from __future__ import annotations
 
-import io
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,11 +18,10 @@ from k8stokendetect.convert.times import format_time, has_order, is_day_first, m
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event, Platform
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
-from k8stokendetect.input.pool import PooledFile
 from k8stokendetect.input.sources import is_file
-from k8stokendetect.input.streams import BinaryFile
 from k8stokendetect.reading.skipping import Typed
 
+_BYTES: Final = "<bytes>"
 _QUESTION: Final = (
     "with dates that may begin with the day or with the month, such as 12/11/2026: read without a time. "
     "Say which it is: day_first=True or False, --day-first or --month-first"
@@ -42,16 +42,18 @@ class Dates:
     ) -> None:
         self.day_first = day_first
         self._orders_in = orders_in
-        self._sources: dict[str, Any] = {}
+        self._bytes: Any = None
+        self._roots: list[str] = []
         self._orders: dict[str, bool | None] = {}
         self._undecided = Counter[str]()
 
-    def opened(self, name: str, source: BinaryFile, /) -> None:
-        """Note how a source can be read a second time, where it can."""
-        if isinstance(source, io.BytesIO):
-            self._sources[name] = source.getvalue()
-        elif isinstance(source, io.FileIO | PooledFile) and is_file(Path(name)):
-            self._sources[name] = Path(name)
+    def opens(self, source: Any, /) -> None:
+        """Note a source that can be read a second time: bytes, or a path that the user gave."""
+        if isinstance(source, bytes | bytearray | memoryview):
+            self._orders.pop(_BYTES, None)
+            self._bytes = source
+        elif isinstance(source, os.PathLike):
+            self._roots.append(os.fspath(source))
 
     def parsed(self, record: Any, platform: Platform | None, origin: str, /) -> Event:
         """Make an Event of a decoded event, or of one that has its types already.
@@ -65,18 +67,29 @@ class Dates:
         event = _parsed(record, platform, origin)
         if UNDECIDED.isdisjoint(event.lost):
             return event
-        order = self._order_in(file := self._file_of(origin))
+        file, source = self._source_of(origin)
+        order = self._order_in(file, source)
         if order is None:
             self._undecided[file] += 1
             return event
         return _parsed(_in_order(record, day_first=order), platform, origin)
 
-    def _file_of(self, origin: str) -> str:
-        return next((name for name in self._sources if origin.startswith(f"{name}:")), "")
+    def _source_of(self, origin: str) -> tuple[str, Any]:
+        """Return the file of an event, by name and to be read again; a name that a stream gave itself is none."""
+        if origin.startswith(f"{_BYTES}:"):
+            return _BYTES, self._bytes
+        for root in self._roots:
+            if origin.startswith(root):
+                for colon in re.finditer(":", origin[len(root) :]):
+                    path = Path(origin[: len(root) + colon.start()])
+                    if is_file(path):
+                        return str(path), path
+                return (root, Path(root)) if is_file(Path(root)) else ("", None)  # an archive
+        return "", None
 
-    def _order_in(self, file: str) -> bool | None:
+    def _order_in(self, file: str, source: Any) -> bool | None:
         if file not in self._orders:
-            proved = self._orders_in(self._sources[file]) if file in self._sources else set()
+            proved = self._orders_in(source) if source is not None else set()
             self._orders[file] = proved.pop() if len(proved) == 1 else None
         return self._orders[file]
 
