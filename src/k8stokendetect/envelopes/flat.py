@@ -142,9 +142,9 @@ def _event(record: Mapping[str, Any], prefix: str) -> Inner:
                 _put(parts, place, value)
         event = _put_together(parts)
     except cells.CellError as error:
-        seen = {name: parts.values.get(name) for name in ("auditID", "verb", "requestURI")}
-        seen["username"] = parts.values.get("user.username")
-        return Inner(ReadError(f"a flattened event: {error}", path=f"$.{path}", revealed=shown(seen)))
+        seen = {_path(key, prefix) or "": value for key, value in record.items()}
+        revealed = shown({**seen, "username": seen.get("user.username", parts.values.get("user.username"))})
+        return Inner(ReadError(f"a flattened event: {error}", path=f"$.{path}", revealed=revealed))
     reason = _unclear(event, parts.columns)
     if reason is not None:
         return Inner(ReadError(reason, revealed=_revealed(event)))

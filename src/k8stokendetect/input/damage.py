@@ -21,7 +21,7 @@ BAD: Final = object()
 _BOM: Final = b"\xef\xbb\xbf"
 _EVENT: Final = re.compile(rb'(?=\{\s*"kind"\s*:\s*"Event)')
 _OBJECT: Final = re.compile(rb'\{\s*"')
-_ID: Final = re.compile(rb'(?i:auditid)\\*"\s*:|AUDIT: id=|"methodName|"class_uid"')
+_ID: Final = re.compile(rb'(?i:auditid)\\*"\s*:|AUDIT: id=|"methodName\\*"\s*:|"class_uid"')
 """What tells a record from the parts of one: an audit event's id, a method of Google's, a class of OCSF."""
 
 _JSON: Final = re.compile(rb'":|\}\}|\}\]|\]\}|[\0-\x08\x80-\xff]')

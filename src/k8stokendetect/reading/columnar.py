@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
+from k8stokendetect.convert.broken import LONGEST_LOOK, revealed
 from k8stokendetect.convert.jsonlike import as_record
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.limits import Limits
@@ -52,7 +53,8 @@ def columnar_records(stream: IO[bytes], form: str, limits: Limits, /) -> Iterato
         except Exception as error:  # noqa: BLE001 - hostile input: whatever goes wrong becomes a ReadError
             reason = f"a damaged {form} file ({type(error).__name__}); what comes after is not read"
         if reason is not None:
-            yield f"row {number + 1}", ReadError(reason)
+            file.seek(0)
+            yield f"row {number + 1}", ReadError(reason, revealed=revealed(file.read(LONGEST_LOOK)))
 
 
 def _batches(file: Any, form: str, longest: float) -> Iterator[Any]:
