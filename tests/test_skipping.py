@@ -106,7 +106,8 @@ def test_every_wrapper_gives_the_same(name: str) -> None:
     """As each writes it, and without spaces, as others write the same."""
     content = WRAPPINGS[name](PART)
     whole = outcome(content, Everything())
-    for written in (content, content.replace(b'": ', b'":').replace(b'", "', b'","')):
+    compacted = content if b"\0" in content else content.replace(b'": ', b'":').replace(b'", "', b'","')
+    for written in (content, compacted):
         assert outcome(written) == whole
 
 

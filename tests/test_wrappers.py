@@ -14,12 +14,12 @@ from builders import token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, Finding, Severity, Tally, detect, read
 from k8stokendetect.events import Platform
 from recordings import METADATA, records
-from wrappings import azure, cloudwatch, elastic, flat, gcp, ocsf, shippers, unknown
+from wrappings import azure, cloudwatch, elastic, flat, gcp, ocsf, shippers, tables, unknown
 
 WRAPPINGS = {
     f"{module.__name__.rpartition('.')[2]}: {name}": wrap
-    for module in (azure, cloudwatch, elastic, flat, gcp, ocsf, shippers, unknown)
-    for name, wrap in module.WRAPPINGS.items()
+    for module in (azure, cloudwatch, elastic, flat, gcp, ocsf, shippers, tables, unknown)
+    for name, wrap in {**module.WRAPPINGS, **getattr(module, "GOOGLE", {})}.items()
 }
 LOG = [
     record
@@ -32,6 +32,7 @@ MILLISECONDS = {name for name in WRAPPINGS if "panther" in name or ("ocsf" in na
 ANNOTATIONS_LOST = {name for name in WRAPPINGS if name in ("ocsf: ocsf v1.5", "ocsf: ocsf row")}
 """With them the id of the token that was issued."""
 GROUPS_AND_URI_LOST = {f"gcp: {name}" for name in gcp.WRAPPINGS if name not in gcp.AS_LOGGED}
+GROUPS_AND_URI_LOST |= {f"tables: {name}" for name in tables.GOOGLE}
 """Cloud Logging carries neither: an exclusion proved by groups excuses nobody, an odd URI looks like any other."""
 PROVED_BY_GROUPS = frozenset({"calico-node"})
 EXTRA_LOST = GROUPS_AND_URI_LOST | ANNOTATIONS_LOST

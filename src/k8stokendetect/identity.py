@@ -59,6 +59,9 @@ k8s.io/component-base config/v1alpha1 and cmd/kube-controller-manager/app/option
 seconds, with the certificate that mints); k8s.io/cloud-provider options/options.go.
 """
 
+DECISION: Final = "authorization.k8s.io/decision"
+"""Annotation: `allow` or `forbid`, written with `REASON`."""
+
 REASON: Final = "authorization.k8s.io/reason"
 """Annotation: why a request was allowed, `""` by the Node authorizer or system:masters, otherwise the binding."""
 

@@ -97,6 +97,12 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
 @click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
 @_trust_pods
+@click.option(
+    "--day-first/--month-first",
+    "day_first",
+    default=None,
+    help="How dates such as 12/11/2026 are meant. By default: what a day over 12 in the same file proves.",
+)
 @_fail_on
 def scan(**options: Any) -> None:
     """Scan audit logs: files, compressed or not, archives, folders of rotated files, URLs, or - for standard input.

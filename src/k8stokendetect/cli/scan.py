@@ -50,6 +50,7 @@ class Options:
     follow: bool
     keep_excluded: bool
     trust_pods: tuple[str, ...]
+    day_first: bool | None
     fail_on: str
 
     def check(self) -> None:
@@ -103,6 +104,7 @@ def scan(**given: Any) -> int:
         on_error=errors,
         envelopes=selection.envelopes,
         trust_pods=options.trust_pods,
+        day_first=options.day_first,
     )
     memory = Memory() if options.state is None else Memory.load(Path(options.state))
     findings = detection(

@@ -146,10 +146,11 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
 def _string_mapping(value: Any, _: Any) -> dict[str, str]:
     """Take an object of strings; in YAML the keys may be something else."""
     given: Mapping[Any, Any] = as_mapping(value)
-    for key, text in given.items():
+    found = {key: text for key, text in given.items() if text is not None}
+    for key, text in found.items():
         if not isinstance(key, str) or not isinstance(text, str):
             raise WrongTypeError("an object of strings", text if isinstance(key, str) else key)
-    return dict(given)
+    return found
 
 
 def _timestamp(value: Any, _: Any) -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 import cattrs
@@ -15,7 +15,7 @@ from k8stokendetect.convert.converter import as_mapping, class_hook, explain, go
 from k8stokendetect.convert.fast import UNUSUAL, Typed, event_of, typed
 from k8stokendetect.convert.nesting import lost
 from k8stokendetect.convert.redaction import clean_text, redact, shown, without_deep_bodies
-from k8stokendetect.convert.times import format_time
+from k8stokendetect.convert.times import DayOrMonthError, format_time, moment_of
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import (
     TOKEN_SUBRESOURCE,
@@ -121,6 +121,7 @@ def parse_strictly(
     try:
         shallow, deep = without_deep_bodies(record)
         clean, carried_token = redact(shallow)
+        clean, unread = _with_times(clean)
         event = structure(clean, Event)
         request, grant = _token_bodies(event)
     except ReadError as error:
@@ -133,10 +134,38 @@ def parse_strictly(
             carried_token=carried_token,
             platform=platform,
             origin=origin,
-            lost=lost(deep),
+            lost=lost(deep) | unread,
         )
     del record
     raise trouble
+
+
+TIMES: Final = ("requestReceivedTimestamp", "stageTimestamp")
+UNDECIDED: Final = frozenset(f"{name} (day or month first?)" for name in TIMES)
+"""What `Event.lost` says of dates that `read` has to be told how to read."""
+
+
+def _with_times(record: Mapping[str, Any]) -> tuple[Mapping[str, Any], frozenset[str]]:
+    """Return a record with its times as Kubernetes writes them, and the names of those that cannot be read.
+
+    Other fields tell enough about a call: a time that cannot be read is none.
+    """
+    times: dict[str, str | None] = {}
+    unread: set[str] = set()
+    for name in TIMES:
+        value = record.get(name)
+        if value is None:
+            continue
+        times[name] = None
+        try:
+            moment = moment_of(value)
+        except DayOrMonthError:
+            unread.add(f"{name} (day or month first?)")
+        except ValueError:
+            unread.add(f"{name} (unreadable)")
+        else:
+            times[name] = format_time(moment) if moment else None
+    return {**record, **times}, frozenset(unread)
 
 
 def complete(event: Event, /, **fields: Any) -> Event:

@@ -149,8 +149,8 @@ class Report:
 def diagnose(source: Source, /) -> Report:
     """Read a log once and tell what it holds, which rules can speak with it, and what to change.
 
-    Every event is read in full, which takes up to ten times as long as `detect`; memory is bounded. A record that cannot
-    be read is counted, not raised.
+    Every event is read in full, which takes up to ten times as long as `detect`; memory is bounded. What cannot be read
+    is counted, not raised.
 
     Arguments:
         source: what `read` takes, or an AuditLog.

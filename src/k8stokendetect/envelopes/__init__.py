@@ -16,7 +16,7 @@ import msgspec
 from k8stokendetect.convert.broken import revealed
 from k8stokendetect.convert.marks import speaks_of_event
 from k8stokendetect.convert.nesting import DEEP, lost
-from k8stokendetect.envelopes import azure, cloudwatch, elastic, flat, gcp, native, ocsf, shippers
+from k8stokendetect.envelopes import azure, bigquery, cloudwatch, elastic, flat, gcp, native, ocsf, rows, shippers
 from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner
 from k8stokendetect.envelopes.forms import FORMS
 from k8stokendetect.envelopes.lines import LineFormats, object_ref
@@ -27,7 +27,10 @@ from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.limits import DEFAULT, GZIP, Limits, decompress
 from k8stokendetect.input.records import split_records
 
-ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, gcp, ocsf, elastic, flat, shippers)
+ENVELOPES: Final[tuple[Envelope, ...]] = (
+    *(cloudwatch, native, azure, bigquery, gcp, ocsf, elastic, rows, flat),
+    shippers,
+)
 """Every wrapper that `read` knows, asked in this order."""
 
 FORM_NESTING: Final = 3

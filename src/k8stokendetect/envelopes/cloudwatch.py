@@ -165,8 +165,8 @@ def _read_row(row: Any, place: str = "") -> Iterator[Inner]:
     messages = [index for index, cell in enumerate(row) if cell["field"] == "@message"]
     for index in messages:
         yield message_of(row[index]["value"], f"{place}[{index}].value", fields)
-    if not messages:  # the query chose columns: too little is left of the event
-        yield Inner(ReadError("a row of Logs Insights without @message"), place)
+    if not messages:  # the query chose fields
+        yield Inner(fields, place, _context(fields))
 
 
 def _is_message_row(record: _Object) -> bool:

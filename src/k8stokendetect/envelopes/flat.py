@@ -30,6 +30,7 @@ from k8stokendetect.envelopes.keys import (
 )
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ReadError
+from k8stokendetect.identity import DECISION, REASON
 
 _WHOLE: Final = ("_raw", "@message", "message", "line", "Line", "log", "log_s", "msg", "event.original", "body")
 """Where an export keeps the event as it was, next to fields that were taken out of it."""
@@ -52,12 +53,13 @@ _LOSSES: Final = {
 _SAYING: Final = ("verb", "user.username", "objectRef.resource", "requestURI")
 """What says something about a call, besides its id."""
 
+_KNOWN: Final = (*OBJECTS, *MAPS, *LISTS)
 _DEEPEST: Final = 4
 
 
 def recognises(record: Any, /) -> bool:
     """Tell keys of an audit event that were flattened, and an event whose objects became text."""
-    if not isinstance(record, Mapping) or is_nested(record):
+    if (type(record) is not dict and not isinstance(record, Mapping)) or is_nested(record):
         return False
     prefix = prefix_of(record)
     if prefix is None:
@@ -83,9 +85,18 @@ def _is_flattened(record: Mapping[Any, Any]) -> bool:
             continue
         if place.rest is not None or place.index is not None or key != place.path or "." in key:
             return True
-        if place.path in OBJECTS and isinstance(value, str) and is_json(value):
+        if _is_text(place.path, value):
             return True
+        if place.path in OBJECTS and isinstance(value, Mapping):
+            inner = ((f"{place.path}.{name}", item) for name, item in value.items())
+            if any(path in _KNOWN and _is_text(path, item) for path, item in inner):
+                return True
     return False
+
+
+def _is_text(path: str, value: Any) -> bool:
+    """Tell a text where an object or a list belongs, and that holds one."""
+    return isinstance(value, str) and value.lstrip()[:1] == ("[" if path in LISTS else "{") and path in _KNOWN
 
 
 def events(record: Any, /) -> Iterator[Inner]:
@@ -116,7 +127,7 @@ class _Parts:
     entries: dict[tuple[str, str], Any] = attrs.field(factory=dict)
     numbered: dict[tuple[str, str], dict[int, Any]] = attrs.field(factory=dict)
     bodies: dict[str, list[tuple[str, Any]]] = attrs.field(factory=dict)
-    columns: set[str] = attrs.field(factory=set)
+    columns: set[str | None] = attrs.field(factory=set)
 
 
 def _event(record: Mapping[str, Any], prefix: str) -> Inner:
@@ -131,9 +142,9 @@ def _event(record: Mapping[str, Any], prefix: str) -> Inner:
                 _put(parts, place, value)
         event = _put_together(parts)
     except cells.CellError as error:
-        seen = {name: parts.values.get(name) for name in ("auditID", "verb", "requestURI")}
-        seen["username"] = parts.values.get("user.username")
-        return Inner(ReadError(f"a flattened event: {error}", path=f"$.{path}", revealed=shown(seen)))
+        seen = {_path(key, prefix) or "": value for key, value in record.items()}
+        revealed = shown({**seen, "username": seen.get("user.username", parts.values.get("user.username"))})
+        return Inner(ReadError(f"a flattened event: {error}", path=f"$.{path}", revealed=revealed))
     reason = _unclear(event, parts.columns)
     if reason is not None:
         return Inner(ReadError(reason, revealed=_revealed(event)))
@@ -163,7 +174,7 @@ def _put(parts: _Parts, place: Place, value: Any) -> None:
 
     """
     path = place.path
-    parts.columns.add(path)
+    parts.columns |= {path, place.rest} - {None}
     if (value == "" or value is None) if path == "user.username" else cells.is_absent(value):
         return
     if path in MAPS:
@@ -187,7 +198,7 @@ def _put_entry(parts: _Parts, place: Place, value: Any) -> None:
         if not isinstance(mapping, Mapping):
             raise cells.CellError("expected an object")
         for key, item in mapping.items():
-            if not cells.is_absent(item):
+            if item is not None:
                 _put_entry(parts, Place(place.path, restored(str(key))), item)
     elif place.index is not None:
         _once(parts.numbered.setdefault((place.path, place.rest), {}), place.index, value)
@@ -225,6 +236,9 @@ def _put_together(parts: _Parts) -> dict[str, Any]:
         _node(event, path)[path.rpartition(".")[2]] = value
     for (path, key), value in parts.entries.items():
         _node(event, f"{path}.")[key] = value
+    notes = event.get("annotations", {})
+    if REASON in parts.columns and DECISION in notes:
+        notes.setdefault(REASON, "")  # which the API server writes with every decision
     if "verb" in parts.columns:
         event.setdefault("verb", "")  # OPTIONS is logged with an empty verb
     return event
@@ -240,7 +254,7 @@ def _node(event: dict[str, Any], path: str) -> dict[str, Any]:
     return node
 
 
-def _unclear(event: Mapping[str, Any], columns: set[str]) -> str | None:
+def _unclear(event: Mapping[str, Any], columns: set[str | None]) -> str | None:
     """Say why a row is not enough to tell what was done; None where it is."""
     if "auditID" not in event:
         return "a flattened event without auditID: export that field, too"

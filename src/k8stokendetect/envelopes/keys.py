@@ -18,7 +18,15 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, LEGACY_TOKEN, POD_NAME, REASON, TRUNCATED
+from k8stokendetect.identity import (
+    CREDENTIAL_ID,
+    DECISION,
+    ISSUED_CREDENTIAL_ID,
+    LEGACY_TOKEN,
+    POD_NAME,
+    REASON,
+    TRUNCATED,
+)
 
 CODE: Final = "responseStatus.code"
 LISTS: Final = ("sourceIPs", "user.groups", "impersonatedUser.groups")
@@ -43,7 +51,7 @@ _SUBJECT: Final = re.compile(
 _INDEX: Final = re.compile(r"(.*?)(?:[._\[:/]+([0-9]{1,6})\]?|\{\}|\[\*?\])\Z", re.DOTALL)
 
 _KEYS: Final = (
-    *(CREDENTIAL_ID, *ISSUED_CREDENTIAL_ID, LEGACY_TOKEN, POD_NAME, REASON, TRUNCATED, "authorization.k8s.io/decision"),
+    *(CREDENTIAL_ID, *ISSUED_CREDENTIAL_ID, LEGACY_TOKEN, POD_NAME, REASON, TRUNCATED, DECISION),
     *(f"authentication.kubernetes.io/{name}" for name in ("pod-uid", "node-name", "node-uid")),
     "scopes.authorization.openshift.io",
 )
@@ -134,6 +142,12 @@ def _both(keys: Iterable[str], prefixes: Iterable[str]) -> bool:
 
 def is_nested(record: Mapping[str, object], /) -> bool:
     """Tell an event with its objects as the API server writes them, and no key that could be flattened."""
-    if not isinstance(record.get("user"), Mapping) or not isinstance(record.get("objectRef", {}), Mapping | None):
+    user, ref = record.get("user"), record.get("objectRef")
+    if type(user) is not dict or (ref is not None and type(ref) is not dict):
         return False
-    return all(type(key) is str and key.isalnum() for key in record)
+    if str in (type(record.get("annotations")), type(user.get("extra")), type(user.get("groups"))):
+        return False
+    try:
+        return "".join(record).isalnum()
+    except TypeError:  # a key that is no text
+        return False

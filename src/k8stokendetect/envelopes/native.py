@@ -8,10 +8,12 @@ from typing import Any
 
 from k8stokendetect.envelopes import flat
 from k8stokendetect.envelopes.base import Inner
+from k8stokendetect.envelopes.keys import place_of
 from k8stokendetect.errors import ReadError
 
 _GROUP = "audit.k8s.io/"
 _MISSING = object()
+_UNKNOWN = "has an auditID, but its other keys are no audit event's: neither user nor objectRef nor requestURI"
 
 
 def recognises(record: Any, /) -> bool:
@@ -37,7 +39,7 @@ def events(record: Any, /) -> Iterator[Inner]:
     if isinstance(record, list):
         items = record
     elif record.get("kind") != "EventList":
-        yield Inner(record, is_event=True)
+        yield Inner(ReadError(_UNKNOWN) if _is_foreign(record) else record, is_event=True)
         return
     else:
         items = [] if record.get("items", _MISSING) is None else record.get("items")  # Go writes an empty list as null
@@ -48,3 +50,10 @@ def events(record: Any, /) -> Iterator[Inner]:
         yield Inner(None, skipped="an empty list of events")
     for index, item in enumerate(items):
         yield Inner(item, f"[{index}]")
+
+
+def _is_foreign(record: Mapping[Any, Any]) -> bool:
+    """Tell what has an event's id and nothing that says what was done, under keys that are nobody's."""
+    if "user" in record or "objectRef" in record or "requestURI" in record:
+        return False
+    return any(not isinstance(key, str) or place_of(key) is None for key in record)

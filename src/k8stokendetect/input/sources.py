@@ -11,6 +11,7 @@ from typing import Any
 
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event
+from k8stokendetect.input.data_frames import has_rows
 
 
 def check_source(source: Any, what: str = "audit events", kinds: tuple[type, ...] = (Event, Iterable)) -> None:
@@ -28,7 +29,8 @@ def check_source(source: Any, what: str = "audit events", kinds: tuple[type, ...
         raise ConfigError("a str is a path, and this looks like content: encode it to bytes")
     if isinstance(source, str | os.PathLike) and not os.fspath(source):
         raise ConfigError("the path is empty")
-    if not isinstance(source, (str, os.PathLike, *kinds)) and not callable(getattr(source, "read", None)):
+    is_kind = isinstance(source, (str, os.PathLike, *kinds)) or has_rows(source)
+    if not is_kind and not callable(getattr(source, "read", None)):
         raise ConfigError(f"cannot read {what} from {type(source).__name__}")
 
 

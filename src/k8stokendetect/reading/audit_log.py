@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from k8stokendetect.envelopes import Envelope
-from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
+from k8stokendetect.errors import ConfigError, OnError, ReadError, check, raise_error
 from k8stokendetect.events import PLATFORMS, Event, JsonValue, Platform
 from k8stokendetect.input.limits import DEFAULT, Limits
 from k8stokendetect.input.sources import check_source
@@ -39,6 +39,7 @@ def read(
     max_members: int = DEFAULT.members,
     envelopes: Iterable[Envelope] = (),
     trust_pods: Iterable[str] = (),
+    day_first: bool | None = None,
 ) -> AuditLog:
     """Turn a source into an AuditLog; nothing is read until it is iterated.
 
@@ -58,6 +59,9 @@ def read(
         trust_pods: pods whose output is an audit log, besides the API server's own, each NAMESPACE/NAME, or /NAME where
             records name no namespace; in NAME a `*` stands for any letters. Events that any other pod printed are
             counted in `unproven`, and not read.
+        day_first: whether dates such as 12/11/2026, as portals export them, begin with the day. None: what the file
+            itself proves by a day over 12; without proof, such events are read without a time, and one ReadError a
+            file says how many.
 
     Raises:
         ConfigError: when the source is of no such type, the platform is unknown, a limit is below 1, an
@@ -74,6 +78,7 @@ def read(
         max_members=max_members,
         envelopes=envelopes,
         trust_pods=trust_pods,
+        day_first=day_first,
     )
 
 
@@ -107,6 +112,7 @@ class AuditLog:
         max_members: int = DEFAULT.members,
         envelopes: Iterable[Envelope] = (),
         trust_pods: Iterable[str] = (),
+        day_first: bool | None = None,
     ) -> None:
         check_source(source)
         if platform is not None and platform not in PLATFORMS:
@@ -117,6 +123,8 @@ class AuditLog:
         for envelope in self._envelopes:
             if not all(callable(getattr(envelope, name, None)) for name in ("recognises", "events")):
                 raise ConfigError(f"not an envelope, without `recognises` or `events`: {envelope!r}")
+        check(day_first, (bool, type(None)), "day_first is neither True, False nor None")
+        self._day_first = day_first
         self.platform = platform
         self.on_error = on_error
         self._trust = Trust(trust_pods)
@@ -144,7 +152,13 @@ class AuditLog:
     def reading(self, prefilter: Prefilter | None = None, /) -> Reading:
         """Return one reading: `stream` is its `events`; what is followed only after the last of them is in `late`."""
         return Reading(
-            self.platform, self._limits, self.counts, prefilter, envelopes=self._envelopes, trust=self._trust
+            self.platform,
+            self._limits,
+            self.counts,
+            prefilter,
+            envelopes=self._envelopes,
+            trust=self._trust,
+            day_first=self._day_first,
         )
 
     @property

@@ -10,50 +10,35 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final
 
 import attrs
 
-from k8stokendetect.convert.structure import complete, parse_event, parse_quickly
+from k8stokendetect.convert.jsonlike import as_record, is_json
+from k8stokendetect.convert.structure import complete
 from k8stokendetect.envelopes import FORM_NESTING, FORMS, Context, Envelope, Inner, pods_of, unwrap
 from k8stokendetect.envelopes.lines import LineFormats
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event, Platform
-from k8stokendetect.input.decoding import NotJSONError, decode_whole
+from k8stokendetect.input.data_frames import has_rows, rows_of
 from k8stokendetect.input.limits import Limits
 from k8stokendetect.input.records import split_records
 from k8stokendetect.input.remote import Remote, is_url
 from k8stokendetect.input.sources import is_file, name_of
 from k8stokendetect.input.streams import BUFFER, ByteStream
+from k8stokendetect.reading.dates import Dates, Proofs
 from k8stokendetect.reading.files import SMALLEST_BUFFER, Files, Read
 from k8stokendetect.reading.lines import LineSkipper
 from k8stokendetect.reading.prefilter import Prefilter
-from k8stokendetect.reading.skipping import Counts, Mark, Skipper, Typed, is_ready, projection_of_record
+from k8stokendetect.reading.skipping import Counts, Mark, Skipper, is_ready, projection_of_record
+from k8stokendetect.reading.streaming import Streaming
 from k8stokendetect.reading.trust import Trust
+from k8stokendetect.reading.whole import records_of
 
 _PEEK: Final = 100
 """How many records are looked at to learn when a file begins."""
 
 _API_SERVERS: Final = Trust()
-
-
-@runtime_checkable
-class Streaming(Protocol):
-    """An AuditLog inside of another source."""
-
-    @property
-    def skipped(self) -> int:
-        """How many records of other logs it held."""
-        ...
-
-    @property
-    def unproven(self) -> int:
-        """How many audit events it held whose source is not proved."""
-        ...
-
-    def stream(self) -> Iterator[Event | ReadError]:
-        """Iterate over what it holds."""
-        ...
 
 
 _ITEMS: Final = (Mapping, Event, Streaming, Remote, os.PathLike, bytes, bytearray, memoryview)
@@ -70,6 +55,8 @@ class Reading:
         envelopes: wrappers besides the known ones.
         buffer: bytes of a file that are read at a time.
         trust: whose output is believed.
+        day_first: whether dates whose year is last begin with the day; None to look for proof.
+        dates: parses events in another way.
 
     """
 
@@ -82,12 +69,15 @@ class Reading:
         envelopes: Sequence[Envelope] = (),
         buffer: int = BUFFER,
         trust: Trust = _API_SERVERS,
+        day_first: bool | None = None,  # noqa: FBT001 - with the others, by its name
+        dates: Dates | None = None,
     ) -> None:
         self._platform = platform
         self._limits = limits
         self._counts = counts
         self._envelopes = envelopes
         self._trust = trust
+        self._dates = dates or Dates(day_first=day_first, orders_in=self._orders_in)
         self._files = Files(limits, self._count, buffer, self._from_stream, self._first_time, self._together)
         self._skipper: Skipper | None = None
         if prefilter is not None and not prefilter.everything:
@@ -101,6 +91,7 @@ class Reading:
         if self._skipper is not None:
             for inner, origin in self._skipper.tail():
                 yield self._event(inner, origin)
+        yield from self._dates.questions()
 
     def _from(self, source: Any, number: Iterator[int]) -> Iterator[Read]:
         if isinstance(source, Mapping):
@@ -115,20 +106,24 @@ class Reading:
         elif isinstance(source, Remote) or (isinstance(source, str) and is_url(source)):
             yield from self._files.of_files([Remote(source) if isinstance(source, str) else source])
         elif isinstance(source, str | os.PathLike):
+            self._dates.opens(Path(source))
             yield from self._files.of_path(Path(source))
         elif isinstance(source, bytes | bytearray | memoryview):
+            self._dates.opens(source)
             yield from self._files.of_stream(io.BytesIO(source), "<bytes>")
         elif hasattr(source, "read"):
             yield from self._files.of_stream(source, name_of(source))
         else:
-            yield from self._from_items(source, number)
+            yield from self._from_items(rows_of(source) if has_rows(source) else source, number)
 
     def _from_mapping(self, record: Mapping[str, Any], number: int) -> Iterable[Read]:
         """Read a mapping that was fed."""
         event = None if self._skipper is None else projection_of_record(record)
         if self._skipper is not None and event is not None and self._skipper.skips_record(event, record, number):
             return ()
-        return self._parse("", record if event is None else Inner(record, is_event=True), f"record {number}")
+        if event is not None:
+            return self._parse("", Inner(record, is_event=True), f"record {number}")
+        return self._parse("", record if is_json(record) else as_record(record), f"record {number}")
 
     def _from_items(self, items: Iterable[Any], number: Iterator[int]) -> Iterator[Read]:
         if (
@@ -136,6 +131,8 @@ class Reading:
             and items
             and all(isinstance(item, Remote) or is_file(item) for item in items)
         ):
+            for item in items:
+                self._dates.opens(item)
             yield from self._files.of_files(item if isinstance(item, Remote) else Path(item) for item in items)
             return
         for item in items:
@@ -146,14 +143,20 @@ class Reading:
                 yield ReadError(reason, f"record {next(number)}")
             elif isinstance(item, list):
                 yield from self._parse("", item, f"record {next(number)}")
-            elif isinstance(item, _ITEMS) or hasattr(item, "read"):
+            elif isinstance(item, _ITEMS) or hasattr(item, "read") or has_rows(item):
                 yield from self._from(item, number)
             else:
                 yield ReadError(f"cannot read an event from {type(item).__name__}", f"record {next(number)}")
 
     def _first_time(self, source: Any) -> datetime | None:
         """When the first dated event of a file came in."""
-        alone = Reading(
+        dates = Dates(day_first=self._dates.day_first, orders_in=self._orders_in)
+        peeked = itertools.islice(self._alone(dates).events(source), _PEEK)
+        return next((item.time for item in peeked if isinstance(item, Event) and item.time), None)
+
+    def _alone(self, dates: Dates) -> Reading:
+        """Return a reading of something that is read here, too: nothing of it is counted."""
+        return Reading(
             self._platform,
             self._limits,
             Counts(),
@@ -161,9 +164,15 @@ class Reading:
             envelopes=self._envelopes,
             buffer=SMALLEST_BUFFER,
             trust=self._trust,
+            dates=dates,
         )
-        peeked = itertools.islice(alone.events(source), _PEEK)
-        return next((item.time for item in peeked if isinstance(item, Event) and item.time), None)
+
+    def _orders_in(self, source: Any) -> set[bool]:
+        """Return the orders of day and month that the dates of a source prove."""
+        proofs = Proofs()
+        for _ in self._alone(proofs).events(source):
+            pass
+        return proofs.orders
 
     def _together(self) -> None:
         """Ask how far each file has been read: several are read at once."""
@@ -174,7 +183,8 @@ class Reading:
         place, lines = "", LineFormats(self._limits.record)
         forms = FORMS if self._limits.nesting >= FORM_NESTING else ()
         fast = None if self._skipper is None else LineSkipper(self._skipper, name, forms)
-        for place, value in split_records(stream.buffer, self._limits.record, lines, fast=fast):
+        split = functools.partial(split_records, limit=self._limits.record, other_format=lines, fast=fast)
+        for place, value in records_of(stream.buffer, self._limits, split):
             # What is not believed is joined with nothing.
             apart = type(value) is dict and not self._trust.believes(pods_of(value))
             for record in [value] if apart else lines.joined(value):
@@ -228,26 +238,10 @@ class Reading:
         if isinstance(inner.record, ReadError):
             return inner.record.at(origin)
         try:
-            event = _parsed(inner.record, inner.context.platform or self._platform, origin)
+            event = self._dates.parsed(inner.record, inner.context.platform or self._platform, origin)
         except ReadError as error:
             return error.with_traceback(None)  # its frames hold the record, and a token perhaps
         return _within(event, inner.context)
-
-
-def _parsed(record: Any, platform: Platform | None, origin: str) -> Event:
-    """Make an Event of a decoded event, or of one that has its types already."""
-    if isinstance(record, Typed):
-        event = parse_quickly(record.fields, platform=platform, origin=origin)
-        if event is not None:
-            return event
-        try:
-            record = decode_whole(record.text)
-        except NotJSONError as error:
-            reason = f"not JSON: {error}"
-        else:
-            return parse_event(record, platform=platform, origin=origin)
-        raise ReadError(reason)
-    return parse_event(record, platform=platform, origin=origin)
 
 
 def _within(event: Event, context: Context) -> Event:

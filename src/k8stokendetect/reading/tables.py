@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from k8stokendetect.convert.broken import revealed
+from k8stokendetect.envelopes import Inner
+from k8stokendetect.envelopes.bigquery import PAYLOAD
 from k8stokendetect.envelopes.keys import letters, prefix_of
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode
@@ -33,6 +35,9 @@ _CARRIERS: Final = frozenset(
 
 _NAME: Final = re.compile(r"(?:[^\W\d]|[@_.$\"'`(*\[{#])[^\n\r\0]{0,300}|")
 _NO_NAME: Final = re.compile(r"[{}]\s*\"|\"\s*:|\A\s*[{\[]\s*[\"{]")
+_IDENTIFIER: Final = re.compile(r"[@_$.]*[^\W\d][\w.\-\[\]{}/:()'*@$]*")
+"""A name without spaces and commas, as those are that decide."""
+
 _BACKSLASHES: Final = re.compile(r'(?:\A|[,\t;|])"[{\[]\\"')
 """A cell whose quotes have a backslash, as Spark writes them, and not another quote."""
 
@@ -54,8 +59,9 @@ def _names(text: str, delimiter: str) -> list[str] | None:
         return None
     if not all(_NAME.fullmatch(name) and not _NO_NAME.search(name) for name in names) or not any(names):
         return None
-    known = any(letters(name.removesuffix(" [UTC]")) in _CARRIERS for name in names)
-    return names if known or prefix_of(names) is not None else None
+    plain = [name for name in (name.removesuffix(" [UTC]") for name in names) if _IDENTIFIER.fullmatch(name)]
+    known = any(letters(name) in _CARRIERS or PAYLOAD.fullmatch(name) for name in plain)
+    return names if known or prefix_of(plain) is not None else None
 
 
 class _TooLongError(Exception):
@@ -70,6 +76,7 @@ class _Lines:
         self._limit = limit
         self._number = self._size = 0
         self._back: deque[tuple[int, bytes]] = deque()
+        self.was_given_up = False
         self.held: list[tuple[int, bytes]] = []
 
     def __iter__(self) -> Iterator[str]:
@@ -96,11 +103,12 @@ class _Lines:
         """Note that a row begins."""
         self.held.clear()
         self._size = 0
+        self.was_given_up = False
 
     def give_up(self) -> tuple[int, bytes]:
         """Return the first line of the row, with its number; the others are read again."""
         first, *rest = self.held
-        self.held.clear()
+        self.was_given_up = True
         if not rest and not first[1].endswith(b"\n"):
             while (more := self._readline(self._limit)) and not more.endswith(b"\n"):
                 pass
@@ -109,6 +117,7 @@ class _Lines:
 
     def again(self) -> None:
         """Read the lines of the row again."""
+        self.was_given_up = True
         self._back.extendleft(reversed(self.held))
 
 
@@ -130,23 +139,29 @@ class Table:
         self._delimiter = delimiter
         self._dialect: dict[str, Any] = {}
         self._names: list[str] = []
+        self._is_damaged = False
 
     def records(self) -> Iterator[Record]:
         """Yield a mapping for each row, with the number of its first line, and an error for each that is none."""
-        reader = self._reader()
+        reader, is_empty = self._reader(), True
         while True:
             self._lines.begin()
+            found: Iterator[Record] = iter(())
             try:
                 cells = next(reader)
+                if cells and any(cells):
+                    found = self._row(cells)
             except StopIteration:
-                return
+                break
             except (csv.Error, _TooLongError) as error:
-                too_long = isinstance(error, _TooLongError)
-                yield from self._damaged(too_long=too_long)
+                found = self._damaged(too_long=isinstance(error, _TooLongError))
+            for record in found:
+                is_empty = False
+                yield record
+            if self._lines.was_given_up:
                 reader = self._reader()
-                continue
-            if cells and any(cells):
-                yield from self._row(cells)
+        if is_empty:
+            yield "1", Inner(None, skipped="a table without rows")
 
     def _reader(self) -> Any:
         return csv.reader(self._lines, delimiter=self._delimiter, strict=True, **self._dialect)
@@ -157,13 +172,15 @@ class Table:
             self._dialect = {"escapechar": "\\", "doublequote": False}
             self._lines.again()
             return
+        whole = b"".join(line for _, line in self._lines.held)
         number, line = self._lines.give_up()
         value = _json(line)
         if value is not None:
             yield str(number), value
             return
         limit = f"record longer than {self._limit} bytes, the limit max_record"
-        yield str(number), _error(limit if too_long else "a row of a table that is cut off or damaged", line)
+        yield str(number), _error(limit if too_long else "a row of a table that is cut off or damaged", whole)
+        self._is_damaged = True
 
     def _row(self, cells: list[str]) -> Iterator[Record]:
         number, line = self._lines.held[0]
@@ -172,12 +189,16 @@ class Table:
             if _SEPARATOR_LINE.match(text):
                 return
             self._names = cells
-        elif cells == self._names:  # tables that were joined
-            return
+        elif cells == self._names:
+            yield str(number), Inner(None, skipped="the names of a table's columns again")
         elif cells[0][:1] == "{" and (value := _json(line)) is not None:
             yield str(number), value
         elif len(cells) == len(self._names):
-            yield str(number), dict(zip(reversed(self._names), reversed(cells), strict=True))
+            self._is_damaged = False
+            row: dict[str, str] = {}
+            for name, cell in zip(self._names, cells, strict=True):
+                row.setdefault(name, cell)
+            yield str(number), row
         elif (names := _names(text, self._delimiter)) is not None:
             self._names = names
         else:
@@ -188,7 +209,7 @@ class Table:
         whole = [cell for cell in cells if cell[:1] == "{" and "auditID" in cell and _json(cell.encode()) is not None]
         if whole:
             yield from ((str(number), _json(cell.encode())) for cell in whole)
-        else:
+        elif not self._is_damaged:  # else it belongs to the row before
             line = b"".join(line for _, line in self._lines.held)
             yield str(number), _error(f"a row of {len(cells)} cells in a table of {len(self._names)} columns", line)
 
