@@ -87,7 +87,7 @@ def variants() -> tuple[bytes, ...]:
 def test_ten_thousand_damaged_lines_give_an_event_or_an_error_each() -> None:
     """One by one, and all in one file: none is dropped, none costs its neighbour."""
     damaged = variants()
-    alone = [list(read(b"\n" + line).stream()) for line in damaged]  # a whole file in UTF-16 is read
+    alone = [list(read(b"\n\n" + line).stream()) for line in damaged]  # a whole file in UTF-16 is read
     together = list(read(b"\n".join(damaged)).stream())
 
     assert {len(items) for items in alone} == {1}

@@ -144,7 +144,7 @@ class ByteStream:
         head = self._unpacked()
         self.is_raw = len(self._layers) == 1
         self.archive = _archive(head)
-        if (encoding := encoding_of(head)) is not None:
+        if (encoding := encoding_of(head)) and (encoding := encoding_of(self._layers[-1].head(_SAMPLE))):
             packed = self._buffered()
             self._layers.append(_Source(Recoded(packed.read1, *encoding), lambda _: None))
         if self.archive is None:
