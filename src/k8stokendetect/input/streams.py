@@ -179,6 +179,15 @@ def check_depth(stream: ByteStream, budget: Budget, /) -> None:
         raise ReadError(f"compressed or archived more than {budget.limits.nesting} times, the limit max_nesting")
 
 
+def is_packed(content: bytes, /) -> bool:
+    """Tell whether a content begins like compressed data, an archive, or a text of wider characters than UTF-8."""
+    if content[:1] in {b"{", b"["} and content[1:2] != b"\0":
+        return False  # nearly all
+    head = content[:_HEAD]
+    is_text = _archive(head) is None and encoding_of(head) is None
+    return head.startswith(GZIP) or begins_frame(head) or not is_text
+
+
 def _is_enough(head: bytes) -> bool:
     """Tell whether no more is needed: a line, or the beginning of JSON or of compressed data."""
     return b"\n" in head or _JSON.match(head) is not None or head.startswith(GZIP) or begins_frame(head)

@@ -17,7 +17,8 @@ from k8stokendetect.convert.broken import revealed
 from k8stokendetect.envelopes.keys import letters, prefix_of
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, decode
-from k8stokendetect.input.records import LineStream, Record
+from k8stokendetect.input.line_reading import LineStream
+from k8stokendetect.input.records import Record
 
 _BOM: Final = b"\xef\xbb\xbf"
 _DELIMITERS: Final = (",", "\t", ";", "|")
