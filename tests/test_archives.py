@@ -19,6 +19,7 @@ import pytest
 from builders import token_request
 from k8stokendetect import Event, ReadError, detect, read
 from k8stokendetect.convert.times import format_time
+from k8stokendetect.input.streams import is_packed
 from packing import COMPRESSIONS, Pipe, tar_of, zip_of
 from strategies import JWT
 from test_compression import CONTENT, IDS, LINES, outcome
@@ -88,6 +89,13 @@ def test_archives_in_archives_and_folders(name: str, tmp_path: Path) -> None:
     assert ids == []
     assert errors
     assert all("archived more than 8 times, the limit max_nesting" in error for error in errors)
+
+
+def test_a_packed_row_is_recognised() -> None:
+    """On Spark, rows of lines are read together, and each packed one for itself."""
+    packed = [pack(CONTENT) for pack in COMPRESSIONS.values()] + [pack(FILES) for pack in ARCHIVES.values()]
+    assert all(map(is_packed, [*packed, LINES[0].decode().encode("utf-16"), LINES[0].decode().encode("utf-16-le")]))
+    assert not any(map(is_packed, [*LINES, b"", b"{", b"[", b"node1 " + LINES[0], b"\0" * 9]))
 
 
 def at(seconds: float) -> str:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+import packing
 import wrappings.azure
 import wrappings.cloudwatch
 import wrappings.gcp
@@ -75,10 +76,16 @@ def policies() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_with_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the blocks what they speak of: `audit.log`, `acme.toml`, `policy.yaml` and `examples/`."""
+    """Give the blocks what they speak of: `audit.log`, plain and packed, `acme.toml`, `policy.yaml` and `examples/`."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     shutil.copy(ROOT / "examples/attack.log", tmp_path / "audit.log")
     shutil.copy(ROOT / "examples/acme-exclusions.toml", tmp_path / "acme.toml")
+    log = (ROOT / "examples/attack.log").read_bytes()
+    for ending, name in {"zst": "zstd", "bz2": "bzip2", "xz": "xz", "lz4": "lz4"}.items():
+        (tmp_path / f"audit.log.{ending}").write_bytes(packing.COMPRESSIONS[name](log))
+    (tmp_path / "logs.zip").write_bytes(packing.zip_of({"node1/audit.log": log}))
+    (tmp_path / "must-gather.tar.gz").write_bytes(packing.tar_of({"node1/audit.log": log}, "gz"))
+    (tmp_path / "audit-utf16.log").write_bytes(log.decode().encode("utf-16"))
     (tmp_path / "policy.yaml").write_text(recommended(), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 

@@ -108,6 +108,18 @@ def test_the_lambda_handler_does_without_a_state_it_cannot_read(
     assert store.load()["minted-token-used"]["version"] == 1
 
 
+def test_no_payload_chooses_which_file_the_lambda_handler_opens(tmp_path: Path) -> None:
+    """A payload that is a string is refused, path or URL; a list of records is read."""
+    reported = list[object]()
+    handler = lambda_handler.Handler(lambda_handler.FileStore(tmp_path / "state.json"), print, reported.append)
+    for payload in (str(ATTACK), ATTACK.as_uri()):
+        assert handler(payload) == {"events": 0, "findings": 0, "unreadable": 1}  # type: ignore[arg-type]
+    assert {str(error) for error in reported} == {
+        "record 1: a str in an iterable: give bytes for content, a Path for a file"
+    }
+    assert handler(LOG[:3])["events"] == 3  # type: ignore[arg-type]
+
+
 def of_event_hub(log: Sequence[dict[str, Any]]) -> list[EventHubEvent]:
     """Return what the function is called with: messages of 50 records."""
     return [EventHubEvent(body=azure.event_hub(part)) for part in in_batches(log, 50)]

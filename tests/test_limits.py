@@ -76,7 +76,7 @@ def test_a_message_of_equal_events_is_no_bomb() -> None:
     assert (events, [error.rpartition("(")[2] for error in errors]) == (0, ["limit max_record)"])
 
 
-@pytest.mark.parametrize("name", ["max_record", "max_nesting", "max_ratio"])
+@pytest.mark.parametrize("name", ["max_record", "max_nesting", "max_ratio", "max_members"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_a_limit_below_one_is_refused(name: str, value: float) -> None:
     """Nothing could be read."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes to records: sources, decompression, splitting into JSON records, following a growing file."""
+"""Bytes to records: sources, stores, decompression, archives, encodings, splitting into JSON records."""

@@ -20,7 +20,7 @@ _MARKS: Final = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _ASCII: Final = rb"[\t\r\n -~]"
-_EVIDENT: Final = {
+_WIDE: Final = {
     re.compile(rb"(?:%b\0){8}" % _ASCII): "utf-16-le",
     re.compile(rb"(?:\0%b){8}" % _ASCII): "utf-16-be",
     re.compile(rb"(?:%b\0\0\0){8}" % _ASCII): "utf-32-le",
@@ -29,20 +29,36 @@ _EVIDENT: Final = {
 """Eight letters of ASCII. What begins with zeros alone is a log that a crash or a truncation left."""
 
 
-_PLAIN: Final = re.compile(rb"\n(?=[ -~]{16})")
-"""The beginning of a line of ASCII after all, as where one line was damaged so that it looks like another encoding."""
-
-
 def encoding_of(head: bytes, /) -> tuple[str, int] | None:
-    """Return the encoding of a text that begins so, and the length of its mark; None for UTF-8 without a mark."""
+    """Return the encoding of a text that begins so, and the length of its mark; None for UTF-8 without a mark.
+
+    Without a mark, the first line has to end in the same encoding: a damaged first line costs itself alone.
+    """
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding, len(mark)
-    return next(((encoding, 0) for pattern, encoding in _EVIDENT.items() if pattern.match(head)), None)
+    encodings = (encoding for pattern, encoding in _WIDE.items() if pattern.match(head))
+    return next(((encoding, 0) for encoding in encodings if _ends_line(head, encoding)), None)
+
+
+def _ends_line(head: bytes, encoding: str) -> bool:
+    """Tell whether the first line ends in this encoding, as far as its end is there."""
+    place = head.find(b"\n")
+    if place < 0:
+        return True
+    end = "\n".encode(encoding)
+    start = place - end.index(b"\n")
+    return start % len(end) == 0 and end.startswith(head[start : start + len(end)])
+
+
+_OTHER: Final = re.compile(rb"\n(\0{1,3})?[ -~]{16}")
+"""A line of UTF-8 in a text of wider characters: somebody appended to it with another tool."""
+
+_OTHER_PERHAPS: Final = re.compile(rb"\n\0{0,3}[ -~]{0,15}\Z")
 
 
 class Recoded:
-    """Reads a text as UTF-8; U+FFFD stands for whatever is no character.
+    """Reads a text as UTF-8; U+FFFD stands for whatever is no character. From a line that is UTF-8 on, it stays so.
 
     Arguments:
         read: gives up to so many bytes of the source, as soon as there are any; none at its end.
@@ -56,8 +72,8 @@ class Recoded:
         self._encoding = encoding
         self._mark = mark
         self._decoder = codecs.getincrementaldecoder(encoding)("replace")
-        self._ready = b""
-        self._is_plain = False
+        self._is_recoded = encoding != "utf-8"
+        self._tail = self._ready = b""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to `size` bytes, as soon as there are any; none at the end.
@@ -66,21 +82,37 @@ class Recoded:
             ReadError: when the source ends within a character.
 
         """
-        while not self._ready and (data := self._read(_CHUNK)):
-            self._ready = data if self._is_plain else self._decoded(data)
-        if not self._ready and not self._is_plain and self._decoder.getstate()[0]:
+        while not self._ready and (data := self._next()):
+            self._ready = self._recoded(data) if self._is_recoded else data
+        if not self._ready:
+            self._ready, self._tail = self._decoded(self._tail), b""
+        if not self._ready and self._decoder.getstate()[0]:
             self._decoder.reset()
             raise ReadError(f"the {self._encoding[:6].upper()} text ends within a character")
         end = size if size > 0 else len(self._ready)
         data, self._ready = self._ready[:end], self._ready[end:]
         return data
 
+    def _next(self) -> bytes:
+        """Read on behind the mark."""
+        while (data := self._read(_CHUNK)) and self._mark:
+            data, self._mark = data[self._mark :], max(0, self._mark - len(data))
+            if data:
+                break
+        return data
+
+    def _recoded(self, data: bytes) -> bytes:
+        data = self._tail + data
+        if other := _OTHER.search(data):
+            self._is_recoded, self._tail = False, b""
+            end = other.end(1) if other[1] else other.start()
+            before = self._decoded(data[:end])
+            self._decoder.reset()
+            return before + data[end:]
+        perhaps = _OTHER_PERHAPS.search(data)
+        end = perhaps.start() if perhaps else len(data)
+        self._tail = data[end:]
+        return self._decoded(data[:end])
+
     def _decoded(self, data: bytes) -> bytes:
-        """Decode a piece up to the first line that is plain after all."""
-        data, self._mark = data[self._mark :], max(0, self._mark - len(data))
-        plain = None if self._encoding == "utf-8" else _PLAIN.search(data)
-        if plain is None:
-            return self._decoder.decode(data).encode("utf-8", "replace")
-        self._is_plain = True
-        text = self._decoder.decode(data[: plain.start()], final=True)
-        return text.encode("utf-8", "replace") + data[plain.start() :]
+        return self._decoder.decode(data).encode("utf-8", "replace")

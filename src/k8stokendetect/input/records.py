@@ -76,7 +76,7 @@ def _read_line(
     elif spans and (items := _ITEMS.match(text)):
         yield from _split_document(lines, line[line.index(text) + items.end() :], limit, wrapped=True)
     elif spans and ((text == b"{" and lines.begins(b'"}')) or _BEGINS_ARRAY.match(text)):
-        yield from _split_document(lines, line, limit)
+        yield from _split_document(lines, line[line.index(text) :], limit)  # without a byte order mark
     elif whole and (found := _concatenated(text) or other_format(text)) is not None:
         yield from ((str(lines.number), record) for record in found)
     elif whole:

@@ -15,14 +15,13 @@ _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?:::|://)")
 _PASSWORD: Final = re.compile(r"(?<=://)[^/@]*:[^/@]*@|(?<=^http://)[^/@]*@|(?<=^https://)[^/@]*@")
 """Before an `@` stands who asks; `abfss://` has its container there."""
 
-_WEB: Final = ("http", "https")
 _GLOB: Final = re.compile(r"[*?\[]")
 _WEB_GLOB: Final = re.compile(r"[*]")  # ? begins the query
 _PACKAGES: Final = {
     **dict.fromkeys(("s3", "s3a"), "s3fs"),
     **dict.fromkeys(("gs", "gcs"), "gcsfs"),
     **dict.fromkeys(("abfs", "abfss", "az", "adl"), "adlfs"),
-    **dict.fromkeys(_WEB, "aiohttp"),
+    **dict.fromkeys(("http", "https"), "aiohttp"),
 }
 """What fsspec needs for which paths (github.com/fsspec/filesystem_spec, fsspec/registry.py)."""
 
@@ -100,17 +99,23 @@ def reason_of(error: BaseException, /) -> str:
 
 def _options(url: str) -> dict[str, Any]:
     """Return options for fsspec: what is encoded in a URL of the web stays as it is, or its signature is wrong."""
-    return {"encoded": True} if url.lower().startswith(_WEB) and re.search("[?%]", url) else {}
+    return {"encoded": True} if _is_web(url) and re.search("[?%]", url) else {}
+
+
+def _is_web(path: str) -> bool:
+    return path.lower().startswith(("http://", "https://"))
 
 
 def _found(store: Any, path: str) -> list[str]:
     """Return the paths of all files that are meant; raises whatever the store raises."""
-    is_web = path.startswith(tuple(f"{protocol}://" for protocol in _WEB))
-    if (_WEB_GLOB if is_web else _GLOB).search(path):
-        matches = store.glob(path, detail=True)
-        parts = [[name] if info.get("type") != "directory" else _below(store, name) for name, info in matches.items()]
-        return sorted({name for part in parts for name in part})
-    return [path] if is_web else _below(store, path)
+    if not (_WEB_GLOB if _is_web(path) else _GLOB).search(path):
+        return [path] if _is_web(path) else _below(store, path)
+    dots = path.rpartition("/")[2].startswith(".")
+    found: set[str] = set()
+    for name, info in store.glob(path, detail=True).items():
+        if dots or not name.rpartition("/")[2].startswith("."):
+            found |= {name} if info.get("type") != "directory" else set(_below(store, name))
+    return sorted(found)
 
 
 def _below(store: Any, path: str) -> list[str]:
@@ -150,6 +155,8 @@ class RemoteFile:
         return ReadError(reason, self.name)
 
     def _opened(self) -> Any:
+        if _is_web(self._path) and self._store.info(self._path).get("partial") is not True:
+            return self._store.open(self._path, "rb", block_size=0)  # the server gives no parts
         return self._store.open(
             self._path, "rb", block_size=_BLOCK, cache_type="blockcache", cache_options={"maxblocks": 4}
         )

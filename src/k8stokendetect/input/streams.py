@@ -144,7 +144,7 @@ class ByteStream:
         head = self._unpacked()
         self.is_raw = len(self._layers) == 1
         self.archive = _archive(head)
-        if (encoding := encoding_of(head)) is not None:
+        if (encoding := encoding_of(head)) and (encoding := encoding_of(self._layers[-1].head(_SAMPLE))):
             packed = self._buffered()
             self._layers.append(_Source(Recoded(packed.read1, *encoding), lambda _: None))
         if self.archive is None:
@@ -177,6 +177,15 @@ def check_depth(stream: ByteStream, budget: Budget, /) -> None:
     """Raise ReadError where what is in a stream would be compressed or packed too often."""
     if stream.depth >= budget.limits.nesting:
         raise ReadError(f"compressed or archived more than {budget.limits.nesting} times, the limit max_nesting")
+
+
+def is_packed(content: bytes, /) -> bool:
+    """Tell whether a content begins like compressed data, an archive, or a text of wider characters than UTF-8."""
+    if content[:1] in {b"{", b"["} and content[1:2] != b"\0":
+        return False  # nearly all
+    head = content[:_HEAD]
+    is_text = _archive(head) is None and encoding_of(head) is None
+    return head.startswith(GZIP) or begins_frame(head) or not is_text
 
 
 def _is_enough(head: bytes) -> bool:

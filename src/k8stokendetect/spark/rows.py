@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.errors import ReadError
-from k8stokendetect.input.limits import GZIP
+from k8stokendetect.input.streams import is_packed
 
 _REMEMBERED: Final = 200_000
 """Maximum number of source changes that are remembered: more than the lines that the reader holds."""
@@ -149,7 +149,7 @@ class Rows:
 
 
 def _is_for_itself(value: bytes) -> bool:
-    return b"\n" in value or value.startswith(GZIP)
+    return b"\n" in value or is_packed(value)
 
 
 class _Named(io.BytesIO):
