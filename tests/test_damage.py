@@ -85,14 +85,18 @@ def variants() -> tuple[bytes, ...]:
 
 
 def test_ten_thousand_damaged_lines_give_an_event_or_an_error_each() -> None:
-    """One by one, and all in one file: none is dropped, none costs its neighbour."""
+    """One by one, and all in one file: none is dropped, none costs its neighbour.
+
+    A line in another encoding is read alone only: a file has one.
+    """
     damaged = variants()
-    alone = [list(read(b"\n\n" + line).stream()) for line in damaged]  # a whole file in UTF-16 is read
-    together = list(read(b"\n".join(damaged)).stream())
+    alone = [list(read(line).stream()) for line in damaged]
+    together = list(read(b"\n".join([LINES[0], *damaged])).stream())[1:]
 
     assert {len(items) for items in alone} == {1}
     assert all(isinstance(items[0], Event | ReadError) for items in alone)
-    assert [type(items[0]) for items in alone] == [type(item) for item in together]
+    pairs = zip(damaged, alone, together, strict=True)
+    assert not [1 for line, (item,), other in pairs if type(item) is not type(other) and b"\0" not in line]
     events = sum(isinstance(item, Event) for item in together)
     assert 0 < events < VARIANTS == len(together)
 
@@ -113,10 +117,10 @@ def compare(seed: int, number: int, name: str) -> None:
     for content in damaged:
         check(content)
     tally, errors = Tally(), list[Any]()
-    list(detect(b"\n".join(damaged), on_error=errors.append, tally=tally))
+    list(detect(b"\n".join([LINES[0], *damaged]), on_error=errors.append, tally=tally))
     assert all(isinstance(error, ReadError) for error in errors)
     if all(content.count(b"\n") == 1 for content in written):
-        assert tally.events + tally.unreadable + tally.skipped + tally.unproven >= number, name
+        assert tally.events + tally.unreadable + tally.skipped + tally.unproven > number, name
     for content in written:
         end = content.rfind(b"/token", 0, len(content) * 9 // 10) + len(b"/token") + 9
         shown = content[: chance.randrange(end, len(content))] if end > len(content) // 10 else content
