@@ -17,7 +17,7 @@ from k8stokendetect import K8sTokenDetectError, ReadError, detect, testing
 from k8stokendetect.convert.redaction import redact
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, KeyedDetector, TokenRequest, UnusualOrigin
-from k8stokendetect.envelopes import ENVELOPES, Envelope
+from k8stokendetect.envelopes import ENVELOPES, Envelope, bigquery, flat, rows
 from k8stokendetect.envelopes import azure as azure_envelope
 from k8stokendetect.envelopes import cloudwatch as cloudwatch_envelope
 from k8stokendetect.envelopes import elastic as elastic_envelope
