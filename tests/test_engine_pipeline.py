@@ -293,6 +293,8 @@ def test_a_token_is_followed_as_soon_as_its_mint_arrives(record: Any, rules: Any
 
     assert list(made.take(parse_event(record))) == []
     assert expected == prefilter.names
+    made.prefilter = None  # as in Spark's second half
+    made.arrive(parse_event(record))
     assert set(expected) == made.watchers.followed
 
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import attrs
 import pytest
 
 from k8stokendetect import Event, parse_event
@@ -94,3 +96,32 @@ def test_too_many_waiting_events_are_released_early(monkeypatch: pytest.MonkeyPa
 
     assert fed(buffer, event(3, "c"), event(1, "a"), event(2, "b")) == ["a"]
     assert list(buffer.rest()) == ["b", "c"]
+
+
+def test_what_waits_is_bounded_by_its_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what clients choose: bodies, paths, names. What is released early makes room."""
+    monkeypatch.setattr(reorder, "MAX_HELD", 30_000)
+    changes: list[dict[str, Any]] = [
+        {"requestObject": {"data": "x" * 10_000}},
+        {"responseObject": ["x" * 10_000]},
+        {"requestURI": "/" + "x" * 10_000},
+        {"userAgent": "x" * 10_000},
+        {"objectRef": {"resource": "pods", "name": "x" * 10_000}},
+        {"impersonatedUser": {"username": "bob", "extra": {"a": ["x" * 10_000]}}},
+    ]
+    for change in changes:
+        buffer = ReorderBuffer[str]()
+        events = [parse_event(request(time=START, auditID=name) | change) for name in "abcd"]
+        assert fed(buffer, *events) == ["a", "b"]
+        assert fed(buffer, event(1, "small")) == []
+    alone = parse_event(request(time=START, auditID="alone") | {"userAgent": "x" * 100_000})
+    assert fed(ReorderBuffer[str](), alone) == []
+
+
+def test_a_body_that_is_no_json_is_held_all_the_same() -> None:
+    """In a mapping that a program made."""
+    body: list[Any] = []
+    body.append(body)
+    odd = attrs.evolve(event(0, "odd"), request_object=body)
+
+    assert fed(ReorderBuffer[str](), odd) == []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -107,3 +108,15 @@ def test_what_is_remembered_is_followed() -> None:
     assert {"JTI=1", "system:serviceaccount:prod:payments-sa"} == Watchers([detector]).followed
     assert Watchers([detector]).follows
     assert not Watchers([Uses()]).follows
+
+
+def test_an_answer_about_a_long_name_is_not_remembered() -> None:
+    """Clients choose it, and ten thousand answers are remembered."""
+    watchers = Watchers([watching("pods")])
+    for name in ("pods", "x" * 1_000_000):
+        tracemalloc.start()
+        for number in range(20):
+            watchers.of(parse_event(request("get", f"{name}{number}")))
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert held < 1_000_000

@@ -12,6 +12,7 @@ import pytest
 from builders import token_request
 from k8stokendetect import ConfigError
 from k8stokendetect.events import Signal
+from k8stokendetect.reading import prefilter as prefilter_module
 from k8stokendetect.reading.prefilter import Prefilter, has_token_sign, parse_watch
 from k8stokendetect.reading.projection import NO_PROJECTION, project, project_record
 from strategies import JWT
@@ -181,3 +182,14 @@ def test_a_watch_that_is_none_is_refused(watch: str) -> None:
     """It would never match."""
     with pytest.raises(ConfigError, match="not a watch"):
         parse_watch(watch)
+
+
+def test_what_is_followed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest is forgotten first."""
+    monkeypatch.setattr(prefilter_module, "MOST_FOLLOWED", 20)
+    prefilter = Prefilter([Signal.USE_OF_REPORTED])
+    for number in range(100):
+        prefilter.follow(f"JTI={number}")
+
+    assert list(prefilter.followed) == [f"JTI={number}" for number in range(100 - len(prefilter.followed), 100)]
+    assert 18 <= len(prefilter.followed) <= 20

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Final
 
 MAX_NESTING: Final = 100
@@ -23,8 +24,12 @@ SHORT: Final = 4096
 BODIES: Final = ("requestObject", "responseObject")
 """The fields of an event that hold what clients sent."""
 
+_ROUNDS: Final = 16
+"""As few levels are soon taken away from a text; more are counted bracket by bracket."""
+
+_STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b'"[]{}')
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]+|[\]}]+', re.DOTALL)
 _BEGINS: Final = re.compile(rb"\s*:\s*(?=[\[{])")
 _KEYS: Final = {f'"{name}"'.encode(): name for name in BODIES}
 
@@ -36,7 +41,7 @@ def is_deep(text: bytes, /) -> bool:
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = outside = b"".join(text.translate(None, _NO_STRUCTURE).split(b'"')[::2])
-    for _ in range(MAX_NESTING // 2):  # each round takes one level away, or two
+    for _ in range(_ROUNDS):  # each takes one level away, or two
         if not outside:
             return False
         outside = outside.replace(b"{}", b"").replace(b"[]", b"")
@@ -44,11 +49,7 @@ def is_deep(text: bytes, /) -> bool:
 
 
 def _depth(brackets: bytes) -> int:
-    depth = deepest = 0
-    for bracket in brackets:
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def lost(cut: Iterable[str], /) -> frozenset[str]:
@@ -64,9 +65,13 @@ def without_bodies(text: bytes, /) -> tuple[bytes, frozenset[str]]:
     begun = False
     for token in _TOKEN.finditer(text):
         if begun:
-            depth += 1 if token[0] in b"[{" else -1 if token[0] in b"]}" else 0
-            if depth == 0:
-                begun, start = False, token.end()
+            run = token[0]
+            if run[0] in b"[{":
+                depth += len(run)
+            elif run[0] in b"]}":
+                if len(run) >= depth:
+                    begun, start = False, token.start() + depth
+                depth = max(0, depth - len(run))
         elif token[0] in _KEYS and (value := _BEGINS.match(text, token.end())):
             kept += (text[start : value.end()], b"null")
             cut.add(_KEYS[token[0]])

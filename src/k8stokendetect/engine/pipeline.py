@@ -124,8 +124,9 @@ class Pipeline:
         target = event.service_account
         username = f"{SERVICE_ACCOUNT_PREFIX}{target.namespace}:{target.name}" if target else ""
         name = event.minted_credential or username
-        self.watchers.followed.add(name)
-        if self.prefilter is not None:
+        if self.prefilter is None:
+            self.watchers.followed.add(name)
+        else:
             self.prefilter.follow(name)
 
     def _examine(self, arrival: Arrival) -> Iterator[Finding]:

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
+
+import msgspec
 
 from k8stokendetect.detectors.event_clock import EventClock
 from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
@@ -17,6 +20,9 @@ T = TypeVar("T")
 
 MAX_WAITING: Final = 50_000
 """Maximum number of events that wait for earlier ones; beyond, the earliest is released before its time."""
+
+MAX_HELD: Final = 64 * 1024 * 1024
+"""Maximum size of what clients sent in all of them, in bytes; beyond, as above."""
 
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -48,19 +54,22 @@ class ReorderBuffer(Generic[T]):
         self._event_clock = EventClock()
         self._count = 0
         self._put_at: float | None = None
-        self._waiting: list[tuple[datetime, str, str, int, int, T]] = []  # an event's order, its number, its item
+        self._held = 0
+        self._waiting: list[tuple[datetime, str, str, int, int, int, T]] = []  # order, number, size, item
 
     def put(self, event: Event, item: T, /) -> Iterator[T]:
         """Take what belongs to an event; yield that of the events whose time has come."""
         order = order_of(event)
         self._count += 1
-        heapq.heappush(self._waiting, (*order, self._count, item))
+        size = _size(event)
+        self._held += size
+        heapq.heappush(self._waiting, (*order, self._count, size, item))
         self._put_at = None
         if event.time is not None and not self._event_clock.take(event.time):
             yield from self.rest()  # what is far ahead cannot wait for the clock, nor may what is before it
             return
         latest = self._event_clock.now or NEVER
-        while self._waiting and (latest - self._waiting[0][0] > self._lateness or len(self._waiting) > MAX_WAITING):
+        while self._waiting and (latest - self._waiting[0][0] > self._lateness or self._is_full()):
             yield from self._next()
 
     def idle(self) -> Iterator[T]:
@@ -78,11 +87,31 @@ class ReorderBuffer(Generic[T]):
 
     def _next(self) -> list[T]:
         """Return the earliest, and with a request that was received its repetitions; nothing if it was answered."""
-        first = heapq.heappop(self._waiting)
-        order, items = first[:4], [first[-1]]
-        if order[-1] == 0 and order[0] != NEVER:
-            while self._waiting and self._waiting[0][:4] == order:
-                items.append(heapq.heappop(self._waiting)[-1])
-            if self._waiting and self._waiting[0][:3] == order[:3]:
+        *order, _, size, item = heapq.heappop(self._waiting)
+        self._held -= size
+        items = [item]
+        if order[3] == 0 and order[0] != NEVER:
+            while self._waiting and [*self._waiting[0][:4]] == order:
+                *_, size, item = heapq.heappop(self._waiting)
+                self._held -= size
+                items.append(item)
+            if self._waiting and [*self._waiting[0][:3]] == order[:3]:
                 return []
         return items
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) > MAX_WAITING or (self._held > MAX_HELD and len(self._waiting) > 1)
+
+
+def _size(event: Event) -> int:
+    """Return how long what the client chose of an event is, in bytes: without bodies, hardly anything."""
+    ref, assumed = event.object_ref, event.impersonated_user
+    size = len(event.request_uri) + len(event.user_agent)
+    if ref is not None:
+        size += len(ref.resource) + len(ref.subresource) + len(ref.name)
+    if assumed is not None:
+        size += sum(len(text) for texts in assumed.extra.values() for text in texts)
+    if event.request_object is not None or event.response_object is not None:
+        with contextlib.suppress(TypeError, ValueError, RecursionError):  # a mapping with something else than JSON
+            size += len(msgspec.json.encode((event.request_object, event.response_object)))
+    return size

@@ -14,6 +14,9 @@ from k8stokendetect.reading.prefilter import EVERYTHING, parse_watch
 _MOST: Final = 10_000
 """Maximum number of answers remembered; then all are forgotten, since a client may name any resource."""
 
+_LONGEST: Final = 200
+"""Maximum length of a resource and a verb for the answer to be remembered: clients choose them."""
+
 
 class Watching(NamedTuple):
     """The detectors that watch an event: those that remember nothing, and those that do."""
@@ -77,9 +80,11 @@ class Watchers:
         )
         found = self._found.get(question)
         if found is None:
-            if len(self._found) >= _MOST:
-                self._found.clear()
-            found = self._found[question] = self._asked(*question)
+            found = self._asked(*question)
+            if len(event.resource) + len(event.verb) <= _LONGEST:
+                if len(self._found) >= _MOST:
+                    self._found.clear()
+                self._found[question] = found
         return found
 
     def _asked(

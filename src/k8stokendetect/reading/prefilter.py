@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,9 @@ from k8stokendetect.identity import LEADERS, LONGEST_HARMLESS, SERVICE_ACCOUNT_P
 from k8stokendetect.reading.projection import ABSENT, Annotations, Plain, Projection
 
 EVERYTHING: Final = "*"
+
+MOST_FOLLOWED: Final = 300_000
+"""Maximum number of tokens that are followed, more than any detector remembers; then the oldest tenth is forgotten."""
 
 _NO_GROUPS: Final[frozenset[str | None]] = frozenset()
 
@@ -58,15 +62,15 @@ class Prefilter:
         everything: every event is wanted.
         unwanted: told the projection of an event, returns None where a detector wants it; otherwise the id of the
             token that it was made with, "" where it was made with a certificate, which nobody mints, or has no id.
-        followed: ids of reported tokens, and user names of service accounts where the log has no ids.
-        added: the same in the order in which they came; who has read them may clear it.
+        followed: ids of reported tokens, and user names of service accounts where the log has no ids, the oldest first.
+        added: those that nobody has looked for yet in what was skipped; who does takes them out.
 
     """
 
     def __init__(self, watches: Iterable[str | Signal], followed: Iterable[str] = ()) -> None:
         self.watches = frozenset(watches)
         self.everything = EVERYTHING in self.watches
-        self.followed: set[str] = set()
+        self.followed: dict[str, None] = {}
         self.added: list[str] = []
         self.follows = Signal.USE_OF_REPORTED in self.watches
         self._any_use = Signal.USE_OF_ANY in self.watches
@@ -97,7 +101,10 @@ class Prefilter:
     def follow(self, name: str, /) -> None:
         """Want the uses of a token, by its credential id, or the requests of a service account, by its user name."""
         if name not in self.followed:
-            self.followed.add(name)
+            if len(self.followed) >= MOST_FOLLOWED:
+                for oldest in list(islice(self.followed, MOST_FOLLOWED // 10)):
+                    del self.followed[oldest]
+            self.followed[name] = None
             self.added.append(name)
 
     def wants(self, event: Plain | Projection, /) -> bool:

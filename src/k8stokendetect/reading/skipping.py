@@ -86,7 +86,7 @@ class Skipper:
         self.window = Window()
         self.marks = False
         self._unmarked = 0
-        self._known = len(prefilter.added)
+        prefilter.added.clear()  # nothing was skipped yet
 
     def skips_text(self, origin: str, inner: Inner, /) -> bool:
         """Skip a text that a wrapper held, unless it is wanted or no plain event."""
@@ -119,8 +119,8 @@ class Skipper:
 
     def late(self) -> Iterator[tuple[Inner, str]]:
         """Yield what was skipped and is wanted now, with where it stood: a use that was logged before its mint."""
-        while names := self._prefilter.added[self._known :]:
-            self._known += len(names)
+        while names := self._prefilter.added[:]:
+            self._prefilter.added.clear()
             yield from map(self._again, self.window.take(names))
 
     def tail(self) -> Iterator[tuple[Inner, str]]:
