@@ -82,7 +82,7 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         if not key.startswith(TOKEN_ID):
             yield from fold_without_id(self.rule, key, event, reported, memory)
         elif key == event.minted_credential and key != event.used_credential:
-            yield from self._minted(key, event, memory)
+            yield from self._minted(key, event, reported, memory)
         else:
             yield from self._used(key, event, reported, memory)
 
@@ -93,19 +93,22 @@ class MintedTokenUsed(KeyedDetector[Followed]):
             memory.put(key, attrs.evolve(followed, early=early[-MAX_EARLY:]), expires=use.until(ALLOWED_LATENESS))
             return
         memory.put(key, followed, expires=followed.until)
-        yield used_finding(self.rule, followed.mints, use, depth=followed.depth)
+        yield used_finding(self.rule, followed.mints, use, depth=followed.depth, enable=followed.enable)
         minted = event.minted_credential if event.mints_token and reported else None
         if minted and minted != key:
             earlier = memory.get(minted) or NO_MINT
             chain = earlier if earlier.mints else followed
             memory.put(minted, attrs.evolve(earlier, mints=chain.mints, depth=chain.depth))
 
-    def _minted(self, key: str, event: Event, memory: View[Followed]) -> Iterator[Finding]:
+    def _minted(self, key: str, event: Event, reported: Sequence[Finding], memory: View[Followed]) -> Iterator[Finding]:
         followed, mint = memory.get(key) or NO_MINT, EventRef.of(event)
         if mint in followed.mints:
             memory.put(key, followed, expires=followed.until)
             return
-        chain = followed.with_mint(mint, lifetime(event))
+        enable = ""
+        for finding in () if followed.mints else reported:
+            enable = enable or finding.enable
+        chain = attrs.evolve(followed.with_mint(mint, lifetime(event)), enable=enable)
         memory.put(key, chain, expires=chain.until)
         for use in followed.early:
-            yield used_finding(self.rule, chain.mints, use, depth=chain.depth)
+            yield used_finding(self.rule, chain.mints, use, depth=chain.depth, enable=chain.enable)

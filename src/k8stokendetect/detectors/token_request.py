@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import attrs
+
 from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.wording import (
     binding_evidence,
+    enabling,
     is_extended,
     lifetime_evidence,
     mint_evidence,
@@ -64,7 +67,8 @@ class TokenRequest(Detector):
     def describe(self, event: Event, /) -> Finding:
         """Describe an issued token; who minted by design is the exclusions' business."""
         spec = event.token_request
-        return self.finding(
+        known = _OPTIONAL.excluding(event) if event.user.username in _NAMES else None
+        finding = self.finding(
             event,
             minted(event) + (f": {_terms(spec)}" if spec else ""),
             *mint_evidence(event),
@@ -72,20 +76,16 @@ class TokenRequest(Detector):
             *_audience_evidence(spec),
             *binding_evidence(event),
             severity=Severity.CRITICAL if _is_unauthenticated(event) else None,
-            caveats=(*unseen_body(event), *_extended(spec), *(_known(event) if event.user.username in _NAMES else ())),
+            caveats=(*unseen_body(event), *_extended(spec)),
         )
+        if known is None:
+            return finding
+        return attrs.evolve(finding, enable=known.id, caveats=(*finding.caveats, enabling(known.id)))
 
 
 _OPTIONAL: Final = ExclusionIndex(OPTIONAL_EXCLUSIONS)
 _NAMES: Final = frozenset(name for one in OPTIONAL_EXCLUSIONS for name in one.component.actor.username)
 """Asked first, since few callers are called so; no pattern is among them."""
-
-
-def _known(event: Event) -> Iterator[str]:
-    """Name the optional exclusion of which the caller has every proof."""
-    known = _OPTIONAL.excluding(event)
-    if known is not None:
-        yield f"has every proof of {known.id}, which mints by design; if you run that: --enable {known.id}"
 
 
 def _is_unauthenticated(event: Event) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
@@ -14,6 +15,7 @@ from k8stokendetect.engine.marking import Judge, Judgement, mark
 from k8stokendetect.engine.memory import Memory, finding_key
 from k8stokendetect.engine.profile import ClusterProfile
 from k8stokendetect.engine.reorder import ReorderBuffer
+from k8stokendetect.engine.settling import Settling
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.engine.watchers import Watchers, Watching
 from k8stokendetect.errors import OnError, ReadError
@@ -97,6 +99,7 @@ class Pipeline:
         self.prefilter: Follows | None = None
         self._judge = Judge(exclusions, running)
         self._guard = Guard(on_error, tally)
+        self._settling = Settling(detectors, self._guard, tally)
         self._tally = tally
         self._keep_excluded = keep_excluded
         self._numbers = memory.numbers
@@ -110,16 +113,25 @@ class Pipeline:
         """Take an event; yield what there is to report about those whose turn has come."""
         for due in self._buffer.put(event, self.arrive(event)):
             yield from self._examine(due)
+        now = self._buffer.event_clock.now
+        if now is not None and not self._settling.asked_at <= now < self._settling.asks_at:
+            yield from self._settling.ask(now)
 
     def idle(self) -> Iterator[Finding]:
         """Yield what there is to report about events that have waited long enough by the clock."""
         for due in self._buffer.idle():
             yield from self._examine(due)
+        yield from self.settle()
 
     def rest(self) -> Iterator[Finding]:
         """Yield what there is to report about the events that still wait."""
         for due in self._buffer.rest():
             yield from self._examine(due)
+        yield from self.settle()
+
+    def settle(self, now: datetime | None = None, /) -> Iterator[Finding]:
+        """Yield what was counted: what is due at a time, or what was never reported."""
+        return self._settling.ask(now)
 
     def unreadable(self, error: ReadError, /) -> Iterator[Finding]:
         """Yield what the detectors find in a record that could not be read."""
@@ -220,9 +232,10 @@ class Pipeline:
                 verdicts = self._judged(arrival).by_rule
                 if self._was_folded(arrival):
                     return
-            given = (event, arrival.reported, keys)
+            verdict = verdicts.get(detector.rule.id)
+            given = (event, arrival.reported, keys, verdict is not None and not verdict.failed)
             for finding in self._guard.all_of(Finding, detector, event.origin, detector.follow, *given):
-                marked = mark(finding, verdicts.get(detector.rule.id))
+                marked = mark(finding, verdict)
                 if marked.excluded_by is None and marked.severity >= STARTS_FOLLOWING:
                     arrival.reported = (*arrival.reported, marked)
                 yield from self._new(arrival, marked)
