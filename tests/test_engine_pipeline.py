@@ -182,6 +182,9 @@ class Prefilter:
         """Remember it."""
         self.names.append(name)
 
+    def know(self, id_: str, /) -> None:
+        """Skip a token."""
+
 
 class Told(KeyedDetector[int]):
     """Reports which rules reported an event, and how often it came."""

@@ -85,6 +85,7 @@ def test_a_document_of_each_rule_was_validated() -> None:
         "system-identity-issued",
         "token-read-by-exec",
         "token-right-granted",
+        "unknown-token-used",
         "unreadable-token-request",
     }
 

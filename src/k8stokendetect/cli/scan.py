@@ -205,6 +205,7 @@ def summary(tally: Tally, /, events: str = "events read", skipped: str = "of oth
         f"repeated: {tally.duplicates:,}" if tally.duplicates else "",
         f"unreadable: {tally.unreadable:,}",
         f"{skipped}: {tally.skipped:,}" if tally.skipped else "",
+        f"tokens of unknown origin, too early to judge: {tally.undecided:,}" if tally.undecided else "",
         f"unproven source: {tally.unproven:,}" if tally.unproven else "",
         f"detector failures: {tally.failures:,}" if tally.failures else "",
     ]

@@ -133,6 +133,8 @@ class KeyedDetector(Detector, Generic[S]):
         remember_for: how long a state is kept after the last event of its key, unless `put` says otherwise.
         needs: rules whose findings it follows; where they were not asked for they run all the same, unseen.
         states: what it remembers.
+        undecided: how many events it could say nothing about, for want of what the log has to show first; `Tally` adds
+            them up, which sets it back.
 
     """
 
@@ -156,6 +158,7 @@ class KeyedDetector(Detector, Generic[S]):
 
     def __init__(self) -> None:
         self.states: States[S] = States()
+        self.undecided = 0
 
     @abc.abstractmethod
     def keys(self, event: Event, reported: Sequence[Finding], /) -> Iterable[str]:

@@ -76,7 +76,7 @@ class TokenRequest(Detector):
             *_audience_evidence(spec),
             *binding_evidence(event),
             severity=Severity.CRITICAL if _is_unauthenticated(event) else None,
-            caveats=(*unseen_body(event), *_extended(spec)),
+            caveats=(*unseen_body(event), *(_extended(spec) if spec else ())),
         )
         if known is None:
             return finding

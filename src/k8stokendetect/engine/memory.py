@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from k8stokendetect.detectors import Detector, KeyedDetector
+from k8stokendetect.engine.mints import MintsSeen
 from k8stokendetect.engine.profile import ClusterProfile
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import Finding
@@ -91,6 +92,7 @@ class Memory:
         followed: names of the last events that keyed detectors followed.
         numbers: of the events, over all calls.
         profiles: what the log of each cluster has shown, by the cluster's name.
+        mints: which tokens it has seen minted.
 
     """
 
@@ -99,6 +101,7 @@ class Memory:
         self.followed = Deduplicator()
         self.numbers = itertools.count(1)
         self.profiles: dict[str, ClusterProfile] = {}
+        self.mints = MintsSeen()
         self._saved: dict[str, Mapping[str, Any]] = {}
         self._detectors: dict[str, KeyedDetector[Any]] = {}
 
@@ -127,6 +130,7 @@ class Memory:
             "detectors": [*(self._saved | now).values()],
             "reported": self.reported.last(SAVED),
             "followed": self.followed.last(SAVED),
+            "mints": list(self.mints.names),
             "profiles": {cluster: profile.to_dict() for cluster, profile in self.profiles.items()},
         }
 
@@ -145,6 +149,7 @@ class Memory:
             memory._saved = {str(state["rule"]): state for state in document["detectors"]}
             memory.reported.restore(document["reported"])
             memory.followed.restore(document["followed"])
+            memory.mints = MintsSeen(document.get("mints", ()))
             profiles = document["profiles"].items()
             memory.profiles = {str(cluster): ClusterProfile.from_dict(seen) for cluster, seen in profiles}
         except (TypeError, KeyError, AttributeError):

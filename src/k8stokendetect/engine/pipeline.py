@@ -10,9 +10,11 @@ from typing import Any, Final, Protocol, TypeAlias
 import attrs
 
 from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector
+from k8stokendetect.detectors.unknown_token_used import is_controllers, uses_unbound_token
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
 from k8stokendetect.engine.memory import Memory, finding_key
+from k8stokendetect.engine.mints import MintsSeen
 from k8stokendetect.engine.profile import ClusterProfile
 from k8stokendetect.engine.reorder import ReorderBuffer
 from k8stokendetect.engine.settling import Settling
@@ -20,7 +22,7 @@ from k8stokendetect.engine.tally import Tally
 from k8stokendetect.engine.watchers import Watchers, Watching
 from k8stokendetect.errors import OnError, ReadError
 from k8stokendetect.event_ref import request_id
-from k8stokendetect.events import Event
+from k8stokendetect.events import ITS_MINT, Event, Signal
 from k8stokendetect.exclusions import Exclusion
 from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
@@ -43,6 +45,10 @@ class Follows(Protocol):
 
     def follow(self, name: str, /) -> None:
         """Want the uses of a token by its id, or the requests of a service account by its user name."""
+        ...
+
+    def know(self, id_: str, /) -> None:
+        """Skip an unbound token from now on."""
         ...
 
 
@@ -106,6 +112,7 @@ class Pipeline:
         self._buffer: ReorderBuffer[Arrival] = ReorderBuffer()
         self._parts: dict[tuple[tuple[Detector, ...], frozenset[str]], Parted] = {}
         self._profiles = memory.profiles
+        self._mints = memory.mints if Signal.UNBOUND_USE in self.watchers.watches else None
         self.reported_before = memory.reported
         self.followed_before = memory.followed
 
@@ -146,6 +153,8 @@ class Pipeline:
         That more are followed than are reported does no harm; what a component mints is judged first, and left out.
         """
         arrival = Arrival(event, next(self._numbers))
+        if self._mints is not None and event.minted_credential and not event.user.username.startswith("system:node:"):
+            self._mints.add(event)
         if self.watchers.follows and event.mints_token:
             arrival.judgement = self._judge.judge(event)
             if not arrival.judgement.is_excluded:
@@ -177,8 +186,19 @@ class Pipeline:
                 self._profiles.clear()
             profile = self._profiles[name] = ClusterProfile()
         event = profile.learn(arrival.event)
+        if self._mints is not None and event.user.username.startswith(SERVICE_ACCOUNT_PREFIX):
+            event = self._with_mint(event, self._mints)
         if event is not arrival.event:
             arrival.event, arrival.judgement = event, None
+
+    def _with_mint(self, event: Event, mints: MintsSeen) -> Event:
+        """Compare the token that a request was made with with those minted; the reader may skip one that is known."""
+        if not uses_unbound_token(event):
+            return event
+        event = mints.compare(event)
+        if self.prefilter is not None and (ITS_MINT not in event.usual or is_controllers(event)):
+            self.prefilter.know(event.used_credential or "")
+        return event
 
     def ask(self, arrival: Arrival, /) -> Iterator[Finding]:
         """Yield what detectors that remember nothing report; an excluded request is only counted."""

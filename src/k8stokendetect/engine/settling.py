@@ -34,8 +34,8 @@ class Settling:
     """
 
     def __init__(self, detectors: Iterable[Detector], guard: Guard, tally: Tally) -> None:
-        keyed = [one for one in detectors if isinstance(one, KeyedDetector)]
-        self._counting = [one for one in keyed if type(one).settle is not KeyedDetector.settle]
+        self._keyed = [one for one in detectors if isinstance(one, KeyedDetector)]
+        self._counting = [one for one in self._keyed if type(one).settle is not KeyedDetector.settle]
         self._guard = guard
         self._tally = tally
         self.asked_at = self.asks_at = NEVER
@@ -47,6 +47,10 @@ class Settling:
             self.asked_at, self.asks_at = now, min(now, LATEST - OFTEN) + OFTEN
             if is_first:
                 return
+        for detector in self._keyed if now is None else ():
+            if detector.undecided:
+                self._tally.undecided += detector.undecided
+                detector.undecided = 0
         for detector in self._counting:
             for finding in self._guard.all_of(Finding, detector, None, detector.settle, now):
                 self._tally.findings[detector.rule.id] += 1
