@@ -66,8 +66,9 @@ class TokenRequest(Detector):
 
     def describe(self, event: Event, /) -> Finding:
         """Describe an issued token; who minted by design is the exclusions' business."""
-        spec = event.token_request
-        known = _OPTIONAL.excluding(event) if event.user.username in _NAMES else None
+        spec, user = event.token_request, event.user
+        by_anybody = user.username == "system:anonymous" or "system:unauthenticated" in user.groups
+        known = _OPTIONAL.excluding(event) if user.username in _NAMES else None
         finding = self.finding(
             event,
             minted(event) + (f": {_terms(spec)}" if spec else ""),
@@ -75,7 +76,7 @@ class TokenRequest(Detector):
             *lifetime_evidence(event),
             *_audience_evidence(spec),
             *binding_evidence(event),
-            severity=Severity.CRITICAL if _is_unauthenticated(event) else None,
+            severity=Severity.CRITICAL if by_anybody else None,
             caveats=(*unseen_body(event), *(_extended(spec) if spec else ())),
         )
         if known is None:
@@ -86,12 +87,6 @@ class TokenRequest(Detector):
 _OPTIONAL: Final = ExclusionIndex(OPTIONAL_EXCLUSIONS)
 _NAMES: Final = frozenset(name for one in OPTIONAL_EXCLUSIONS for name in one.component.actor.username)
 """Asked first, since few callers are called so; no pattern is among them."""
-
-
-def _is_unauthenticated(event: Event) -> bool:
-    """Tell whether anybody who reaches the API server could have done this."""
-    user = event.user
-    return user.username == "system:anonymous" or "system:unauthenticated" in user.groups
 
 
 def _terms(spec: TokenRequestSpec) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from k8stokendetect.detectors import Detector, KeyedDetector
+from k8stokendetect.engine.habits import Habits
 from k8stokendetect.engine.mints import MintsSeen
 from k8stokendetect.engine.profile import ClusterProfile
 from k8stokendetect.errors import ConfigError
@@ -93,6 +94,7 @@ class Memory:
         numbers: of the events, over all calls.
         profiles: what the log of each cluster has shown, by the cluster's name.
         mints: which tokens it has seen minted.
+        habits: on how many days somebody minted for the same account.
 
     """
 
@@ -102,6 +104,7 @@ class Memory:
         self.numbers = itertools.count(1)
         self.profiles: dict[str, ClusterProfile] = {}
         self.mints = MintsSeen()
+        self.habits = Habits()
         self._saved: dict[str, Mapping[str, Any]] = {}
         self._detectors: dict[str, KeyedDetector[Any]] = {}
 
@@ -131,6 +134,7 @@ class Memory:
             "reported": self.reported.last(SAVED),
             "followed": self.followed.last(SAVED),
             "mints": list(self.mints.names),
+            "habits": {key: list(days) for key, days in self.habits.days.items()},
             "profiles": {cluster: profile.to_dict() for cluster, profile in self.profiles.items()},
         }
 
@@ -150,6 +154,7 @@ class Memory:
             memory.reported.restore(document["reported"])
             memory.followed.restore(document["followed"])
             memory.mints = MintsSeen(document.get("mints", ()))
+            memory.habits = Habits.from_dict(document.get("habits", {}))
             profiles = document["profiles"].items()
             memory.profiles = {str(cluster): ClusterProfile.from_dict(seen) for cluster, seen in profiles}
         except (TypeError, KeyError, AttributeError):

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
-from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector
+from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector, TokenRequest
 from k8stokendetect.detectors.unknown_token_used import is_controllers, uses_unbound_token
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
@@ -32,6 +32,9 @@ STARTS_FOLLOWING: Final = Severity.MEDIUM
 
 MOST_CLUSTERS: Final = 10_000
 """Maximum number of clusters whose profiles are kept; then all are learned again."""
+
+MINTED: Final = TokenRequest.rule.id
+"""The rule that reports each mint."""
 
 Follower: TypeAlias = tuple[KeyedDetector[Any], Sequence[str]]
 """A keyed detector that an event concerns, and the event's keys for it."""
@@ -112,6 +115,7 @@ class Pipeline:
         self._buffer: ReorderBuffer[Arrival] = ReorderBuffer()
         self._parts: dict[tuple[tuple[Detector, ...], frozenset[str]], Parted] = {}
         self._profiles = memory.profiles
+        self._habits = memory.habits
         self._mints = memory.mints if Signal.UNBOUND_USE in self.watchers.watches else None
         self.reported_before = memory.reported
         self.followed_before = memory.followed
@@ -172,7 +176,9 @@ class Pipeline:
     def _examine(self, arrival: Arrival) -> Iterator[Finding]:
         """Yield everything that there is to report about an event."""
         self._put_in_context(arrival)
-        yield from self.ask(arrival)
+        for finding in self.ask(arrival):
+            is_habit = finding.rule.id == MINTED and finding.excluded_by is None
+            yield self._habits.tell(finding) if is_habit else finding
         yield from self.fold(arrival, self.followers(arrival))
         if arrival.reported and arrival.event.mints_token and self.watchers.follows:
             self._follow(arrival.event)
