@@ -43,6 +43,7 @@ class Options:
     state: str | None
     exclusion_file: str | None
     cluster_files: tuple[str, ...]
+    cluster_name: str | None
     enable: tuple[str, ...]
     rules: tuple[str, ...]
     plugins: bool
@@ -112,6 +113,7 @@ def scan(**given: Any) -> int:
         on_error=errors,
         tally=tally,
         cluster=cluster,
+        cluster_name=options.cluster_name,
         memory=memory,
     )
     printer = _printer(options, selection, cluster, errors)
