@@ -91,7 +91,7 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
         return self.finding(
             event,
             f"{number} credentials of {event.user.username} are in use: several clusters in one stream whose records "
-            "name none, so a second credential cannot be distinguished from another cluster's, and this rule is off for it",
+            "name none. A second credential cannot be distinguished from another cluster's: this rule is off for it",
             Evidence(f"user.extra['{CREDENTIAL_ID}'][0]", event.used_credential, "the one that was used last"),
             severity=Severity.LOW,
             caveats=("give each cluster's log by itself, with its name: detect(cluster_name=), scan --cluster-name",),
