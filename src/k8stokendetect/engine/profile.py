@@ -42,7 +42,8 @@ class ClusterProfile:
 
     Arguments:
         seen: how many requests had each fact.
-        forged: prefixes of annotations that are not believed, since somebody can write them.
+        forged: policies and webhooks that can write annotations of prefixes that are not believed then, each resource
+            and name.
         issued: the last ids that tokens were issued with, and by which request.
 
     """
@@ -55,6 +56,7 @@ class ClusterProfile:
     ) -> None:
         self.seen = Counter(seen or {})
         self.forged = set(forged)
+        self._prefixes = {one.rpartition(" ")[2] for one in self.forged}
         self.issued = dict(issued or {})
 
     def learn(self, event: Event, /) -> Event:
@@ -75,15 +77,20 @@ class ClusterProfile:
     def _note_forger(self, event: Event) -> None:
         """Note a policy or webhook that can write the API server's own annotations, until it is deleted."""
         name = event.object_ref.name if event.object_ref else ""
-        if name in FORGES_ANNOTATIONS and event.succeeded:
-            (self.forged.discard if event.verb == "delete" else self.forged.add)(name)
+        if not event.succeeded or _is_dry_run(event):
+            return
+        if event.verb == "deletecollection" and "Selector=" not in event.request_uri:
+            self.forged = {one for one in self.forged if one.partition(" ")[0] != event.resource}
+        elif name in FORGES_ANNOTATIONS:
+            (self.forged.discard if event.verb == "delete" else self.forged.add)(f"{event.resource} {name}")
+        self._prefixes = {one.rpartition(" ")[2] for one in self.forged}
 
     def _without_forged(self, event: Event) -> Event:
         """Return an event without what such a policy may have written; authorization's are set before admission."""
         kept = {
             key: value
             for key, value in event.annotations.items()
-            if key.startswith("authorization.k8s.io/") or key.partition("/")[0] not in self.forged
+            if key.startswith("authorization.k8s.io/") or key.partition("/")[0] not in self._prefixes
         }
         return event if len(kept) == len(event.annotations) else attrs.evolve(event, annotations=kept)
 
@@ -158,3 +165,9 @@ class ClusterProfile:
         if not isinstance(issued, Mapping) or not all(isinstance(one, str) for one in (*issued, *issued.values())):
             raise ConfigError("not the profile of a cluster")
         return cls(seen, forged, issued)
+
+
+def _is_dry_run(event: Event) -> bool:
+    """Tell whether nothing was stored or deleted, as far as it was logged: the body may say so as well."""
+    body = event.request_object
+    return "dryRun=" in event.request_uri or (isinstance(body, Mapping) and bool(body.get("dryRun")))
