@@ -75,12 +75,18 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         minted = event.minted_credential if event.mints_token and reported else None
         if minted and minted != used:
             named.append(minted)
+        for finding in reported:  # some are about a mint that is only judged now
+            earlier = finding.event.minted_credential
+            if earlier and earlier not in {used, event.minted_credential} and finding.event.mints_token:
+                named.append(earlier)
         return named if used and not reported else [*named, *keys_without_id(event, reported)]
 
     def fold(self, key: str, event: Event, reported: Sequence[Finding], memory: View[Followed], /) -> Iterator[Finding]:
         """Remember a mint, or report a use of one and pass the chain on to what it mints."""
         if not key.startswith(TOKEN_ID):
             yield from fold_without_id(self.rule, key, event, reported, memory)
+        elif key not in {event.minted_credential, event.used_credential}:
+            self._judged_late(key, reported, memory)
         elif key == event.minted_credential and key != event.used_credential:
             yield from self._minted(key, event, reported, memory)
         else:
@@ -99,6 +105,13 @@ class MintedTokenUsed(KeyedDetector[Followed]):
             earlier = memory.get(minted) or NO_MINT
             chain = earlier if earlier.mints else followed
             memory.put(minted, attrs.evolve(earlier, mints=chain.mints, depth=chain.depth))
+
+    def _judged_late(self, key: str, reported: Sequence[Finding], memory: View[Followed]) -> None:
+        """Remember a mint that is reported because of a later one."""
+        followed = memory.get(key) or NO_MINT
+        mint = next(one.event for one in reported if one.event.minted_credential == key)
+        if mint not in followed.mints:
+            memory.put(key, followed.with_mint(mint, mint.expires), expires=mint.expires)
 
     def _minted(self, key: str, event: Event, reported: Sequence[Finding], memory: View[Followed]) -> Iterator[Finding]:
         followed, mint = memory.get(key) or NO_MINT, EventRef.of(event)

@@ -180,8 +180,15 @@ class Pipeline:
             is_habit = finding.rule.id == MINTED and finding.excluded_by is None
             yield self._habits.tell(finding) if is_habit else finding
         yield from self.fold(arrival, self.followers(arrival))
-        if arrival.reported and arrival.event.mints_token and self.watchers.follows:
-            self._follow(arrival.event)
+        if arrival.reported and self.watchers.follows:
+            if arrival.event.mints_token:
+                self._follow(arrival.event)
+            for finding in arrival.reported:  # some are about mints that are only judged now
+                late = finding.event.minted_credential
+                if late is not None and late not in self.watchers.followed:
+                    self.watchers.followed.add(late)
+                    if self.prefilter is not None:
+                        self.prefilter.follow(late)
 
     def _put_in_context(self, arrival: Arrival) -> None:
         """Learn from an event, and judge it by what the log has shown until now."""
