@@ -210,6 +210,7 @@ def summary(tally: Tally, /, events: str = "events read", skipped: str = "of oth
         f"{skipped}: {tally.skipped:,}" if tally.skipped else "",
         f"tokens of unknown origin, too early to judge: {tally.undecided:,}" if tally.undecided else "",
         f"unproven source: {tally.unproven:,}" if tally.unproven else "",
+        f"no record has: {', '.join(sorted(tally.dropped))}" if tally.dropped else "",
         f"detector failures: {tally.failures:,}" if tally.failures else "",
     ]
     return "; ".join(filter(None, parts))

@@ -15,7 +15,7 @@ from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
 from k8stokendetect.engine.memory import Memory, finding_key
 from k8stokendetect.engine.mints import MintsSeen
-from k8stokendetect.engine.profile import ClusterProfile
+from k8stokendetect.engine.profile import ENOUGH, REQUESTS, ClusterProfile
 from k8stokendetect.engine.reorder import ReorderBuffer
 from k8stokendetect.engine.settling import Settling
 from k8stokendetect.engine.tally import Tally
@@ -139,6 +139,9 @@ class Pipeline:
         for due in self._buffer.rest():
             yield from self._examine(due)
         yield from self.settle()
+        for profile in self._profiles.values():
+            if profile.seen[REQUESTS] >= ENOUGH:
+                self._tally.dropped |= profile.dropped()
 
     def settle(self, now: datetime | None = None, /) -> Iterator[Finding]:
         """Yield what was counted: what is due at a time, or what was never reported."""

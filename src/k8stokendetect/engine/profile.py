@@ -28,7 +28,10 @@ MOST_ISSUED: Final = 10_000
 
 SAVED_ISSUED: Final = 1000
 
+REQUESTS: Final = "requests"
 _AGENTS: Final = "user agents"
+_GROUPS: Final = "groups"
+_OF_ACCOUNTS: Final = "requests of service accounts"
 _LONGEST: Final = 64
 _OF_OTHERS: Final = frozenset({LEGACY_TOKEN, TRUNCATED})
 """What else than the id of a token can be contradicted."""
@@ -124,6 +127,12 @@ class ClusterProfile:
 
     def _count(self, event: Event) -> None:
         used, seen = event.used_credential or "", self.seen
+        if "groups" not in event.lost:  # else the form in which it came has fewer fields
+            seen[REQUESTS] += 1
+        if event.user.groups:
+            seen[_GROUPS] += 1
+        if event.user.username.startswith(SERVICE_ACCOUNT_PREFIX):
+            seen[_OF_ACCOUNTS] += 1
         if used.startswith("X509SHA256="):
             seen[CERTIFICATE_IDS] += 1
         if event.minted_credential is not None or used.startswith("JTI="):
@@ -142,6 +151,11 @@ class ClusterProfile:
         if not usual and not nameless:
             return event
         return attrs.evolve(event, usual=usual, lost=event.lost | {_AGENTS} if nameless else event.lost)
+
+    def dropped(self) -> frozenset[str]:
+        """Return the facts that nobody has, out of enough who should: what shipped the log has dropped them."""
+        of = {_AGENTS: REQUESTS, _GROUPS: REQUESTS, UIDS: _OF_ACCOUNTS}
+        return frozenset([fact for fact, who in of.items() if self.seen[who] >= ENOUGH and not self.seen[fact]])
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""

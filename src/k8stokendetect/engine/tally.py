@@ -21,6 +21,8 @@ class Tally:
         skipped: how many records of other logs a wrapper held; they are rightly no audit events.
         unproven: how many audit events were not believed: pods printed them that are not known to print an audit log.
         undecided: how many times a detector could not say anything, for want of what the log has to show first.
+        dropped: facts that no record has, such as `user agents`, though an API server writes them: nobody is asked to
+            prove anything by them.
         failures: how many times a detector raised.
 
     """
@@ -33,4 +35,5 @@ class Tally:
     skipped: int = 0
     unproven: int = 0
     undecided: int = 0
+    dropped: set[str] = attrs.field(factory=set)
     failures: int = 0
