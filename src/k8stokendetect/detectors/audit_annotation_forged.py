@@ -53,7 +53,7 @@ class AuditAnnotationForged(KeyedDetector[bool]):
             "a policy that is older than the log and writes only what nothing contradicts, such as a new id each time",
             "a webhook of such a name in a configuration that is called something else: its name is in the body",
             "what else such a policy does: annotations under other names are left alone",
-            "at level Metadata a dry run of its deletion looks like its deletion, after which annotations are believed",
+            "a dry run of its deletion whose body was not logged: it looks like its deletion",
         ),
         response=(
             "Delete the policy and its binding, and find out who made it. Tokens that were issued meanwhile are not "
