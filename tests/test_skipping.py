@@ -25,7 +25,7 @@ from k8stokendetect import (
     Tally,
     detect,
 )
-from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.detectors import BUILTIN, OPTIONAL, UnknownTokenUsed
 from k8stokendetect.identity import CREDENTIAL_ID
 from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.window import KEPT
@@ -408,7 +408,7 @@ def test_how_much_is_kept_does_not_depend_on_the_size_of_a_read(form: str) -> No
         return Slow(content, 50_000) if form == "pipe" else gzip.compress(content, 1) if form == "gzip" else content
 
     def rules(*logs: bytes) -> set[str]:
-        detectors = [cls() for cls in BUILTIN]
+        detectors = [cls() for cls in BUILTIN if cls is not UnknownTokenUsed]  # it reads them all
         return {finding.rule.id for log in logs for finding in detect(opened(log), detectors=detectors)}
 
     for mebibytes, found in ((12, True), (20, False)):
