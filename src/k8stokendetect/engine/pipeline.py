@@ -8,10 +8,11 @@ detectors remember), and a *helper* is a rule that nobody asked for and a keyed 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector
 from k8stokendetect.engine.arrival import Arrival
+from k8stokendetect.engine.following import Follows, name_of_token
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
 from k8stokendetect.engine.memory import Memory
@@ -25,21 +26,12 @@ from k8stokendetect.event_ref import request_id
 from k8stokendetect.events import Event
 from k8stokendetect.exclusions import Exclusion
 from k8stokendetect.findings import Finding, Severity
-from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 
 STARTS_FOLLOWING: Final = Severity.MEDIUM
 """Least severity of what keyed detectors say about a mint for its token to be followed."""
 
 Parted: TypeAlias = tuple[Sequence[Detector], Sequence[Detector]]
 """Detectors that are asked, and those whose findings are only counted."""
-
-
-class Follows(Protocol):
-    """The reader's prefilter: from now on it also wants what is made with a token."""
-
-    def follow(self, name: str, /) -> None:
-        """Want the uses of a token by its id, or the requests of a service account by its user name."""
-        ...
 
 
 class Pipeline:
@@ -120,10 +112,8 @@ class Pipeline:
         return arrival
 
     def _follow_minted(self, event: Event) -> None:
-        """Follow the token that was minted: by its id, or by its service account where the log has no ids."""
-        target = event.service_account
-        username = f"{SERVICE_ACCOUNT_PREFIX}{target.namespace}:{target.name}" if target else ""
-        name = event.minted_credential or username
+        """Follow the token that was minted."""
+        name = name_of_token(event)
         if self.prefilter is None:
             self.watchers.followed.add(name)
         else:
