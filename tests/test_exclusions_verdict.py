@@ -70,7 +70,7 @@ def test_only_groups_allows_the_groups_named_and_system_authenticated(
 @pytest.mark.parametrize(("code", "why"), [(201, ()), (401, (REFUSED,)), (403, (REFUSED,)), (404, ()), (500, ())])
 def test_only_an_answer_of_401_or_403_says_that_a_component_was_refused(code: int, why: tuple[str, ...]) -> None:
     """What is not found, or fails, was allowed."""
-    caller = {"groups": ("system:nodes", AUTHENTICATED), "userAgent": "kubelet/v1.36.2 (linux/amd64)"}
+    caller: dict[str, Any] = {"groups": ("system:nodes", AUTHENTICATED), "userAgent": "kubelet/v1.36.2 (linux/amd64)"}
     judged = verdict(find_exclusion("kubelet"), parse_event(token_request("system:node:worker-1", code=code, **caller)))
 
     assert judged is not None
