@@ -11,9 +11,10 @@ import pytest
 
 from builders import exclusion_of, token_request
 from k8stokendetect import Actor, Provenance, detect, parse_event
+from k8stokendetect.exclusions import find_exclusion
 from k8stokendetect.exclusions.index import NameIndex
 from k8stokendetect.exclusions.kubernetes import KUBELET
-from k8stokendetect.exclusions.verdict import verdict
+from k8stokendetect.exclusions.verdict import REFUSED, verdict
 
 AUTHENTICATED = "system:authenticated"
 FACTS: dict[str, Any] = {
@@ -64,6 +65,16 @@ def test_only_groups_allows_the_groups_named_and_system_authenticated(
     actor = Actor(username="ci-minter", groups=("minters",), only_groups=True)
 
     assert excluded is is_excluded("ci-minter", groups, actor)
+
+
+@pytest.mark.parametrize(("code", "why"), [(201, ()), (401, (REFUSED,)), (403, (REFUSED,)), (404, ()), (500, ())])
+def test_only_an_answer_of_401_or_403_says_that_a_component_was_refused(code: int, why: tuple[str, ...]) -> None:
+    """What is not found, or fails, was allowed."""
+    caller: dict[str, Any] = {"groups": ("system:nodes", AUTHENTICATED), "userAgent": "kubelet/v1.36.2 (linux/amd64)"}
+    judged = verdict(find_exclusion("kubelet"), parse_event(token_request("system:node:worker-1", code=code, **caller)))
+
+    assert judged is not None
+    assert tuple(one.why for one in judged.failed) == why
 
 
 @pytest.mark.parametrize(("code", "excluded_by"), [(201, "kubelet"), (403, None)])

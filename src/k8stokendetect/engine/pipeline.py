@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector, TokenRequest
 from k8stokendetect.detectors.unknown_token_used import is_controllers, uses_unbound_token
 from k8stokendetect.engine.arrival import Arrival
+from k8stokendetect.engine.following import Follows, name_of_token
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
 from k8stokendetect.engine.memory import Memory
@@ -39,18 +40,6 @@ MINTED: Final = TokenRequest.rule.id
 
 Parted: TypeAlias = tuple[Sequence[Detector], Sequence[Detector]]
 """Detectors that are asked, and those whose findings are only counted."""
-
-
-class Follows(Protocol):
-    """The reader's prefilter: from now on it also wants what is made with a token."""
-
-    def follow(self, name: str, /) -> None:
-        """Want the uses of a token by its id, or the requests of a service account by its user name."""
-        ...
-
-    def know(self, id_: str, /) -> None:
-        """Skip an unbound token from now on."""
-        ...
 
 
 class Pipeline:
@@ -147,10 +136,8 @@ class Pipeline:
         return arrival
 
     def _follow_minted(self, event: Event) -> None:
-        """Follow the token that was minted: by its id, or by its service account where the log has no ids."""
-        target = event.service_account
-        username = f"{SERVICE_ACCOUNT_PREFIX}{target.namespace}:{target.name}" if target else ""
-        self._follow(event.minted_credential or username)
+        """Follow the token that was minted."""
+        self._follow(name_of_token(event))
 
     def _follow(self, name: str) -> None:
         if self.prefilter is None:
