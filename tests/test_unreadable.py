@@ -54,7 +54,7 @@ def test_every_recorded_call_that_is_cut_off_after_its_uri_is_found(wrap: int) -
     "record",
     [
         token_request(responseStatus={"code": "201"}),
-        token_request(stageTimestamp=""),
+        token_request(sourceIPs="192.0.2.7"),
     ],
 )
 def test_an_event_with_a_wrong_part_is_found(record: dict[str, Any]) -> None:
