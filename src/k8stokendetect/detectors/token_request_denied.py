@@ -148,7 +148,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         if known.tried.is_due(time, HOUR):
             yield from self._of_all(known.tried)
         tried = known.tried.after(target, time, HOUR)
-        alone = memory.excluded or (not _is_stranger(event) and tried.count <= LISTED)
+        alone = not _is_stranger(event) and tried.count <= LISTED
         if alone:
             yield self._report(event, target, tried)
         else:
