@@ -111,6 +111,15 @@ WANTED: Final[dict[str, tuple[Wanted, ...]]] = {
         _less("without reads, most of what a token is used for is not seen", "service accounts' reads"),
         *_PROOFS,
     ),
+    "unknown-token-used": (
+        _ANSWERED,
+        _NAME,
+        _TIME,
+        _TOKEN_ID,
+        _silent("it looks for the mint of each token by its id", "id of the issued token"),
+        _silent("a service account is proved by its groups", "user's groups"),
+        _less("without reads, most uses are not seen", "service accounts' reads"),
+    ),
     "token-in-audit-log": (),
     "legacy-token-secret": (
         _ANSWERED,

@@ -30,6 +30,9 @@ _ADVICE: Final = {
 }
 _BINARY: Final = tuple((re.compile(pattern, re.DOTALL), advice) for pattern, advice in _ADVICE.items())
 
+COLUMNAR: Final = re.compile(rb"PAR1[^ -~]|ARROW1\0\0|FEA1[^ -~]")
+"""How Parquet, Arrow and Feather files begin, which are read, though compression may hide every sign of an event."""
+
 _PAGE: Final = re.compile(rb"(?is)\s*(?:<!--.{0,200}?-->\s*)?<(?:!doctype\s+html|html|head|body)[\s>]")
 _XML: Final = re.compile(rb"\s*<\?xml\s")
 _TEXTUAL: Final = (
@@ -57,6 +60,8 @@ def advice(sample: bytes, /) -> str | None:
             begins with.
 
     """
+    if COLUMNAR.match(sample):
+        return None
     for pattern, reason in _BINARY:
         if pattern.match(sample):
             return reason

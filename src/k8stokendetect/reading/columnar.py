@@ -11,6 +11,7 @@ from typing import IO, Any, Final
 from k8stokendetect.convert.broken import LONGEST_LOOK, revealed
 from k8stokendetect.convert.jsonlike import as_record
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.kinds import COLUMNAR
 from k8stokendetect.input.limits import Limits
 from k8stokendetect.input.records import Record
 
@@ -26,6 +27,8 @@ def columnar_form(head: bytes, /) -> str | None:
 
     Sources: parquet.apache.org/docs/file-format, arrow.apache.org/docs/format/Columnar.html#ipc-file-format.
     """
+    if not COLUMNAR.match(head):
+        return None
     return next((form for magic, form in _MAGIC.items() if head.startswith(magic)), None)
 
 
