@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from k8stokendetect.convert.redaction import clean_text
+from k8stokendetect.convert.credentials import clean_text
 
 LONGEST_LOOK: Final = 1024 * 1024 + 64 * 1024
 """Maximum number of bytes read of a broken record: requestURI stands after auditID, before verb and user (types.go).
