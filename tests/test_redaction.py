@@ -11,7 +11,8 @@ from hypothesis import given
 
 from builders import token_request
 from k8stokendetect import ReadError
-from k8stokendetect.convert.redaction import REDACTED, clean_text, redact
+from k8stokendetect.convert.credentials import REDACTED, clean_text
+from k8stokendetect.convert.redaction import redact
 from strategies import JWT, json_values
 
 SECRET = base64.b64encode(JWT.encode()).decode()

@@ -13,7 +13,7 @@ import attrs
 from k8stokendetect.cluster.capabilities import Capabilities
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.rbac import Grant
-from k8stokendetect.convert.redaction import clean_text
+from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount
 
 _ARN: Final = re.compile(r"arn:[a-z-]+:iam::(\d{12}):role/\S+")

@@ -12,7 +12,7 @@ from k8stokendetect.cluster.documents import Source, documents
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.rbac import SUBJECT_KINDS, Binding, Role
 from k8stokendetect.cluster.structure import KINDS, Object, Unfilled, read_object, shown_kind
-from k8stokendetect.convert.redaction import clean_text
+from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.errors import OnError, ReadError
 
 _LONGEST_NAME: Final = 253  # apimachinery pkg/util/validation, DNS1123SubdomainMaxLength

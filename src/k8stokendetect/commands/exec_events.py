@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from k8stokendetect.commands.auditd import LONGEST_TITLE, AuditdSource, AuditRecord, Group, decode, lines_of, parse_line
-from k8stokendetect.convert.redaction import REDACTED, clean_text
+from k8stokendetect.convert.credentials import REDACTED, clean_text
 from k8stokendetect.errors import OnError, ReadError, check, raise_error
 from k8stokendetect.findings import EventRef
 from k8stokendetect.input.sources import check_source

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from k8stokendetect.convert.converter import go_name
+from k8stokendetect.convert.credentials import clean_text, is_suspect
 from k8stokendetect.convert.nesting import lost
-from k8stokendetect.convert.redaction import clean_text, redact, without_deep_bodies
+from k8stokendetect.convert.redaction import redact, without_deep_bodies
 from k8stokendetect.convert.times import parse_time
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import AuthenticationMetadata, Event, ObjectRef, Platform, ResponseStatus, User
@@ -100,18 +101,17 @@ def typed(record: Mapping[str, Any], /) -> Typed:
 
 def event_of(found: Typed, platform: Platform | None, origin: str | None, /) -> Event:
     """Return the redacted Event, without the typed bodies of a TokenRequest; raises one of `UNUSUAL`."""
-    uri, carried, deep = found.request_uri, False, _NONE
-    if len(uri) > LONGEST_HARMLESS:
-        uri = clean_text(uri)
-        carried = uri != found.request_uri
-    agent = found.user_agent
-    if len(agent) > LONGEST_HARMLESS:
-        agent = clean_text(agent)
-        carried = carried or agent != found.user_agent
-    notes = found.annotations
-    for key, note in notes.items() if notes else ():
-        if len(note) > LONGEST_HARMLESS and (cleaned := clean_text(note)) != note:
-            notes, carried = {**(notes or {}), key: cleaned}, True
+    uri, agent, notes, carried, deep = found.request_uri, found.user_agent, found.annotations, False, _NONE
+    status, longest = found.response_status, LONGEST_HARMLESS
+    if (
+        len(uri) > longest
+        or len(agent) > longest
+        or (status is not None and len(status.message) > longest)
+        or (notes and max(map(len, notes.values())) > longest)
+        or is_suspect("\n".join(_texts(found)))
+    ):
+        uri, agent, notes = _cleaned(found)
+        carried = uri != found.request_uri or agent != found.user_agent or notes != found.annotations
     request, response = found.request_object, found.response_object
     if request is not None or response is not None:
         bodies, deep = without_deep_bodies({"requestObject": request, "responseObject": response})
@@ -132,7 +132,7 @@ def event_of(found: Typed, platform: Platform | None, origin: str | None, /) -> 
         source_ips=found.source_ips,
         user_agent=agent,
         object_ref=None if ref is None else _object_ref(ref),
-        response_status=None if found.response_status is None else _status(found.response_status),
+        response_status=None if status is None else _status(status),
         request_object=request,
         response_object=response,
         request_received_timestamp=None if received is None else parse_time(received),
@@ -143,6 +143,32 @@ def event_of(found: Typed, platform: Platform | None, origin: str | None, /) -> 
         origin=origin,
         lost=lost(deep) if deep else deep,
     )
+
+
+def _texts(found: Typed) -> list[str]:
+    """List all texts of an event outside of its bodies."""
+    texts = [found.request_uri, found.user_agent, found.audit_id, found.verb, *found.source_ips]
+    if found.annotations:
+        texts += (*found.annotations, *found.annotations.values())
+    if (status := found.response_status) is not None:
+        texts += (status.message, status.reason, status.status)
+    for user in (found.user, found.impersonated_user):
+        if user is not None:
+            texts += (user.username, user.uid, *user.groups)
+            for key, values in user.extra.items():
+                texts += (key, *values)
+    return texts
+
+
+def _cleaned(found: Typed) -> tuple[str, str, dict[str, str] | None]:
+    """Return URI, client's name and annotations without credentials; an event with one elsewhere is unusual."""
+    notes = found.annotations and {key: clean_text(note) for key, note in found.annotations.items()}
+    rest = _texts(
+        msgspec.structs.replace(found, request_uri="", user_agent="", annotations=dict.fromkeys(notes or (), ""))
+    )
+    if any(clean_text(text) != text for text in rest):
+        raise ValueError
+    return clean_text(found.request_uri), clean_text(found.user_agent), notes
 
 
 def _object_ref(ref: _ObjectRef) -> ObjectRef:
@@ -165,14 +191,15 @@ def _user(user: _User) -> User:
 def _status(status: _Status) -> ResponseStatus:
     if status.code is not None and type(status.code) is not int:
         raise TypeError
-    message = status.message
-    if len(message) > LONGEST_HARMLESS and clean_text(message) != message:
-        raise ValueError
     for rest in (status.details, status.metadata):
-        if rest and not all(map(_is_harmless, (*rest, *rest.values()))) and redact({"": rest})[1]:
+        if rest and not (_KNOWN.issuperset(rest) and all(map(_is_harmless, rest.values()))) and redact({"": rest})[1]:
             raise ValueError
-    return ResponseStatus(status.code, status.status, status.reason, message, status.details, status.metadata)
+    return ResponseStatus(status.code, status.status, status.reason, status.message, status.details, status.metadata)
+
+
+_KNOWN: Final = frozenset({"name", "group", "kind", "uid", "retryAfterSeconds", "resourceVersion", "continue"})
+"""Fields of StatusDetails and ListMeta that hold one value: k8s.io/apimachinery pkg/apis/meta/v1/types.go."""
 
 
 def _is_harmless(value: Any) -> bool:
-    return type(value) is int or (type(value) is str and len(value) <= LONGEST_HARMLESS)
+    return type(value) is int or (type(value) is str and len(value) <= LONGEST_HARMLESS and not is_suspect(value))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 
-from k8stokendetect.convert.redaction import clean_text
+from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.convert.structure import parse_event
 from k8stokendetect.detectors import Detector, KeyedDetector
 from k8stokendetect.detectors.keyed import ALLOWED_LATENESS

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from k8stokendetect.convert.redaction import clean_text
+from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector, KeyedDetector, TokenRequest
 from k8stokendetect.engine.detection import detect
 from k8stokendetect.engine.watchers import Watchers
