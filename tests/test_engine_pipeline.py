@@ -302,6 +302,22 @@ def test_a_token_is_followed_as_soon_as_its_mint_arrives(record: Any, rules: Any
     assert set(expected) == made.watchers.followed
 
 
+def test_a_token_is_followed_once_its_mint_turns_out_to_be_reported() -> None:
+    """By its proofs it seems a kubelet's when it comes in; others' have shown until its turn that one is missing."""
+    made = pipeline(MintedTokenUsed())
+    made.prefilter = prefilter = Prefilter()
+    for number in range(21):
+        second = {"requestReceivedTimestamp": f"2026-11-23T21:43:{number:02}.000000Z", "auditID": str(number)}
+        proof = [f"X509SHA256={number}"] if number < 20 else []
+        user = KUBELET["user"] | {"extra": {"authentication.kubernetes.io/credential-id": proof}}
+        issued = {"annotations": {"authentication.kubernetes.io/issued-credential-id": f"JTI={number}"}}
+        assert not list(made.take(parse_event(KUBELET | second | issued | {"user": user})))
+    assert prefilter.names == []
+
+    list(made.rest())
+    assert prefilter.names == ["JTI=20"]
+
+
 def test_nothing_is_followed_where_nobody_follows() -> None:
     """token-request alone looks at no use."""
     made = pipeline(TokenRequest())

@@ -345,6 +345,16 @@ def test_what_waits_for_its_mint_takes_no_more_memory_than_the_window_has() -> N
     assert most(json.loads(json.dumps(long)) for _ in range(500)) < window
 
 
+def test_a_use_in_a_large_message_is_kept_as_long_as_others() -> None:
+    """What else its message holds takes no room in the window."""
+    other = request("get", "configmaps", user="bob") | {"annotations": {"note": "x" * 4000}}
+    batches = (event_hub([*[other] * 25, use(token)], 26) for token in ("JTI=early", "JTI=other"))
+    mint = compact([token_request(issued="JTI=early")])
+    found = detect([next(batches), Repeated(next(batches), 400), mint])
+
+    assert "minted-token-used" in {one.rule.id for one in found}
+
+
 class Repeated:
     """A file that has the same lines again and again."""
 

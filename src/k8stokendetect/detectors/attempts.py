@@ -98,12 +98,15 @@ class Node:
     foreign: dict[str, datetime] = attrs.field(factory=dict)
 
     def after_mint(self, account: str, address: str, /) -> Node:
-        """Return it after a mint; the same where nothing is new."""
-        if account in self.accounts and address in self.addresses:
+        """Return it after a mint; the same where nothing is new, or no more is remembered."""
+        accounts, addresses = self.accounts, self.addresses
+        if account not in accounts and len(accounts) < MAX_ACCOUNTS:
+            accounts = {**accounts, account: True}
+        if address not in addresses and len(addresses) < MAX_ADDRESSES:
+            addresses = {**addresses, address: True}
+        if accounts is self.accounts and addresses is self.addresses:
             return self
-        accounts = self.accounts if len(self.accounts) >= MAX_ACCOUNTS else self.accounts | {account: True}
-        addresses = self.addresses if len(self.addresses) >= MAX_ADDRESSES else self.addresses | {address: True}
-        return attrs.evolve(self, accounts=accounts, addresses=addresses)
+        return Node(accounts, addresses, self.failures, self.foreign)  # `evolve` takes three times as long
 
     def after_failure(self, what: str, /) -> Node:
         """Return it after one more failure of a kind."""

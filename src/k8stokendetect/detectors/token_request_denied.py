@@ -124,7 +124,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         account = f"{ref.namespace}/{ref.name}" if ref and " user " in key else ""
         node = known.node.after_mint(account, event.peer_ip or "")
         # also where nothing is new: it is kept for another day
-        memory.put(key, known if node is known.node else attrs.evolve(known, node=node))
+        memory.put(key, known if node is known.node else Attempts(known.tried, node))
         return ()
 
     def _failed(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> Iterator[Finding]:
