@@ -10,12 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-<<<<<<< HEAD
-from k8stokendetect.convert.nesting import BODIES, is_deep
-from k8stokendetect.convert.redaction import clean_text
-=======
 from k8stokendetect.convert.credentials import clean_text
->>>>>>> policy
+from k8stokendetect.convert.nesting import BODIES, is_deep
 
 LONGEST_LOOK: Final = 1024 * 1024 + 64 * 1024
 """Maximum number of bytes read of a broken record: requestURI stands after auditID, before verb and user (types.go).

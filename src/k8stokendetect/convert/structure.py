@@ -15,13 +15,8 @@ from k8stokendetect.convert.converter import as_mapping, class_hook, explain, go
 from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.convert.fast import UNUSUAL, Typed, event_of, typed
 from k8stokendetect.convert.nesting import lost
-<<<<<<< HEAD
-from k8stokendetect.convert.redaction import clean_text, redact, shown, without_deep_bodies
-from k8stokendetect.convert.times import DayOrMonthError, format_time, moment_of
-=======
 from k8stokendetect.convert.redaction import redact, shown, without_deep_bodies
-from k8stokendetect.convert.times import format_time
->>>>>>> policy
+from k8stokendetect.convert.times import DayOrMonthError, format_time, moment_of
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import (
     TOKEN_SUBRESOURCE,
