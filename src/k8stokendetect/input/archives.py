@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import attrs
 
-from k8stokendetect.convert.redaction import clean_text
+from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.budget import Budget
 from k8stokendetect.input.frames import Feed

@@ -46,6 +46,7 @@ def columnar_records(stream: IO[bytes], form: str, limits: Limits, /) -> Iterato
         file.seek(0)
         try:
             for batch in _batches(file, form, size * limits.ratio):
+                batch.validate(full=True)  # offsets in a damaged file would lead out of memory
                 for row in _without_nanoseconds(batch, pa).to_pylist():
                     number += 1
                     yield f"row {number}", as_record(row)
