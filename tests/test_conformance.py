@@ -131,6 +131,19 @@ def node_mint(name: str, number: int) -> dict[str, Any]:
     return token_request(node, "kube-system/kube-proxy", time=minute(number), userAgent="kubelet/v1.36.2 (linux/amd64)")
 
 
+def foreign(number: int, jti: str = "JTI=x") -> dict[str, Any]:
+    """Return a request with a token that is bound to no pod."""
+    return request(user=service_account_user("prod/ci", jti), time=minute(number)) | {"auditID": f"{jti} {number}"}
+
+
+COVERED = [
+    one
+    for number in range(20)
+    for one in (
+        token_request("alice", "prod/ci", issued=f"JTI={number}", time=minute(number)) | {"auditID": f"mint {number}"},
+        foreign(number, f"JTI={number}"),
+    )
+]
 NODE_MINTS = [node_mint("worker-1", 3 * number) for number in range(21)]
 MOUNTED = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 WITH_ID = request(user=service_account_user("kube-system/coredns", "JTI=1"), time=minute(0))
@@ -167,6 +180,10 @@ EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
     "system-identity-issued": (
         [[signing(), approval()], approval(subject("system:kube-scheduler")), [*NODE_MINTS, node_mint("evil", 61)]],
         [NODE_MINTS, signing(), approval(), [signing(), approval() | {"user": BOB}], approval(subject("bob"))],
+    ),
+    "unknown-token-used": (
+        [[*COVERED, foreign(40)]],
+        [[*COVERED, foreign(40, "JTI=3")], [*COVERED[2:], foreign(40)], foreign(0)],
     ),
     "token-right-granted": ([role(MAY_MINT)], [role(MAY_READ), MINT]),
     "unreadable-token-request": ([CUT], [MINT, log([request()])[:200]]),

@@ -64,6 +64,25 @@ def test_its_sigma_form_finds_the_same_on_a_real_server() -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "body", "is_deleted"),
+    [
+        ("", None, True),
+        ("?labelSelector=a%3Db", None, False),
+        ("?fieldSelector=metadata.name%3Dx", None, False),
+        ("?dryRun=All", None, False),
+        ("", {"dryRun": ["All"]}, False),
+        ("", {"propagationPolicy": "Background"}, True),
+    ],
+)
+def test_policies_that_are_deleted_together(query: str, body: Any, *, is_deleted: bool) -> None:
+    """All of them at once are gone; a selection, or a dry run, may have left it."""
+    together = policy("deletecollection", name="", code=200, minute=1)
+    together |= {"requestURI": f"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies{query}"}
+    together |= {"level": "Request", "requestObject": body} if body else {}
+    assert rules([policy(), together, marked(2)])[1:] == ["legacy-token-secret"] * is_deleted
+
+
+@pytest.mark.parametrize(
     ("event", "fires"),
     [
         (policy(), True),
@@ -86,6 +105,8 @@ def test_annotations_of_its_name_are_not_believed_until_it_is_deleted() -> None:
     assert rules([policy(), marked(1)]) == ["audit-annotation-forged"]
     assert rules([policy(name="audit.k8s.io"), marked(1)]) == ["audit-annotation-forged", "legacy-token-secret"]
     assert rules([policy(), policy("delete", code=200, minute=1), marked(2)])[-1] == "legacy-token-secret"
+    twin = policy() | {"objectRef": {"resource": "mutatingadmissionpolicies", "name": NAME}, "auditID": "twin"}
+    assert rules([policy(), twin, policy("delete", code=200, minute=1), marked(2)])[2:] == [], "the twin is left"
     memory = Memory()
     rules([policy()], memory=memory)
     assert rules([marked(1)], memory=Memory.from_dict(memory.to_dict())) == []

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from builders import token_request
-from k8stokendetect import Finding, Severity, detect
+from k8stokendetect import ConfigError, Finding, Severity, detect, parse_event
+from k8stokendetect.engine import Memory
 from k8stokendetect.testing import request
 
 CASES = Path(__file__).parent / "data" / "trust"
@@ -130,7 +133,51 @@ def test_who_minted_first_is_not_believed_for_that() -> None:
     assert "X509SHA256=bbbb" in finding.summary
 
 
-def test_a_crowd_of_credentials_is_left_alone() -> None:
+def test_a_crowd_of_credentials_gets_one_warning() -> None:
     """More than eight live credentials are several clusters whose records do not say which is which."""
     crowd = [mint(number, credential, "job-controller") for number, credential in enumerate("0123456789abcdef" * 2)]
-    assert len(found(*crowd)) < 9
+    findings = found(*crowd)
+    assert len(findings) < 10
+    (warning,) = [one for one in findings if one.severity == Severity.LOW]
+    assert "9 credentials" in warning.summary
+    assert "cluster_name" in warning.caveats[0]
+    assert found(*crowd)[-1] == warning
+
+
+def of_many(number: int) -> list[dict[str, Any]]:
+    """Return the leases and mints of clusters, each with its own controller manager."""
+    letters = "0123456789abcdefghijklmnopqrstuvwxyz"[:number]
+    leases = [lease((second + place / 50) / 60, one) for second in range(0, 20, 2) for place, one in enumerate(letters)]
+    mints = [mint((5 + place / 10) / 60, one, "job-controller") for place, one in enumerate(letters)]
+    return sorted([*leases, *mints], key=lambda event: str(event["requestReceivedTimestamp"]))
+
+
+def test_a_crowd_that_renews_its_leases_gets_one_warning() -> None:
+    """Each takes the lease from the others, as it seems."""
+    assert [one.severity for one in found(*of_many(36))] == [Severity.LOW]
+    assert [one.severity for one in found(*of_many(9))] == [Severity.LOW]
+    assert min(one.severity for one in found(*of_many(2))) == Severity.HIGH, "eight or fewer may be a theft"
+
+
+def test_clusters_that_are_named_are_kept_apart() -> None:
+    """By `detect(cluster_name=)`, with one memory for all of them."""
+    memory = Memory()
+    for letter in "0123456789abcdef":
+        log = [event for event in of_many(16) if user(letter) == event["user"]]
+        assert not [one for one in detect(log, cluster_name=letter, memory=memory) if one.rule.id == RULE]
+    assert len(memory.profiles) == 16
+    theft = mint(5.1 / 60, "z", "job-controller")
+    (finding,) = [one for one in detect([*of_many(1), theft], cluster_name="prod") if one.rule.id == RULE]
+    assert (finding.severity, finding.event.cluster) == (Severity.CRITICAL, "prod")
+
+
+def test_the_name_is_given_to_records_that_have_none() -> None:
+    """Those that cannot be read included; a wrapper's own name stays."""
+    cut = json.dumps(token_request()).encode()[:400]
+    findings = list(detect(cut, cluster_name="prod", on_error=lambda _: None))
+    assert {one.event.cluster for one in findings} == {"prod"}
+    event = attrs.evolve(parse_event(token_request()), cluster="other")
+    assert {one.event.cluster for one in detect([event], cluster_name="prod")} == {"other"}
+    for name in ("", " ", 3):
+        with pytest.raises(ConfigError):
+            detect([], cluster_name=name)  # type: ignore[arg-type]

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from builders import token_request
-from k8stokendetect import ConfigError, Finding, Severity, detect
+from k8stokendetect import Actor, Component, ConfigError, Exclusion, Finding, Provenance, Severity, Tally, detect
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.token_request_denied import TokenRequestDenied
+from k8stokendetect.engine import Memory
 from k8stokendetect.exclusions.controllers import CONTROLLERS
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, Request, labelled_token_requests, records, requests
@@ -134,11 +135,65 @@ def test_a_search_that_succeeds_is_medium() -> None:
 
 
 def test_many_attempts_are_counted() -> None:
-    """The first fifty of an hour one by one, then each power of ten."""
+    """The first fifty of an hour one by one, the rest in one finding."""
     flood = [refused(n / 10, f"prod/sa-{n}") for n in range(1001)]
-    assert len(found(flood)) == 50 + 2
-    assert "; 1000 such requests" in found(flood)[-1].summary
-    assert len(found([*flood, refused(3601)])) == 50 + 2 + 1
+    *listed, counted = found(flood)
+    assert [one.count for one in listed] == [1] * 50
+    assert (counted.count, counted.event.audit_id) == (1001, "prod/sa-50 5.0")
+    assert counted.last == START + timedelta(seconds=100)
+    assert counted.summary == (
+        "alice asked 1,001 times for a token of prod/sa-901, prod/sa-902, prod/sa-903 and 97 more from 192.0.2.7 and "
+        "got none (403), since 2026-11-23 12:00:00"
+    )
+    assert [one.count for one in found([*flood, refused(3601)])] == [1] * 50 + [1001, 1]
+
+
+def test_what_was_counted_comes_when_its_window_closes() -> None:
+    """As the log goes on, whoever makes it go on; each window by itself."""
+    stranger = {"username": ANONYMOUS}
+    first = [refused(n, f"prod/sa-{n}", user=stranger) for n in range(10)]
+    later = [refused(3600 + n, f"prod/sa-{n}", user=stranger) for n in range(20)]
+    passing = [minted(4000, "prod/x"), minted(7300, "prod/y")]
+    log = iter([*first, *later, *passing])
+    findings = detect(log, detectors=[TokenRequestDenied()])
+    assert next(findings).count == 10
+    assert next(findings).count == 20
+    assert next(findings, None) is None
+    assert [one.count for one in detect([*first, *passing], detectors=[TokenRequestDenied()])] == [10]
+
+
+def test_what_was_counted_is_reported_once_a_call_and_again_as_it_grows() -> None:
+    """By the same fingerprint: the first time, at ten times as much, and when the window is over."""
+    detector, memory = TokenRequestDenied(), Memory()
+    log = [refused(n, f"prod/sa-{n}", user={"username": ANONYMOUS}) for n in range(120)]
+    findings = [one for record in log for one in detect([record], detectors=[detector], memory=memory)]
+    assert [one.count for one in findings] == [1, 10, 100]
+    saved = Memory.from_dict(json.loads(json.dumps(memory.to_dict())))
+    (last,) = detect([minted(3700, "prod/x")], detectors=[TokenRequestDenied()], memory=saved)
+    assert last.count == 120
+    assert {one.fingerprint for one in (*findings, last)} == {last.fingerprint}
+
+
+def test_what_an_exclusion_excludes_is_not_counted_among_the_rest() -> None:
+    """Each is counted as excluded, and nothing is left to report in the end."""
+    name = "system:serviceaccount:ci:deployer"
+    groups = ["system:serviceaccounts", "system:serviceaccounts:ci", "system:authenticated"]
+    exclusion = Exclusion(
+        component=Component(
+            id="deployer",
+            actor=Actor(username=(name,)),
+            namespaces=("prod",),
+            provenance=(Provenance(source="ours", checked=date(2026, 11, 1)),),
+        ),
+        rules=("token-request-denied",),
+        because="it asks again and again",
+        hides="whatever it asks for",
+    )
+    log = [refused(n, user={"username": name, "groups": groups, "uid": "u"}) for n in range(80)]
+    tally = Tally()
+    assert list(detect(log, detectors=[TokenRequestDenied()], exclusions=[exclusion], tally=tally)) == []
+    assert (tally.excluded, tally.findings) == ({"deployer": 80}, {})
+    assert len(found(log)) == 51
 
 
 def test_who_did_not_authenticate_is_counted_together() -> None:
@@ -147,8 +202,11 @@ def test_who_did_not_authenticate_is_counted_together() -> None:
         refused(n / 100, f"prod/sa-{n}", user={"username": ANONYMOUS}, sourceIPs=[f"198.51.{n // 250}.{n % 250}"])
         for n in range(1000)
     ]
-    assert severities(flood) == [Severity.LOW] * 4
-    assert [len(list(detect(CASES / "d1-anon-odd-uri-flood.log.gz")))] == [3]
+    (finding,) = found(flood)
+    assert (finding.severity, finding.count) == (Severity.LOW, 1000)
+    assert " from 198.51.0.0 and 19 or more other addresses " in finding.summary
+    (finding,) = detect(CASES / "d1-anon-odd-uri-flood.log.gz")
+    assert (finding.rule.id, finding.severity, finding.count) == ("token-request-denied", Severity.LOW, 500)
 
 
 def test_callers_are_told_apart() -> None:
@@ -247,7 +305,7 @@ def test_a_node_whose_certificate_expired_is_informational() -> None:
     assert severities([*OWN, of_node(1, "prod/own-1", **stranger)]) == [Severity.INFORMATIONAL]
     assert severities([*OWN, of_node(1, "prod/own-1", peer="10.9.9.9", **stranger)]) == [Severity.LOW]
     flood = [of_node(n / 100, "prod/own-1", peer=f"10.9.{n // 250}.{n % 250}", **stranger) for n in range(1000)]
-    assert severities([*OWN, *flood]) == [Severity.LOW] * 4
+    assert [one.count for one in found([*OWN, *flood])] == [1000]
 
 
 def test_what_a_node_minted_for_is_known_as_long_as_it_mints() -> None:

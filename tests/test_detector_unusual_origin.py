@@ -15,6 +15,9 @@ from builders import token_request
 from k8stokendetect import ConfigError, Finding, Severity, detect, parse_event
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors.unusual_origin import UnusualOrigin
+from k8stokendetect.engine import Memory
+from k8stokendetect.testing import request as api_request
+from k8stokendetect.testing import service_account_user
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, Request, labelled_token_requests, records
 
@@ -258,3 +261,74 @@ def test_an_address_that_the_client_may_have_chosen_is_no_network() -> None:
     assert len(list(detect(events, detectors=[UnusualOrigin(learn=1)]))) == 2
     lossy = [attrs.evolve(event, lost=frozenset({"source IPs"})) for event in events]
     assert list(detect(lossy, detectors=[UnusualOrigin(learn=1)])) == []
+
+
+def of_node(number: float, peer: str, **fields: Any) -> dict[str, Any]:
+    """Return a kubelet's mint."""
+    made = mint(0, KUBELET, peer, "kubelet/v1.36.2", certificate("a"))
+    time = (START + timedelta(minutes=number)).isoformat()
+    issued = {"authentication.kubernetes.io/issued-credential-id": f"JTI=n{number}"}
+    return made | {"auditID": f"n{number}", "requestReceivedTimestamp": time, "annotations": issued} | fields
+
+
+AT_HOME = [of_node(number, "10.0.0.7") for number in range(20)]
+
+
+def peers(*events: dict[str, Any]) -> list[str | None]:
+    """Return from where the mints came that are reported after those at home."""
+    return [finding.event.audit_id for finding in found([*AT_HOME, *events])]
+
+
+def test_a_node_that_moves_is_reported_once() -> None:
+    """However often it mints in its new network, for whatever pods; a day later that is its own."""
+    moved = [of_node(30 + number / 10, "10.5.0.7") for number in range(100)]
+    assert peers(*moved) == ["n30.0"]
+    later = [of_node(30 + 60 * hour, "10.5.0.7") for hour in range(1, 30)]
+    assert peers(*moved, *later) == ["n30.0"]
+    assert peers(*moved, *later, of_node(2000, "10.9.0.7")) == ["n30.0", "n2000"]
+
+
+def test_a_nodes_certificate_that_is_used_elsewhere_is_reported_for_each_mint() -> None:
+    """Once the node itself goes on, as kubelets do within the hour: it has not moved."""
+    theft = [of_node(30 + number / 10, "10.5.0.7") for number in range(5)]
+    assert peers(*theft) == ["n30.0"]
+    back = of_node(60, "10.0.0.7")
+    assert peers(*theft, back) == ["n30.0", "n30.1", "n30.2", "n30.3", "n30.4"]
+    assert peers(*theft, back, of_node(61, "10.5.0.7")) == [*peers(*theft, back), "n61"]
+    findings = found([*AT_HOME, *theft, back])
+    assert {finding.severity for finding in findings} == {Severity.MEDIUM}
+    for finding, event in zip(findings[1:], theft[1:], strict=True):
+        assert [plain(item.value) for item in finding.evidence] == [resolve(finding.evidence[0].path, event)]
+
+
+def test_two_networks_by_turns_are_not_reported_for_ever() -> None:
+    """As behind proxies that change: twenty a day."""
+    turns = [of_node(30 + number * 2, "10.5.0.7" if number % 2 else "10.0.0.7") for number in range(200)]
+    assert 10 < len(peers(*turns)) <= 21
+
+
+def test_a_last_mint_under_way_is_no_sign_that_both_are_in_use() -> None:
+    """Connections stay open for a while."""
+    assert peers(of_node(30, "10.5.0.7"), of_node(30.1, "10.5.0.7"), of_node(30.2, "10.0.0.7")) == ["n30"]
+
+
+def test_from_a_third_network_what_waited_is_reported() -> None:
+    """A node does not move twice a day."""
+    second = [of_node(30, "10.5.0.7"), of_node(31, "10.5.0.7")]
+    assert peers(*second, of_node(32, "10.6.0.7")) == ["n30", "n31", "n32"]
+
+
+def test_tokens_that_are_judged_late_are_followed() -> None:
+    """What they are used for from then on."""
+    theft = [of_node(30 + number, "10.5.0.7") for number in range(3)]
+    user = service_account_user("prod/payments-sa", "JTI=n31", pod="web-1")
+    use = api_request("list", "secrets", user=user, ip="10.5.0.7", time=START + timedelta(minutes=90))
+    rules = ["unusual-origin", "minted-token-used"]
+    log = [*AT_HOME, *theft, of_node(60, "10.0.0.7"), use]
+    memory = Memory()
+    findings = [
+        *detect(log[:-1], detectors=rules, memory=memory),
+        *detect(log[-1:], detectors=rules, memory=Memory.from_dict(json.loads(json.dumps(memory.to_dict())))),
+    ]
+    assert [one.rule.id for one in findings][-1] == "minted-token-used"
+    assert [one.rule.id for one in detect(log, detectors=rules)][-1] == "minted-token-used"

@@ -43,6 +43,7 @@ RARE = {
     "read-token-used",
     "second-control-plane-credential",
     "token-read-by-exec",
+    "unknown-token-used",
     "system-identity-issued",
     "audit-annotation-forged",
 }

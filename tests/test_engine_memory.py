@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from builders import token_request
-from k8stokendetect import ConfigError, detect
+from k8stokendetect import ConfigError, Finding, Severity, detect
 from k8stokendetect.detectors import MintedTokenUsed, TokenInAuditLog
 from k8stokendetect.engine import Memory
 from k8stokendetect.testing import LIVE_TOKEN, use_of
@@ -101,3 +101,32 @@ def test_a_damaged_state_is_refused_at_the_call() -> None:
     }
     with pytest.raises(ConfigError, match="state of rule 'minted-token-used' is damaged"):
         detect([], memory=Memory.from_dict(document))
+
+
+def daily(number: int, **fields: Any) -> dict[str, Any]:
+    """Return a mint on a day."""
+    when = f"2026-11-{number:02}T12:00:00Z"
+    return token_request(auditID=f"day {number}", requestReceivedTimestamp=when, issued=f"JTI={number}", **fields)
+
+
+def test_who_mints_every_day_is_told_so_and_stays_medium() -> None:
+    """A habit proves nothing: only an exclusion, which a person writes, ends the reports."""
+    memory = Memory()
+    findings: list[Finding] = []
+    for number in range(1, 13):
+        memory = copied(memory)
+        findings += detect(
+            [daily(number), daily(number, target="prod/other")], detectors=["token-request"], memory=memory
+        )
+    assert {finding.severity for finding in findings} == {Severity.MEDIUM}
+    told = [finding.summary.rpartition("; ")[2] for finding in findings if finding.event.name == "payments-sa"]
+    assert told[1:] == [f"seen on {number} days" for number in range(2, 13)]
+    assert "seen" not in told[0]
+
+
+def test_days_are_counted_for_each_caller_and_account() -> None:
+    """Two mints on one day are one day; what is excluded is not counted."""
+    log = [daily(1), daily(1) | {"auditID": "again"}, daily(2, username="bob"), daily(2, target="prod/other")]
+    assert not any("seen on" in finding.summary for finding in detect(log, detectors=["token-request"]))
+    with pytest.raises(ConfigError):
+        Memory.from_dict(Memory().to_dict() | {"habits": {"x": 3}})

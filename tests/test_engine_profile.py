@@ -10,6 +10,7 @@ import pytest
 
 from builders import token_request
 from k8stokendetect import ConfigError, Event, Tally, detect, parse_event
+from k8stokendetect.cli.scan import summary
 from k8stokendetect.engine import Memory
 from k8stokendetect.engine.profile import ENOUGH, ClusterProfile
 
@@ -80,6 +81,28 @@ def test_a_user_agent_that_nobody_has_was_dropped_on_the_way() -> None:
     assert list(detect(nameless, tally=tally)) == []
     assert tally.excluded.total() >= len(nameless)
     assert reported([kubelet(0), *nameless[1:]]) == [f"m{number}" for number in range(1, 27)]
+    assert tally.dropped == {"user agents"}, "it is said once"
+
+
+@pytest.mark.parametrize(
+    ("events", "dropped"),
+    [
+        ([kubelet(number) for number in range(30)], set()),
+        ([kubelet(number, agent=None) for number in range(ENOUGH - 1)], set()),
+        ([calico(number, uid="") for number in range(30)], {"uids"}),
+        ([calico(number) for number in range(30)], set()),
+        (
+            [kubelet(number) | {"user": {"username": "system:node:worker-1"}} for number in range(30)],
+            {"groups"},
+        ),
+    ],
+)
+def test_what_nobody_has_is_said_once(events: list[Any], dropped: set[str]) -> None:
+    """Where enough should have it; it goes with the tally, and the command prints it."""
+    tally = Tally()
+    list(detect(events, tally=tally))
+    assert tally.dropped == dropped
+    assert ("no record has: " in summary(tally)) == bool(dropped)
 
 
 def test_it_goes_on_in_the_next_call_and_is_saved() -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -220,19 +221,29 @@ def test_different_users_at_one_address_are_two() -> None:
     assert len(incidents([found(ref("alice")), found(ref("bob"))])) == 2
 
 
-def test_nameless_callers_are_told_apart_by_the_peer() -> None:
-    """A 401 has no user, and anybody is system:anonymous; a client chooses all addresses but the last."""
+def test_all_nameless_callers_who_were_refused_are_one() -> None:
+    """A 401 has no user, and anybody is system:anonymous: 30,000 peers are one incident, not 30,000."""
     callers = [
         ref("", code=401, source_ips=("198.51.100.9", "192.0.2.1")),
         ref("system:anonymous", code=403, source_ips=("192.0.2.1",)),
         ref("", code=401, source_ips=("192.0.2.1", "192.0.2.2")),
     ]
-    result = incidents(map(found, callers))
+    incident = one(*map(found, callers))
+    assert incident.title == (
+        "an unauthenticated client at 192.0.2.1 and 2 others asked 3 times for a token of prod/payments-sa; none was "
+        "issued"
+    )
+    assert len(incidents([*map(found, callers), found(attrs.evolve(callers[0], audit_id="4", cluster="other"))])) == 2
 
-    assert sorted(len(incident.findings) for incident in result) == [1, 2]
-    assert {incident.title for incident in result if len(incident.findings) == 1} == {
-        "an unauthenticated client at 192.0.2.2 asked for a token of prod/payments-sa; none was issued"
-    }
+
+def test_nameless_callers_who_were_served_are_told_apart_by_the_peer() -> None:
+    """A client chooses all addresses but the last."""
+    callers = [
+        ref("system:anonymous", source_ips=("198.51.100.9", "192.0.2.1")),
+        ref("system:anonymous", source_ips=("192.0.2.1",)),
+        ref("system:anonymous", source_ips=("192.0.2.1", "192.0.2.2")),
+    ]
+    assert sorted(len(incident.findings) for incident in incidents(map(found, callers))) == [1, 2]
 
 
 def test_findings_of_one_request_belong_together() -> None:

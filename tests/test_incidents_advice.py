@@ -6,12 +6,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from builders import body, token_request
-from k8stokendetect import Detector, Finding, Rule, Severity, detect
+from k8stokendetect import DEFAULT_EXCLUSIONS, Detector, Finding, Rule, Severity, detect
 from k8stokendetect.incidents import incidents
 from k8stokendetect.testing import request, use_of, user_of
 
@@ -147,7 +148,10 @@ def test_a_secret_for_a_token_is_asked_about() -> None:
         annotations={},
     )
 
-    assert advice(secret) == ("Ask whether this was meant: alice. No token is known to have been issued.",)
+    assert advice(secret) == (
+        "Ask whether this was meant: alice. No token is known to have been issued.",
+        "Check and undo what was changed: create secrets prod/builder-legacy.",
+    )
 
 
 def test_the_right_to_mint_comes_before_the_token() -> None:
@@ -312,3 +316,46 @@ def test_the_same_request_has_the_same_advice_whichever_rule_reports_it() -> Non
 def test_a_detector_without_evidence_has_the_same_advice() -> None:
     """What a detector of one's own leaves out of its evidence is in the event all the same."""
     assert advice(NOTORIOUS, detectors=[Quiet()]) == advice(NOTORIOUS)
+
+
+TRUST = Path(__file__).parent / "data" / "trust"
+
+
+@pytest.mark.parametrize("name", ["k2-secret-generateName.log", "k3-secret-server-side-apply.log"])
+def test_who_only_shows_what_somebody_did_is_no_suspect(name: str) -> None:
+    """The token controller fills the Secret that mallory made."""
+    (incident,) = incidents(detect(TRUST / name))
+    assert incident.actors == ("mallory",)
+    assert not any("kube-controller-manager" in step for step in incident.advice)
+    assert any(step.startswith("Check and undo what was changed: ") for step in incident.advice)
+
+
+def test_policies_that_forge_annotations_are_to_be_undone() -> None:
+    """They are what the advice is about, not what the cluster's own controllers do meanwhile."""
+    (incident,) = incidents(detect(TRUST / "o1-vap-forges-annotations.log.gz"))
+    assert incident.actors == ("kubernetes-admin",)
+    assert any("create validatingadmissionpolicies authentication.kubernetes.io" in step for step in incident.advice)
+
+
+@pytest.mark.parametrize(
+    ("name", "exclusion"),
+    [("f1-eso-enabled.log", "external-secrets"), ("20-secrets-store-aws-provider.log", "aws-secrets-store")],
+)
+def test_a_known_component_is_named_with_its_exclusion_and_nothing_destroyed(name: str, exclusion: str) -> None:
+    """It is not critical either; with the exclusion nothing is left."""
+    (incident,) = incidents(detect(TRUST / name))
+    assert incident.severity < Severity.CRITICAL
+    (step,) = incident.advice
+    assert f"--enable {exclusion}." in step
+    assert "kubectl" not in step
+    assert not list(detect(TRUST / name, exclusions=[*DEFAULT_EXCLUSIONS, exclusion]))
+
+
+def test_a_known_components_token_that_is_used_elsewhere_is_an_attackers() -> None:
+    """Then its account's tokens have to go, and it is critical."""
+    records = [json.loads(line) for line in (TRUST / "f1-eso-enabled.log").read_text().splitlines()]
+    moved = [one | {"sourceIPs": ["203.0.113.9"]} if one["verb"] == "get" else one for one in records]
+    (incident,) = incidents(detect(moved))
+    assert incident.severity == Severity.CRITICAL
+    assert any(step.startswith("End every token of shop/shop-app") for step in incident.advice)
+    assert any(step.startswith("Rotate the secrets") for step in incident.advice)

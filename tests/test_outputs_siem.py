@@ -85,6 +85,7 @@ def test_a_document_of_each_rule_was_validated() -> None:
         "system-identity-issued",
         "token-read-by-exec",
         "token-right-granted",
+        "unknown-token-used",
         "unreadable-token-request",
     }
 
@@ -348,6 +349,20 @@ def test_the_key_is_written_where_there_is_one() -> None:
     finding = attrs.evolve(finding_about(), key="a", evidence=())
     assert finding_of(to_line(finding)) == finding
     assert "key" not in json.loads(to_line(finding_about()))
+
+
+def test_a_count_is_written_where_it_is_more_than_one() -> None:
+    """In every form, with the time of the last request, and read back from our own."""
+    finding = attrs.evolve(finding_about(), count=3, last=datetime(2026, 11, 23, 13, tzinfo=UTC), evidence=())
+    assert finding_of(to_line(finding)) == finding
+    assert (
+        to_ecs(finding)["k8stokendetect"] | {"count": 3, "last": "2026-11-23T13:00:00Z"}
+        == to_ecs(finding)["k8stokendetect"]
+    )
+    document = to_ocsf(finding)
+    assert (document["count"], document["finding_info"]["last_seen_time"]) == (3, document["end_time"])
+    assert ocsf_errors(document) == []
+    assert not {"count", "last"} & json.loads(to_line(finding_about())).keys()
 
 
 @pytest.mark.parametrize(

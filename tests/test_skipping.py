@@ -25,8 +25,8 @@ from k8stokendetect import (
     Tally,
     detect,
 )
-from k8stokendetect.detectors import BUILTIN, OPTIONAL
-from k8stokendetect.identity import CREDENTIAL_ID
+from k8stokendetect.detectors import BUILTIN, OPTIONAL, UnknownTokenUsed
+from k8stokendetect.identity import CREDENTIAL_ID, POD_NAME
 from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.window import KEPT
 from k8stokendetect.testing import request
@@ -328,6 +328,7 @@ def test_what_waits_for_its_mint_takes_no_more_memory_than_the_window_has() -> N
     other = request("get", "configmaps", user="bob") | {"annotations": {"note": "x" * 4000}}
     batch = [*[other] * 25, use("JTI=small")]
     long = use("JTI=long") | {"userAgent": "x" * 100_000}
+    long["user"]["extra"][POD_NAME] = ["p"]  # of a pod's token each use is skipped
 
     def most(source: Any) -> int:
         tracemalloc.start()
@@ -417,7 +418,7 @@ def test_how_much_is_kept_does_not_depend_on_the_size_of_a_read(form: str) -> No
         return Slow(content, 50_000) if form == "pipe" else gzip.compress(content, 1) if form == "gzip" else content
 
     def rules(*logs: bytes) -> set[str]:
-        detectors = [cls() for cls in BUILTIN]
+        detectors = [cls() for cls in BUILTIN if cls is not UnknownTokenUsed]  # it reads them all
         return {finding.rule.id for log in logs for finding in detect(opened(log), detectors=detectors)}
 
     for mebibytes, found in ((12, True), (20, False)):

@@ -94,6 +94,28 @@ BUILT: dict[str, list[Any] | bytes] = {
     ],
     "overlong-audit-id": [builders.request(user="mallory", auditID="x" * 2000)],
     "token-read-by-exec": [READ],
+    "unknown-token-used": [
+        *(
+            event
+            for number in range(20)
+            for event in (
+                builders.token_request(
+                    "alice", "prod/ci", issued=f"JTI={number}", time=builders.START + timedelta(minutes=number)
+                ),
+                builders.request(
+                    user=builders.service_account_user("prod/ci", f"JTI={number}"),
+                    time=builders.START + timedelta(minutes=number, seconds=9),
+                ),
+            )
+        ),
+        builders.request(
+            "list",
+            "secrets",
+            user=builders.service_account_user("prod/ci", "JTI=unknown"),
+            ip="203.0.113.9",
+            time=builders.START + timedelta(minutes=30),
+        ),
+    ],
     "read-token-used": [
         READ,
         builders.request(

@@ -31,6 +31,7 @@ def check_platform(platform: object, /) -> None:
 CERTIFICATE_IDS: Final = "certificate ids"
 TOKEN_IDS: Final = "token ids"  # noqa: S105 - no secret
 UIDS: Final = "uids"
+ITS_MINT: Final = "its mint"
 """What `Event.usual` can hold."""
 
 TOKEN_SUBRESOURCE = "serviceaccounts/token"  # noqa: S105 - RBAC notation, no secret
@@ -52,6 +53,8 @@ class Signal(enum.Enum):
     """A request made with a token whose mint was reported; without credential ids, by that service account."""
     USE_OF_ANY = "use of any token"
     """A request of any service account."""
+    UNBOUND_USE = "use of an unbound token"
+    """A service account's request with a token that has an id and is bound to no pod; not each, once it is known."""
     LEGACY_TOKEN = "legacy token"  # noqa: S105 - no secret
     """A request made with a token out of a Secret: annotation authentication.k8s.io/legacy-token."""
     LIVE_TOKEN = "live token"  # noqa: S105 - no secret
@@ -189,7 +192,7 @@ class Event:
     contradicted: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     """Annotations that the rest of the log contradicts, left out of `annotations`: somebody else wrote them."""
     usual: frozenset[str] = frozenset()
-    """What this event lacks and others of the same cluster carry: certificate ids, token ids, uids."""
+    """What this event lacks and others of its cluster have: certificate ids, token ids, uids, its token's mint."""
 
     resource: str = attrs.field(init=False, repr=False, eq=False)
     """The resource in RBAC notation: `pods`, `pods/exec`, `serviceaccounts/token`; empty without objectRef."""

@@ -170,6 +170,9 @@ class Finding:
         caveats: what the audit level or the log's wrapper hid.
         excluded_by: the id of the exclusion that set it aside; None for a reported finding.
         key: tells several findings of one rule about one request apart.
+        count: how many requests it is about: `event` is the first of those that are only counted.
+        last: the time of the last of them; None where it is about one request.
+        enable: the id of an optional exclusion of which the caller has every proof: with it, it would be excluded.
 
     """
 
@@ -182,6 +185,9 @@ class Finding:
     caveats: tuple[str, ...] = ()
     excluded_by: str | None = None
     key: str = ""
+    count: int = 1
+    last: datetime | None = None
+    enable: str = ""
 
     def __repr__(self) -> str:
         severity = str(self.severity)
@@ -216,4 +222,6 @@ class Finding:
             "excluded_by": self.excluded_by,
             "fingerprint": self.fingerprint,
             **({"key": self.key} if self.key else {}),
+            **({"count": self.count, "last": plain(self.last)} if self.count > 1 else {}),
+            **({"enable": self.enable} if self.enable else {}),
         }

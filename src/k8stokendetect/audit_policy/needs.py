@@ -122,6 +122,7 @@ _SPECIAL: Final[dict[str, tuple[Need, ...]]] = {
             essential=False,
         ),
     ),
+    "unknown-token-used": (_MINT, _USE),
     "token-request-denied": (
         _MINT,
         Need(

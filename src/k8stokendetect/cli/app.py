@@ -82,6 +82,7 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
     help="The cluster's objects, as `kubectl get serviceaccounts,roles,rolebindings,clusterroles,"
     "clusterrolebindings,pods -A -o json` prints them; may be repeated.",
 )
+@click.option("--cluster-name", metavar="NAME", help="The cluster of records that name none.")
 @_enable
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")

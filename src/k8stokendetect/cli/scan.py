@@ -44,6 +44,7 @@ class Options:
     state: str | None
     exclusion_file: str | None
     cluster_files: tuple[str, ...]
+    cluster_name: str | None
     enable: tuple[str, ...]
     rules: tuple[str, ...]
     plugins: bool
@@ -113,6 +114,7 @@ def scan(**given: Any) -> int:
         on_error=errors,
         tally=tally,
         cluster=cluster,
+        cluster_name=options.cluster_name,
         memory=memory,
     )
     printer = _printer(options, selection, cluster, errors)
@@ -206,7 +208,9 @@ def summary(tally: Tally, /, events: str = "events read", skipped: str = "of oth
         f"repeated: {tally.duplicates:,}" if tally.duplicates else "",
         f"unreadable: {tally.unreadable:,}",
         f"{skipped}: {tally.skipped:,}" if tally.skipped else "",
+        f"tokens of unknown origin, too early to judge: {tally.undecided:,}" if tally.undecided else "",
         f"unproven source: {tally.unproven:,}" if tally.unproven else "",
+        f"no record has: {', '.join(sorted(tally.dropped))}" if tally.dropped else "",
         f"detector failures: {tally.failures:,}" if tally.failures else "",
     ]
     return "; ".join(filter(None, parts))

@@ -28,6 +28,7 @@ from k8stokendetect.detectors.token_request_privileged_target import TokenReques
 from k8stokendetect.detectors.token_request_unbound import TokenRequestUnbound
 from k8stokendetect.detectors.token_request_uri import TokenRequestURI
 from k8stokendetect.detectors.token_right_granted import TokenRightGranted
+from k8stokendetect.detectors.unknown_token_used import UnknownTokenUsed
 from k8stokendetect.detectors.unreadable_token_request import UnreadableTokenRequest
 from k8stokendetect.detectors.unusual_origin import UnusualOrigin
 
@@ -44,6 +45,7 @@ BUILTIN: Final[tuple[type[Detector], ...]] = (
     SecondControlPlaneCredential,
     UnusualOrigin,
     MintedTokenUsed,
+    UnknownTokenUsed,
     TokenInAuditLog,
     LegacyTokenSecret,
     TokenReadByExec,
@@ -85,6 +87,7 @@ __all__ = [
     "TokenRequestUnbound",
     "TokenRightGranted",
     "Traits",
+    "UnknownTokenUsed",
     "UnreadableTokenRequest",
     "UnusualOrigin",
     "View",

@@ -8,8 +8,15 @@ from typing import Final
 
 import attrs
 
+from k8stokendetect.bounds import cut_address
+from k8stokendetect.events import Event
+from k8stokendetect.findings import EventRef
+
 MAX_TARGETS: Final = 100
 """Maximum number of accounts remembered that a caller was refused for."""
+
+MAX_PEERS: Final = 20
+"""Maximum number of addresses remembered from which such requests came."""
 
 MAX_ACCOUNTS: Final = 1000
 """Maximum number of accounts remembered of a node; a node has at most a few hundred pods."""
@@ -29,24 +36,48 @@ class Tried:
         since: when the window began.
         count: how many requests were refused.
         targets: whose tokens were asked for, and when last.
+        last: the time of the last one.
+        first: the first that was only counted, not reported by itself.
+        peers: where those came from that were only counted.
+        said: the count that was reported last.
 
     """
 
     since: datetime | None = None
     count: int = 0
     targets: dict[str, datetime] = attrs.field(factory=dict)
+    last: datetime | None = None
+    first: EventRef | None = None
+    peers: tuple[str, ...] = ()
+    said: int = 0
 
     def after(self, target: str, time: datetime, window: timedelta, /) -> Tried:
         """Return it after one more refused request; a new window begins where the last one is over."""
-        if self.since is None or not timedelta(0) <= time - self.since < window:
-            return Tried(time, 1, {target: time})
+        if self.since is None or self.is_over(time, window):
+            return Tried(time, 1, {target: time}, time)
         others = {name: when for name, when in self.targets.items() if name != target}
-        return Tried(self.since, self.count + 1, {**dict(list(others.items())[-MAX_TARGETS + 1 :]), target: time})
+        targets = {**dict(list(others.items())[-MAX_TARGETS + 1 :]), target: time}
+        last = max(self.last or time, time)
+        return attrs.evolve(self, count=self.count + 1, targets=targets, last=last)
 
-    @property
-    def is_round(self) -> bool:
-        """The count is a power of ten: it is reported again."""
-        return str(self.count).rstrip("0") == "1"
+    def counted(self, event: Event, /) -> Tried:
+        """Return it where the last request is only counted."""
+        peer = cut_address(event.peer_ip or "")
+        peers = self.peers if peer in self.peers or len(self.peers) >= MAX_PEERS else (*self.peers, peer)
+        return attrs.evolve(self, first=self.first or EventRef.of(event), peers=peers)
+
+    def is_over(self, now: datetime, window: timedelta, /) -> bool:
+        """Tell whether a window has passed."""
+        return self.since is not None and not timedelta(0) <= now - self.since < window
+
+    def is_due(self, now: datetime | None, window: timedelta, /, *, early: bool = False) -> bool:
+        """Tell whether more was counted than reported, and the window is over at a time.
+
+        Early, before it is over, what was never reported is due, and what has become ten times as much.
+        """
+        if self.first is None or self.count <= self.said:
+            return False
+        return (early and self.count >= 10 * self.said) or (now is not None and self.is_over(now, window))
 
 
 @attrs.frozen

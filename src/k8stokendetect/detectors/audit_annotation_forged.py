@@ -53,6 +53,7 @@ class AuditAnnotationForged(KeyedDetector[bool]):
             "a policy that is older than the log and writes only what nothing contradicts, such as a new id each time",
             "a webhook of such a name in a configuration that is called something else: its name is in the body",
             "what else such a policy does: annotations under other names are left alone",
+            "a dry run of its deletion whose body was not logged: it looks like its deletion",
         ),
         response=(
             "Delete the policy and its binding, and find out who made it. Tokens that were issued meanwhile are not "
@@ -60,7 +61,9 @@ class AuditAnnotationForged(KeyedDetector[bool]):
         ),
     )
     watches = frozenset(
-        f"{verb} {resource}" for resource in ADMISSION for verb in ("create", "update", "patch", "delete")
+        f"{verb} {resource}"
+        for resource in ADMISSION
+        for verb in ("create", "update", "patch", "delete", "deletecollection")
     ) | {Signal.CONTRADICTED}
     traits = Traits(separate_keys=True)
     remember_for = timedelta(days=1)
@@ -68,7 +71,7 @@ class AuditAnnotationForged(KeyedDetector[bool]):
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
         """Name a policy that can forge, and annotations that were forged."""
         ref = event.object_ref
-        is_made = event.resource in ADMISSION and event.verb != "delete" and event.succeeded
+        is_made = event.resource in ADMISSION and not event.verb.startswith("delete") and event.succeeded
         if is_made and ref is not None and ref.name in FORGES_ANNOTATIONS:
             yield f"{event.cluster or ''} {MADE}"
         if event.contradicted:

@@ -11,9 +11,10 @@ from typing import Final, Self
 import attrs
 
 from k8stokendetect.bounds import cut_address, cut_text
+from k8stokendetect.detectors.deploying import deploys
 from k8stokendetect.detectors.keyed import View
 from k8stokendetect.detectors.powerful import privileged_act
-from k8stokendetect.detectors.wording import is_extended
+from k8stokendetect.detectors.wording import enabling, is_extended
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, LEGACY_TOKEN, POD_NAME, ServiceAccount
@@ -26,16 +27,6 @@ _SPARE: Final = timedelta(minutes=5)
 _DISCOVERY: Final = re.compile(r"/(?:api(?:/v1)?|apis(?:/[^/?]+){0,2}|version|openapi/v[23][^?]*)/?(?:\?.*)?")
 """Paths that clients ask for to learn what an API server serves, as kubectl does before it acts:
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/."""
-
-_DEPLOYED: Final = frozenset({"deployments", "statefulsets", "daemonsets", "jobs", "cronjobs"})
-"""What a deployment job rolls out; a bare pod is none."""
-
-_HELM_RELEASE: Final = "sh.helm.release.v1."
-_HELM_LIST: Final = re.compile(
-    r"[^?]*\?labelSelector=(?:name%3D[\w.-]+%2C)?owner%3Dhelm(?:%2Cstatus%3D[\w-]+)?", flags=re.ASCII
-)
-"""How Helm names the Secrets in which it keeps its releases, and lists them, and no other query with them:
-https://github.com/helm/helm/blob/69996fe309d06464a82ab317462974758de8b6a1/pkg/storage/storage.go."""
 
 
 @attrs.frozen
@@ -79,6 +70,7 @@ class Followed:
         early: uses that were read before their mint.
         origins: where the service account acted from without ids before; only on clusters without credential ids.
         depth: how many mints the chain has.
+        enable: the optional exclusion of which the one who minted it has every proof; empty for none.
 
     """
 
@@ -87,6 +79,7 @@ class Followed:
     early: tuple[Use, ...] = ()
     origins: tuple[str, ...] = ()
     depth: int = 0
+    enable: str = ""
 
     def with_mint(self, mint: EventRef, until: datetime | None, /) -> Followed:
         """Return the chain with one mint more: what is kept of it, and said of each use, does not grow with it."""
@@ -127,6 +120,7 @@ def used_finding(
     depth: int = 1,
     caveats: tuple[str, ...] = (),
     certain: bool = True,
+    enable: str = "",
 ) -> Finding:
     """Say what a token was used for, by which mint it exists, and what makes that urgent.
 
@@ -137,12 +131,15 @@ def used_finding(
         depth: how many mints the chain has.
         caveats: what is not certain.
         certain: the credential id joins the two; otherwise what is above medium is one severity lower.
+        enable: the optional exclusion of which the minter has every proof: what it does at home is not critical.
 
     """
     mint, event = mints[-1], use.event
     moved = _moved(mint, event)
     severity = _severity(mints, use)
     severity = Severity(severity - (severity > Severity.MEDIUM and not certain))
+    if enable and not moved:
+        severity = min(severity, Severity.HIGH)
     first = f"; the chain of {depth} mints began with {brief(mints[0].user)}" if depth > 1 else ""
     outcome = "" if use.succeeded else f" (refused: {event.code})"
     act = f", which {use.act}" if use.act else ""
@@ -157,7 +154,8 @@ def used_finding(
         event=event,
         evidence=tuple(_evidence(event, moved=bool(moved), certain=certain)),
         related=mints,
-        caveats=caveats,
+        caveats=(*caveats, *((f"the minter {enabling(enable)}",) if enable else ())),
+        enable="" if moved else enable,
     )
 
 
@@ -176,7 +174,7 @@ def _severity(mints: tuple[EventRef, ...], use: Use) -> Severity:
     """Rate a use by its effect: what the API server did for it, or refused, then where it came from."""
     if _DISCOVERY.fullmatch(use.event.request_uri) and not use.event.resource:
         return Severity.LOW
-    if use.act and use.succeeded and not _deploys(mints, use.event):
+    if use.act and use.succeeded and not deploys(mints, use.event):
         return Severity.CRITICAL
     if not use.succeeded:
         return Severity.LOW
@@ -187,23 +185,6 @@ def _moved(mint: EventRef, use: EventRef) -> str:
     """Say from where a token was used, if not from where it was minted; the client's name says nothing of the place."""
     moved = mint.peer_ip and use.peer_ip and mint.peer_ip != use.peer_ip
     return f"from {use.peer_ip}, not {mint.peer_ip}" if moved else ""
-
-
-def _deploys(mints: tuple[EventRef, ...], use: EventRef) -> bool:
-    """Tell whether a use is what a deployment job mints for: who minted deploys in the target's namespace, himself.
-
-    Only with a token minted first-hand, and from the mint's own address. Whole secrets of others are out, so are roles.
-    """
-    mint = mints[-1]
-    first = len(mints) == 1 and not (mint.used_credential or "").startswith("JTI=")
-    own = first and mint.peer_ip and mint.peer_ip == use.peer_ip
-    if not own or use.impersonating or use.namespace != mint.namespace:
-        return False
-    if use.resource == "secrets":
-        return use.name.startswith(_HELM_RELEASE) or (
-            use.verb == "list" and _HELM_LIST.fullmatch(use.request_uri) is not None
-        )
-    return use.resource in _DEPLOYED
 
 
 def _evidence(event: EventRef, *, moved: bool, certain: bool) -> Iterator[Evidence]:

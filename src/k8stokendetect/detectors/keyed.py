@@ -82,7 +82,7 @@ class States(Generic[S]):
         return len(self._states)
 
     def __iter__(self) -> Iterator[tuple[str, S, datetime]]:
-        return ((key, state, expires) for key, (state, expires) in self._states.items())
+        return iter([(key, state, expires) for key, (state, expires) in self._states.items()])
 
 
 @attrs.define
@@ -94,6 +94,7 @@ class View(Generic[S]):
         keys: those of the event; no other can be read or written.
         now: the event's time.
         expires: until when a state is kept unless `put` says otherwise.
+        excluded: an exclusion excludes the event from this detector's rule: what it reports about it is only counted.
 
     """
 
@@ -101,6 +102,7 @@ class View(Generic[S]):
     _keys: frozenset[str]
     now: datetime
     expires: datetime
+    excluded: bool = False
 
     def get(self, key: str, /) -> S | None:
         """Return what is remembered of a key of this event; None when nothing is."""
@@ -131,6 +133,8 @@ class KeyedDetector(Detector, Generic[S]):
         remember_for: how long a state is kept after the last event of its key, unless `put` says otherwise.
         needs: rules whose findings it follows; where they were not asked for they run all the same, unseen.
         states: what it remembers.
+        undecided: how many events it could say nothing about, for want of what the log has to show first; `Tally` adds
+            them up, which sets it back.
 
     """
 
@@ -154,6 +158,7 @@ class KeyedDetector(Detector, Generic[S]):
 
     def __init__(self) -> None:
         self.states: States[S] = States()
+        self.undecided = 0
 
     @abc.abstractmethod
     def keys(self, event: Event, reported: Sequence[Finding], /) -> Iterable[str]:
@@ -177,6 +182,16 @@ class KeyedDetector(Detector, Generic[S]):
 
         """
 
+    def settle(self, now: datetime | None, /) -> Iterable[Finding]:  # noqa: ARG002 - most count nothing
+        """Yield what was counted rather than reported one by one; nothing unless a detector overrides it.
+
+        Arguments:
+            now: the time by the log, about once a minute of it: what belongs to a window that is over is due. None at
+                the end of a `detect` call and while a followed file does not grow: what was never reported is, too.
+
+        """
+        return ()
+
     @final
     def inspect(self, event: Event | ReadError, /) -> Iterable[Finding]:  # noqa: ARG002 - it needs to know more
         """Report nothing: the engine calls `take` when it is known what others reported."""
@@ -184,7 +199,12 @@ class KeyedDetector(Detector, Generic[S]):
 
     @final
     def take(
-        self, event: Event, reported: Sequence[Finding], keys: Iterable[str] | None = None, /
+        self,
+        event: Event,
+        reported: Sequence[Finding],
+        keys: Iterable[str] | None = None,
+        excluded: bool = False,  # noqa: FBT001, FBT002 - the engine calls it as it calls every method
+        /,
     ) -> Iterator[Finding]:
         """Fold an event into what is remembered of its keys.
 
@@ -192,6 +212,7 @@ class KeyedDetector(Detector, Generic[S]):
             event: the event.
             reported: as for `keys`.
             keys: what `keys` named, where that is known already.
+            excluded: see `View`.
 
         """
         named = tuple(self.keys(event, reported) if keys is None else keys)
@@ -200,7 +221,7 @@ class KeyedDetector(Detector, Generic[S]):
         now = event.time or datetime.min.replace(tzinfo=UTC)
         if event.time is not None:
             self.states.sweep(now)
-        memory = View(self.states, frozenset(named), now, _later(event.time, self.remember_for))
+        memory = View(self.states, frozenset(named), now, _later(event.time, self.remember_for), excluded)
         for key in named:
             yield from self.fold(key, event, reported, memory)
 

@@ -85,6 +85,8 @@ class Leadership:
         fighting: two credentials that held the lease by turns.
         fought: when they did last.
         minters: what each credential minted, the one at work last.
+        live: every credential that minted or held the lease, and when it did last, about.
+        warned: it was said that there are too many of them.
 
     """
 
@@ -95,6 +97,21 @@ class Leadership:
     fighting: tuple[str, ...] = ()
     fought: datetime | None = None
     minters: dict[str, Minter] = attrs.field(factory=dict)
+    live: dict[str, datetime] = attrs.field(factory=dict)
+    warned: bool = False
+
+    @property
+    def is_crowded(self) -> bool:
+        """More credentials are live than those of one cluster can be."""
+        return len(self.live) > MAX_CREDENTIALS
+
+    def seen(self, credential: str, time: datetime, /) -> Leadership:
+        """Return what is known once a credential was used: with most uses nothing changes."""
+        last = self.live.get(credential)
+        if last is not None and abs(time - last) < STALE:
+            return self
+        live = {name: when for name, when in self.live.items() if name != credential and time - when <= ALIVE}
+        return attrs.evolve(self, live={**dict(list(live.items())[-MAX_KEPT:]), credential: time})
 
     def after_lease(self, credential: str, time: datetime, /) -> Leadership:
         """Return what is known after a credential renewed or took the lease."""

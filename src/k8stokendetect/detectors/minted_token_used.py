@@ -75,14 +75,20 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         minted = event.minted_credential if event.mints_token and reported else None
         if minted and minted != used:
             named.append(minted)
+        for finding in reported:  # some are about a mint that is only judged now
+            earlier = finding.event.minted_credential
+            if earlier and earlier not in {used, event.minted_credential} and finding.event.mints_token:
+                named.append(earlier)
         return named if used and not reported else [*named, *keys_without_id(event, reported)]
 
     def fold(self, key: str, event: Event, reported: Sequence[Finding], memory: View[Followed], /) -> Iterator[Finding]:
         """Remember a mint, or report a use of one and pass the chain on to what it mints."""
         if not key.startswith(TOKEN_ID):
             yield from fold_without_id(self.rule, key, event, reported, memory)
+        elif key not in {event.minted_credential, event.used_credential}:
+            self._judged_late(key, reported, memory)
         elif key == event.minted_credential and key != event.used_credential:
-            yield from self._minted(key, event, memory)
+            yield from self._minted(key, event, reported, memory)
         else:
             yield from self._used(key, event, reported, memory)
 
@@ -93,19 +99,29 @@ class MintedTokenUsed(KeyedDetector[Followed]):
             memory.put(key, attrs.evolve(followed, early=early[-MAX_EARLY:]), expires=use.until(ALLOWED_LATENESS))
             return
         memory.put(key, followed, expires=followed.until)
-        yield used_finding(self.rule, followed.mints, use, depth=followed.depth)
+        yield used_finding(self.rule, followed.mints, use, depth=followed.depth, enable=followed.enable)
         minted = event.minted_credential if event.mints_token and reported else None
         if minted and minted != key:
             earlier = memory.get(minted) or NO_MINT
             chain = earlier if earlier.mints else followed
             memory.put(minted, attrs.evolve(earlier, mints=chain.mints, depth=chain.depth))
 
-    def _minted(self, key: str, event: Event, memory: View[Followed]) -> Iterator[Finding]:
+    def _judged_late(self, key: str, reported: Sequence[Finding], memory: View[Followed]) -> None:
+        """Remember a mint that is reported because of a later one."""
+        followed = memory.get(key) or NO_MINT
+        mint = next(one.event for one in reported if one.event.minted_credential == key)
+        if mint not in followed.mints:
+            memory.put(key, followed.with_mint(mint, mint.expires), expires=mint.expires)
+
+    def _minted(self, key: str, event: Event, reported: Sequence[Finding], memory: View[Followed]) -> Iterator[Finding]:
         followed, mint = memory.get(key) or NO_MINT, EventRef.of(event)
         if mint in followed.mints:
             memory.put(key, followed, expires=followed.until)
             return
-        chain = followed.with_mint(mint, lifetime(event))
+        enable = ""
+        for finding in () if followed.mints else reported:
+            enable = enable or finding.enable
+        chain = attrs.evolve(followed.with_mint(mint, lifetime(event)), enable=enable)
         memory.put(key, chain, expires=chain.until)
         for use in followed.early:
-            yield used_finding(self.rule, chain.mints, use, depth=chain.depth)
+            yield used_finding(self.rule, chain.mints, use, depth=chain.depth, enable=chain.enable)

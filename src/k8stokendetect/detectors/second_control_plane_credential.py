@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+import attrs
+
 from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.leadership import Doubt, Leadership
@@ -38,13 +40,13 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
             "https://kubernetes.io/docs/concepts/architecture/leases/#leader-election",
         ),
         false_positives=(
-            "records of up to eight clusters in one stream without the clusters' names: call `detect` for each",
+            "records of up to eight clusters in one stream without their names: call `detect(cluster_name=)` for each",
             "a failover in a log without leases, where the new leader mints for other accounts first",
         ),
         blind_spots=(
             "an attacker with the very certificate of the leader; one who takes the lease and keeps it",
             "without leases, one who mints for half of the accounts that the component's own credential minted for",
-            "without leases, any second credential where more than eight are in use",
+            "any second credential where more than eight are in use and no record names its cluster: low, once",
             "credentials without ids in the log, as certificates before 1.32",
         ),
         response=(
@@ -72,13 +74,28 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
         known, time, credential = memory.get(key) or Leadership(), event.time, event.used_credential
         if time is None or credential is None:
             return
-        if event.renews_leader_lease:
+        known = known.seen(credential, time)
+        if not event.cluster and known.is_crowded:  # it has nothing to say about several clusters in one
+            memory.put(key, attrs.evolve(known, warned=True))
+            if not known.warned:
+                yield self._crowded(event, len(known.live))
+        elif event.renews_leader_lease:
             memory.put(key, known.after_lease(credential, time))
         elif event.mints_token:
             known, doubt = known.after_mint(EventRef.of(event), credential, time)
             memory.put(key, known)
             if doubt is not None:
                 yield from (self._report(one, doubt) for one in doubt.mints)
+
+    def _crowded(self, event: Event, number: int) -> Finding:
+        return self.finding(
+            event,
+            f"{number} credentials of {event.user.username} are in use: several clusters in one stream whose records "
+            "name none. A second credential cannot be distinguished from another cluster's: this rule is off for it",
+            Evidence(f"user.extra['{CREDENTIAL_ID}'][0]", event.used_credential, "the one that was used last"),
+            severity=Severity.LOW,
+            caveats=("give each cluster's log by itself, with its name: detect(cluster_name=), scan --cluster-name",),
+        )
 
     def _report(self, mint: EventRef, doubt: Doubt) -> Finding:
         path = f"user.extra['{CREDENTIAL_ID}'][0]"

@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import attrs
+
 from k8stokendetect.detectors.base import MINTS, Detector
 from k8stokendetect.detectors.wording import (
     binding_evidence,
+    enabling,
     is_extended,
     lifetime_evidence,
     mint_evidence,
@@ -63,35 +66,27 @@ class TokenRequest(Detector):
 
     def describe(self, event: Event, /) -> Finding:
         """Describe an issued token; who minted by design is the exclusions' business."""
-        spec = event.token_request
-        return self.finding(
+        spec, user = event.token_request, event.user
+        by_anybody = user.username == "system:anonymous" or "system:unauthenticated" in user.groups
+        known = _OPTIONAL.excluding(event) if user.username in _NAMES else None
+        finding = self.finding(
             event,
             minted(event) + (f": {_terms(spec)}" if spec else ""),
             *mint_evidence(event),
             *lifetime_evidence(event),
             *_audience_evidence(spec),
             *binding_evidence(event),
-            severity=Severity.CRITICAL if _is_unauthenticated(event) else None,
-            caveats=(*unseen_body(event), *_extended(spec), *(_known(event) if event.user.username in _NAMES else ())),
+            severity=Severity.CRITICAL if by_anybody else None,
+            caveats=(*unseen_body(event), *(_extended(spec) if spec else ())),
         )
+        if known is None:
+            return finding
+        return attrs.evolve(finding, enable=known.id, caveats=(*finding.caveats, enabling(known.id)))
 
 
 _OPTIONAL: Final = ExclusionIndex(OPTIONAL_EXCLUSIONS)
 _NAMES: Final = frozenset(name for one in OPTIONAL_EXCLUSIONS for name in one.component.actor.username)
 """Asked first, since few callers are called so; no pattern is among them."""
-
-
-def _known(event: Event) -> Iterator[str]:
-    """Name the optional exclusion of which the caller has every proof."""
-    known = _OPTIONAL.excluding(event)
-    if known is not None:
-        yield f"has every proof of {known.id}, which mints by design; if you run that: --enable {known.id}"
-
-
-def _is_unauthenticated(event: Event) -> bool:
-    """Tell whether anybody who reaches the API server could have done this."""
-    user = event.user
-    return user.username == "system:anonymous" or "system:unauthenticated" in user.groups
 
 
 def _terms(spec: TokenRequestSpec) -> str:

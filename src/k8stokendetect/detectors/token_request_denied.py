@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors.attempts import Attempts, Node, Tried
+from k8stokendetect.detectors.attempts import MAX_PEERS, Attempts, Node, Tried
 from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import HOW_ANSWERED, code_evidence, origin_of, target_of, who
@@ -19,9 +19,9 @@ from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS
 from k8stokendetect.exclusions.controllers import CONTROLLERS
 from k8stokendetect.exclusions.failing import FailingComponents, has_no_relationship, is_usual, way_of_failing
 from k8stokendetect.exclusions.kubernetes import KUBELET_CLIENTS
-from k8stokendetect.findings import Finding, Rule, Severity
+from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import STRANGERS
-from k8stokendetect.words import brief
+from k8stokendetect.words import brief, caller_of, listed
 
 NODE: Final = "system:node:"
 CONTROL_PLANE: Final = frozenset({"system:kube-controller-manager", "system:kube-scheduler", "system:apiserver"})
@@ -39,8 +39,8 @@ LONGEST_NAME: Final = 320
 class TokenRequestDenied(KeyedDetector[Attempts]):
     """Calls that failed, counted by caller and window: low. What components fail at by design is informational.
 
-    The first of an authenticated caller are reported one by one, then whenever the count of an hour reaches a power of
-    ten; all who do not authenticate are counted together from the first. A node that is refused for accounts that it
+    The first fifty of an authenticated caller are reported one by one, the rest of an hour as one finding with their
+    number; all who do not authenticate are counted together from the first. A node that is refused for accounts that it
     never minted for is the exception: two within a minute are medium, five high, from a new address one level more.
 
     Arguments:
@@ -76,7 +76,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         blind_spots=(
             "who tries slowly, or from several accounts; one account a minute by a node is informational",
             "who asks first what is allowed (`kubectl auth can-i`) and then does only that",
-            "clients behind one address that do not authenticate: they count as one",
+            "who does not authenticate: all of them count as one",
         ),
         response=(
             "Low: keep it for the day it belongs to something. Medium: find out who the caller is and what it got "
@@ -120,7 +120,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             return self._failed(key, event, known, memory)
         name, ref = event.user.username, event.object_ref
         if not name.startswith(NODE) and name not in CONTROL_PLANE:
-            return self._succeeded(key, event, known, memory)
+            return self._succeeded(key, event, known, memory) if known.tried.targets else ()
         account = f"{ref.namespace}/{ref.name}" if ref and " user " in key else ""
         node = known.node.after_mint(account, event.peer_ip or "")
         # also where nothing is new: it is kept for another day
@@ -138,18 +138,66 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         elif self._components.failed(event):
             yield from self._of_component(key, event, target, known, memory)
         else:
-            tried = known.tried.after(target, event.time, HOUR)
-            memory.put(key, attrs.evolve(known, tried=tried))
-            if tried.is_round or (not _is_stranger(event) and tried.count <= LISTED):
-                yield self._report(event, target, tried)
+            yield from self._counted(key, event, target, known, memory)
 
-    def _succeeded(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> tuple[Finding, ...]:
+    def _counted(
+        self, key: str, event: Event, target: str, known: Attempts, memory: View[Attempts]
+    ) -> Iterator[Finding]:
+        """Count a request; what was counted before and is not reported yet is due where a new window begins."""
+        time = memory.now
+        if known.tried.is_due(time, HOUR):
+            yield from self._of_all(known.tried)
+        tried = known.tried.after(target, time, HOUR)
+        alone = not _is_stranger(event) and tried.count <= LISTED
+        if alone:
+            yield self._report(event, target, tried)
+        else:
+            tried = tried.counted(event)
+        if not memory.excluded:
+            memory.put(key, attrs.evolve(known, tried=tried))
+
+    def settle(self, now: datetime | None, /) -> Iterator[Finding]:
+        """Report what was counted in each window that is over; in the end, each that is not reported yet."""
+        for key, known, expires in self.states:
+            tried = known.tried
+            if tried.first is not None and tried.is_due(now or self.states.clock.now, HOUR, early=now is None):
+                yield from self._of_all(tried)
+                self.states.put(key, attrs.evolve(known, tried=attrs.evolve(tried, said=tried.count)), expires)
+
+    def _of_all(self, tried: Tried) -> Iterator[Finding]:
+        """Report what was counted, all in one."""
+        first, last = tried.first, tried.last
+        if first is None or first.time is None or last is None:
+            return
+        caller = caller_of(first) if first.user and first.user not in STRANGERS else "callers that did not authenticate"
+        others = len(tried.peers) - 1
+        more = f" and {others}{' or more' * (len(tried.peers) >= MAX_PEERS)} other addresses" if others > 0 else ""
+        origin = f" from {first.peer_ip}{more}" if first.peer_ip else ""
+        times = f"{tried.count:,} times" if tried.count > 1 else "once"
+        since = f", since {tried.since:%Y-%m-%d %H:%M:%S}" if tried.count > 1 else ""
+        yield Finding(
+            rule=self.rule,
+            severity=self.rule.severity,
+            summary=(
+                f"{caller} asked {times} for a token of {listed(map(brief, tried.targets), 3)}{origin} and got none "
+                f"({first.code}){since}"
+            ),
+            event=first,
+            evidence=(Evidence("responseStatus.code", first.code, HOW_ANSWERED),),
+            caveats=("only the first of these requests is named, the others are counted",) * (tried.count > 1),
+            count=tried.count,
+            last=last if tried.count > 1 else None,
+        )
+
+    def _succeeded(self, key: str, event: Event, known: Attempts, memory: View[Attempts]) -> Iterator[Finding]:
         """Tell that a search was successful."""
         now, recent = memory.now, known.tried.targets.values()
         if len(recent) < self.many or sum(timedelta(0) <= now - when < self.window for when in recent) < self.many:
-            return ()
+            return
         memory.put(key, None)
-        return (self._report(event, target_of(event), known.tried, severity=Severity.MEDIUM, done="at last got one"),)
+        if known.tried.is_due(None, HOUR, early=True):
+            yield from self._of_all(known.tried)
+        yield self._report(event, target_of(event), known.tried, severity=Severity.MEDIUM, done="at last got one")
 
     def _of_component(
         self, key: str, event: Event, what: str, known: Attempts, memory: View[Attempts]

@@ -4,92 +4,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from ipaddress import ip_address, ip_network
-from typing import Final
 
 import attrs
 
 from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
+from k8stokendetect.detectors.origins import MAX_VALUES, MOST_REPORTED, MOST_WAITING, OVERLAP, Move, Origins
 from k8stokendetect.detectors.wording import minted
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event
-from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, LEADERS, SERVICE_ACCOUNT_PREFIX
-from k8stokendetect.words import brief
-
-MAX_VALUES: Final = 50
-"""Maximum number of networks, clients and certificates remembered of an actor; beyond, each new one is reported."""
-
-SILENT: Final = timedelta(hours=24)
-"""An origin that was not seen for so long is given up: what came in its place is its successor."""
-
-OVERLAP: Final = timedelta(seconds=60)
-"""How long a renewed certificate and its successor may both be in use: connections stay open (fact 44: 2 to 9 s)."""
-
-
-@attrs.frozen
-class Origins:
-    """How often an actor minted, and from where.
-
-    Arguments:
-        mints: how many.
-        seen: `network`, `client` and `certificate`, with the values that are the actor's own.
-        last: when a value of each kind was last seen that is the actor's own.
-        renewed: certificates that were replaced, and when.
-
-    """
-
-    mints: int = 0
-    seen: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
-    last: dict[str, datetime] = attrs.field(factory=dict)
-    renewed: dict[str, datetime] = attrs.field(factory=dict)
-
-    def new(self, here: dict[str, str], /) -> list[str]:
-        """Return the kinds of which this value is new.
-
-        A kind that was never logged before, such as certificates after an upgrade to 1.32, is no change.
-        """
-        seen = self.seen
-        return [kind for kind, value in here.items() if kind in seen and value not in seen[kind]]
-
-    def full(self, kinds: Iterable[str], /) -> list[str]:
-        """Return the kinds of which no more values are remembered."""
-        return [kind for kind in kinds if len(self.seen[kind]) >= MAX_VALUES]
-
-    def succeeded(self, kinds: Iterable[str], now: datetime, /) -> list[str]:
-        """Return the kinds whose new value is learned though it is reported.
-
-        Anybody can choose a client's name; of networks and certificates, the actor's own have to fall silent first.
-        """
-        return [kind for kind in kinds if kind == "client" or now - self.last.get(kind, now) > SILENT]
-
-    def after(self, here: dict[str, str], learned: Collection[str], new: Collection[str], now: datetime, /) -> Origins:
-        """Return what is known after a mint from here; what is new and not learned stays foreign.
-
-        Arguments:
-            here: where it came from.
-            learned: the kinds whose new value is the actor's own.
-            new: the kinds whose value is new.
-            now: its time.
-
-        """
-        if not new and here.keys() <= self.last.keys() and now - min(self.last.values()) < OVERLAP:
-            return Origins(self.mints + 1, self.seen, self.last, self.renewed)
-        seen = {kind: (value,) for kind, value in here.items()} | self.seen
-        if learned:
-            full = self.full(learned)
-            seen |= {kind: (*seen[kind], here[kind]) for kind in learned if kind not in full}
-        own = {kind: now for kind in here if kind not in new or kind in learned}
-        return Origins(self.mints + 1, seen, self.last | own, self.renewed)
-
-    def renew(self, certificate: str, now: datetime, /) -> Origins:
-        """Return it with a certificate in the place of those before."""
-        former = dict.fromkeys(self.seen["certificate"], now)
-        renewed = dict(list((self.renewed | former).items())[-MAX_VALUES:])
-        return attrs.evolve(self, seen={**self.seen, "certificate": (certificate,)}, renewed=renewed)
+from k8stokendetect.words import NAMELESS_ACCOUNT, brief
 
 
 class UnusualOrigin(KeyedDetector[Origins]):
@@ -118,11 +47,13 @@ class UnusualOrigin(KeyedDetector[Origins]):
         references=("https://attack.mitre.org/techniques/T1078/", "https://attack.mitre.org/techniques/T1552/007/"),
         false_positives=(
             "kubelets whose certificate was renewed: informational, once for each renewal",
-            "people who travel, and nodes that move: each mint, until the earlier network was silent for a day",
+            "people who travel: each mint, until the earlier network was silent for a day",
+            "nodes that move to another network: the first mint there",
         ),
         blind_spots=(
             "whatever an actor did while it was being learned; actors that mint rarely are never learned",
             "an attacker on the same host with the same client; certificates before 1.32, which have no id in the log",
+            "a node's certificate used elsewhere: after the first mint, not until the node itself mints again",
         ),
         response=(
             "Ask the identity's owner whether the address, tool or certificate is theirs. A second certificate that "
@@ -158,9 +89,56 @@ class UnusualOrigin(KeyedDetector[Origins]):
             yield from self._other_certificate(key, event, known, here, memory)
             return
         learning = known.mints < self.learn and not ("certificate" in new and _is_system(event))
-        memory.put(key, known.after(here, new if learning else known.succeeded(new, now), new, now))
-        if new and not learning:
+        learned = new if learning else known.succeeded(new, now)
+        memory.put(key, known.after(here, learned, new, now))
+        if new == ["network"] and not learning and _is_node(event):
+            yield from self._moved(key, event, known, here["network"], memory)
+        elif new and not learning:
             yield self._report(event, new, known)
+        elif known.move is not None:
+            yield from self._moved_back(key, known.move, memory)
+
+    def _moved(self, key: str, event: Event, known: Origins, network: str, memory: View[Origins]) -> Iterator[Finding]:
+        """Report the first mint from a network, and each while the usual one is in use, too; let the others wait."""
+        move, now = known.move, memory.now
+        after = memory.get(key) or known
+        if network in after.seen["network"]:  # the usual one was silent for long
+            move = None
+        elif move is None or move.network != network or not move.lasts(now):
+            for mint in move.waiting if move is not None and move.lasts(now) else ():
+                yield self._elsewhere(mint)
+            move = Move(network, now)
+            yield self._report(event, ["network"], known)
+        elif move.reported is None:
+            move = attrs.evolve(move, waiting=(*move.waiting, EventRef.of(event))[:MOST_WAITING])
+        elif move.reported < MOST_REPORTED:
+            move = attrs.evolve(move, reported=move.reported + 1)
+            yield self._report(event, ["network"], known)
+        memory.put(key, attrs.evolve(after, move=move))
+
+    def _moved_back(self, key: str, move: Move, memory: View[Origins]) -> Iterator[Finding]:
+        """Report what waited: the usual network is in use, so that the node has not moved."""
+        if memory.now - move.since <= OVERLAP:
+            return
+        is_open = move.lasts(memory.now)
+        for mint in move.waiting if is_open else ():
+            yield self._elsewhere(mint)
+        reported = len(move.waiting) if move.reported is None else move.reported
+        left = attrs.evolve(move, waiting=(), reported=reported) if is_open else None
+        memory.put(key, attrs.evolve(memory.get(key) or Origins(), move=left))
+
+    def _elsewhere(self, mint: EventRef) -> Finding:
+        target = brief(mint.target or NAMELESS_ACCOUNT)
+        return Finding(
+            rule=self.rule,
+            severity=Severity.MEDIUM,
+            summary=(
+                f"{brief(mint.user)} minted a token for {target} from {mint.peer_ip}: a network not seen of it before, "
+                "and the usual one is in use as well"
+            ),
+            event=mint,
+            evidence=(Evidence(mint.peer_path, mint.peer_ip, "in a network new to this caller"),),
+        )
 
     def _other_certificate(
         self, key: str, event: Event, known: Origins, here: dict[str, str], memory: View[Origins]

@@ -69,6 +69,11 @@ def lifetime_evidence(event: Event, /) -> Iterator[Evidence]:
         yield Evidence("responseObject.status.expirationTimestamp", grant.expiration_timestamp, "granted until")
 
 
+def enabling(exclusion: str, /) -> str:
+    """Name the optional exclusion of which a caller has every proof."""
+    return f"has every proof of {exclusion}, which mints by design; if you run that: --enable {exclusion}"
+
+
 def is_extended(spec: TokenRequestSpec | None, /) -> bool:
     """Tell whether the API server extends the lifetime that was asked for, if the token is for itself."""
     bound = spec.bound_object_ref if spec else None

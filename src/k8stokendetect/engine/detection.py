@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import attrs
+
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.engine.memory import Memory
@@ -33,6 +35,7 @@ def detect(
     on_error: OnError = raise_error,
     tally: Tally | None = None,
     cluster: Cluster | None = None,
+    cluster_name: str | None = None,
     memory: Memory | None = None,
 ) -> Iterator[Finding]:
     """Find minted service account tokens in a Kubernetes audit log.
@@ -52,6 +55,7 @@ def detect(
         tally: counted up while iterating.
         cluster: a snapshot of the cluster. Detectors know from it what a target may do, and findings about accounts
             with an identity in a cloud are high and say which, see `enrichment.enriched`.
+        cluster_name: the cluster of records that name none; what is remembered is kept apart by cluster.
         memory: what detectors remember from one call to the next.
 
     Raises:
@@ -67,6 +71,7 @@ def detect(
         on_error=on_error,
         tally=tally,
         cluster=cluster,
+        cluster_name=cluster_name,
         memory=memory,
     )
 
@@ -81,10 +86,14 @@ def detection(
     on_error: OnError = raise_error,
     tally: Tally | None = None,
     cluster: Cluster | None = None,
+    cluster_name: str | None = None,
     memory: Memory | None = None,
 ) -> Detection:
     """Return what `detect` returns, for a caller that also lets it run while its source waits."""
     checked: tuple[object, object, object] = (on_error, tally, memory)
+    name: object = cluster_name
+    if name is not None and not (isinstance(name, str) and name.strip()):
+        raise ConfigError("cluster_name takes a name")
     if (
         not callable(checked[0])
         or not isinstance(checked[1], Tally | None)
@@ -106,7 +115,7 @@ def detection(
         log = read(source, platform=platform, on_error=on_error)
     tally = Tally() if tally is None else tally
     pipeline = Pipeline(chosen, excluding, on_error, tally, keep_excluded=keep_excluded, memory=memory)
-    return Detection(log, pipeline, on_error, tally, cluster)
+    return Detection(log, pipeline, on_error, tally, cluster, cluster_name)
 
 
 class Detection(Iterator[Finding]):
@@ -118,17 +127,25 @@ class Detection(Iterator[Finding]):
         on_error: called with each record that cannot be read.
         tally: counted up.
         cluster: a snapshot of the cluster.
+        cluster_name: the cluster of records that name none.
 
     """
 
     def __init__(
-        self, log: AuditLog, pipeline: Pipeline, on_error: OnError, tally: Tally, cluster: Cluster | None
+        self,
+        log: AuditLog,
+        pipeline: Pipeline,
+        on_error: OnError,
+        tally: Tally,
+        cluster: Cluster | None = None,
+        cluster_name: str | None = None,
     ) -> None:
         self._log = log
         self._pipeline = pipeline
         self._on_error = on_error
         self._tally = tally
         self._cluster = cluster
+        self._name = cluster_name
         self._findings = self._run()
 
     def __next__(self) -> Finding:
@@ -149,6 +166,12 @@ class Detection(Iterator[Finding]):
 
         return enriched(finding, self._cluster)
 
+    def _named(self, finding: Finding) -> Finding:
+        """Name the cluster of what was found in a record that cannot be read."""
+        if self._name is None or finding.event.cluster is not None:
+            return finding
+        return attrs.evolve(finding, event=attrs.evolve(finding.event, cluster=self._name))
+
     def _run(self) -> Generator[Finding]:
         log, pipeline, tally, counts = self._log, self._pipeline, self._tally, self._log.counts
         skipped, events = tally.skipped - counts.other_logs, tally.events - counts.unwanted
@@ -161,11 +184,13 @@ class Detection(Iterator[Finding]):
                 tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
                 if isinstance(item, ReadError):
                     tally.unreadable += 1
-                    yield from pipeline.unreadable(item)
+                    yield from map(self._named, pipeline.unreadable(item))
                     self._on_error(item)
                 else:
                     events += 1
                     tally.events = events + counts.unwanted
+                    if self._name is not None and item.cluster is None:
+                        item = attrs.evolve(item, cluster=self._name)  # noqa: PLW2901 - the same, named
                     yield from pipeline.take(item)
             tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
             tally.events = events + counts.unwanted

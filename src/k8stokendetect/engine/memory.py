@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from k8stokendetect.detectors import Detector, KeyedDetector
+from k8stokendetect.engine.habits import Habits
+from k8stokendetect.engine.mints import MintsSeen
 from k8stokendetect.engine.profile import ClusterProfile
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import Finding
@@ -78,6 +80,8 @@ class Memory:
         folded: names of the last events that keyed detectors took.
         numbers: of the events, over all calls.
         profiles: what the log of each cluster has shown, by the cluster's name.
+        mints: which tokens it has seen minted.
+        habits: on how many days somebody minted for the same account.
 
     """
 
@@ -86,6 +90,8 @@ class Memory:
         self.folded = Deduplicator()
         self.numbers = itertools.count(1)
         self.profiles: dict[str, ClusterProfile] = {}
+        self.mints = MintsSeen()
+        self.habits = Habits()
         self._saved: dict[str, Mapping[str, Any]] = {}
         self._detectors: dict[str, KeyedDetector[Any]] = {}
 
@@ -114,6 +120,8 @@ class Memory:
             "detectors": [*(self._saved | now).values()],
             "reported": self.reported.last(SAVED),
             "folded": self.folded.last(SAVED),
+            "mints": list(self.mints.names),
+            "habits": {key: list(days) for key, days in self.habits.days.items()},
             "profiles": {cluster: profile.to_dict() for cluster, profile in self.profiles.items()},
         }
 
@@ -132,6 +140,8 @@ class Memory:
             memory._saved = {str(state["rule"]): state for state in document["detectors"]}
             memory.reported.restore(document["reported"])
             memory.folded.restore(document["folded"])
+            memory.mints = MintsSeen(document.get("mints", ()))
+            memory.habits = Habits.from_dict(document.get("habits", {}))
             profiles = document["profiles"].items()
             memory.profiles = {str(cluster): ClusterProfile.from_dict(seen) for cluster, seen in profiles}
         except (TypeError, KeyError, AttributeError):

@@ -8,27 +8,32 @@ detectors remember), and a *helper* is a rule that nobody asked for and a keyed 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector
+from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector, TokenRequest
 from k8stokendetect.engine.arrival import Arrival
-from k8stokendetect.engine.following import Follows, name_of_token
+from k8stokendetect.engine.following import Follows, name_of_token, with_mint
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
 from k8stokendetect.engine.memory import Memory
-from k8stokendetect.engine.profile import profile_of
+from k8stokendetect.engine.profile import ENOUGH, REQUESTS, profile_of
 from k8stokendetect.engine.register import Register
 from k8stokendetect.engine.reorder import ReorderBuffer
+from k8stokendetect.engine.settling import Settling
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.engine.watchers import Watchers
 from k8stokendetect.errors import OnError, ReadError
 from k8stokendetect.event_ref import request_id
-from k8stokendetect.events import Event
+from k8stokendetect.events import Event, Signal
 from k8stokendetect.exclusions import Exclusion
 from k8stokendetect.findings import Finding, Severity
 
 STARTS_FOLLOWING: Final = Severity.MEDIUM
 """Least severity of what keyed detectors say about a mint for its token to be followed."""
+
+MINTED: Final = TokenRequest.rule.id
+"""The rule that reports each mint."""
 
 Parted: TypeAlias = tuple[Sequence[Detector], Sequence[Detector]]
 """Detectors that are asked, and those whose findings are only counted."""
@@ -71,8 +76,10 @@ class Pipeline:
         self.prefilter: Follows | None = None
         self._judge = Judge(exclusions, running)
         self._guard = Guard(on_error, tally)
+        self._settling = Settling(detectors, self._guard, tally)
         self._tally = tally
         self._register = Register(tally, self.memory)
+        self._mints = self.memory.mints if Signal.UNBOUND_USE in self.watchers.watches else None
         self._keep_excluded = keep_excluded
         self._buffer: ReorderBuffer[Arrival] = ReorderBuffer()
         self._parts: dict[tuple[tuple[Detector, ...], frozenset[str]], Parted] = {}
@@ -81,16 +88,28 @@ class Pipeline:
         """Take an event; yield what there is to report about those whose turn has come."""
         for due in self._buffer.put(event, self.arrive(event)):
             yield from self._examine(due)
+        now = self._buffer.event_clock.now
+        if now is not None and not self._settling.asked_at <= now < self._settling.asks_at:
+            yield from self._settling.ask(now)
 
     def idle(self) -> Iterator[Finding]:
         """Yield what there is to report about events that have waited long enough by the clock."""
         for due in self._buffer.idle():
             yield from self._examine(due)
+        yield from self.settle()
 
     def rest(self) -> Iterator[Finding]:
         """Yield what there is to report about the events that still wait."""
         for due in self._buffer.rest():
             yield from self._examine(due)
+        yield from self.settle()
+        for profile in self.memory.profiles.values():
+            if profile.seen[REQUESTS] >= ENOUGH:
+                self._tally.dropped |= profile.dropped()
+
+    def settle(self, now: datetime | None = None, /) -> Iterator[Finding]:
+        """Yield what was counted: what is due at a time, or what was never reported."""
+        return self._settling.ask(now)
 
     def unreadable(self, error: ReadError, /) -> Iterator[Finding]:
         """Yield what the detectors find in a record that could not be read."""
@@ -105,15 +124,16 @@ class Pipeline:
         That more are followed than are reported does no harm; what a component mints is judged first, and left out.
         """
         arrival = Arrival(event, next(self.memory.numbers))
+        if self._mints is not None and event.minted_credential and not event.user.username.startswith("system:node:"):
+            self._mints.add(event)
         if self.watchers.follows and event.mints_token:
             arrival.judgement, arrival.is_judged = self._judge.judge(event), True
             if not arrival.judgement.is_excluded:
-                self._follow_minted(event)
+                self._follow(name_of_token(event))
         return arrival
 
-    def _follow_minted(self, event: Event) -> None:
-        """Follow the token that was minted."""
-        name = name_of_token(event)
+    def _follow(self, name: str) -> None:
+        """Follow a token."""
         if self.prefilter is None:
             self.watchers.followed.add(name)
         else:
@@ -122,13 +142,21 @@ class Pipeline:
     def _examine(self, arrival: Arrival) -> Iterator[Finding]:
         """Yield everything that there is to report about an event whose turn has come."""
         event = profile_of(self.memory.profiles, arrival.event.cluster).learn(arrival.event)
+        if self._mints is not None:
+            event = with_mint(event, self._mints, self.prefilter)
         if event is not arrival.event:  # it is judged by what the log has shown until now
             arrival.event, arrival.is_judged = event, False
-        yield from self.ask(arrival)
+        for finding in self.ask(arrival):
+            is_habit = finding.rule.id == MINTED and finding.excluded_by is None
+            yield self.memory.habits.tell(finding) if is_habit else finding
         for detector, keys in self.keyed(arrival):
             yield from self.fold(arrival, detector, keys)
-        if arrival.reported and event.mints_token and self.watchers.follows:
-            self._follow_minted(event)
+        if arrival.reported and self.watchers.follows:
+            if event.mints_token:
+                self._follow(name_of_token(event))
+            for finding in arrival.reported:  # some are about mints that are only judged now
+                if finding.event.minted_credential is not None:
+                    self._follow(finding.event.minted_credential)
 
     def ask(self, arrival: Arrival, /) -> Iterator[Finding]:
         """Yield what detectors that remember nothing report; of an excluded request they only say that they match."""
@@ -182,7 +210,8 @@ class Pipeline:
             arrival.was_folded = self._register.was_folded(arrival)
         if arrival.was_folded:
             return
-        given = (event, arrival.reported, keys)
+        verdict = arrival.judgement.by_rule.get(detector.rule.id)
+        given = (event, arrival.reported, keys, verdict is not None and not verdict.failed)
         for finding in self._guard.all_of(Finding, detector, event.origin, detector.take, *given):
             yield from self._said(arrival, finding, STARTS_FOLLOWING)
 

@@ -31,7 +31,10 @@ SAVED_ISSUED: Final = 1000
 MOST_CLUSTERS: Final = 10_000
 """Maximum number of clusters whose profiles are kept; then all are learned again."""
 
+REQUESTS: Final = "requests"
 _AGENTS: Final = "user agents"
+_GROUPS: Final = "groups"
+_OF_ACCOUNTS: Final = "requests of service accounts"
 _LONGEST: Final = 64
 _OF_OTHERS: Final = frozenset({LEGACY_TOKEN, TRUNCATED})
 """What else than the id of a token can be contradicted."""
@@ -45,7 +48,8 @@ class ClusterProfile:
 
     Arguments:
         seen: how many requests had each fact.
-        forged: prefixes of annotations that are not believed, since somebody can write them.
+        forged: policies and webhooks that can write annotations of prefixes that are not believed then, each resource
+            and name.
         issued: the last ids that tokens were issued with, and by which request.
 
     """
@@ -58,6 +62,7 @@ class ClusterProfile:
     ) -> None:
         self.seen = Counter(seen or {})
         self.forged = set(forged)
+        self._prefixes = {one.rpartition(" ")[2] for one in self.forged}
         self.issued = dict(issued or {})
 
     def learn(self, event: Event, /) -> Event:
@@ -78,15 +83,20 @@ class ClusterProfile:
     def _note_forger(self, event: Event) -> None:
         """Note a policy or webhook that can write the API server's own annotations, until it is deleted."""
         name = event.object_ref.name if event.object_ref else ""
-        if name in FORGES_ANNOTATIONS and event.succeeded:
-            (self.forged.discard if event.verb == "delete" else self.forged.add)(name)
+        if not event.succeeded or _is_dry_run(event):
+            return
+        if event.verb == "deletecollection" and "Selector=" not in event.request_uri:
+            self.forged = {one for one in self.forged if one.partition(" ")[0] != event.resource}
+        elif name in FORGES_ANNOTATIONS:
+            (self.forged.discard if event.verb == "delete" else self.forged.add)(f"{event.resource} {name}")
+        self._prefixes = {one.rpartition(" ")[2] for one in self.forged}
 
     def _without_forged(self, event: Event) -> Event:
         """Return an event without what such a policy may have written; authorization's are set before admission."""
         kept = {
             key: value
             for key, value in event.annotations.items()
-            if key.startswith("authorization.k8s.io/") or key.partition("/")[0] not in self.forged
+            if key.startswith("authorization.k8s.io/") or key.partition("/")[0] not in self._prefixes
         }
         return event if len(kept) == len(event.annotations) else attrs.evolve(event, annotations=kept)
 
@@ -120,6 +130,12 @@ class ClusterProfile:
 
     def _count(self, event: Event) -> None:
         used, seen = event.used_credential or "", self.seen
+        if "groups" not in event.lost:  # else the form in which it came has fewer fields
+            seen[REQUESTS] += 1
+        if event.user.groups:
+            seen[_GROUPS] += 1
+        if event.user.username.startswith(SERVICE_ACCOUNT_PREFIX):
+            seen[_OF_ACCOUNTS] += 1
         if used.startswith("X509SHA256="):
             seen[CERTIFICATE_IDS] += 1
         if event.minted_credential is not None or used.startswith("JTI="):
@@ -138,6 +154,11 @@ class ClusterProfile:
         if not usual and not nameless:
             return event
         return attrs.evolve(event, usual=usual, lost=event.lost | {_AGENTS} if nameless else event.lost)
+
+    def dropped(self) -> frozenset[str]:
+        """Return the facts that nobody has, out of enough who should: what shipped the log has dropped them."""
+        of = {_AGENTS: REQUESTS, _GROUPS: REQUESTS, UIDS: _OF_ACCOUNTS}
+        return frozenset([fact for fact, who in of.items() if self.seen[who] >= ENOUGH and not self.seen[fact]])
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -171,3 +192,9 @@ def profile_of(profiles: dict[str, ClusterProfile], cluster: str | None, /) -> C
             profiles.clear()
         profile = profiles[cluster or ""] = ClusterProfile()
     return profile
+
+
+def _is_dry_run(event: Event) -> bool:
+    """Tell whether nothing was stored or deleted, as far as it was logged: the body may say so as well."""
+    body = event.request_object
+    return "dryRun=" in event.request_uri or (isinstance(body, Mapping) and bool(body.get("dryRun")))

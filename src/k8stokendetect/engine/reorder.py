@@ -46,12 +46,15 @@ class ReorderBuffer(Generic[T]):
         lateness: how much later than its successors an event may come.
         clock: seconds by the machine's clock, for when no events come; by default `time.monotonic`.
 
+    Attributes:
+        event_clock: the time by the log.
+
     """
 
     def __init__(self, lateness: timedelta = ALLOWED_LATENESS, clock: Callable[[], float] | None = None) -> None:
         self._lateness = lateness
         self._clock = clock or time.monotonic
-        self._event_clock = EventClock()
+        self.event_clock = EventClock()
         self._count = 0
         self._put_at: float | None = None
         self._held = 0
@@ -65,10 +68,10 @@ class ReorderBuffer(Generic[T]):
         self._held += size
         heapq.heappush(self._waiting, (*order, self._count, size, item))
         self._put_at = None
-        if event.time is not None and not self._event_clock.take(event.time):
+        if event.time is not None and not self.event_clock.take(event.time):
             yield from self.rest()  # what is far ahead cannot wait for the clock, nor may what is before it
             return
-        latest = self._event_clock.now or NEVER
+        latest = self.event_clock.now or NEVER
         while self._waiting and (latest - self._waiting[0][0] > self._lateness or self._is_full()):
             yield from self._next()
 

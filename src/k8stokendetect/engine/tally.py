@@ -20,6 +20,9 @@ class Tally:
         unreadable: how many records could not be read.
         skipped: how many records of other logs a wrapper held; they are rightly no audit events.
         unproven: how many audit events were not believed: pods printed them that are not known to print an audit log.
+        undecided: how many times a detector could not say anything, for want of what the log has to show first.
+        dropped: facts that no record has, such as `user agents`, though an API server writes them: nobody is asked to
+            prove anything by them.
         failures: how many times a detector raised.
 
     """
@@ -31,4 +34,6 @@ class Tally:
     unreadable: int = 0
     skipped: int = 0
     unproven: int = 0
+    undecided: int = 0
+    dropped: set[str] = attrs.field(factory=set)
     failures: int = 0

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from k8stokendetect.detectors import Detector, KeyedDetector
+from k8stokendetect.detectors.unknown_token_used import uses_unbound_token
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Signal
 from k8stokendetect.identity import LEGACY_TOKEN, LONGEST_AUDIT_ID, SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.reading.prefilter import EVERYTHING, parse_watch
@@ -77,6 +78,7 @@ class Watchers:
             event.renews_leader_lease,
             len(event.audit_id) > LONGEST_AUDIT_ID,
             len(event.contradicted) > 0,
+            event.user.username.startswith(SERVICE_ACCOUNT_PREFIX) and uses_unbound_token(event),
         )
         found = self._found.get(question)
         if found is None:
@@ -99,6 +101,7 @@ class Watchers:
         lease: bool,  # noqa: FBT001 - as above
         overlong: bool,  # noqa: FBT001 - as above
         contradicted: bool,  # noqa: FBT001 - as above
+        unbound: bool,  # noqa: FBT001 - as above
     ) -> Watching:
         signals: set[str | Signal] = {EVERYTHING}
         for signal, seen in (
@@ -109,6 +112,7 @@ class Watchers:
             (Signal.LEADER_LEASE, lease),
             (Signal.OVERLONG_AUDIT_ID, overlong),
             (Signal.CONTRADICTED, contradicted),
+            (Signal.UNBOUND_USE, unbound),
         ):
             if seen:
                 signals.add(signal)

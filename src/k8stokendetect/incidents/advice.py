@@ -11,15 +11,17 @@ import attrs
 
 from k8stokendetect.bounds import short_repr
 from k8stokendetect.cluster import Change, Changes, Cluster, Grant
+from k8stokendetect.detectors.wording import enabling
 from k8stokendetect.enrichment import traces_of
 from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, JsonValue
 from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import ReasonedBinding, ServiceAccount, credential_kind
 from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
-from k8stokendetect.incidents.story import Request
+from k8stokendetect.incidents.story import Request, by_known_components
 from k8stokendetect.words import SOMEBODY, brief, caller_of, listed, request_of
 
 _CHANGES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+_CHANGE_NOTHING: Final = ("reviews", "/exec", "/attach", "/portforward", "/proxy")
 _READS: Final = frozenset({"get", "list", "watch"})
 
 
@@ -53,23 +55,35 @@ def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER,
         cluster: what a snapshot of the cluster adds.
 
     """
+    known = by_known_components(requests)
+    requests = {id_: one for id_, one in requests.items() if id_ not in known and not one.is_witness}
     refs = [request.ref for request in requests.values()]
     roots = [request.ref for request in requests.values() if request.parent is None]
     uses = [request.ref for request in requests.values() if request.parent is not None]
     mints = [ref for ref in refs if ref.mints_token]
     steps = [
+        *_enabling(known.values()),
         *cluster.rights,
         *_rights([request.ref for request in requests.values() if _needs_right(request)], cluster.bindings),
         *_end_tokens(mints),
         *cluster.clouds,
-        *_undo(uses),
+        *_undo(uses, [request.ref for request in requests.values() if request.parent is None and request.rules]),
         *_impersonations(refs),
         *_certificates(refs),
     ]
-    if not mints:
+    if not mints and not known:
         names = listed(map(caller_of, roots))
         steps.insert(0, f"Ask whether this was meant: {names}. No token is known to have been issued.")
     return tuple(dict.fromkeys(steps))
+
+
+def _enabling(known: Iterable[Request]) -> Iterator[str]:
+    for request in known:
+        if request.enable and request.ref.mints_token:
+            yield (
+                f"{caller_of(request.ref)} {enabling(request.enable)}. If you do not, ask who does: what it minted and "
+                "did is what an attacker would."
+            )
 
 
 def _needs_right(request: Request) -> bool:
@@ -141,11 +155,11 @@ def _kubectl(*words: str, name: str, namespace: str = "") -> str:
     return shlex.join(("kubectl", *place, *words, *(("--",) if name.startswith("-") else ()), name))
 
 
-def _undo(uses: Sequence[EventRef]) -> Iterator[str]:
-    """Name what the tokens were used for, as far as it worked."""
-    done = [ref for ref in uses if ref.succeeded and not ref.mints_token]
+def _undo(uses: Sequence[EventRef], reported: Iterable[EventRef]) -> Iterator[str]:
+    """Name what the tokens were used for, and what else was reported, as far as it worked."""
+    done = [ref for ref in (*uses, *reported) if ref.succeeded and not ref.mints_token]
     read = [request_of(ref) for ref in done if ref.verb in _READS and ref.resource == "secrets"]
-    changed = [request_of(ref) for ref in done if ref.verb in _CHANGES and not ref.resource.endswith("reviews")]
+    changed = [request_of(ref) for ref in done if ref.verb in _CHANGES and not ref.resource.endswith(_CHANGE_NOTHING)]
     if read:
         yield f"Rotate the secrets that were read: {listed(read)}."
     if changed:

@@ -28,8 +28,9 @@ class Incidents:
 
     - they are about the same request, or one is `related` to the other's;
     - one used a token that the other minted, by credential id, however much later;
-    - the same user of the same cluster called within the window. Callers without a name are distinguished by the
-      peer's address, system identities such as `system:kube-controller-manager` by the credential.
+    - the same user of the same cluster called within the window. System identities such as
+      `system:kube-controller-manager` are distinguished by the credential, callers without a name by the peer's
+      address where they were served; all who were refused are one.
 
     A service account that holds a token whose mint is known does not count as a user: its chain decides, so two
     attackers who reach the same account stay two incidents. A shared target joins nothing: a popular service account
@@ -176,7 +177,8 @@ def _actor(event: EventRef) -> Actor:
     """Name who called: a name may be had in every cluster, and a system identity's by who stole or forged it."""
     cluster, user = event.cluster or "", event.user
     if user in STRANGERS:
-        return cluster, "peer", event.peer_ip or ""
+        served = event.mints_token or event.succeeded
+        return cluster, "stranger", (event.peer_ip or "") if served else ""
     if user.startswith("system:") and not user.startswith(SERVICE_ACCOUNT_PREFIX):
         return cluster, user, event.used_credential or ""
     return cluster, user, ""

@@ -13,7 +13,7 @@ from k8stokendetect.convert.times import format_time
 from k8stokendetect.events import JsonValue
 from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.incidents.advice import NO_CLUSTER, Access, AccessFinder, advice
-from k8stokendetect.incidents.story import BEGINNING, Request, depths, requests_of, title
+from k8stokendetect.incidents.story import BEGINNING, Request, by_known_components, depths, requests_of, title
 
 
 @attrs.frozen(kw_only=True)
@@ -86,12 +86,14 @@ def incident_of(findings: Iterable[Finding], finder: AccessFinder | None = None,
     times = [ref.time for ref in refs if ref.time]
     accounts = (str(ref.token_account) for ref in refs if ref.token_account)
     credentials = (id_ for ref in refs for id_ in (ref.used_credential, ref.minted_credential) if id_)
-    access, cluster = finder.about(ordered) if finder else ((), NO_CLUSTER)
+    known = by_known_components(requests)
+    suspect = [finding for finding in ordered if finding.event.request_id not in known]
+    access, cluster = finder.about(suspect) if finder else ((), NO_CLUSTER)
     return Incident(
         id=_id(requests),
         severity=max(finding.severity for finding in ordered),
         title=title(requests, ordered),
-        actors=tuple(dict.fromkeys(ref.user for ref in refs if ref.user)),
+        actors=tuple(dict.fromkeys(one.ref.user for one in requests.values() if one.ref.user and not one.is_witness)),
         service_accounts=tuple(dict.fromkeys(accounts)),
         credentials=tuple(dict.fromkeys(credentials)),
         first_seen=min(times, default=None),

@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 
 from k8stokendetect.findings import EventRef, Finding, Severity
+from k8stokendetect.identity import LEADERS
 from k8stokendetect.words import NAMELESS_ACCOUNT, brief, caller_of, request_of
 
 BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
@@ -28,6 +29,8 @@ class Request:
         parent: the id of the request that minted the token it was made with; None when that is not in the incident.
         rules: the rules that reported it; none for a mint that is only known from a later finding.
         severity: the worst that they gave it.
+        count: how many requests it stands for.
+        enable: the optional exclusion of which its caller has every proof; empty for none.
 
     """
 
@@ -35,6 +38,13 @@ class Request:
     parent: str | None = None
     rules: tuple[str, ...] = ()
     severity: Severity = Severity.INFORMATIONAL
+    count: int = 1
+    enable: str = ""
+
+    @property
+    def is_witness(self) -> bool:
+        """A controller manager did it by design, and it only shows what somebody else did."""
+        return not self.rules and not self.ref.mints_token and self.ref.user in LEADERS
 
 
 def requests_of(findings: Iterable[Finding], /) -> dict[str, Request]:
@@ -46,6 +56,8 @@ def requests_of(findings: Iterable[Finding], /) -> dict[str, Request]:
         request = found[finding.event.request_id]
         request.rules = tuple(dict.fromkeys((*request.rules, finding.rule.id)))
         request.severity = max(request.severity, finding.severity)
+        request.count = max(request.count, finding.count)
+        request.enable = request.enable or finding.enable
         for mint, ref in pairwise((*finding.related, finding.event)):
             if ref.uses_token_of(mint):
                 found[ref.request_id].parent = mint.request_id
@@ -57,6 +69,15 @@ def requests_of(findings: Iterable[Finding], /) -> dict[str, Request]:
     in_order = dict(sorted(found.items(), key=lambda item: item[1].ref.time or BEGINNING))
     _cut_circles(in_order)
     return in_order
+
+
+def by_known_components(requests: Mapping[str, Request], /) -> dict[str, Request]:
+    """Return what a component did that an optional exclusion knows, as long as no token of it was used elsewhere."""
+    moved = {
+        one.parent for one in requests.values() if one.parent and one.ref.peer_ip != requests[one.parent].ref.peer_ip
+    }
+    own = {id_ for id_, one in requests.items() if one.enable and one.ref.mints_token and id_ not in moved}
+    return {id_: one for id_, one in requests.items() if id_ in own or one.parent in own}
 
 
 def _cut_circles(requests: Mapping[str, Request]) -> None:
@@ -94,7 +115,7 @@ def title(requests: Mapping[str, Request], findings: Sequence[Finding], /) -> st
     """Say in one sentence who did what to whom, and how it ended."""
     refs = [request.ref for request in requests.values()]
     mints = [ref for ref in refs if ref.mints_token]
-    refused = [ref for ref in refs if ref.token_account and not ref.mints_token]
+    refused = [one for one in requests.values() if one.ref.token_account and not one.ref.mints_token]
     if mints:
         return f"{_who(requests, findings)} minted {_minted(mints, requests)}; {_end(requests)}"
     if refused:
@@ -104,7 +125,8 @@ def title(requests: Mapping[str, Request], findings: Sequence[Finding], /) -> st
 
 def _who(requests: Mapping[str, Request], findings: Sequence[Finding]) -> str:
     """Name the first caller whose token was not minted in this incident, and count the others."""
-    roots = [request.ref for request in requests.values() if request.parent is None] or [findings[0].event]
+    roots = [one.ref for one in requests.values() if one.parent is None and not one.is_witness]
+    roots = roots or [findings[0].event]
     first, *others = dict.fromkeys(map(caller_of, roots))
     if not others:
         return first
@@ -118,11 +140,12 @@ def _minted(mints: Sequence[EventRef], requests: Mapping[str, Request]) -> str:
     return f"{number} for {_targets(mints)}{chain}"
 
 
-def _refused(refused: Sequence[EventRef]) -> str:
-    times = f"{len(refused)} times " if len(refused) > 1 else ""
-    answered = all(ref.code is not None for ref in refused)
+def _refused(refused: Sequence[Request]) -> str:
+    number = sum(request.count for request in refused)
+    times = f"{number:,} times " if number > 1 else ""
+    answered = all(request.ref.code is not None for request in refused)
     outcome = "none was issued" if answered else "whether one was issued is not known"
-    return f"{times}for a token of {_targets(refused)}; {outcome}"
+    return f"{times}for a token of {_targets(request.ref for request in refused)}; {outcome}"
 
 
 def _targets(refs: Iterable[EventRef]) -> str:

@@ -155,6 +155,9 @@ def _own(finding: Finding) -> dict[str, Any]:
     return given(
         severity=str(finding.severity),
         excluded_by=finding.excluded_by,
+        count=finding.count if finding.count > 1 else None,
+        last=format_time(finding.last) if finding.last else None,
+        enable=finding.enable,
         caveats=list(finding.caveats),
         response=finding.rule.response,
         event=request_facts(finding.event),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from k8stokendetect.commands.token_request_command import TokenRequestCommand
@@ -58,6 +59,9 @@ def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule
             caveats=structure(document.get("caveats", []), tuple[str, ...], "$.caveats"),
             excluded_by=None if excluded_by is None else structure(excluded_by, str, "$.excluded_by"),
             key=structure(document.get("key", ""), str, "$.key"),
+            count=structure(document.get("count", 1), int, "$.count"),
+            last=_last(document.get("last")),
+            enable=structure(document.get("enable", ""), str, "$.enable"),
         )
     except ConfigError as error:
         raise ReadError(f"not a finding: {error}") from None
@@ -78,6 +82,10 @@ def _decoded(line: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(document, Mapping):
         raise ReadError("not a finding: no JSON object")
     return document
+
+
+def _last(text: object) -> datetime | None:
+    return None if text is None else structure(text, datetime, "$.last")
 
 
 def _severity(name: str) -> Severity:

@@ -90,6 +90,8 @@ def to_ocsf(finding: Finding, /, *, observed: datetime | None = None) -> dict[st
             resources=[resource] if resource else [],
             observables=list(_observables(evidences, finding.event)),
             remediation=_remediation(finding.rule),
+            count=finding.count if finding.count > 1 else None,
+            end_time=_milliseconds(finding.last) if finding.last else None,
         ),
     }
 
@@ -129,6 +131,7 @@ def _finding_info(finding: Finding) -> dict[str, Any]:
         desc=rule.description or finding.summary,
         types=[rule.id],
         first_seen_time=_milliseconds(time) if time else None,
+        last_seen_time=_milliseconds(finding.last) if finding.last else None,
         src_url=next((text for text in rule.references if text.startswith("https://")), None),
         data_sources=[_log_name(finding.event)],
         analytic={"type_id": 1, "type": "Rule", **given(uid=rule.id, name=rule.title, desc=rule.description)},
@@ -208,6 +211,7 @@ def _unmapped(finding: Finding) -> dict[str, Any]:
     return given(
         excluded_by=finding.excluded_by,
         caveats=list(finding.caveats),
+        enable=finding.enable,
         event=request_facts(finding.event),
         related=[request_facts(ref) for ref in finding.related],
     )

@@ -152,7 +152,10 @@ def _described(request: Request, mint: EventRef | None) -> Part:
     more = len(request.rules) - _MOST_RULES
     rules = ", ".join(request.rules[:_MOST_RULES]) + (f" and {more} more rules" if more > 0 else "")
     note = f"{str(request.severity).upper()} {rules}" if rules else "known from a later finding only"
-    return Part(_label(request.ref, mint), note, "act", brief(request.ref.minted_credential or ""))
+    note = "by design: it shows what was done" if request.is_witness else note
+    label = _label(request.ref, mint)
+    label = f"{label}, counted {request.count:,} times" if request.count > 1 else label
+    return Part(label, note, "act", brief(request.ref.minted_credential or ""))
 
 
 def _identity(ref: EventRef) -> str:

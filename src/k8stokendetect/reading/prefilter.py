@@ -21,6 +21,9 @@ EVERYTHING: Final = "*"
 MOST_FOLLOWED: Final = 300_000
 """Maximum number of tokens that are followed, more than any detector remembers; then the oldest tenth is forgotten."""
 
+MOST_KNOWN: Final = 100_000
+"""Maximum number of unbound tokens whose uses are skipped; then each is read once more."""
+
 _NO_GROUPS: Final[frozenset[str | None]] = frozenset()
 
 _PRETTY: Final = re.compile(rb"ew[ok0]")
@@ -75,6 +78,8 @@ class Prefilter:
         self.follows = Signal.USE_OF_REPORTED in self.watches
         self._any_use = Signal.USE_OF_ANY in self.watches
         self._legacy = Signal.LEGACY_TOKEN in self.watches
+        self._unbound = Signal.UNBOUND_USE in self.watches
+        self._known: set[str] = set()
         self._live = Signal.LIVE_TOKEN in self.watches
         self._leases = Signal.LEADER_LEASE in self.watches
         self._unreadable = Signal.UNREADABLE in self.watches
@@ -84,6 +89,8 @@ class Prefilter:
                 self._watch(*parse_watch(watch))
         if self._leases:
             self._verbs.setdefault("leases", {})
+        if self._unbound:  # it is of those whose mint is not among them
+            self._watch(TOKEN_SUBRESOURCE, None)
         if Signal.CONTRADICTED in self.watches:  # of what is contradicted, what may be has to be read
             self._watch(TOKEN_SUBRESOURCE, None)
             self._legacy = True
@@ -107,6 +114,12 @@ class Prefilter:
             self.followed[name] = None
             self.added.append(name)
 
+    def know(self, id_: str, /) -> None:
+        """Skip an unbound token from now on, which is known, as far as nothing else is wanted of its uses."""
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known.add(id_)
+
     def wants(self, event: Plain | Projection, /) -> bool:
         """Tell whether a detector wants an event, from its projection."""
         return self.unwanted(event) is None
@@ -115,6 +128,7 @@ class Prefilter:
         """Return `unwanted`. It is asked of every line: names of its own take half the time of attributes."""
         resources, followed, any_use, unreadable = self._verbs, self.followed, self._any_use, self._unreadable
         leases, follows, prefix = self._leases, self.follows, SERVICE_ACCOUNT_PREFIX
+        unbound, known = self._unbound, self._known
         everything, live, plain, longest, absent = self.everything, self._live, Plain, LONGEST_HARMLESS, ABSENT
 
         def unwanted(event: Plain | Projection, /) -> str | None:  # noqa: C901, PLR0911, PLR0912 - calls would double its time
@@ -139,6 +153,8 @@ class Prefilter:
                     if credential in followed:
                         return None
                     if any_use and (credential[:4] == "JTI=" or user.username.startswith(prefix)):
+                        return None
+                    if unbound and not extra.pod and credential not in known and credential[:4] == "JTI=":
                         return None
                 elif (any_use or follows) and user.username.startswith(prefix):
                     return None

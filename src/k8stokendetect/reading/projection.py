@@ -15,6 +15,7 @@ from k8stokendetect.identity import (
     LEGACY_TOKEN,
     LONGEST_AUDIT_ID,
     LONGEST_HARMLESS,
+    POD_NAME,
 )
 
 
@@ -26,6 +27,7 @@ class _ObjectRef(msgspec.Struct, gc=False, rename=go_name):
 
 class _Extra(msgspec.Struct, gc=False):
     credential: tuple[str, ...] = msgspec.field(name=CREDENTIAL_ID, default=())
+    pod: tuple[str, ...] = msgspec.field(name=POD_NAME, default=())
 
 
 class _User(msgspec.Struct, gc=False):

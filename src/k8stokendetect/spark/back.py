@@ -20,7 +20,7 @@ from k8stokendetect.engine.memory import BEFORE
 from k8stokendetect.errors import K8sTokenDetectError, ReadError
 from k8stokendetect.findings import Finding
 from k8stokendetect.outputs.native import to_line
-from k8stokendetect.spark.front import NO_TIME, Due, error_line
+from k8stokendetect.spark.front import NO_TIME, Due, error_line, time_of
 from k8stokendetect.spark.plan import Plan
 from k8stokendetect.spark.raw import Use
 
@@ -80,13 +80,22 @@ class Part:
         while self._waiting and (everything or self._latest - self._waiting[0][0] > _LATENESS):
             _, _, _, kind, payload = heapq.heappop(self._waiting)
             yield from self.said(kind, payload)
+        yield from self.end(None if everything else self._latest)
 
     def said(self, kind: str, payload: bytes, /) -> Iterator[Said]:
         """Yield what is found in a row."""
         if kind == "error":
             yield "error", payload.decode()
             return
-        for finding in self._found(payload):
+        yield from self._told(self._found(payload))
+
+    def end(self, moment: int | None = None) -> Iterator[Said]:
+        """Yield what was counted: what is due at a moment, or all of it once there are no more rows."""
+        if moment != NO_TIME:
+            yield from self._told(self._pipeline.settle(None if moment is None else time_of(moment)))
+
+    def _told(self, findings: Iterable[Finding]) -> Iterator[Said]:
+        for finding in findings:
             if finding.excluded_by is None or self._plan.keep_excluded:
                 yield "finding", to_line(finding)
         for error in self._errors:
@@ -154,6 +163,7 @@ def in_order(plan: Plan, rows: Iterable[dict[str, Any]], /) -> Iterator[Said]:
         part = Part(plan, bucket)
         for row in group:
             yield from part.said(row["kind"], row["payload"])
+        yield from part.end()
 
 
 _place: Callable[[dict[str, Any]], tuple[int, str | None]] = lambda row: (row["bucket"], row["part"])  # noqa: E731

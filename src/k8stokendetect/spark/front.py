@@ -41,6 +41,11 @@ def moment(time: datetime | None, /) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1) if time else NO_TIME
 
 
+def time_of(moment: int, /) -> datetime:
+    """Return the time that `moment` made a number of."""
+    return _EPOCH + timedelta(microseconds=moment)
+
+
 def tie(event: Event, /) -> str:
     """Return the sort key for events of the same time, the same as the engine's."""
     _, audit_id, user, stage = order_of(event)

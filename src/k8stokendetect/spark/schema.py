@@ -19,7 +19,8 @@ _EVENT: Final = (
 FINDING: Final = (
     "rule_id string, title string, severity string, techniques array<string>, summary string, actor string, "
     f"target string, event {_EVENT}, evidence array<struct<path string, value string, why string>>, "
-    f"related array<{_EVENT}>, caveats array<string>, excluded_by string, fingerprint string, key string"
+    f"related array<{_EVENT}>, caveats array<string>, excluded_by string, fingerprint string, key string, "
+    "count int, last timestamp, enable string"
 )
 """The columns of a finding, as `outputs.native` names them; an evidence value that is not text is written as JSON."""
 
