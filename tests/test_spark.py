@@ -25,7 +25,7 @@ from builders import token_request
 from generate import write
 from k8stokendetect import ConfigError, Finding, detect, spark
 from k8stokendetect.detectors import BUILTIN, MintedTokenUsed, TokenRequest
-from k8stokendetect.identity import CREDENTIAL_ID
+from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID
 from k8stokendetect.outputs.native import finding_of
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
 from spark_stream import BUCKETS, RULES, Broken, quicken, start
@@ -214,7 +214,11 @@ def test_a_stream_that_is_killed_gives_every_finding_once(session: Any, tmp_path
 
 def test_a_detector_of_ones_own(session: Any) -> None:
     """It remembers, unchanged; its keys may be spread where it says so."""
-    log = [mint(n / 10, user) for n in range(5) for user in ("alice", "bob", "carol")]
+    log = [
+        mint(n / 10, user) | {"annotations": {ISSUED_CREDENTIAL_ID[0]: f"JTI={user}-{n}"}}
+        for n in range(5)
+        for user in ("alice", "bob", "carol")
+    ]
     frame = session.createDataFrame([(json.dumps(record),) for record in log], "value string").repartition(3)
     for independent in ((), ("acme.many-mints",)):
         rows = spark.detect(

@@ -189,8 +189,9 @@ class Detection(Iterator[Finding]):
                 else:
                     events += 1
                     tally.events = events + counts.unwanted
-                    is_unnamed = self._name is not None and item.cluster is None
-                    yield from pipeline.take(attrs.evolve(item, cluster=self._name) if is_unnamed else item)
+                    if self._name is not None and item.cluster is None:
+                        item = attrs.evolve(item, cluster=self._name)  # noqa: PLW2901 - the same, named
+                    yield from pipeline.take(item)
             tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
             tally.events = events + counts.unwanted
             yield from pipeline.rest()

@@ -12,13 +12,11 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector, TokenRequest
-from k8stokendetect.detectors.unknown_token_used import is_controllers, uses_unbound_token
 from k8stokendetect.engine.arrival import Arrival
-from k8stokendetect.engine.following import Follows, name_of_token
+from k8stokendetect.engine.following import Follows, name_of_token, with_mint
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
 from k8stokendetect.engine.memory import Memory
-from k8stokendetect.engine.mints import MintsSeen
 from k8stokendetect.engine.profile import ENOUGH, REQUESTS, profile_of
 from k8stokendetect.engine.register import Register
 from k8stokendetect.engine.reorder import ReorderBuffer
@@ -27,10 +25,9 @@ from k8stokendetect.engine.tally import Tally
 from k8stokendetect.engine.watchers import Watchers
 from k8stokendetect.errors import OnError, ReadError
 from k8stokendetect.event_ref import request_id
-from k8stokendetect.events import ITS_MINT, Event, Signal
+from k8stokendetect.events import Event, Signal
 from k8stokendetect.exclusions import Exclusion
 from k8stokendetect.findings import Finding, Severity
-from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 
 STARTS_FOLLOWING: Final = Severity.MEDIUM
 """Least severity of what keyed detectors say about a mint for its token to be followed."""
@@ -82,10 +79,10 @@ class Pipeline:
         self._settling = Settling(detectors, self._guard, tally)
         self._tally = tally
         self._register = Register(tally, self.memory)
+        self._mints = self.memory.mints if Signal.UNBOUND_USE in self.watchers.watches else None
         self._keep_excluded = keep_excluded
         self._buffer: ReorderBuffer[Arrival] = ReorderBuffer()
         self._parts: dict[tuple[tuple[Detector, ...], frozenset[str]], Parted] = {}
-        self._mints = self.memory.mints if Signal.UNBOUND_USE in self.watchers.watches else None
 
     def take(self, event: Event, /) -> Iterator[Finding]:
         """Take an event; yield what there is to report about those whose turn has come."""
@@ -132,14 +129,11 @@ class Pipeline:
         if self.watchers.follows and event.mints_token:
             arrival.judgement, arrival.is_judged = self._judge.judge(event), True
             if not arrival.judgement.is_excluded:
-                self._follow_minted(event)
+                self._follow(name_of_token(event))
         return arrival
 
-    def _follow_minted(self, event: Event) -> None:
-        """Follow the token that was minted."""
-        self._follow(name_of_token(event))
-
     def _follow(self, name: str) -> None:
+        """Follow a token."""
         if self.prefilter is None:
             self.watchers.followed.add(name)
         else:
@@ -147,35 +141,22 @@ class Pipeline:
 
     def _examine(self, arrival: Arrival) -> Iterator[Finding]:
         """Yield everything that there is to report about an event whose turn has come."""
-        self._put_in_context(arrival)
+        event = profile_of(self.memory.profiles, arrival.event.cluster).learn(arrival.event)
+        if self._mints is not None:
+            event = with_mint(event, self._mints, self.prefilter)
+        if event is not arrival.event:  # it is judged by what the log has shown until now
+            arrival.event, arrival.is_judged = event, False
         for finding in self.ask(arrival):
             is_habit = finding.rule.id == MINTED and finding.excluded_by is None
             yield self.memory.habits.tell(finding) if is_habit else finding
         for detector, keys in self.keyed(arrival):
             yield from self.fold(arrival, detector, keys)
         if arrival.reported and self.watchers.follows:
-            if arrival.event.mints_token:
-                self._follow_minted(arrival.event)
+            if event.mints_token:
+                self._follow(name_of_token(event))
             for finding in arrival.reported:  # some are about mints that are only judged now
                 if finding.event.minted_credential is not None:
                     self._follow(finding.event.minted_credential)
-
-    def _put_in_context(self, arrival: Arrival) -> None:
-        """Learn from an event, and judge it by what the log has shown until now."""
-        event = profile_of(self.memory.profiles, arrival.event.cluster).learn(arrival.event)
-        if self._mints is not None and event.user.username.startswith(SERVICE_ACCOUNT_PREFIX):
-            event = self._with_mint(event, self._mints)
-        if event is not arrival.event:
-            arrival.event, arrival.is_judged = event, False
-
-    def _with_mint(self, event: Event, mints: MintsSeen) -> Event:
-        """Compare the token that a request was made with with those minted; the reader may skip one that is known."""
-        if not uses_unbound_token(event):
-            return event
-        event = mints.compare(event)
-        if self.prefilter is not None and (ITS_MINT not in event.usual or is_controllers(event)):
-            self.prefilter.know(event.used_credential or "")
-        return event
 
     def ask(self, arrival: Arrival, /) -> Iterator[Finding]:
         """Yield what detectors that remember nothing report; of an excluded request they only say that they match."""

@@ -20,6 +20,7 @@ EVERYTHING: Final = "*"
 
 MOST_FOLLOWED: Final = 300_000
 """Maximum number of tokens that are followed, more than any detector remembers; then the oldest tenth is forgotten."""
+
 MOST_KNOWN: Final = 100_000
 """Maximum number of unbound tokens whose uses are skipped; then each is read once more."""
 

@@ -114,7 +114,9 @@ class Skipper:
             return False
         self.counts.unwanted += 1
         if credential:
-            self.window.add(((credential, *where),), size if record is None else _size(record))
+            if record is not None:
+                size = _MAPPING if _is_small(event) else _size(record)
+            self.window.add(((credential, *where),), size)
         return True
 
     def late(self) -> Iterator[tuple[Inner, str]]:
@@ -211,8 +213,13 @@ def _of_record(record: Mapping[str, Any], number: int) -> tuple[Inner, str]:
     return Inner(record, is_event=True), f"record {number}"
 
 
+def _is_small(event: Plain | Projection) -> bool:
+    """Tell whether nothing that a client chooses makes an event long."""
+    without_more = not event.request_object and not event.response_object and not event.impersonated_user
+    return without_more and len(event.request_uri) + len(event.user_agent) < _MAPPING // 2
+
+
 def _size(record: Mapping[str, Any]) -> int:
-    """Return what a mapping counts for: its caller chooses the length of its URI, its user agent and more."""
     try:
         return max(_MAPPING, len(msgspec.json.encode(record)))
     except (TypeError, ValueError, RecursionError):
