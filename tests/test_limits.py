@@ -19,6 +19,8 @@ from k8stokendetect.convert.yaml import MOST_ALIASES
 from k8stokendetect.detectors.keyed import MAX_KEYS
 from k8stokendetect.engine.memory import WINDOW
 from k8stokendetect.engine.reorder import MAX_WAITING
+from k8stokendetect.envelopes.unknown import DEEPEST, MOST_VALUES
+from k8stokendetect.input.damage import MOST_TRIES
 from k8stokendetect.reading.window import KEPT
 
 
@@ -92,6 +94,9 @@ def test_the_page_names_every_limit() -> None:
     values = {
         "depth of a record": f"{MAX_NESTING} levels",
         "aliases": f"{MOST_ALIASES}",
+        "around an event in a record of an unknown": f"{DEEPEST}",
+        "values of a record of an unknown": f"{MOST_VALUES:,}",
+        "tried in vain": f"{MOST_TRIES}",
         "events that wait": f"{MAX_WAITING:,}",
         "skipped requests": f"{KEPT // 2**20} MiB",
         "findings and events": f"{WINDOW:,}",

@@ -295,6 +295,12 @@ def test_a_document_that_was_cut_off_swallows_no_line(begin: bytes, cut: bytes) 
     assert sum(isinstance(value, str) for _, value in found) in (1, 2)
 
 
+@pytest.mark.parametrize("content", [b"[\n}", b'[\n{"a":1}\n}\n', b'{\n"a":1\n]', b'{"items":[\n}}'])
+def test_a_bracket_of_another_kind_is_damage(content: bytes) -> None:
+    """Something is missing then."""
+    assert any(isinstance(value, str) for _, value in split(content))
+
+
 def test_where_each_line_is_a_record_nothing_spans_lines() -> None:
     """As the rows of a table are."""
     lines = b'[{"a":1},\n{"b":1}\n{"items":[\n{\n"c":1}\n'

@@ -13,7 +13,7 @@ from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.scanner import Scanner
 
-MOST_TRIES: Final = 32
+MOST_TRIES: Final = 4
 """Maximum number of brackets in a line that are tried in vain as the beginning of a record; each costs its rest."""
 
 BAD: Final = object()

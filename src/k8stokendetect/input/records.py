@@ -181,6 +181,9 @@ def _split_document(lines: Lines, line: bytes, limit: int, *, wrapped: bool = Fa
     if not scanner.closed:
         yield from _leftover(scanner, _too_long(limit) if scanner.held > limit else None)
         lines.skip()
+    elif scanner.is_mismatched:
+        yield str(lines.number), ReadError("a bracket of another kind ends the document")
+        lines.skip()
     elif wrapped and not _close_outer(scanner, lines):
         yield str(lines.number), ReadError("the list is not closed")
     elif bare(scanner.rest):

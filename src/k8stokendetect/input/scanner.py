@@ -20,6 +20,7 @@ class Scanner:
         self.depth = depth
         self.closed = False
         self.broken = False
+        self.is_mismatched = False
         self.held = 0
         self.rest = b""
         self._in_string = False
@@ -71,6 +72,7 @@ class Scanner:
         elif token in b"]}":
             self.depth = max(0, self.depth - 1)
             self.closed = self.depth == 0
+            self.is_mismatched = self.closed and (token == b"]") != self.array
             return self.closed
         else:
             return self.array and self.depth == 1
