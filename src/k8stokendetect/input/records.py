@@ -178,6 +178,11 @@ def _split_document(lines: Lines, line: bytes, limit: int, *, wrapped: bool = Fa
         if scanner.closed or scanner.broken or scanner.held > limit:
             break
         line = lines.read_on(scanner)
+    yield from _end(lines, scanner, limit, wrapped=wrapped)
+
+
+def _end(lines: Lines, scanner: Scanner, limit: int, *, wrapped: bool) -> Iterator[Record]:
+    """Yield what is wrong with the end of a document, and read to the end of its line."""
     if not scanner.closed:
         yield from _leftover(scanner, _too_long(limit) if scanner.held > limit else None)
         lines.skip()
