@@ -67,7 +67,8 @@ class Handler:
         keyed = [detector for detector in detectors if isinstance(detector, KeyedDetector)]
         self._restore(keyed)
         tally = Tally()
-        for finding in detect(event, detectors=detectors, platform="eks", on_error=self.report, tally=tally):
+        # In a list: a payload that is a string is refused, and never opened as a path.
+        for finding in detect([event], detectors=detectors, platform="eks", on_error=self.report, tally=tally):
             self.deliver(finding)
         self.store.save({detector.rule.id: detector.state() for detector in keyed})
         return {"events": tally.events, "findings": tally.findings.total(), "unreadable": tally.unreadable}

@@ -21,6 +21,7 @@ from k8stokendetect.envelopes import ENVELOPES, Envelope
 from k8stokendetect.envelopes import azure as azure_envelope
 from k8stokendetect.envelopes import cloudwatch as cloudwatch_envelope
 from k8stokendetect.envelopes import elastic as elastic_envelope
+from k8stokendetect.envelopes import flat as flat_envelope
 from k8stokendetect.envelopes import gcp as gcp_envelope
 from k8stokendetect.envelopes import native as native_envelope
 from k8stokendetect.envelopes import ocsf as ocsf_envelope
@@ -286,5 +287,5 @@ for _module, _envelope in ENVELOPE_OF.items():
 
 
 def test_every_envelope_is_tested() -> None:
-    """But the native one: nothing is wrapped there."""
-    assert {*ENVELOPE_OF.values(), native_envelope} == set(ENVELOPES)
+    """But the native one, where nothing is wrapped, and the flat one, which puts back together what it can."""
+    assert {*ENVELOPE_OF.values(), native_envelope, flat_envelope} == set(ENVELOPES)

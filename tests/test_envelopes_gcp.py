@@ -385,8 +385,8 @@ def test_what_is_malformed_is_an_error(record: Any, error: str) -> None:
 @pytest.mark.parametrize(
     ("record", "why"),
     [
-        (audit({"serviceName": "container.googleapis.com"}), "another service's Cloud Audit Log"),
-        (audit({"serviceName": "gkemulticloud.googleapis.com"}), "another service's Cloud Audit Log"),
+        (audit({"serviceName": "container.googleapis.com", "methodName": "x"}), "another service's Cloud Audit Log"),
+        (audit({"serviceName": "storage.googleapis.com", "methodName": 7}), "another service's Cloud Audit Log"),
         (wrap.collected(), "no audit log entry"),
         (wrap.collected(protoPayload=None), "no audit log entry"),
         (wrap.collected(textPayload="I1123 21:43:46.123456       1 autoscaler.go:230] x"), "no audit log entry"),
@@ -400,10 +400,12 @@ def test_what_is_no_kubernetes_audit_event_is_skipped(record: Any, why: str) -> 
     assert [why] == [inner.skipped for inner in unwrap(record)]
 
 
-@pytest.mark.parametrize("service", ["k8s.io", "", None, 7])
-def test_an_entry_is_read_unless_its_service_says_otherwise(service: Any) -> None:
-    """Lost on the way, or damaged: the method tells."""
-    assert [left(EVENT)] == [inner.record for inner in unwrap(audit({"serviceName": service}))]
+@pytest.mark.parametrize("service", ["k8s.io", "", None, 7, "anthosgke.googleapis.com", "gkemulticloud.googleapis.com"])
+def test_an_entry_is_read_for_its_method(service: Any) -> None:
+    """Lost on the way, damaged, or of a cluster outside of Google's cloud: the method tells, and that is no GKE's."""
+    (inner,) = unwrap(audit({"serviceName": service}))
+    assert left(EVENT) == inner.record
+    assert inner.context.platform == (None if str(service).endswith(".com") else "gke")
 
 
 def test_a_list_of_events_or_a_parsed_line_in_json_payload_is_handed_on() -> None:

@@ -175,6 +175,66 @@ def test_pieces_of_docker_that_make_no_json_hide_nothing() -> None:
     assert list(formats.rest()) == []
 
 
+OTHER_LOGS = [
+    "I1112 10:00:00.000001       1 server.go:12] started",
+    "2026-11-20T10:00:00.1Z stderr F W1112 10:00:00.000001       1 reflector.go:561] failed to list",
+    "2026-11-20T10:00:00.1Z stdout F any words",
+    "Nov 12 10:00:00 cp-1 sshd[123]: Accepted publickey",
+    "<38>1 2026-11-12T10:00:00Z cp-1 sshd 12 - - Accepted publickey",
+    "2026-11-12T10:00:00.123456+00:00 cp-1 kubelet[9]: started",
+    'time="2026-11-12T10:00:00Z" level=info msg="Starting k3s"',
+]
+
+
+def test_lines_of_other_programs_in_the_same_file_are_skipped_and_counted() -> None:
+    """The API server writes both to its standard output, a journal holds all programs'."""
+    text = json.dumps(token_request(), separators=(",", ":"))
+    log = read("\n".join([*OTHER_LOGS, text, *OTHER_LOGS]).encode())
+    assert [event.audit_id for event in log] == [token_request()["auditID"]]
+    assert log.skipped == 2 * len(OTHER_LOGS)
+
+
+@pytest.mark.parametrize("line", [f'{line} {{"auditID":"x' for line in OTHER_LOGS])
+def test_a_line_that_speaks_of_an_event_is_not_skipped(line: str) -> None:
+    """Whatever it begins with."""
+    errors: list[K8sTokenDetectError] = []
+    log = read(line.encode(), on_error=errors.append)
+    assert list(log) == []
+    assert (len(errors), log.skipped) == (1, 0)
+
+
+def test_the_legacy_format_behind_prefixes_and_in_wrappers() -> None:
+    """As Fluentd, a syslog server and `grep -H` hand it on."""
+    for line in (
+        LEGACY,
+        f"Nov 12 10:00:00 cp-1 kube-apiserver[7]: {LEGACY}",
+        f"audit.log:{LEGACY}",
+        f"2026-11-20T10:00:00.1Z stdout F {LEGACY}",
+        json.dumps({"log": LEGACY + "\n", "stream": "stdout", "time": "x"}),
+        json.dumps({"MESSAGE": LEGACY}),
+    ):
+        (event,) = read(line.encode())
+        assert (event.audit_id, event.time) == (next(iter(read(LEGACY.encode()))).audit_id, event.time)
+
+
+def test_pieces_are_joined_by_container() -> None:
+    """Two pods whose pieces lie between each other's, as Fluent Bit ships them."""
+    text = json.dumps(token_request(userAgent="x" * 40_000))
+    mine, other = (
+        {"stream": "stdout", "kubernetes": {"pod_name": name, "namespace_name": "kube-system", "container_name": "c"}}
+        for name in ("kube-apiserver-a", "kube-apiserver-b")
+    )
+    half = len(text) // 2
+    lines = [
+        mine | {"log": text[:half], "logtag": "P"},
+        other | {"log": "I1112 10:00:00.000001 1 x.go:1] y", "logtag": "F"},
+        mine | {"log": text[half:], "logtag": "F"},
+    ]
+    log = read("\n".join(map(json.dumps, lines)).encode())
+    assert [event.audit_id for event in log] == [token_request()["auditID"]]
+    assert log.skipped == 1
+
+
 def test_an_object_ref_that_was_lost_is_recovered_from_the_uri() -> None:
     """The API server parses it from there; the finding says so."""
     record = token_request()

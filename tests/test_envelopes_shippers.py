@@ -115,10 +115,10 @@ def test_an_answer_that_found_nothing_is_skipped(record: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(
     "text",
-    [TEXT[:300], "x " + TEXT, 'audit.k8s.io/v1 "secret"', '"auditID": secret', "{secret"],
+    [TEXT[:300], "x " + TEXT[:300], 'audit.k8s.io/v1 "secret"', '"auditID": secret', "{secret"],
 )
 def test_a_text_that_speaks_of_an_audit_event_is_an_error(text: str) -> None:
-    """An event that was cut off or stands behind a prefix is no other log's line; the reason repeats nothing of it."""
+    """An event that was cut off is no other log's line, also behind a prefix; the reason repeats nothing of it."""
     for record in ({"log": text}, wrapped.hec({}) | {"event": text}, {"streams": [{"values": [["1", text]]}]}):
         (inner,) = unwrap(record)
         assert isinstance(inner.record, ReadError)

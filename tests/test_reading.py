@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
 import json
@@ -232,14 +231,6 @@ def test_no_frame_of_an_error_holds_the_record() -> None:
     list(read({"auditID": 7, "verb": "x", "userAgent": JWT}, on_error=errors.append))
 
     assert errors[0].__traceback__ is None
-
-
-def test_other_compression_is_an_error_that_says_what_to_do() -> None:
-    """Not a thousand lines that are no JSON."""
-    assert troubles(bz2.compress(CONTENT)) == (
-        [],
-        ["<bytes>: compressed with bzip2: decompress it first, only gzip is read"],
-    )
 
 
 @pytest.mark.parametrize("cut", range(20, len(gzip.compress(CONTENT)), 10))

@@ -232,6 +232,53 @@ def test_whole_events_in_damage_are_read(content: bytes) -> None:
     assert found == EVENTS
 
 
+PREFIXES = [
+    b"Nov 12 10:00:00 cp-1 kube-apiserver[123]: ",
+    b'<134>1 2026-11-12T10:00:00.123456+00:00 cp-1 kube-apiserver 123 - [meta@1 a="b"] ',
+    b"2026-11-12T10:00:00.123456+00:00 cp-1 k3s[7]: ",
+    b"audit-2026-11-20.log:",
+    b"/var/log/kubernetes/audit/audit.log:17:",
+    b'2026-11-20T10:00:00Z {job="audit", namespace="kube-system"} ',
+    b"[pod/kube-apiserver-cp1/kube-apiserver] ",
+    b"a b c d e f g h i ",
+]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_words_before_an_event_are_no_damage(prefix: bytes) -> None:
+    """However many: the event is read, and nothing is reported."""
+    assert [value for _, value in split(b"".join(prefix + one + b"\n" for one in COMPACT))] == EVENTS
+    assert [value for _, value in split(b"".join(prefix + one + b" x\n" for one in COMPACT))] == EVENTS
+
+
+@pytest.mark.parametrize("end", [b'"allow"}}', b'00:00Z"}', b'"verb":"get",', b"\0\0{", b'JTI=1"]}'])
+def test_half_a_record_before_an_event_is_damage(end: bytes) -> None:
+    """It may have been a mint: an error stands for it, and the event behind it is read."""
+    found = split(end + COMPACT[0] + b"\n")
+    assert [value for _, value in found if not isinstance(value, str)] == EVENTS[:1]
+    assert len(found) == 2
+
+
+WHOLE = b"\n".join(COMPACT)
+
+
+@pytest.mark.parametrize("begin", [b"[", b'{"kind":"EventList","items":[', b"{\n", b'[{"kind":"EventList","items":['])
+@pytest.mark.parametrize("cut", [b"", b'{"a":1', b'{"a":{"b":[1,', b'{"a":"x', b'{"a":1},', b'{"a":1},{"b"'])
+def test_a_document_that_was_cut_off_swallows_no_line(begin: bytes, cut: bytes) -> None:
+    """Each whole line behind it is a record again, at once: nothing waits for a bracket that never comes."""
+    found = split(LINES + begin + cut + b"\n" + WHOLE + b"\n" + b"2026-11-12 x " + COMPACT[0] + b"\n")
+    assert [v for _, v in found if isinstance(v, dict) and v.get("kind") == "Event"] == [*EVENTS, EVENTS[0]]
+    assert sum(isinstance(value, str) for _, value in found) in (1, 2)
+
+
+def test_where_each_line_is_a_record_nothing_spans_lines() -> None:
+    """As the rows of a table are."""
+    lines = b'[{"a":1},\n{"b":1}\n{"items":[\n{\n"c":1}\n'
+    found = list(split_records(io.BytesIO(lines), spans=False))
+    assert [value for _, value in found if not isinstance(value, ReadError)] == [{"b": 1}]
+    assert [place for place, _ in found] == ["1", "2", "3", "4", "5"]
+
+
 def test_a_list_longer_than_a_record_is_read_item_by_item() -> None:
     """In one line or indented, and what follows it is read, too."""
     items = [{"auditID": str(number)} for number in range(100)]

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import Severity, Tally, detect
+from k8stokendetect import read as read_log
 from k8stokendetect.convert.broken import revealed
-from k8stokendetect.errors import K8sTokenDetectError
+from k8stokendetect.errors import K8sTokenDetectError, raise_error
 from k8stokendetect.outputs.native import to_line
 from k8stokendetect.outputs.text import to_text
+from k8stokendetect.testing import request
 from recordings import METADATA, labelled_token_requests
 from strategies import JWT
 
@@ -67,7 +69,7 @@ def test_what_the_finding_says() -> None:
     """Who, as far as it shows; for which service account; that the rest is not certain; never a token."""
     text = json.dumps(token_request(requestURI=token_request()["requestURI"] + f"?x={JWT}"), separators=(",", ":"))
     tally = Tally()
-    findings = list(detect(text[:-3].encode(), on_error=lambda _: None, tally=tally))
+    findings = list(detect(text[: text.index('"responseStatus"')].encode(), on_error=lambda _: None, tally=tally))
 
     assert [(f.severity, f.summary) for f in findings] == [
         (Severity.MEDIUM, "alice called the token subresource of prod/payments-sa; the record cannot be read")
@@ -109,7 +111,35 @@ def test_a_long_record_is_looked_at_from_its_beginning() -> None:
 def test_an_audit_id_as_long_as_headers_may_be_hides_nothing() -> None:
     """The client chooses it, and it stands before the URI."""
     text = json.dumps(token_request(auditID="a" * (1 << 20)), separators=(",", ":"))
-    assert found(text[:-20].encode())[0] == ["unreadable-token-request", "overlong-audit-id"]
+    assert found(text[: text.index('"responseStatus"')].encode())[0] == [
+        "unreadable-token-request",
+        "overlong-audit-id",
+    ]
+    assert found(text[:-20].encode())[0] == ["token-request", "token-request-uri", "overlong-audit-id"]
+
+
+@pytest.mark.parametrize("wrap", [0, 1, 2])
+def test_every_recorded_mint_that_is_cut_off_behind_its_answer_is_read(wrap: int) -> None:
+    """Who, for whom and the answer stand before the bodies: an event with what is lost named, and no error."""
+    mints = [event for event in RECORDED if event.get("responseStatus", {}).get("code") == 201]
+    assert len(mints) > 100
+    for event in mints:
+        text = json.dumps(event, separators=(",", ":"))
+        cut = text[: text.index('"requestReceivedTimestamp"') + 20]
+        for _ in range(wrap):
+            cut = json.dumps({"log": cut})
+        (read,) = parsed = list(read_log(cut.encode(), on_error=raise_error))
+        assert (read.user.username, read.code) == (event["user"]["username"], 201)
+        assert {"annotations", "the end of the record, which was cut off"} <= parsed[0].lost
+
+
+def test_an_attackers_mint_is_followed_although_its_record_is_cut_off() -> None:
+    """Its id is lost: whatever the account does next may be a use of the token."""
+    mint = json.dumps(token_request(), separators=(",", ":"))
+    groups = ("system:serviceaccounts", "system:serviceaccounts:prod", "system:authenticated")
+    use = request("list", "secrets", user="system:serviceaccount:prod:payments-sa", groups=groups)
+    findings = list(detect([mint[: mint.index('"requestReceivedTimestamp"')].encode(), use]))
+    assert {"token-request", "minted-token-used"} <= {one.rule.id for one in findings}
 
 
 def test_an_event_without_uri_reveals_its_object() -> None:

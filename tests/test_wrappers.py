@@ -14,11 +14,11 @@ from builders import token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, Finding, Severity, Tally, detect, read
 from k8stokendetect.events import Platform
 from recordings import METADATA, records
-from wrappings import azure, cloudwatch, elastic, gcp, ocsf, shippers
+from wrappings import azure, cloudwatch, elastic, flat, gcp, ocsf, shippers, unknown
 
 WRAPPINGS = {
     f"{module.__name__.rpartition('.')[2]}: {name}": wrap
-    for module in (azure, cloudwatch, elastic, gcp, ocsf, shippers)
+    for module in (azure, cloudwatch, elastic, flat, gcp, ocsf, shippers, unknown)
     for name, wrap in module.WRAPPINGS.items()
 }
 LOG = [

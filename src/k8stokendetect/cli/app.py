@@ -96,7 +96,7 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 )
 @_fail_on
 def scan(**options: Any) -> None:
-    """Scan audit logs: files, gzip files, folders of rotated files, or - for standard input.
+    """Scan audit logs: files, compressed or not, archives, folders of rotated files, URLs, or - for standard input.
 
     Prints incidents: findings that belong to one attack, as a tree, the worst first, and what to do. With --follow each
     finding is printed as it comes. With --cluster, targets are judged by what they may do, and incidents say through

@@ -25,6 +25,7 @@ from k8stokendetect.engine.memory import Memory
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Platform
 from k8stokendetect.input.follow import FollowedFile
+from k8stokendetect.input.remote import Remote, is_url
 from k8stokendetect.reading import AuditLog
 
 LONG_READ = 32 * 1024 * 1024
@@ -65,11 +66,11 @@ class Options:
 
     def source(self, name: str, /) -> Any:
         """Return what to read."""
-        source = source_of(name)
+        source = Remote(name) if is_url(name) else source_of(name)
         if not self.follow:
             return source
-        if len(self.files) > 1 or name == "-" or source.is_dir():
-            raise ConfigError("--follow takes one file")
+        if len(self.files) > 1 or not isinstance(source, Path) or source.is_dir():
+            raise ConfigError("--follow takes one file on this machine")
         return FollowedFile(source, _stopped())
 
     def load_cluster(self, errors: Errors, warnings: Errors) -> Cluster | None:

@@ -94,7 +94,11 @@ def _parsed(content: bytes) -> Iterator[Any]:
     if not content.strip():
         raise ReadError("it is empty")
     if not _LOOKS_LIKE_JSON.match(content):
-        yield from read_documents(content)
+        number = 0
+        for number, document in enumerate(read_documents(content), 1):  # noqa: B007 - counted
+            yield document
+        if not number:
+            raise ReadError("it is empty")
         return
     try:
         document = msgspec.json.decode(content)

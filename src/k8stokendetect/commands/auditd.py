@@ -21,6 +21,8 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.archives import logs_in
+from k8stokendetect.input.budget import Budget
 from k8stokendetect.input.limits import DEFAULT
 from k8stokendetect.input.sources import files_in, name_of, opened
 from k8stokendetect.input.streams import BinaryFile, ByteStream
@@ -80,8 +82,7 @@ def lines_of(source: Any, /) -> Iterator[Line | ReadError]:
             if isinstance(item, os.PathLike | bytes | bytearray | memoryview) or hasattr(item, "read"):
                 yield from lines_of(item)
             else:
-                kind = type(item).__name__
-                yield ReadError(f"cannot read an audit log from {kind} in a list: give bytes or a Path")
+                yield ReadError(f"cannot read a log from {type(item).__name__} in a list: give bytes or a Path")
 
 
 def _of_path(path: Path) -> Iterator[Line | ReadError]:
@@ -106,12 +107,12 @@ def _of_file(path: Path) -> Iterator[Line | ReadError]:
 
 
 def _of_stream(source: BinaryFile, name: str) -> Iterator[Line | ReadError]:
+    for log in logs_in(source, name, Budget(DEFAULT)):
+        yield from [log] if isinstance(log, ReadError) else _of_log(*log)
+
+
+def _of_log(name: str, stream: ByteStream) -> Iterator[Line | ReadError]:
     """Yield lines; one that is too long to be a record is reported instead."""
-    try:
-        stream = ByteStream(source, lambda _: None, DEFAULT.ratio)
-    except ReadError as error:
-        yield error.at(name)
-        return
     number, place = 0, name
     while line := stream.buffer.readline(LONGEST_LINE):
         number, place = number + 1, f"{name}:{number + 1}"

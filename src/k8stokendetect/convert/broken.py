@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import unquote
 
 from k8stokendetect.convert.credentials import clean_text
+from k8stokendetect.convert.nesting import BODIES, is_deep
 
 LONGEST_LOOK: Final = 1024 * 1024 + 64 * 1024
 """Maximum number of bytes read of a broken record: requestURI stands after auditID, before verb and user (types.go).
@@ -29,6 +32,17 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _FIELD: Final = re.compile(r'"(auditID|requestURI|verb|username)"\s*:\s*"([^"\\]*)')
 _ESCAPES: Final = re.compile(r"\\+(?=[\"/\\])")
 _TEXTS: Final = ("auditID", "requestURI", "verb")
+_TOKEN_PATH: Final = re.compile(
+    r"(?:/api|core)/v1/namespaces/[^/\"\\\s]{1,253}/serviceaccounts/[^/\"\\\s]{1,253}/token(?![\w-])"
+)
+_ANSWERED: Final = {"auditID": str, "stage": str, "verb": str, "user": dict, "objectRef": dict, "responseStatus": dict}
+_BEHIND: Final = {
+    "requestObject": "bodies",
+    "responseObject": "bodies",
+    "stageTimestamp": "times",
+    "annotations": "annotations",
+}
+_END: Final = "the end of the record, which was cut off"
 _decode: Final = json.JSONDecoder(strict=False).raw_decode
 
 
@@ -37,22 +51,53 @@ def revealed(text: bytes | str, /) -> dict[str, str]:
 
     An attacker can make an event too long or too deep on purpose. The record may stand in a string of a wrapper, and
     that in another: its quotes are then escaped once or more often. Where the record ends inside of a field, `cut`
-    names it. A record whose own beginning is lost is searched for names of fields.
+    names it. A record whose own beginning is lost is searched for names of fields, then for the path of a token.
     """
-    shown = text[:LONGEST_LOOK]
-    shown = shown.decode("utf-8", "replace") if isinstance(shown, bytes) else shown
-    for number, beginning in enumerate(_BEGINNING.finditer(shown)):
-        found = dict[str, str]()
-        for name, value in _fields(_unescaped(shown[beginning.start() :], len(beginning[1]))):
-            found.setdefault(name, clean_text(value))
-        if "auditID" in found or "requestURI" in found:
-            return found
-        if number == MOST_BEGINNINGS:
-            break
-    found = {}
-    for name, value in _FIELD.findall(clean_text(_ESCAPES.sub("", shown))):
-        found.setdefault(name, value)
+    shown = _shown(text)
+    found = next(filter(None, map(_told, _events(shown))), {})
+    plain = _ESCAPES.sub("", shown)
+    if not found:
+        for name, value in _FIELD.findall(clean_text(plain)):
+            found.setdefault(name, value)
+    if "requestURI" not in found and (path := _TOKEN_PATH.search(unquote(plain))):
+        found["requestURI"] = clean_text(path[0])
     return found
+
+
+def _told(event: tuple[dict[str, Any], str, str]) -> dict[str, str]:
+    """Return what the beginning of an event tells; nothing where it names neither a request nor its path."""
+    fields, cut, rest = event
+    found = {name: clean_text(value) for name, value in _texts(fields)}
+    if cut:
+        for name, value in _cut_field(cut, rest):
+            found.setdefault(name, clean_text(value))
+    return found if "auditID" in found or "requestURI" in found else {}
+
+
+def readable_part(text: bytes | str, /) -> tuple[dict[str, Any], frozenset[str]] | None:
+    """Return the whole fields of an event that is cut off behind its answer, and what is lost, as `Event.lost` says.
+
+    Who asked for what, and how it ended, stand before the bodies and annotations (types.go, in the order of its
+    fields). None where less is left than that.
+    """
+    shown = _shown(text)
+    for fields, cut, _ in _events(shown):
+        if cut and all(isinstance(fields.get(name), kind) for name, kind in _ANSWERED.items()):
+            deep = BODIES if is_deep(shown.encode("utf-8", "replace")) else ()
+            part = {name: value for name, value in fields.items() if name not in deep}
+            return part, frozenset(lost for name, lost in _BEHIND.items() if name not in part) | {_END}
+    return None
+
+
+def _shown(text: bytes | str) -> str:
+    shown = text[:LONGEST_LOOK]
+    return shown.decode("utf-8", "replace") if isinstance(shown, bytes) else shown
+
+
+def _events(shown: str) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Yield what may be an event: its whole fields, the name of the one in which it ends, and what there is of that."""
+    for beginning in itertools.islice(_BEGINNING.finditer(shown), MOST_BEGINNINGS):
+        yield _fields(_unescaped(shown[beginning.start() :], len(beginning[1])))
 
 
 def _unescaped(text: str, backslashes: int) -> str:
@@ -68,8 +113,9 @@ def _unescaped(text: str, backslashes: int) -> str:
     return text
 
 
-def _fields(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the fields of an object that say something about a call, as far as it goes."""
+def _fields(text: str) -> tuple[dict[str, Any], str, str]:
+    """Return the fields of an object as far as it goes, the first of each name; then the name that has half a value."""
+    fields = dict[str, Any]()
     place = text.find("{") + 1
     while True:
         try:
@@ -77,31 +123,34 @@ def _fields(text: str) -> Iterator[tuple[str, str]]:
             name, place = _decode(text, place)
             place = _after_space(text, _after_space(text, place) + 1)
         except (ValueError, RecursionError):
-            return
+            return fields, CUT if text[place:].strip()[:1] != "}" else "", ""
         if not isinstance(name, str):
-            return
+            return fields, "", ""
         try:
             value, end = _decode(text, place)
         except (ValueError, RecursionError):
-            yield from _cut_field(name, text[place:])
-            return
-        yield from _field(name, value)
+            return fields, name, text[place:]
+        fields.setdefault(name, value)
         place = _after_space(text, end)
         if text[place : place + 1] != ",":
-            return
+            return fields, "" if text[place : place + 1] == "}" else CUT, ""
         place += 1
 
 
-def _field(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    if name in _TEXTS and isinstance(value, str):
-        yield name, value
-    elif name == "user" and isinstance(value, dict) and isinstance(value.get("username"), str):
-        yield "username", value["username"]
+def _texts(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the fields that say something about a call."""
+    for name in _TEXTS:
+        if isinstance(fields.get(name), str):
+            yield name, fields[name]
+    user = fields.get("user")
+    if isinstance(user, dict) and isinstance(user.get("username"), str):
+        yield "username", user["username"]
 
 
 def _cut_field(name: str, rest: str) -> Iterator[tuple[str, str]]:
     """Yield what there is of the field in which a record ends."""
-    yield CUT, name
+    if name != CUT:
+        yield CUT, name
     if name in _TEXTS and rest[:1] == '"':
         string = _STRING.match(rest, 1)
         try:

@@ -27,7 +27,8 @@ REDACTED: Final = "<token removed>"
 """Stands where a credential stood."""
 
 _BEFORE: Final = (
-    r"(?:(?<=(?:ion|ord|swd|ase|ret|key|Key|ure|ken|uth|sig|pwd|ION|ORD|SWD|ASE|RET|KEY|URE|KEN|UTH|SIG|PWD)[=:])"
+    r"(?:(?<=(?:ord|swd|ase|ret|key|Key|ure|ken|uth|sig|pwd|ORD|SWD|ASE|RET|KEY|URE|KEN|UTH|SIG|PWD)[=:])"
+    r"|(?<=(?:ization|IZATION)[=:])"
     r"|(?<=[\"'\\ \t][=:]))"
 )
 """What stands before the sign in every name that `is_secret_name` knows, or between it and the name."""
@@ -81,7 +82,7 @@ _NAME: Final = re.compile(
 _VALUE: Final = re.compile(r"(?i:(?:bearer|basic|token|digest|negotiate|ntlm)[ \t+]++)?[^\s\"'&,;<>\\]++")
 _BASE64: Final = re.compile(rf"[A-Za-z0-9+/_-]{{32,}}+{_WRAP}[A-Za-z0-9+/_-]{{4,}}+)*+")
 _BREAKS: Final = re.compile(r"\\+[rn]|\s+")
-_ESCAPE: Final = re.compile(r"\\+u00([2-7][0-9a-fA-F])")
+_ESCAPE: Final = re.compile(r"(?<!\\)\\++u00([2-7][0-9a-fA-F])")
 _ENDINGS: Final = (
     *("authorization", "password", "passwd", "passphrase", "clientsecret", "tokensecret", "privatekey", "amzsignature"),
     *("accesstoken", "idtoken", "refreshtoken", "authtoken", "bearertoken", "sessiontoken", "securitytoken"),

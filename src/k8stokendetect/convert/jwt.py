@@ -26,6 +26,9 @@ _PROBE: Final = 24
 _SHORTEST_PROOF: Final = 12
 """Characters of JSON that prove a header without the colon after its first key."""
 
+_LONGEST_CHARACTER: Final = 4
+"""Bytes of UTF-8."""
+
 _LONGEST_WORD: Final = 20
 """Letters of a word that may follow a token on the next line."""
 
@@ -80,25 +83,19 @@ def _cut(run: str, after: str, instead: str) -> str:
 def _is_header(encoded: str) -> bool:
     """Distinguish a header from chance: it begins as a JSON object does; `greyJohn.smith` does not."""
     for end in (".", "%"):
-        encoded = encoded.partition(end)[0]
+        if end in encoded:
+            encoded = encoded[: encoded.index(end)]
     try:
-        data = binascii.a2b_base64(encoded.translate(_TO_BASE64) + "A" * (-len(encoded) % 4))
+        data = binascii.a2b_base64(encoded.translate(_TO_BASE64) + "A" * (-len(encoded) % 4))[: len(encoded) * 3 // 4]
     except ValueError:
         return False
-    text = _text(data[: len(encoded) * 3 // 4])
-    if not text.lstrip().startswith("{") or not all(char.isprintable() or char.isspace() for char in text):
+    text = data.decode(errors="ignore")
+    if not data.startswith(text.encode()) or len(data) - len(text.encode()) >= _LONGEST_CHARACTER:
+        return False  # not UTF-8 that may end within a character
+    opened = text.lstrip()
+    if not opened.startswith("{") or not all(char.isprintable() or char.isspace() for char in text):
         return False
-    inner = text.lstrip()[1:].lstrip()
+    inner = opened[1:].lstrip()
     if inner and inner[0] != '"':
         return False
     return len(text) >= _SHORTEST_PROOF or _FIRST_KEY.match(text) is not None
-
-
-def _text(data: bytes) -> str:
-    """Decode UTF-8 that may end within a character; empty when it is something else."""
-    for length in range(len(data), max(len(data) - 4, 0), -1):
-        try:
-            return data[:length].decode()
-        except UnicodeDecodeError:
-            continue
-    return ""

@@ -52,8 +52,8 @@ def _depth(brackets: bytes) -> int:
 
 
 def lost(cut: Iterable[str], /) -> frozenset[str]:
-    """Name the bodies that were left out, as `Event.lost` does."""
-    return frozenset(f"{name} ({DEEP})" for name in cut)
+    """Name what was left out, as `Event.lost` does."""
+    return frozenset(f"{name} ({DEEP})" if name in BODIES else name for name in cut)
 
 
 def without_bodies(text: bytes, /) -> tuple[bytes, frozenset[str]]:

@@ -6,23 +6,28 @@ A wrapper is told record by record, from the record itself; one may stand inside
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
+import msgspec
 
 from k8stokendetect.convert.broken import revealed
+from k8stokendetect.convert.marks import speaks_of_event
 from k8stokendetect.convert.nesting import DEEP, lost
-from k8stokendetect.envelopes import azure, cloudwatch, elastic, gcp, native, ocsf, shippers
+from k8stokendetect.envelopes import azure, cloudwatch, elastic, flat, gcp, native, ocsf, shippers
 from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner
 from k8stokendetect.envelopes.forms import FORMS
-from k8stokendetect.envelopes.lines import object_ref
+from k8stokendetect.envelopes.lines import LineFormats, object_ref
 from k8stokendetect.envelopes.pods import pods_of
+from k8stokendetect.envelopes.unknown import Search
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.limits import DEFAULT, GZIP, Limits, decompress
+from k8stokendetect.input.records import split_records
 
-ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, gcp, ocsf, elastic, shippers)
+ENVELOPES: Final[tuple[Envelope, ...]] = (cloudwatch, native, azure, gcp, ocsf, elastic, flat, shippers)
 """Every wrapper that `read` knows, asked in this order."""
 
 FORM_NESTING: Final = 3
@@ -52,22 +57,27 @@ def unwrap(
 
 
 def _unwrap(outer: Inner, limits: Limits, depth: int, skips: Skips | None, more: Sequence[Envelope]) -> Iterator[Inner]:
-    if depth and isinstance(outer.record, str | bytes) and not outer.skipped:
-        if isinstance(outer.record, str) and skips is not None and skips(outer):
+    is_skipped = bool(outer.skipped)
+    if is_skipped:
+        if outer.record is None or not speaks_of_event(outer.record):
+            yield outer.holding(None)
             return
-        outer = _without_bodies(outer.holding(_decoded(outer.record, limits)))
-    if outer.skipped or isinstance(outer.record, ReadError):
-        yield outer
-        return
-    if outer.is_event:
-        yield _with_object_ref(outer)
-        return
-    if depth > limits.nesting:
+        outer = attrs.evolve(outer, skipped=None)  # its label is wrong
+    if depth > limits.nesting and not (outer.is_event or isinstance(outer.record, ReadError)):
         yield outer.holding(ReadError(f"wrapped more than {limits.nesting} times, the limit max_nesting"))
-        return
-    outer = _with_pods(outer)
-    for inner in _inside(outer.record, more):
-        yield from _unwrap(inner.inside(outer), limits, depth + 1, skips, more)
+    elif isinstance(outer.record, str | bytes) and (depth or speaks_of_event(outer.record)):
+        if not (isinstance(outer.record, str) and depth and skips is not None and skips(outer)):
+            for record in _in_text(outer.record, limits):
+                inner = record.inside(outer) if isinstance(record, Inner) else outer.holding(record)
+                yield from _unwrap(_without_bodies(inner), limits, depth + isinstance(record, str), skips, more)
+    elif isinstance(outer.record, ReadError):
+        yield outer
+    elif outer.is_event:
+        yield _with_object_ref(outer)
+    else:
+        outer = _with_pods(outer)
+        for inner in _searched(outer.record, limits) if is_skipped else _inside(outer.record, limits, more):
+            yield from _unwrap(inner.inside(outer), limits, depth + 1, skips, more)
 
 
 def _without_bodies(outer: Inner) -> Inner:
@@ -86,8 +96,8 @@ def _with_pods(outer: Inner) -> Inner:
     return attrs.evolve(outer, context=attrs.evolve(outer.context, pods=outer.context.pods | pods))
 
 
-def _inside(record: Any, more: Sequence[Envelope]) -> Iterable[Inner]:
-    """Take out what is in a record, by the first wrapper that recognises it; an error where none does."""
+def _inside(record: Any, limits: Limits, more: Sequence[Envelope]) -> Iterable[Inner]:
+    """Take out what is in a record, by the first wrapper that recognises it, or by looking through it."""
     for envelope in ENVELOPES:
         if envelope.recognises(record):
             return envelope.events(record)
@@ -95,7 +105,13 @@ def _inside(record: Any, more: Sequence[Envelope]) -> Iterable[Inner]:
         found = _taken_out(envelope, record)
         if found is not None:
             return found
-    return [Inner(ReadError(_what_it_is(record)))]
+    return _searched(record, limits)
+
+
+def _searched(record: Any, limits: Limits) -> Iterable[Inner]:
+    """Look for events in a record that no wrapper recognises; an error where there is none."""
+    found = list(Search(ENVELOPES[:-1], limits).events(record))
+    return found or [Inner(ReadError(_what_it_is(record), revealed=_shown(record)))]
 
 
 def _taken_out(envelope: Envelope, record: Any) -> list[Inner] | None:
@@ -125,17 +141,33 @@ def _with_object_ref(event: Inner) -> Inner:
     return attrs.evolve(event, record=record | {"objectRef": ref}, context=context)
 
 
-def _decoded(record: str | bytes, limits: Limits) -> Any:
-    """Decode a text that holds JSON, as most wrappers carry it; bytes may be compressed."""
+def _in_text(text: str | bytes, limits: Limits) -> list[Any]:
+    """Return the records in a text: JSON, as in most wrappers, or lines; bytes may be compressed."""
     try:
-        if isinstance(record, bytes) and record.startswith(GZIP):
-            record = decompress(record, limits)
-        return decode(record)
+        if isinstance(text, bytes) and text.startswith(GZIP):
+            text = decompress(text, limits)
+        return [decode(text)]
     except ReadError as error:
-        return error.with_traceback(None)  # its frames hold the data
+        return [error.with_traceback(None)]  # its frames hold the data
     except NotJSONError as error:
-        reason = DEEP if str(error) == DEEP else "that is not JSON"
-    return ReadError(f"text in a wrapper {reason}", revealed=revealed(record))
+        if str(error) == DEEP:
+            return [ReadError(f"text in a wrapper {DEEP}", revealed=revealed(text))]
+    lines = LineFormats(limits.record)
+    stream = io.BytesIO(text if isinstance(text, bytes) else text.encode("utf-8", "replace"))
+    found = [record for _, record in split_records(stream, limits.record, lines)] + list(lines.rest())
+    told = [_of_wrapper(record) if isinstance(record, ReadError) else record for record in found]
+    return told or [_of_wrapper(ReadError(""))]
+
+
+def _of_wrapper(error: ReadError) -> ReadError:
+    return ReadError("text in a wrapper that is not JSON", revealed=error.revealed)
+
+
+def _shown(record: Any) -> dict[str, str]:
+    try:
+        return revealed(msgspec.json.encode(record))
+    except (TypeError, ValueError, RecursionError):
+        return {}
 
 
 def _what_it_is(record: Any) -> str:

@@ -203,7 +203,7 @@ def _container_row(row: Mapping[str, Any]) -> Iterator[Inner]:
     if isinstance(message, str | Mapping):
         yield line_of(message, ".LogMessage", context)
     else:
-        yield Inner(None, ".LogMessage", context, skipped="a log line of something else")
+        yield Inner(message, ".LogMessage", context, skipped="a log line of something else")
 
 
 def _is_query_result(record: Mapping[str, Any]) -> bool:
@@ -241,7 +241,8 @@ def by_category(category: Any, log: Any, place: str, context: Context) -> Inner:
     """Pass on the log of a record unless its category names another log."""
     name = category.lower() if isinstance(category, str) else None
     if name is not None and name not in AUDIT:
-        return Inner(None, place, skipped=f"log category {name}" if name in _OTHER_LOGS else "another log category")
+        what = f"log category {name}" if name in _OTHER_LOGS else "another log category"
+        return Inner(log, place, context, skipped=what)
     if isinstance(log, str | Mapping):
         return Inner(log, place, context)
     return Inner(ReadError("an Azure record of the audit log without its log"), place)

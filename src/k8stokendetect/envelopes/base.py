@@ -15,8 +15,6 @@ from k8stokendetect.events import Platform
 Pods: TypeAlias = frozenset[str]
 """Pods, each NAMESPACE/NAME."""
 
-_MENTIONS: Final = ("audit.k8s.io", "auditID")
-
 
 @attrs.frozen
 class Context:
@@ -69,6 +67,7 @@ class Inner:
         context: what the wrapper tells about it.
         is_event: it is an audit event in the API server's own form, not to be unwrapped further.
         skipped: why there is rightly no audit event here (a control message, another log's lines); counted, no error.
+            Its record is what was skipped: if that speaks of an audit event, it is looked into all the same.
 
     """
 
@@ -128,15 +127,10 @@ def is_json(text: str) -> bool:
     return text.lstrip()[:1] == "{"
 
 
-def mentions_event(text: str) -> bool:
-    """Tell whether a text speaks of an audit event."""
-    return any(word in text for word in _MENTIONS)
-
-
 def line_of(value: Any, place: str, context: Context) -> Inner:
-    """Pass on what may hold an audit event; another log's line is skipped, unless it speaks of one."""
-    if isinstance(value, str) and not is_json(value) and not mentions_event(value):
-        return Inner(None, place, context, skipped="a log line of something else")
+    """Pass on what may hold an audit event; another log's line is skipped."""
+    if isinstance(value, str) and not is_json(value):
+        return Inner(value, place, context, skipped="a log line of something else")
     return Inner(value, place, context)
 
 

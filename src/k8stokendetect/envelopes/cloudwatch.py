@@ -34,6 +34,7 @@ _LOG_EVENT_KEYS: Final = frozenset(
     "logStream logStreamName".split()
 )
 _PAGE_KEYS: Final = frozenset({"searchedLogStreams", "nextForwardToken", "nextBackwardToken"})
+_KINESIS: Final = frozenset({"kinesis", "Data"})
 _ZONELESS_TIME: Final = re.compile(r"\A(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)\Z")
 
 _Object: TypeAlias = dict[str, Any]
@@ -77,7 +78,7 @@ def _context(source: _Object) -> Context:
     if group:
         return Context("eks", group["cluster"], account or group["account"], group["region"])
     stream = _first_text(source, _STREAM_KEYS) or ""
-    named_otherwise = _first_text(source, _GROUP_KEYS) is not None and not stream.startswith(AUDIT_STREAM)
+    named_otherwise = (stream or _first_text(source, _GROUP_KEYS)) and not stream.startswith(AUDIT_STREAM)
     return Context(None if named_otherwise else "eks", account=account, pods=of_path(stream))
 
 
@@ -101,7 +102,7 @@ def _handed_on(value: Any, place: str, context: Context, what: str) -> Inner:
 def message_of(message: Any, place: str, source: _Object) -> Inner:
     """Return the message of a log event; skipped where its source says that it is of another log."""
     if _is_of_another_log(source):
-        return Inner(None, place, skipped="another log of the EKS control plane")
+        return Inner(message, place, _context(source), skipped="another log of the EKS control plane")
     return _handed_on(message, place, _context(source), "the message of a CloudWatch log event")
 
 
@@ -168,6 +169,15 @@ def _read_row(row: Any, place: str = "") -> Iterator[Inner]:
         yield Inner(ReadError("a row of Logs Insights without @message"), place)
 
 
+def _is_message_row(record: _Object) -> bool:
+    """Tell a row of Logs Insights as its console exports it: with names for keys."""
+    return "@message" in record
+
+
+def _read_message_row(record: _Object) -> Iterator[Inner]:
+    yield message_of(record["@message"], ".@message", record)
+
+
 def _is_results(record: _Object) -> bool:
     """Tell the answer to GetQueryResults; Splunk's `results` are objects, not rows."""
     results = record.get("results")
@@ -203,21 +213,22 @@ def _is_payload(record: _Object) -> bool:
 
 def _read_payload(record: _Object) -> Iterator[Inner]:
     if record.get("messageType") == "CONTROL_MESSAGE":  # CloudWatch Logs asks whether the destination is reachable
-        yield Inner(None, skipped="a control message of CloudWatch Logs")
+        yield Inner(record, skipped="a control message of CloudWatch Logs")
     else:
         yield from _each(record["logEvents"], ".logEvents", functools.partial(_read_listed, source=record))
 
 
 def _is_kinesis(record: _Object) -> bool:
-    """Tell what Kinesis hands a Lambda function; CloudTrail files and S3 notices have `Records` as well."""
+    """Tell what Kinesis hands a Lambda function, or GetRecords returns; CloudTrail files, too, have `Records`."""
     items = record.get("Records")
-    return isinstance(items, list) and any(isinstance(item, dict) and "kinesis" in item for item in items)
+    return isinstance(items, list) and any(isinstance(item, dict) and _KINESIS.intersection(item) for item in items)
 
 
 def _read_kinesis(record: _Object) -> Iterator[Inner]:
     # No region: the stream may be in another than the log group (CloudWatch Logs guide, cross-account subscriptions).
     for index, item in enumerate(record["Records"]):
-        yield _base64(text_of(item, "kinesis", "data"), f".Records[{index}].kinesis.data")
+        place = "Data" if isinstance(item, dict) and "Data" in item else "kinesis.data"
+        yield _base64(text_of(item, *place.split(".")), f".Records[{index}].{place}")
 
 
 def _is_firehose(record: _Object) -> bool:
@@ -273,6 +284,7 @@ _FORMS: Final[tuple[tuple[Callable[[_Object], bool], Callable[[_Object], Iterato
     (_is_payload, _read_payload),
     (_is_log_event, _read_log_event),
     (_is_page, _read_page),
+    (_is_message_row, _read_message_row),
     (_is_results, _read_results),
     (_is_subscription, _read_subscription),
     (_is_kinesis, _read_kinesis),

@@ -10,14 +10,18 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from k8stokendetect.convert.marks import speaks_of_event
 from k8stokendetect.convert.redaction import shown
 from k8stokendetect.envelopes import native
-from k8stokendetect.envelopes.base import Context, Inner, Pods, from_base64, is_json, mentions_event, text_of
+from k8stokendetect.envelopes.base import Context, Inner, Pods, from_base64, is_json, text_of
 from k8stokendetect.envelopes.pods import named
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Platform
 
 _SERVICE: Final = "k8s.io"
+_METHODS: Final = "io.k8s."
+"""Google's clusters outside of its cloud log the same methods under another service, anthosgke.googleapis.com."""
+
 _ENTRY: Final = frozenset({"logName", "insertId", "resource"})
 _PAYLOADS: Final = ("jsonPayload", "textPayload")
 _MESSAGE: Final = ("messageId", "message_id", "publishTime", "publish_time")
@@ -101,17 +105,17 @@ def _entry(entry: dict[str, Any]) -> Inner:
     for key in _PAYLOADS:
         if _may_hold_event(entry.get(key)):
             return Inner(entry[key], f".{key}", _context(entry))
-    return Inner(None, skipped="no audit log entry")
+    return Inner(entry, context=_context(entry), skipped="no audit log entry")
 
 
 def _may_hold_event(payload: Any) -> bool:
     """Tell what may be an audit event, or a shipper's record around one, from all else that Cloud Logging collects."""
     if isinstance(payload, str):
-        return is_json(payload) or mentions_event(payload)
+        return is_json(payload) or speaks_of_event(payload)
     if not isinstance(payload, dict):
         return False
     return any(map(_is_event, (payload, *payload.values()))) or any(
-        mentions_event(value) for value in payload.values() if isinstance(value, str)
+        speaks_of_event(value) for value in payload.values() if isinstance(value, str)
     )
 
 
@@ -120,20 +124,22 @@ def _is_event(value: Any) -> bool:
 
 
 def _audit(entry: dict[str, Any], payload: dict[str, Any]) -> Inner:
-    service = payload.get("serviceName")
-    if isinstance(service, str) and service not in ("", _SERVICE):  # without one, the method will tell
-        return Inner(None, ".protoPayload", skipped="another service's Cloud Audit Log")
+    service, method = payload.get("serviceName"), payload.get("methodName")
+    is_other = isinstance(service, str) and service not in ("", _SERVICE)  # without one, the method will tell
+    if is_other and not (isinstance(method, str) and method.startswith(_METHODS)):
+        return Inner(payload, ".protoPayload", _context(entry), skipped="another service's Cloud Audit Log")
     wrong = _misshapen(payload)
     if wrong:
         error = ReadError("a part of a Cloud Audit Log of another form", path=f"$.{wrong}", revealed=_shown(payload))
         return Inner(error, ".protoPayload", _context(entry, "gke", _LOST))
     event = _event(entry, payload)
+    platform: Platform | None = None if is_other else "gke"
     lost = _LOST
     if "requestObject" not in event and "responseObject" not in event:
         lost |= {"bodies"}
     if "code" not in event.get("responseStatus", {}):
         lost |= {"code"}
-    return Inner(event, context=_context(entry, "gke", lost), is_event=True)
+    return Inner(event, context=_context(entry, platform, lost), is_event=True)
 
 
 def _misshapen(payload: dict[str, Any]) -> str | None:

@@ -8,18 +8,31 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote
 
-from k8stokendetect.convert.broken import revealed
+from k8stokendetect.convert.marks import speaks_of_event
 from k8stokendetect.envelopes.base import Context, Inner
 from k8stokendetect.errors import ReadError
-from k8stokendetect.input.decoding import NotJSONError, decode
+from k8stokendetect.input.damage import BAD, as_far_as_it_goes, loads, whole_records
 
-_CRI: Final = re.compile(rb"\d{4}-\d\d-\d\dT\S{1,40} (stdout|stderr) ([FP])(?::\S*)? ?(.*)", re.DOTALL)
-_PREFIX: Final = re.compile(rb"\S{1,253}[ \t]+(?:\S{1,253}[ \t]+)?(?=\{)")
-_LEGACY: Final = re.compile(r"(\S+) AUDIT: (.*)", re.DOTALL)
+_CRI: Final = re.compile(rb"(?:\S{1,999}:)?\d{4}-\d\d-\d\dT\S{1,40} (stdout|stderr) ([FP])(?::\S*)? ?(.*)", re.DOTALL)
+"""A container runtime's line; `grep -H` puts the file's name before it."""
+
+_LEGACY: Final = re.compile(r"(\d{4}-\d\d-\d\dT[^\s:]+:[^\s:]+:\S+) AUDIT: (id=.*)", re.DOTALL)
+_OTHER_LOG: Final = re.compile(
+    rb"(?:^|[\s:])[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^\s:]+:\d+\] "  # klog
+    rb'|(?:^|\s)time="?\d{4}-\S+ level=[a-z]+ '  # logrus: k3s, containerd
+    rb"|^(?:<\d+>)?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ [^\s:]+: "  # syslog, RFC 3164
+    rb"|^<\d+>1 (?:\S+ ){5}"  # syslog, RFC 5424
+    rb"|^\d{4}-\d\d-\d\dT\S+ [^\s:]+ [^\s:]+: "  # rsyslog's file format
+)
+"""How lines begin that other programs write into the same file."""
+
 _PAIR: Final = re.compile(r'([a-z-]+)="((?:[^"\\]|\\.)*)"')
-_DOCKER: Final = ("log", "stream", "time")
+_DOCKER: Final = ("log", "stream")
 _DOCKER_PIECE: Final = 16_000
 """Docker cuts a line after 16 KiB (moby daemon/logger/copier.go); a character that it cut in two is another length."""
+
+_CONTAINER: Final = ("namespace_name", "pod_name", "pod_id", "container_name", "docker_id", "container_id")
+_OF_ANOTHER_LOG: Final = Inner(None, skipped="a line of another log")
 
 _NOTHING: Final = frozenset({"", "<none>", "<self>", "<lookup>", "<unknown>", "<deferred>"})
 _LOST: Final = Context(lost=frozenset({"extra", "annotations", "bodies", "source IPs"}))
@@ -42,11 +55,10 @@ class LineFormats:
         """Return the records in a line; none yet for a piece of one; None when the line has none of these forms."""
         if cri := _CRI.fullmatch(line):
             return self._joined(*cri.groups())
-        if prefix := _PREFIX.match(line):
-            value = _loads(line[prefix.end() :])
-            return None if value is None else [value]
-        if b" AUDIT: " in line:
-            return _legacy(line.decode("utf-8", "replace"))
+        if b" AUDIT: " in line and (found := _legacy(line.decode("utf-8", "replace"))):
+            return found
+        if _OTHER_LOG.search(line) and not speaks_of_event(line):
+            return [_OF_ANOTHER_LOG]
         return None
 
     def _joined(self, stream: bytes, tag: bytes, text: bytes) -> list[Any] | None:
@@ -59,46 +71,64 @@ class LineFormats:
         if tag == b"P":
             return []
         whole = b"".join(self._pieces.pop(stream)).strip()
-        if not whole:
-            return []
-        value = _loads(whole)
-        if value is not None:
+        return self._records(whole) if whole else []
+
+    def _records(self, text: bytes) -> list[Any]:
+        """Return the records in a line that was taken out of another."""
+        value = loads(text)
+        if value is not BAD:
             return [value]
-        return self(whole) if not _CRI.fullmatch(whole) else None
+        found = None if _CRI.fullmatch(text) else self(text)
+        if found is not None:
+            return found
+        if text[:1] != b"{" and not speaks_of_event(text):
+            return [_OF_ANOTHER_LOG]
+        records, damage = whole_records(text)
+        return [*records, as_far_as_it_goes(damage, "not JSON")] if damage else records
 
     def joined(self, record: Any, /) -> list[Any]:
-        """Join the pieces of Docker's json-file, told by the newline that is missing; anything else is passed on.
+        """Join the pieces that Docker and Fluent Bit make of a long line: of one stream of one container.
 
         Pieces that make no JSON together are passed on one by one: none may hide what stands in another.
         """
         if not (isinstance(record, dict) and all(isinstance(record.get(key), str) for key in _DOCKER)):
             return [record]
-        held = self._docker.setdefault(record["stream"], [])
+        key = _container_of(record)
+        held = self._docker.setdefault(key, [])
         held.append(record)
         length = sum(len(piece["log"]) for piece in held)
-        is_piece = len(record["log"]) >= _DOCKER_PIECE and not record["log"].endswith("\n")
-        if is_piece and length <= self._limit:
+        if length <= self._limit and _is_piece(record):
             return []
-        del self._docker[record["stream"]]
+        del self._docker[key]
         whole = "".join(piece["log"] for piece in held)
-        joined = len(held) > 1 and length <= self._limit and _loads(whole.encode()) is not None
+        joined = len(held) > 1 and length <= self._limit and loads(whole.encode("utf-8", "replace")) is not BAD
         return [{**record, "log": whole}] if joined else held
 
-    def rest(self) -> Iterator[ReadError]:
-        """Yield an error for every line whose end never came."""
+    def rest(self) -> Iterator[Any]:
+        """Yield a part, or an error, for every line whose end never came."""
         begun = [b"".join(pieces) for pieces in self._pieces.values()]
         begun += ["".join(piece["log"] for piece in pieces).encode() for pieces in self._docker.values()]
         for text in begun:
-            yield ReadError("the last piece of a long line is missing", revealed=revealed(text))
+            yield as_far_as_it_goes(text, "the last piece of a long line is missing")
         self._pieces.clear()
         self._docker.clear()
 
 
-def _loads(text: bytes) -> Any:
-    try:
-        return decode(text)
-    except NotJSONError:
-        return None
+def _container_of(record: dict[str, Any]) -> str:
+    """Name the stream of a container whose output a record is, by all that shippers say of it."""
+    told = record.get("kubernetes")
+    names = [told.get(key) for key in _CONTAINER] if isinstance(told, dict) else []
+    return repr([record["stream"], record.get("container_id"), record.get("tag"), *names])
+
+
+def _is_piece(record: dict[str, Any]) -> bool:
+    """Tell a piece by the mark of its runtime, or by its length; what is whole by itself is none."""
+    text = record["log"]
+    if "P" in (record.get("logtag"), record.get("_p")):
+        return True
+    if "F" in (record.get("logtag"), record.get("_p")) or len(text) < _DOCKER_PIECE or text.endswith("\n"):
+        return False
+    return loads(text.encode("utf-8", "replace")) is BAD
 
 
 def _legacy(line: str) -> list[Any] | None:
@@ -106,7 +136,7 @@ def _legacy(line: str) -> list[Any] | None:
 
     Source: kubernetes staging/src/k8s.io/apiserver/pkg/audit/format.go:30-71.
     """
-    match = _LEGACY.fullmatch(line.strip())
+    match = _LEGACY.search(line.strip())
     if match is None:
         return None
     fields = {key: _unquoted(value) for key, value in _PAIR.findall(match[2])}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from k8stokendetect.envelopes import flat
 from k8stokendetect.envelopes.base import Inner
 from k8stokendetect.errors import ReadError
 
@@ -25,8 +26,10 @@ def recognises(record: Any, /) -> bool:
             return False
     kind, version = record.get("kind"), record.get("apiVersion")
     if version is None:  # tuples below, not sets: in a damaged record kind may be a list
-        return "auditID" in record and kind in (None, "Event")
-    return kind in ("Event", "EventList") and isinstance(version, str) and version.startswith(_GROUP)
+        mine = "auditID" in record and kind in (None, "Event")
+    else:
+        mine = kind in ("Event", "EventList") and isinstance(version, str) and version.startswith(_GROUP)
+    return mine and ("auditID" not in record or not flat.recognises(record))
 
 
 def events(record: Any, /) -> Iterator[Inner]:

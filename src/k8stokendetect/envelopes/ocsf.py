@@ -57,9 +57,9 @@ def events(record: Any, /) -> Iterator[Inner]:
     if not recognises(record):
         return
     if not (_is_api_activity(record) or _is_audit(record)):
-        yield Inner(None, skipped="OCSF class that is no API activity")
+        yield Inner(record, skipped="OCSF class that is no API activity")
     elif _is_of_another_product(record):
-        yield Inner(None, skipped="API activity of another product")
+        yield Inner(record, skipped="API activity of another product")
     else:
         yield _read(record)
 

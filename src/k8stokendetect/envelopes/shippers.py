@@ -10,11 +10,12 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
-from k8stokendetect.envelopes.base import Context, Inner, Pods, is_json, line_of, mentions_event, text_of
+from k8stokendetect.convert.marks import speaks_of_event
+from k8stokendetect.envelopes.base import Context, Inner, Pods, is_json, line_of, text_of
 from k8stokendetect.envelopes.pods import NO_POD, named, of_labels, of_path, pods_of
 from k8stokendetect.errors import ReadError
 
-_KEYS: Final = ("log_processed", "structured", "log", "message", "msg", "short_message", "line", "_raw")
+_KEYS: Final = ("log_processed", "structured", "log", "message", "msg", "full_message", "short_message", "line", "_raw")
 """Where shippers put a line or what they parsed it to.
 
 Fluent Bit's Merge_Log_Key, OpenShift's Vector, Docker's json-file and Fluent Bit, Vector and Logstash, Fluentd,
@@ -58,6 +59,8 @@ def _found(record: dict[str, Any]) -> Iterator[Inner] | None:
     if carried is None:
         return None
     key, value = carried
+    if not speaks_of_event(value) and speaks_of_event(record):
+        return None  # it is elsewhere
     return iter([line_of(value, f".{key}", _context(record))])
 
 
@@ -80,7 +83,7 @@ def _carried(record: dict[str, Any]) -> tuple[str, Any] | None:
 def _rank(value: Any) -> int:
     if isinstance(value, dict):
         return 0 if "auditID" in value or value.get("kind") in ("Event", "EventList") else 4
-    return 1 if is_json(value) else 2 if mentions_event(value) else 3
+    return 1 if is_json(value) else 2 if speaks_of_event(value) else 3
 
 
 def _is_mark(record: dict[str, Any], mark: str) -> bool:

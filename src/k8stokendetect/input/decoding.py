@@ -17,11 +17,11 @@ class NotJSONError(ValueError):
 
 @attrs.frozen
 class Shortened:
-    """A record whose deep bodies were cut out before it was decoded.
+    """A record without its deep bodies, or without its end.
 
     Arguments:
         record: the rest.
-        cut: the names of the fields.
+        cut: what is missing.
 
     """
 

@@ -19,7 +19,7 @@ _SMALL: Final = 1024 * 1024
 
 @attrs.frozen
 class Limits:
-    """How long, how deep and how compressed a record may be.
+    """How long, how deep and how compressed a record may be, and how many files an archive may hold.
 
     Arguments:
         record: longest record in bytes, decompressed. Kubernetes requests are limited to 3 MiB, lists at level
@@ -27,6 +27,7 @@ class Limits:
         nesting: how many wrappers may stand around one event.
         ratio: so many times its size may come out of compressed data. Audit logs compress 10 to 40 times, gzip at
             most 1,032 times (zlib.net/zlib_tech.html).
+        members: how many files the archives of one source may hold together.
 
     Raises:
         ConfigError: when a limit is below 1.
@@ -36,9 +37,11 @@ class Limits:
     record: int = 64 * 1024 * 1024
     nesting: int = 8
     ratio: float = 200
+    members: int = 10_000
 
     def __attrs_post_init__(self) -> None:
-        for name, limit in (("max_record", self.record), ("max_nesting", self.nesting), ("max_ratio", self.ratio)):
+        for field in ("record", "nesting", "ratio", "members"):
+            name, limit = f"max_{field}", getattr(self, field)
             if not limit >= 1:
                 raise ConfigError(f"{name} is {limit}: nothing could be read")
 

@@ -7,7 +7,7 @@ import os
 import stat
 from collections import OrderedDict
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.sources import opened
@@ -16,11 +16,19 @@ MAX_OPEN: Final = 48
 """Files that are open at once; many systems allow a process 256 or 1,024, and it has others."""
 
 
+class Closable(Protocol):
+    """What is opened again when it is read after it was closed."""
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
 class FilePool:
     """Opens files, and closes those that have not been read for the longest time."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[PooledFile, None] = OrderedDict()
+        self._open: OrderedDict[Closable, None] = OrderedDict()
 
     def open(self, path: Path, /) -> PooledFile | ReadError:
         """Open a file for reading; an error where that is not possible."""
@@ -30,14 +38,14 @@ class FilePool:
         file.close()
         return PooledFile(path, self)
 
-    def use(self, file: PooledFile, /) -> None:
+    def use(self, file: Closable, /) -> None:
         """Note that a file is open and is read now."""
         self._open[file] = None
         self._open.move_to_end(file)
         while len(self._open) > MAX_OPEN:
             self._open.popitem(last=False)[0].close()
 
-    def forget(self, file: PooledFile, /) -> None:
+    def forget(self, file: Closable, /) -> None:
         """Note that a file is closed."""
         self._open.pop(file, None)
 
@@ -66,6 +74,21 @@ class PooledFile:
         data = os.read(self._file, size if size > 0 else 1 << 20)
         self._position += len(data)
         return data
+
+    def seekable(self) -> bool:
+        """Tell whether any place of it can be read; a pipe can not."""
+        return stat.S_ISREG(self._path.stat().st_mode)
+
+    def tell(self) -> int:
+        """Return where the next read begins."""
+        return self._position
+
+    def seek(self, position: int, /) -> int:
+        """Let the next read begin elsewhere."""
+        self._position = position
+        if self._file is not None:
+            os.lseek(self._file, position, os.SEEK_SET)
+        return position
 
     def _reopened(self) -> int:
         file = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0))

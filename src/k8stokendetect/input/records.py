@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from k8stokendetect.convert.broken import revealed
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.damage import BAD, as_far_as_it_goes, bare, loads, whole_records
 from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.limits import DEFAULT
+from k8stokendetect.input.line_reading import PIECE, LineReader, Lines, LineStream
 from k8stokendetect.input.scanner import Scanner
 
 Record: TypeAlias = tuple[str, Any]
@@ -23,25 +25,6 @@ Record: TypeAlias = tuple[str, Any]
 
 The value is a `Shortened` where deep bodies were cut out of it.
 """
-
-LineReader: TypeAlias = Callable[[Callable[[int], bytes], int, int], "tuple[bytes, int, list[Any] | None]"]
-"""Reads lines until one is worth something; called with `readline`, the number of lines read, and their limit.
-
-Returns the last line that it read, its number, and the records in it: what decoding the line would give, or less where
-that is not wanted; None for a line that it leaves to others.
-"""
-
-_PIECE: Final = 1024 * 1024
-_BOM: Final = b"\xef\xbb\xbf"
-_BAD: Final = object()
-
-
-class LineStream(Protocol):
-    """What lines are read from."""
-
-    def readline(self, size: int, /) -> bytes:
-        """Return the next line, or so many bytes of it."""
-        ...
 
 
 def _no_format(_: bytes) -> None:
@@ -54,6 +37,7 @@ def split_records(
     other_format: Callable[[bytes], list[Any] | None] = _no_format,
     *,
     fast: LineReader | None = None,
+    spans: bool = True,
 ) -> Iterator[Record]:
     """Yield every record of a stream with its place, and a ReadError for each that is no JSON.
 
@@ -62,35 +46,36 @@ def split_records(
         limit: longest record in bytes; a longer one is a ReadError and is skipped to its end.
         other_format: given a line that is no JSON, returns the records in it, or None when it knows no such form.
         fast: reads the lines that begin a record, and leaves those to others that it does not know.
+        spans: a document may span lines; false where each line is a record for sure.
 
     """
-    lines = _Lines(stream)
+    lines = Lines(stream)
     while True:
         line, records = (lines.read(limit), None) if fast is None else lines.read_fast(fast, limit)
         if not line:
             return
         if records is None:
-            yield from _read_line(lines, line, limit, other_format)
+            yield from _read_line(lines, line, limit, other_format, spans=spans)
         else:
             for record in records:
                 yield str(lines.number), record
 
 
 def _read_line(
-    lines: _Lines, line: bytes, limit: int, other_format: Callable[[bytes], list[Any] | None]
+    lines: Lines, line: bytes, limit: int, other_format: Callable[[bytes], list[Any] | None], *, spans: bool
 ) -> Iterator[Record]:
     """Read what begins in a line, of whatever form it is."""
-    text = _bare(line)
+    text = bare(line)
     whole = len(line) < limit or line.endswith(b"\n")
-    value = _loads(text) if whole and not (text[:1] == b"[" and len(text) > _PIECE) else _BAD
-    if value is not _BAD:
+    value = loads(text) if whole and not (spans and text[:1] == b"[" and len(text) > PIECE) else BAD
+    if value is not BAD:
         yield str(lines.number), value
     elif not text:
         if b"\0" in line:  # blocks that a crash left unwritten: an event may have stood there
             yield str(lines.number), ReadError("not JSON: binary data")
-    elif items := _ITEMS.match(text):
+    elif spans and (items := _ITEMS.match(text)):
         yield from _split_document(lines, line[line.index(text) + items.end() :], limit, wrapped=True)
-    elif (text == b"{" and lines.begins(b'"}')) or _BEGINS_ARRAY.match(text):
+    elif spans and ((text == b"{" and lines.begins(b'"}')) or _BEGINS_ARRAY.match(text)):
         yield from _split_document(lines, line, limit)
     elif whole and (found := _concatenated(text) or other_format(text)) is not None:
         yield from ((str(lines.number), record) for record in found)
@@ -103,15 +88,15 @@ def _read_line(
         lines.skip()
 
 
-def _split_long_line(lines: _Lines, line: bytes, limit: int) -> Iterator[Record]:
+def _split_long_line(lines: Lines, line: bytes, limit: int) -> Iterator[Record]:
     """Read objects that stand in one line longer than the limit: Firehose puts no newline between them."""
     place, scanner = lines.number, Scanner(array=False, many=True)
     while line and scanner.held <= limit:
         for _, _, text in scanner.feed(line, place):
             value = _element(text, limit)
-            yield from _pieces(text, place) if value is _BAD else [(str(place), value)]
+            yield from _pieces(text, place) if value is BAD else [(str(place), value)]
         line = lines.more()
-    if _bare(scanner.text):
+    if bare(scanner.text):
         reason = _too_long(limit) if scanner.held > limit else "the document is not closed"
         yield str(place), ReadError(reason, revealed=revealed(scanner.text))
     lines.skip()
@@ -122,84 +107,18 @@ def _concatenated(text: bytes) -> list[Any] | None:
     if text[:1] != b"{":
         return None
     scanner = Scanner(array=False, many=True)
-    found = [_loads(piece) for _, _, piece in scanner.feed(text, 0)]
-    whole = len(found) > 1 and not _bare(scanner.text) and all(isinstance(one, dict | Shortened) for one in found)
+    found = [loads(piece) for _, _, piece in scanner.feed(text, 0)]
+    whole = len(found) > 1 and not bare(scanner.text) and all(isinstance(one, dict | Shortened) for one in found)
     return found if whole else None
 
 
 _BEGINS_ARRAY: Final = re.compile(rb"\[\s*(?:[{\[\]]|$)")
 _ITEMS: Final = re.compile(rb'\{(?:[^\[\]{}]|\{[^\[\]{}]*\}){0,400}?"items"\s*:\s*(?=\[)')
 _ITEMS_LINE: Final = re.compile(rb'\s*"items"\s*:\s*(?=\[)')
-_EVENT: Final = re.compile(rb'(?=\{\s*"kind"\s*:\s*"Event)')
-
-
-class _Lines:
-    """Reads lines, or pieces of long lines, and counts them."""
-
-    def __init__(self, stream: LineStream) -> None:
-        self._readline = stream.readline
-        self._inside = False
-        self._back = b""
-        self.number = 0
-
-    def read(self, limit: int = _PIECE) -> bytes:
-        """Read to the end of the line, at most `limit` bytes and never half an escape sequence."""
-        line, self._back = self._back, b""
-        return self._counted(line if line.endswith(b"\n") else line + self._readline(limit - len(line)))
-
-    def read_fast(self, fast: LineReader, limit: int) -> tuple[bytes, list[Any] | None]:
-        """Let another reader go on, unless a line has begun; return the last line that it read, and what is in it."""
-        if self._inside or self._back:
-            return self.read(limit), None
-        line, self.number, records = fast(self._readline, self.number, limit)
-        if records is None:
-            self.number -= 1
-            return self._counted(line), None
-        return line, records
-
-    def _counted(self, piece: bytes) -> bytes:
-        if not piece.endswith(b"\n"):
-            if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
-                piece += self._readline(1)
-            self.number += bool(piece) and not self._inside
-            self._inside = bool(piece) and not piece.endswith(b"\n")
-        else:
-            self.number += not self._inside
-            self._inside = False
-        return piece
-
-    def begins(self, marks: bytes) -> bool:
-        """Tell whether the next line begins with one of these; it is not skipped."""
-        self._back = self._readline(_PIECE)
-        return _bare(self._back)[:1] in marks
-
-    def more(self) -> bytes:
-        """Read on in the line that has begun; nothing at its end."""
-        return self.read() if self._inside else b""
-
-    def skip(self) -> bool:
-        """Skip the rest of the line; tell whether there was anything in it."""
-        passed = False
-        while piece := self.more():
-            passed = passed or not piece.isspace()
-        return passed
-
-
-def _bare(line: bytes) -> bytes:
-    """Return a line without white space, the byte order mark of Windows tools, and the NULs of copy-truncation."""
-    return line.strip(b"\0 \t\r\n").removeprefix(_BOM).lstrip()
-
-
-def _loads(text: bytes) -> Any:
-    """Decode JSON; `_BAD` for what is not JSON."""
-    try:
-        return decode(text)
-    except NotJSONError:
-        return _BAD
 
 
 def _element(text: bytes, limit: int) -> Any:
-    return _loads(text) if len(text) <= limit else ReadError(_too_long(limit), revealed=revealed(text))
+    return loads(text) if len(text) <= limit else ReadError(_too_long(limit), revealed=revealed(text))
 
 
 def _why_not_json(text: bytes) -> str:
@@ -216,23 +135,25 @@ def _too_long(limit: int) -> str:
 
 
 def _pieces(text: bytes, number: int) -> Iterator[Record]:
-    """Yield the whole events that a damaged text still holds, line by line, and one error for all the rest.
-
-    A line that was cut off and the one written after it may stand together; so may two whole ones.
-    """
-    rest = False
+    """Yield the records that a damaged text still holds, whole or in part, line by line, and one error for the rest."""
+    is_lost = False
     for offset, line in enumerate(text.split(b"\n")):
-        for piece in _EVENT.split(line):
-            value = _loads(_bare(piece).rstrip(b","))
-            if isinstance(value, dict | list | Shortened):
-                yield str(number + offset), value
+        if not bare(line):
+            continue
+        place = str(number + offset)
+        records, damage = whole_records(line)
+        yield from ((place, record) for record in records)
+        if bare(damage):
+            part = as_far_as_it_goes(damage, _why_not_json(line))
+            if isinstance(part, Shortened) or part.revealed:
+                yield place, part
             else:
-                rest = rest or bool(_bare(piece))
-    if rest:
-        yield str(number), ReadError(_why_not_json(text), revealed=revealed(text))
+                is_lost = True
+    if is_lost:
+        yield str(number), ReadError(_why_not_json(text))
 
 
-def _split_document(lines: _Lines, line: bytes, limit: int, *, wrapped: bool = False) -> Iterator[Record]:
+def _split_document(lines: Lines, line: bytes, limit: int, *, wrapped: bool = False) -> Iterator[Record]:
     """Read an array element by element, or one indented object; both may span lines.
 
     Arguments:
@@ -242,7 +163,7 @@ def _split_document(lines: _Lines, line: bytes, limit: int, *, wrapped: bool = F
         wrapped: the array is the `items` of an EventList.
 
     """
-    scanner = Scanner(array=wrapped or _bare(line)[:1] == b"[")
+    scanner = Scanner(array=wrapped or bare(line)[:1] == b"[")
     while line:
         if not scanner.array and scanner.depth == 1 and (items := _ITEMS_LINE.match(line)):
             yield from _split_document(lines, line[items.end() :], limit, wrapped=True)
@@ -250,19 +171,19 @@ def _split_document(lines: _Lines, line: bytes, limit: int, *, wrapped: bool = F
         for number, index, text in scanner.feed(line, lines.number):
             place = f"{number}[{index}]" if scanner.array else str(number)
             value = _element(text, limit)
-            if value is _BAD:
+            if value is BAD:
                 yield from _pieces(text, number)
             else:
                 yield place, value
         if scanner.closed or scanner.broken or scanner.held > limit:
             break
-        line = lines.read()
+        line = lines.read_on(scanner)
     if not scanner.closed:
         yield from _leftover(scanner, _too_long(limit) if scanner.held > limit else None)
         lines.skip()
     elif wrapped and not _close_outer(scanner, lines):
         yield str(lines.number), ReadError("the list is not closed")
-    elif _bare(scanner.rest):
+    elif bare(scanner.rest):
         yield from _pieces(scanner.rest, lines.number)
     elif lines.skip():
         yield str(lines.number), ReadError("text after the end of a document")
@@ -276,18 +197,27 @@ def _leftover(scanner: Scanner, reason: str | None) -> Iterator[Record]:
     """
     reason = reason or ("a string is not closed" if scanner.broken else "the document is not closed")
     text = scanner.text
-    whole = _loads(_bare(text).rstrip(b","))
-    if whole is not _BAD:
+    whole = loads(bare(text).rstrip(b","))
+    if whole is not BAD:
         yield f"{scanner.begin}[{scanner.index}]", whole
-    else:
-        yield from (record for record in _pieces(text, scanner.begin) if not isinstance(record[1], ReadError))
-    yield str(scanner.begin), ReadError(reason, revealed={} if whole is not _BAD else revealed(text))
+        yield str(scanner.begin), ReadError(reason)
+        return
+    is_told = False
+    for place, record in _pieces(text, scanner.begin):
+        if isinstance(record, ReadError):
+            if not record.revealed:
+                continue
+            record = ReadError(reason, revealed=record.revealed)  # noqa: PLW2901 - of the same damage
+        is_told = is_told or isinstance(record, ReadError | Shortened)
+        yield place, record
+    if not is_told:
+        yield str(scanner.begin), ReadError(reason)
 
 
-def _close_outer(scanner: Scanner, lines: _Lines) -> bool:
+def _close_outer(scanner: Scanner, lines: Lines) -> bool:
     """Read on to the end of the object around this array; tell whether it came."""
     outer, line = Scanner(array=False, depth=1), scanner.rest
     while line and not any(True for _ in outer.feed(line, lines.number)):
-        line = lines.read()
+        line = lines.read_on(outer)
     scanner.rest = outer.rest
     return outer.closed

@@ -5,24 +5,30 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.budget import Budget
+from k8stokendetect.input.encodings import Recoded, encoding_of
+from k8stokendetect.input.frames import Frames, begins_frame, check_package
 from k8stokendetect.input.gunzip import Gunzip
+from k8stokendetect.input.kinds import advice
 from k8stokendetect.input.limits import GZIP
 
 BUFFER: Final = 1024 * 1024
-_OTHER_COMPRESSION: Final = {
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"PK\x03\x04": "zip",
-}
-_LONGEST_MAGIC: Final = 6
 
-_ALWAYS_READ: Final = 64 * 1024 * 1024
-"""Bytes that are always decompressed, whatever the ratio: a short log of equal calls is no bomb."""
+_HEAD: Final = 512
+"""Bytes that are looked at: a header of tar."""
+
+_LONGEST_MAGIC: Final = 6
+_SAMPLE: Final = 64 * 1024
+"""Bytes that are searched for a sign of an audit event, where a stream does not begin like a log."""
+
+_JSON: Final = re.compile(rb"\s*[{\[][^\0]")
+_ZIP: Final = b"PK\x03\x04", b"PK\x05\x06"  # a file, or the end of an empty archive (APPNOTE.TXT, 4.3.7 and 4.3.16)
+_TAR: Final = slice(257, 262), b"ustar"  # pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html
 
 
 class BinaryFile(Protocol):
@@ -52,13 +58,22 @@ class _Source(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def head(self, size: int) -> bytes:
-        """Return the first bytes, which are still to be read."""
-        head = bytearray()
-        while len(head) < size and (more := self._next(part := bytearray(size - len(head)))):
+    def head(self, size: int, *, lines: bool = True) -> bytes:
+        """Return the first bytes, which are still to be read.
+
+        Arguments:
+            size: how many; fewer at the end.
+            lines: a line may be enough: no more is awaited from a slow source.
+
+        """
+        head = self._head
+        while len(head) < size and not (lines and len(head) >= _LONGEST_MAGIC and _is_enough(head)):
+            more = self._next(part := bytearray(size - len(head)))
+            if not more:
+                break
             head += part[:more]
-        self._head = bytes(head)
-        return self._head
+        self._head = head
+        return head
 
     def readinto(self, buffer: Any, /) -> int:
         if not self._head:
@@ -102,51 +117,80 @@ class _Source(io.RawIOBase):
 
 
 class ByteStream:
-    """A buffered, decompressed stream; gzip is told by its first bytes, whatever the file is called.
+    """A buffered stream of UTF-8, decompressed and recoded; its form is told by its first bytes, whatever its name.
 
     Arguments:
         source: an open binary file; it is not closed.
-        count: told how many bytes were read from the source.
-        max_ratio: so many times its size may come out of a gzip stream; beyond, `failure` says so and nothing more
-            is read.
+        budget: what it may cost.
         buffer: bytes that are read at a time.
+        depth: how often the source itself was compressed or packed into an archive.
+
+    Attributes:
+        archive: "zip" or "tar" where that is what the stream is.
+        is_raw: the stream is the source, byte by byte.
+        depth: how often this stream was compressed or packed.
 
     Raises:
-        ReadError: when the source is compressed in a way this library does not read.
+        ReadError: when the source is compressed too often, or no log; the reason says what to do.
 
     """
 
-    def __init__(
-        self, source: BinaryFile, count: Callable[[int], object], max_ratio: float, buffer: int = BUFFER
-    ) -> None:
-        self._count = count
-        self._max_ratio = max_ratio
-        self._packed = self._unpacked = 0
-        last = _Source(source, self._take)
-        head = last.head(_LONGEST_MAGIC)
-        for magic, name in _OTHER_COMPRESSION.items():
-            if head.startswith(magic):
-                raise ReadError(f"compressed with {name}: decompress it first, only gzip is read")
-        self._layers = [last]
-        if head.startswith(GZIP):
-            packed = io.BufferedReader(last, buffer)
-            last = _Source(Gunzip(packed.read1), self._give, self._is_bomb)
-            self._layers.append(last)
-        self.buffer: io.BufferedReader[Any] = io.BufferedReader(last, buffer)
+    def __init__(self, source: BinaryFile, budget: Budget, buffer: int = BUFFER, depth: int = 0) -> None:
+        first = _Source(source, budget.give, budget.excess) if depth else _Source(source, budget.take)
+        self._layers = [first]
+        self._size = buffer
+        self._budget = budget
+        self.depth = depth
+        head = self._unpacked()
+        self.is_raw = len(self._layers) == 1
+        self.archive = _archive(head)
+        if (encoding := encoding_of(head)) is not None:
+            packed = self._buffered()
+            self._layers.append(_Source(Recoded(packed.read1, *encoding), lambda _: None))
+        if self.archive is None:
+            _check_kind(self._layers[-1])
+        self.buffer = self._buffered()
 
-    def _take(self, size: int) -> None:
-        self._packed += size
-        self._count(size)
+    def _unpacked(self) -> bytes:
+        """Decompress as often as it was compressed; return the first bytes of what comes out."""
+        while True:
+            head = self._layers[-1].head(_HEAD)
+            reader = Gunzip if head.startswith(GZIP) else Frames if begins_frame(head) else None
+            if reader is None:
+                return head
+            check_depth(self, self._budget)
+            if reader is Frames:
+                check_package(head)
+            self.depth += 1
+            self._layers.append(_Source(reader(self._buffered().read1), self._budget.give, self._budget.excess))
 
-    def _give(self, size: int) -> None:
-        self._unpacked += size
-
-    def _is_bomb(self) -> str | None:
-        if self._unpacked > _ALWAYS_READ and self._unpacked > self._max_ratio * self._packed:
-            return f"decompressed to more than {self._max_ratio} times its size, the limit max_ratio"
-        return None
+    def _buffered(self) -> io.BufferedReader[Any]:
+        return io.BufferedReader(self._layers[-1], self._size)
 
     @property
     def failure(self) -> str | None:
         """Why the stream ended before its end; None when it was read whole."""
         return next((layer.failure for layer in self._layers if layer.failure), None)
+
+
+def check_depth(stream: ByteStream, budget: Budget, /) -> None:
+    """Raise ReadError where what is in a stream would be compressed or packed too often."""
+    if stream.depth >= budget.limits.nesting:
+        raise ReadError(f"compressed or archived more than {budget.limits.nesting} times, the limit max_nesting")
+
+
+def _is_enough(head: bytes) -> bool:
+    """Tell whether no more is needed: a line, or the beginning of JSON or of compressed data."""
+    return b"\n" in head or _JSON.match(head) is not None or head.startswith(GZIP) or begins_frame(head)
+
+
+def _check_kind(source: _Source) -> None:
+    """Raise ReadError where a source holds no log."""
+    head = source.head(_HEAD)
+    if not _JSON.match(head) and advice(head) and (reason := advice(source.head(_SAMPLE, lines=False))):
+        raise ReadError(reason)
+
+
+def _archive(head: bytes) -> str | None:
+    place, magic = _TAR
+    return "zip" if head.startswith(_ZIP) else "tar" if head[place] == magic else None

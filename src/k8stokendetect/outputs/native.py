@@ -63,6 +63,10 @@ def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule
         raise ReadError(f"not a finding: {error}") from None
     if finding.fingerprint != document.get("fingerprint"):
         raise ReadError("another fingerprint than that of what it says: changed, or of another release", None, "$")
+    try:
+        to_line(finding)
+    except (ValueError, RecursionError):  # Python decodes NaN and 1e999, which JSON has no form for, and any depth
+        raise ReadError("a value that is not JSON", path="$.evidence") from None
     return finding
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`read()`: files, folders, gzip, streams, bytes and mappings become an AuditLog, an iterable of Events."""
+"""`read()`: files, folders, archives, streams, bytes and mappings become an AuditLog, an iterable of Events."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from k8stokendetect.reading.trust import Trust
 
 Item: TypeAlias = "Mapping[str, JsonValue] | Event | bytes | os.PathLike[str] | BinaryFile | AuditLog"
 Source: TypeAlias = "str | Item | Iterable[Item]"
-"""A path, an open binary file, bytes (content), one mapping, one Event, an AuditLog, or an iterable of such.
+"""A path or URL, an open binary file, bytes (content), one mapping, one Event, an AuditLog, or an iterable of such.
 
-A `str` is a path only where it stands alone: in an iterable it may be what somebody put on a queue, and no message may
-choose which file is opened.
+A `str` is a path or URL only where it stands alone: in an iterable it may be what somebody put on a queue, and no
+message may choose which file is opened.
 """
 
 
@@ -35,21 +35,24 @@ def read(
     max_record: int = DEFAULT.record,
     max_nesting: int = DEFAULT.nesting,
     max_ratio: float = DEFAULT.ratio,
+    max_members: int = DEFAULT.members,
     envelopes: Iterable[Envelope] = (),
     trust_pods: Iterable[str] = (),
 ) -> AuditLog:
     """Turn a source into an AuditLog; nothing is read until it is iterated.
 
     Arguments:
-        source: told by its type, never guessed from content. A `str` is a path: a file, a gzip file, or a folder
-            whose files (but for dot files) are read in the order of their events: several API servers write a file
-            each. So is a list of files. `bytes` are content.
+        source: told by its type, never guessed from content. A `str` is a path: a file, compressed or not, an archive,
+            or a folder whose files (but for dot files) are read in the order of their events: several API servers
+            write a file each. So is a list of files. It may be a URL, such as `s3://logs/audit/`, with the extra
+            `remote`. `bytes` are content.
         platform: where the records come from, where they do not say so themselves; it decides which provider's
             exclusions apply.
         on_error: called with a ReadError for every record that cannot be read; the default raises it.
         max_record: longest record, in bytes, decompressed; a few times this much is held in memory.
         max_nesting: how many wrappers may stand around one event.
         max_ratio: so many times its size may come out of compressed data.
+        max_members: how many files the archives in one file or stream may hold together.
         envelopes: wrappers besides `envelopes.ENVELOPES`, for JSON records: asked about what none of those recognises.
         trust_pods: pods whose output is an audit log, besides the API server's own, each NAMESPACE/NAME, or /NAME where
             records name no namespace; in NAME a `*` stands for any letters. Events that any other pod printed are
@@ -67,6 +70,7 @@ def read(
         max_record=max_record,
         max_nesting=max_nesting,
         max_ratio=max_ratio,
+        max_members=max_members,
         envelopes=envelopes,
         trust_pods=trust_pods,
     )
@@ -96,6 +100,7 @@ class AuditLog:
         max_record: int = DEFAULT.record,
         max_nesting: int = DEFAULT.nesting,
         max_ratio: float = DEFAULT.ratio,
+        max_members: int = DEFAULT.members,
         envelopes: Iterable[Envelope] = (),
         trust_pods: Iterable[str] = (),
     ) -> None:
@@ -113,7 +118,7 @@ class AuditLog:
         self._trust = Trust(trust_pods)
         self._counts = Counts()
         self._source = source
-        self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio)
+        self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio, members=max_members)
 
     def __iter__(self) -> Iterator[Event]:
         for item in self.stream():

@@ -15,7 +15,7 @@ from k8stokendetect.reading.skipping import Mark
 Log = Iterator[Event | ReadError | Mark]
 
 
-def merged(logs: Iterable[tuple[datetime, Callable[[], Log]]], /) -> Iterator[Event | ReadError]:
+def merged(logs: Iterable[tuple[datetime, Callable[[], Log]]], /) -> Log:
     """Yield the events of all logs. Within a log the order stays: errors and undated events follow the event before.
 
     A log that holds nothing of interest says by marks how far it has been read: no log runs ahead of the others.
@@ -36,8 +36,7 @@ def merged(logs: Iterable[tuple[datetime, Callable[[], Log]]], /) -> Iterator[Ev
             _push(active, start, number, opened())
         if active:
             time, order, item, stream = heapq.heappop(active)
-            if not isinstance(item, Mark):
-                yield item
+            yield item
             _push(active, time, order, stream)
 
 

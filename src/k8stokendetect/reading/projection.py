@@ -69,16 +69,17 @@ ABSENT: Final = msgspec.Raw()
 class Plain(msgspec.Struct, gc=False, rename=go_name):
     """The fields of an audit event without anything rare: no annotation that matters, nobody impersonated.
 
-    Panther's `p_log_type` and Docker's `log` mark records that may look like events and are wrappers; the last six mark
-    what a shipper merged into its record of a pod's output (`pods.MARKS`).
+    Panther's `p_log_type` and Docker's `log` mark records that may look like events and are wrappers; the next six mark
+    what a shipper merged into its record of a pod's output (`pods.MARKS`). An event without `user`, or with the last
+    two, was flattened (`envelopes.flat`).
     """
 
     kind: Literal["Event"]
     api_version: Literal["audit.k8s.io/v1"]
     audit_id: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_AUDIT_ID)]
     verb: str
+    user: _User | None
     request_uri: str = ""
-    user: _User | None = None
     impersonated_user: _Rare = 0
     user_agent: _Short = ""
     object_ref: _ObjectRef | None = None
@@ -94,6 +95,8 @@ class Plain(msgspec.Struct, gc=False, rename=go_name):
     flat_pod: None = msgspec.field(name="kubernetes_pod_name", default=None)
     column_pod: None = msgspec.field(name="kubernetes_pod_name_s", default=None)
     otel_pod: None = msgspec.field(name="k8s.pod.name", default=None)
+    flat_ref: None = msgspec.field(name="objectRef.resource", default=None)
+    column_ref: None = msgspec.field(name="objectRef_resource", default=None)
 
 
 class Projection(msgspec.Struct, gc=False, rename=go_name):
@@ -103,8 +106,8 @@ class Projection(msgspec.Struct, gc=False, rename=go_name):
     api_version: Literal["audit.k8s.io/v1"]
     audit_id: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_AUDIT_ID)]
     verb: str
+    user: _User | None
     request_uri: str = ""
-    user: _User | None = None
     impersonated_user: msgspec.Raw = ABSENT
     user_agent: str = ""
     object_ref: _ObjectRef | None = None
@@ -120,6 +123,8 @@ class Projection(msgspec.Struct, gc=False, rename=go_name):
     flat_pod: None = msgspec.field(name="kubernetes_pod_name", default=None)
     column_pod: None = msgspec.field(name="kubernetes_pod_name_s", default=None)
     otel_pod: None = msgspec.field(name="k8s.pod.name", default=None)
+    flat_ref: None = msgspec.field(name="objectRef.resource", default=None)
+    column_ref: None = msgspec.field(name="objectRef_resource", default=None)
 
 
 class _RecordProjection(Projection, gc=False, rename=go_name):
@@ -135,6 +140,7 @@ class _EventProjection(_RecordProjection, gc=False, rename=go_name, kw_only=True
 
     kind: Any = None
     api_version: Any = None
+    user: _User | None = None
 
 
 project_plain: Final = msgspec.json.Decoder(Plain).decode

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One reading of a source: files, folders, gzip, streams, bytes and mappings become Events and ReadErrors."""
+"""One reading of a source: files, folders, archives, streams, bytes and mappings become Events and ReadErrors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -21,26 +21,18 @@ from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event, Platform
 from k8stokendetect.input.decoding import NotJSONError, decode_whole
 from k8stokendetect.input.limits import Limits
-from k8stokendetect.input.pool import FilePool
 from k8stokendetect.input.records import split_records
-from k8stokendetect.input.sources import files_in, is_file, name_of, opened
-from k8stokendetect.input.streams import BUFFER, BinaryFile, ByteStream
+from k8stokendetect.input.remote import Remote, is_url
+from k8stokendetect.input.sources import is_file, name_of
+from k8stokendetect.input.streams import BUFFER, ByteStream
+from k8stokendetect.reading.files import SMALLEST_BUFFER, Files, Read
 from k8stokendetect.reading.lines import LineSkipper
-from k8stokendetect.reading.merge import merged
 from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.skipping import Counts, Mark, Skipper, Typed
 from k8stokendetect.reading.trust import Trust
 
-Read = Event | ReadError | Mark
-"""What a log yields: an event, an error instead of one, or how far it has been read."""
-
 _PEEK: Final = 100
 """How many records are looked at to learn when a file begins."""
-
-_BUFFERS: Final = 16 * 1024 * 1024
-"""Bytes that the buffers of all files together may take that are read in step."""
-
-_SMALLEST_BUFFER: Final = 16 * 1024
 
 _API_SERVERS: Final = Trust()
 
@@ -64,7 +56,7 @@ class Streaming(Protocol):
         ...
 
 
-_ITEMS: Final = (Mapping, Event, Streaming, os.PathLike, bytes, bytearray, memoryview)
+_ITEMS: Final = (Mapping, Event, Streaming, Remote, os.PathLike, bytes, bytearray, memoryview)
 
 
 class Reading:
@@ -95,9 +87,8 @@ class Reading:
         self._limits = limits
         self._counts = counts
         self._envelopes = envelopes
-        self._buffer = buffer
         self._trust = trust
-        self._pool = FilePool()
+        self._files = Files(limits, self._count, buffer, self._from_stream, self._first_time, self._together)
         self._skipper: Skipper | None = None
         if prefilter is not None and not prefilter.everything:
             self._skipper = Skipper(prefilter, counts)
@@ -121,12 +112,14 @@ class Reading:
             yield from source.stream()
             self._counts.skipped += source.skipped - skipped
             self._counts.unproven += source.unproven - unproven
+        elif isinstance(source, Remote) or (isinstance(source, str) and is_url(source)):
+            yield from self._files.of_files([Remote(source) if isinstance(source, str) else source])
         elif isinstance(source, str | os.PathLike):
-            yield from self._from_path(Path(source))
+            yield from self._files.of_path(Path(source))
         elif isinstance(source, bytes | bytearray | memoryview):
-            yield from self._from_stream(io.BytesIO(source), "<bytes>")
+            yield from self._files.of_stream(io.BytesIO(source), "<bytes>")
         elif hasattr(source, "read"):
-            yield from self._from_stream(source, name_of(source))
+            yield from self._files.of_stream(source, name_of(source))
         else:
             yield from self._from_items(source, number)
 
@@ -137,8 +130,12 @@ class Reading:
         return self._parse("", record, f"record {number}")
 
     def _from_items(self, items: Iterable[Any], number: Iterator[int]) -> Iterator[Read]:
-        if isinstance(items, list | tuple) and items and all(is_file(item) for item in items):
-            yield from self._from_files(map(Path, items))
+        if (
+            isinstance(items, list | tuple)
+            and items
+            and all(isinstance(item, Remote) or is_file(item) for item in items)
+        ):
+            yield from self._files.of_files(item if isinstance(item, Remote) else Path(item) for item in items)
             return
         for item in items:
             if isinstance(item, dict):
@@ -153,27 +150,7 @@ class Reading:
             else:
                 yield ReadError(f"cannot read an event from {type(item).__name__}", f"record {next(number)}")
 
-    def _from_path(self, path: Path) -> Iterator[Read]:
-        if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
-            yield from self._from_file(path)
-            return
-        files, errors = files_in(path)
-        yield from errors
-        if not files and not errors:
-            yield ReadError("the folder holds no log files", str(path))
-        yield from self._from_files(files)
-
-    def _from_files(self, files: Iterable[Path]) -> Iterator[Read]:
-        """Read several files in the order of their events, whatever their names."""
-        paths = sorted(files)
-        buffer = max(_SMALLEST_BUFFER, min(self._buffer, _BUFFERS // max(1, len(paths))))
-        if self._skipper is not None and len(paths) > 1:
-            self._skipper.marks = True
-        yield from merged(
-            (self._first_time(path), functools.partial(self._from_pooled_file, path, buffer)) for path in paths
-        )
-
-    def _first_time(self, path: Path) -> datetime:
+    def _first_time(self, source: Any) -> datetime | None:
         """When the first dated event of a file came in."""
         alone = Reading(
             self._platform,
@@ -181,37 +158,18 @@ class Reading:
             Counts(),
             None,
             envelopes=self._envelopes,
-            buffer=_SMALLEST_BUFFER,
+            buffer=SMALLEST_BUFFER,
             trust=self._trust,
         )
-        peeked = itertools.islice(alone.events(path), _PEEK)
-        times = (item.time for item in peeked if isinstance(item, Event))
-        return next((time for time in times if time), datetime.max.replace(tzinfo=UTC))
+        peeked = itertools.islice(alone.events(source), _PEEK)
+        return next((item.time for item in peeked if isinstance(item, Event) and item.time), None)
 
-    def _from_file(self, path: Path) -> Iterator[Read]:
-        file = opened(path)
-        if isinstance(file, ReadError):
-            yield file
-            return
-        with file:
-            yield from self._from_stream(file, str(path))
+    def _together(self) -> None:
+        """Ask how far each file has been read: several are read at once."""
+        if self._skipper is not None:
+            self._skipper.marks = True
 
-    def _from_pooled_file(self, path: Path, buffer: int) -> Iterator[Read]:
-        file = self._pool.open(path)
-        if isinstance(file, ReadError):
-            yield file
-            return
-        try:
-            yield from self._from_stream(file, str(path), buffer)
-        finally:
-            file.close()
-
-    def _from_stream(self, source: BinaryFile, name: str, buffer: int | None = None) -> Iterator[Read]:
-        try:
-            stream = ByteStream(source, self._count, self._limits.ratio, buffer or self._buffer)
-        except ReadError as error:
-            yield error.at(name)
-            return
+    def _from_stream(self, stream: ByteStream, name: str) -> Iterator[Read]:
         place, lines = "", LineFormats(self._limits.record)
         forms = FORMS if self._limits.nesting >= FORM_NESTING else ()
         fast = None if self._skipper is None else LineSkipper(self._skipper, name, forms)
@@ -221,7 +179,7 @@ class Reading:
             for record in [value] if apart else lines.joined(value):
                 yield from self._parse(place, record, name)
         for unfinished in lines.rest():
-            yield unfinished.at(f"{name}:{place}".rstrip(":"))
+            yield from self._parse(place, unfinished, name)
         if stream.failure:
             yield ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":"))
 
