@@ -41,7 +41,7 @@ _DOT: Final = re.compile(r"\.[a-z0-9]{16}(?![A-Za-z0-9_-])").search
 
 
 def is_suspect(text: str, /) -> bool:
-    """Tell quickly whether a text of at most `LONGEST_HARMLESS` characters, or one of several, may hold a credential.
+    """Tell quickly whether a text, or one of several, may hold a credential that is not encoded.
 
     It is asked of every event that is built; one text after another is found faster than their alternation.
     """
@@ -80,7 +80,8 @@ _NAME: Final = re.compile(
     r"(?<![A-Za-z0-9_.-])([A-Za-z][A-Za-z0-9_.-]*+)\\*+[\"']?[ \t]*+(?:=>?|:)[ \t]*+\\*+[\"']?(?![{\[(<$])"
 )
 _VALUE: Final = re.compile(r"(?i:(?:bearer|basic|token|digest|negotiate|ntlm)[ \t+]++)?[^\s\"'&,;<>\\]++")
-_BASE64: Final = re.compile(rf"[A-Za-z0-9+/_-]{{32,}}+{_WRAP}[A-Za-z0-9+/_-]{{4,}}+)*+")
+_BASE64: Final = re.compile(rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{32,}}+{_WRAP}[A-Za-z0-9+/_-]{{4,}}+)*+")
+_LONG_RUN: Final = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{32,}+").findall
 _BREAKS: Final = re.compile(r"\\+[rn]|\s+")
 _ESCAPE: Final = re.compile(r"(?<!\\)\\++u00([2-7][0-9a-fA-F])")
 _ENDINGS: Final = (
@@ -105,7 +106,7 @@ _TO_BASE64: Final = str.maketrans("-_", "+/")
 
 def clean_text(text: str, /) -> str:
     r"""Replace live credentials in a text, also in base64, percent-encoding, `\u` escapes, or over several lines."""
-    if len(text) <= LONGEST_HARMLESS and not is_suspect(text):
+    if not is_suspect(text) and (len(text) <= LONGEST_HARMLESS or not is_encoded(text)):
         return text
     if "\\u00" in text:
         plain = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), text)
@@ -122,6 +123,11 @@ def clean_name(text: str, /) -> str:
     if len(text) > LONGEST_HARMLESS:
         return clean_text(text)
     return _SHAPE.sub(REDACTED, _without_keys(text)) if is_suspect(text) else text
+
+
+def is_encoded(text: str, /) -> bool:
+    """Tell quickly whether a text of more than `LONGEST_HARMLESS` characters may hold one in base64, or a JWT."""
+    return has_jwt_sign(text) or not all(map(str.islower, _LONG_RUN(text)))  # a path has no capital letters
 
 
 def is_secret_name(name: str, size: int, /) -> bool:

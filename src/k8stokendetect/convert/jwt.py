@@ -11,13 +11,20 @@ from typing import Final
 _BREAK: Final = r"(?:\\+[rn]|[\r\n])++(?:[ \t]|\\+t)*+"
 _RUN: Final = re.compile(rf"[A-Za-z0-9_-]++(?:(?:\.|%(?:25)*+2[Ee]|{_BREAK})[A-Za-z0-9_-]*+)*+")
 _LINES: Final = re.compile(_BREAK)
-_SIGN: Final = re.compile(r"ey[AIJKL]|ew[ok0]")
-"""Base64 of `{"`, `{ `, `{` before a line end or tab."""
+_SIGNS: Final = (re.compile("ey[AIJKL]").search, re.compile("ew[ok0]").search)
+"""Base64 of `{"`, `{ `, `{` before a line end or tab; two patterns that begin alike are found faster than one."""
 
-_START: Final = re.compile(r"(?:ey[AIJKL]|ew[ok0]|(?<![A-Za-z0-9_-])[CDI][A-Za-z0-9]{2})(?=[A-Za-z0-9_-]{7})")
+_START: Final = re.compile(
+    r"(?:ey[AIJKL]|ew[ok0]|(?<![A-Za-z0-9_-])(?:I[ACH]|C[ginQSX]|D[QSX])[A-Za-z0-9])(?=[A-Za-z0-9_-]{7})"
+)
 """The same; or base64 of white space where no such character stands before it; `{"":{}}` has ten characters."""
 
-_SPACED: Final = re.compile(r"(?<![A-Za-z0-9_-])[CDI][A-Za-z0-9]{2}[A-Za-z0-9_-]*+(?:\.|%|\\|\s)")
+_SPACED: Final = re.compile(
+    "|".join(
+        rf"{first}(?<![A-Za-z0-9_-]{first})[{then}][A-Za-z0-9_-]*+(?:\.|%|\\|[\r\n])"
+        for first, then in {"I": "ACH", "C": "ginQSX", "D": "QSX"}.items()
+    )
+).search
 _SPLIT_SIGN: Final = re.compile(rf"e{_BREAK}[yw]|e[yw]{_BREAK}[AIJKLok0]")
 _FIRST_KEY: Final = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:')
 _PROBE: Final = 24
@@ -38,8 +45,9 @@ _TO_BASE64: Final = str.maketrans("-_", "+/")
 def has_jwt_sign(text: str, /) -> bool:
     """Tell quickly whether a token may stand in a text."""
     return (
-        _SIGN.search(text) is not None
-        or _SPACED.search(text) is not None
+        _SIGNS[0](text) is not None
+        or _SIGNS[1](text) is not None
+        or _SPACED(text) is not None
         or (("\n" in text or "\\" in text or "\r" in text) and _SPLIT_SIGN.search(text) is not None)
     )
 
