@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import detect, parse_event
-from k8stokendetect.convert.credentials import REDACTED, clean_name, clean_text, is_suspect
+from k8stokendetect.convert.credentials import REDACTED, clean_name, clean_text, is_encoded, is_suspect
 from k8stokendetect.convert.redaction import redact
 from k8stokendetect.errors import ReadError
-from k8stokendetect.identity import LONGEST_HARMLESS
 from strategies import JWT
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_!*"
@@ -262,10 +261,17 @@ def test_an_object_that_is_called_like_a_token_keeps_its_name() -> None:
     assert event.object_ref.name == name
 
 
-@given(st.text(max_size=LONGEST_HARMLESS), st.text(max_size=LONGEST_HARMLESS))
+PIECES = "token= x-auth: eyJ ey J ya29. ~12345678 .0123456789abcdef \\ n u00 % : = // Basic a".split()
+FRAGMENTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=9), max_size=9).map("".join)
+
+
+@settings(max_examples=300)
+@given(FRAGMENTS, FRAGMENTS)
 def test_texts_together_are_as_suspect_as_each(first: str, second: str) -> None:
-    """Events ask for all of theirs at once."""
-    assert is_suspect(f"{first}\n{second}") or not (is_suspect(first) or is_suspect(second))
+    """Events ask for all of theirs at once; and what is neither suspect nor encoded is clean."""
+    assert is_suspect(f"{first}|{second}") or not (is_suspect(first) or is_suspect(second))
+    assert is_encoded(f"{first}|{second}") or not (is_encoded(first) or is_encoded(second))
+    assert is_suspect(first) or is_encoded(first) or clean_text(first) == first
 
 
 SECRET = {

@@ -51,7 +51,7 @@ def test_what_is_no_log_is_one_error_with_advice(name: str) -> None:
         assert reason in errors[0]
     ids, errors = outcome(zip_of({"x": content, "audit.log": CONTENT}))
     assert (ids, len(errors)) == (IDS, 1)
-    assert errors[0].startswith("<bytes>!x: ")
+    assert errors[0].startswith("<bytes>!x:")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ REDACTED: Final = "<token removed>"
 """Stands where a credential stood."""
 
 _BEFORE: Final = (
-    r"(?:(?<=(?:ion|ord|swd|ase|ret|key|Key|ure|ken|uth|sig|pwd|ION|ORD|SWD|ASE|RET|KEY|URE|KEN|UTH|SIG|PWD)[=:])"
+    r"(?:(?<=(?:ord|swd|ase|ret|key|Key|ure|ken|uth|sig|pwd|ORD|SWD|ASE|RET|KEY|URE|KEN|UTH|SIG|PWD)[=:])"
+    r"|(?<=(?:ization|IZATION)[=:])"
     r"|(?<=[\"'\\ \t][=:]))"
 )
 """What stands before the sign in every name that `is_secret_name` knows, or between it and the name."""
@@ -40,7 +41,7 @@ _DOT: Final = re.compile(r"\.[a-z0-9]{16}(?![A-Za-z0-9_-])").search
 
 
 def is_suspect(text: str, /) -> bool:
-    """Tell quickly whether a text of at most `LONGEST_HARMLESS` characters, or one of several, may hold a credential.
+    """Tell quickly whether a text, or one of several, may hold a credential that is not encoded.
 
     It is asked of every event that is built; one text after another is found faster than their alternation.
     """
@@ -78,10 +79,14 @@ _SCHEMES: Final = frozenset({"bearer", "basic", "token", "digest", "negotiate", 
 _NAME: Final = re.compile(
     r"(?<![A-Za-z0-9_.-])([A-Za-z][A-Za-z0-9_.-]*+)\\*+[\"']?[ \t]*+(?:=>?|:)[ \t]*+\\*+[\"']?(?![{\[(<$])"
 )
-_VALUE: Final = re.compile(r"(?i:(?:bearer|basic|token|digest|negotiate|ntlm)[ \t+]++)?[^\s\"'&,;<>\\]++")
-_BASE64: Final = re.compile(rf"[A-Za-z0-9+/_-]{{32,}}+{_WRAP}[A-Za-z0-9+/_-]{{4,}}+)*+")
+_VALUE: Final = re.compile(
+    r"(?!(?i:(?:bearer|basic|token)[ \t+]+)[$@<{%`])"  # what a shell or a template will put there
+    r"(?i:(?:bearer|basic|token|digest|negotiate|ntlm)[ \t+]++)?[^\s\"'&,;<>\\]++"
+)
+_BASE64: Final = re.compile(rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{32,}}+{_WRAP}[A-Za-z0-9+/_-]{{4,}}+)*+")
+_LONG_RUN: Final = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{32,}+").findall
 _BREAKS: Final = re.compile(r"\\+[rn]|\s+")
-_ESCAPE: Final = re.compile(r"\\+u00([2-7][0-9a-fA-F])")
+_ESCAPE: Final = re.compile(r"(?<!\\)\\++u00([2-7][0-9a-fA-F])")
 _ENDINGS: Final = (
     *("authorization", "password", "passwd", "passphrase", "clientsecret", "tokensecret", "privatekey", "amzsignature"),
     *("accesstoken", "idtoken", "refreshtoken", "authtoken", "bearertoken", "sessiontoken", "securitytoken"),
@@ -104,7 +109,7 @@ _TO_BASE64: Final = str.maketrans("-_", "+/")
 
 def clean_text(text: str, /) -> str:
     r"""Replace live credentials in a text, also in base64, percent-encoding, `\u` escapes, or over several lines."""
-    if len(text) <= LONGEST_HARMLESS and not is_suspect(text):
+    if not is_suspect(text) and (len(text) <= LONGEST_HARMLESS or not is_encoded(text)):
         return text
     if "\\u00" in text:
         plain = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), text)
@@ -121,6 +126,11 @@ def clean_name(text: str, /) -> str:
     if len(text) > LONGEST_HARMLESS:
         return clean_text(text)
     return _SHAPE.sub(REDACTED, _without_keys(text)) if is_suspect(text) else text
+
+
+def is_encoded(text: str, /) -> bool:
+    """Tell quickly whether a text of more than `LONGEST_HARMLESS` characters may hold one in base64, or a JWT."""
+    return has_jwt_sign(text) or not all(map(str.islower, _LONG_RUN(text)))  # a path has no capital letters
 
 
 def is_secret_name(name: str, size: int, /) -> bool:

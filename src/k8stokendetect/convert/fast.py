@@ -13,13 +13,20 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from k8stokendetect.convert.converter import go_name
-from k8stokendetect.convert.credentials import clean_text, is_suspect
+from k8stokendetect.convert.credentials import clean_text, is_encoded, is_suspect
 from k8stokendetect.convert.nesting import lost
 from k8stokendetect.convert.redaction import redact, without_deep_bodies
 from k8stokendetect.convert.times import parse_time
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import AuthenticationMetadata, Event, ObjectRef, Platform, ResponseStatus, User
-from k8stokendetect.identity import LONGEST_HARMLESS
+from k8stokendetect.identity import (
+    CREDENTIAL_ID,
+    ISSUED_CREDENTIAL_ID,
+    LEGACY_TOKEN,
+    LONGEST_HARMLESS,
+    POD_NAME,
+    REASON,
+)
 
 _Short = Annotated[str, msgspec.Meta(max_length=LONGEST_HARMLESS)]
 """A text that is too short for a token; longer ones are unusual in these fields."""
@@ -102,14 +109,9 @@ def typed(record: Mapping[str, Any], /) -> Typed:
 def event_of(found: Typed, platform: Platform | None, origin: str | None, /) -> Event:
     """Return the redacted Event, without the typed bodies of a TokenRequest; raises one of `UNUSUAL`."""
     uri, agent, notes, carried, deep = found.request_uri, found.user_agent, found.annotations, False, _NONE
-    status, longest = found.response_status, LONGEST_HARMLESS
-    if (
-        len(uri) > longest
-        or len(agent) > longest
-        or (status is not None and len(status.message) > longest)
-        or (notes and max(map(len, notes.values())) > longest)
-        or is_suspect("\n".join(_texts(found)))
-    ):
+    texts = _texts(found)
+    together = "|".join(texts)
+    if is_suspect(together) or (max(map(len, texts)) > LONGEST_HARMLESS and is_encoded(together)):
         uri, agent, notes = _cleaned(found)
         carried = uri != found.request_uri or agent != found.user_agent or notes != found.annotations
     request, response = found.request_object, found.response_object
@@ -132,7 +134,7 @@ def event_of(found: Typed, platform: Platform | None, origin: str | None, /) -> 
         source_ips=found.source_ips,
         user_agent=agent,
         object_ref=None if ref is None else _object_ref(ref),
-        response_status=None if status is None else _status(status),
+        response_status=None if found.response_status is None else _status(found.response_status),
         request_object=request,
         response_object=response,
         request_received_timestamp=None if received is None else parse_time(received),
@@ -145,18 +147,31 @@ def event_of(found: Typed, platform: Platform | None, origin: str | None, /) -> 
     )
 
 
+_USUAL_KEYS: Final = frozenset(
+    {
+        *(REASON, "authorization.k8s.io/decision", LEGACY_TOKEN, *ISSUED_CREDENTIAL_ID, CREDENTIAL_ID, POD_NAME),
+        *(f"authentication.kubernetes.io/{name}" for name in ("pod-uid", "node-name", "node-uid")),
+    }
+)
+"""Keys of annotations and of a user's extra that hold nothing to look for."""
+
+
 def _texts(found: Typed) -> list[str]:
-    """List all texts of an event outside of its bodies."""
+    """List all texts of an event outside of its bodies, but for usual keys."""
     texts = [found.request_uri, found.user_agent, found.audit_id, found.verb, *found.source_ips]
-    if found.annotations:
-        texts += (*found.annotations, *found.annotations.values())
+    if notes := found.annotations:
+        texts += notes.values()
+        if not _USUAL_KEYS.issuperset(notes):
+            texts += notes
     if (status := found.response_status) is not None:
         texts += (status.message, status.reason, status.status)
     for user in (found.user, found.impersonated_user):
         if user is not None:
             texts += (user.username, user.uid, *user.groups)
             for key, values in user.extra.items():
-                texts += (key, *values)
+                texts += values
+                if key not in _USUAL_KEYS:
+                    texts.append(key)
     return texts
 
 

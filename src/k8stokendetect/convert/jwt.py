@@ -11,13 +11,20 @@ from typing import Final
 _BREAK: Final = r"(?:\\+[rn]|[\r\n])++(?:[ \t]|\\+t)*+"
 _RUN: Final = re.compile(rf"[A-Za-z0-9_-]++(?:(?:\.|%(?:25)*+2[Ee]|{_BREAK})[A-Za-z0-9_-]*+)*+")
 _LINES: Final = re.compile(_BREAK)
-_SIGN: Final = re.compile(r"ey[AIJKL]|ew[ok0]")
-"""Base64 of `{"`, `{ `, `{` before a line end or tab."""
+_SIGNS: Final = (re.compile("ey[AIJKL]").search, re.compile("ew[ok0]").search)
+"""Base64 of `{"`, `{ `, `{` before a line end or tab; two patterns that begin alike are found faster than one."""
 
-_START: Final = re.compile(r"(?:ey[AIJKL]|ew[ok0]|(?<![A-Za-z0-9_-])[CDI][A-Za-z0-9]{2})(?=[A-Za-z0-9_-]{7})")
+_START: Final = re.compile(
+    r"(?:ey[AIJKL]|ew[ok0]|(?<![A-Za-z0-9_-])(?:I[ACH]|C[ginQSX]|D[QSX])[A-Za-z0-9])(?=[A-Za-z0-9_-]{7})"
+)
 """The same; or base64 of white space where no such character stands before it; `{"":{}}` has ten characters."""
 
-_SPACED: Final = re.compile(r"(?<![A-Za-z0-9_-])[CDI][A-Za-z0-9]{2}[A-Za-z0-9_-]*+(?:\.|%|\\|\s)")
+_SPACED: Final = re.compile(
+    "|".join(
+        rf"{first}(?<![A-Za-z0-9_-]{first})[{then}][A-Za-z0-9_-]*+(?:\.|%|\\|[\r\n])"
+        for first, then in {"I": "ACH", "C": "ginQSX", "D": "QSX"}.items()
+    )
+).search
 _SPLIT_SIGN: Final = re.compile(rf"e{_BREAK}[yw]|e[yw]{_BREAK}[AIJKLok0]")
 _FIRST_KEY: Final = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:')
 _PROBE: Final = 24
@@ -25,6 +32,9 @@ _PROBE: Final = 24
 
 _SHORTEST_PROOF: Final = 12
 """Characters of JSON that prove a header without the colon after its first key."""
+
+_LONGEST_CHARACTER: Final = 4
+"""Bytes of UTF-8."""
 
 _LONGEST_WORD: Final = 20
 """Letters of a word that may follow a token on the next line."""
@@ -35,8 +45,9 @@ _TO_BASE64: Final = str.maketrans("-_", "+/")
 def has_jwt_sign(text: str, /) -> bool:
     """Tell quickly whether a token may stand in a text."""
     return (
-        _SIGN.search(text) is not None
-        or _SPACED.search(text) is not None
+        _SIGNS[0](text) is not None
+        or _SIGNS[1](text) is not None
+        or _SPACED(text) is not None
         or (("\n" in text or "\\" in text or "\r" in text) and _SPLIT_SIGN.search(text) is not None)
     )
 
@@ -80,25 +91,19 @@ def _cut(run: str, after: str, instead: str) -> str:
 def _is_header(encoded: str) -> bool:
     """Distinguish a header from chance: it begins as a JSON object does; `greyJohn.smith` does not."""
     for end in (".", "%"):
-        encoded = encoded.partition(end)[0]
+        if end in encoded:
+            encoded = encoded[: encoded.index(end)]
     try:
-        data = binascii.a2b_base64(encoded.translate(_TO_BASE64) + "A" * (-len(encoded) % 4))
+        data = binascii.a2b_base64(encoded.translate(_TO_BASE64) + "A" * (-len(encoded) % 4))[: len(encoded) * 3 // 4]
     except ValueError:
         return False
-    text = _text(data[: len(encoded) * 3 // 4])
-    if not text.lstrip().startswith("{") or not all(char.isprintable() or char.isspace() for char in text):
+    text = data.decode(errors="ignore")
+    if not data.startswith(text.encode()) or len(data) - len(text.encode()) >= _LONGEST_CHARACTER:
+        return False  # not UTF-8 that may end within a character
+    opened = text.lstrip()
+    if not opened.startswith("{") or not all(char.isprintable() or char.isspace() for char in text):
         return False
-    inner = text.lstrip()[1:].lstrip()
+    inner = opened[1:].lstrip()
     if inner and inner[0] != '"':
         return False
     return len(text) >= _SHORTEST_PROOF or _FIRST_KEY.match(text) is not None
-
-
-def _text(data: bytes) -> str:
-    """Decode UTF-8 that may end within a character; empty when it is something else."""
-    for length in range(len(data), max(len(data) - 4, 0), -1):
-        try:
-            return data[:length].decode()
-        except UnicodeDecodeError:
-            continue
-    return ""

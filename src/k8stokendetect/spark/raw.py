@@ -8,6 +8,7 @@ from datetime import datetime
 
 import attrs
 
+from k8stokendetect.convert.credentials import is_suspect
 from k8stokendetect.convert.nesting import SHORT, is_deep
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.reading.prefilter import Prefilter, has_token_sign
@@ -73,5 +74,8 @@ class RawUses:
 
 
 def _may_hold_token(event: Projection, text: bytes) -> bool:
-    """Tell whether a text must not leave the reader unredacted: it has a body, or what looks like a token."""
-    return bool(event.request_object or event.response_object) or b"%" in text or has_token_sign(text)
+    """Tell whether a text must not leave the reader unredacted: it has a body, or what looks like a credential."""
+    status = event.response_status
+    chosen = f"{event.request_uri}\n{event.user_agent}\n{status.message if status is not None else ''}"
+    has_body = bool(event.request_object or event.response_object)
+    return has_body or b"%" in text or has_token_sign(text) or is_suspect(chosen)
