@@ -64,7 +64,7 @@ class TokenInAuditLog(KeyedDetector[Reported]):
             "tokens that were no longer valid, or a client's mistake: a token in a query string",
         ),
         blind_spots=(
-            "tokens that something before this library removed; other credentials in events that are read for nothing else",
+            "tokens that something before this library removed; other credentials in events read for nothing else",
             "how often it happened after the last report; reports of an hour count in event time",
             "a usable token that an unauthenticated caller wrote into its client's name: low, and one for all of them",
         ),
