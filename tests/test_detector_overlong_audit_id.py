@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from builders import token_request
 from k8stokendetect import Severity, detect
 from k8stokendetect.convert.broken import revealed
 from k8stokendetect.testing import request
@@ -104,3 +105,15 @@ def test_of_a_field_that_stands_twice_the_first_counts() -> None:
         "cut": "verb",
         "verb": "x",
     }
+
+
+@pytest.mark.parametrize("end", ['"auditID":"', '"stage":"Resp'])
+def test_a_record_that_ends_before_its_uri_is_low(end: str) -> None:
+    """Its id is not overlong, but what was asked for is lost."""
+    text = json.dumps(token_request(), separators=(",", ":"))
+    cut = text[: text.index(end) + len(end)] + ("0f6c" if "auditID" in end else "")
+    errors: list[Any] = []
+    (finding,) = detect(cut.encode(), on_error=errors.append)
+    assert (finding.rule.id, finding.severity) == ("overlong-audit-id", Severity.LOW)
+    assert "ends before it says what was asked for" in finding.summary
+    assert len(errors) == 1

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from k8stokendetect.convert.broken import CUT
 from k8stokendetect.detectors.base import Detector, Traits
@@ -12,6 +13,9 @@ from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import LONGEST_AUDIT_ID
+
+BEFORE_THE_URI: Final = ("auditID", "stage")
+"""Fields that stand before the URI, as far as `revealed` tells them (types.go, in the order of its fields)."""
 
 
 class OverlongAuditID(Detector):
@@ -58,14 +62,17 @@ class OverlongAuditID(Detector):
             )
 
     def _cut(self, error: ReadError) -> Iterator[Finding]:
+        """Report an overlong id, and a record that ends before it says what was asked for: low behind an ordinary id."""
         audit_id = error.revealed.get("auditID", "")
-        if len(audit_id) <= LONGEST_AUDIT_ID:
+        is_short = len(audit_id) <= LONGEST_AUDIT_ID
+        if is_short and error.revealed.get(CUT) not in BEFORE_THE_URI:
             return
         where = "; the record ends inside of it" if error.revealed.get(CUT) == "auditID" else ""
+        long = f"a record that cannot be read has an audit id of {len(audit_id)} characters{where}"
         yield Finding(
             rule=self.rule,
-            severity=self.rule.severity,
-            summary=f"a record that cannot be read has an audit id of {len(audit_id)} characters{where}",
+            severity=Severity.LOW if is_short else self.rule.severity,
+            summary="a record that cannot be read ends before it says what was asked for" if is_short else long,
             event=EventRef(
                 audit_id=audit_id[:LONGEST_AUDIT_ID],
                 verb=error.revealed.get("verb", ""),
