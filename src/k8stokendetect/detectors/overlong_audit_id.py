@@ -62,7 +62,7 @@ class OverlongAuditID(Detector):
             )
 
     def _cut(self, error: ReadError) -> Iterator[Finding]:
-        """Report an overlong id, and a record that ends before it says what was asked for: low behind an ordinary id."""
+        """Report an overlong id, and a record that ends before it says what was asked for: low after a short id."""
         audit_id = error.revealed.get("auditID", "")
         is_short = len(audit_id) <= LONGEST_AUDIT_ID
         if is_short and error.revealed.get(CUT) not in BEFORE_THE_URI:
