@@ -45,6 +45,7 @@ WRAPPED: dict[str, Any] = {
     "two lines in a text": {"m": f"I1112 10:00:00.000001       1 server.go:12] started\n{TEXT}\n"},
     "OTLP": otlp(),
     "journald": {"MESSAGE": TEXT, "__REALTIME_TIMESTAMP": "1", "_SYSTEMD_UNIT": "k3s.service"},
+    "journald, not UTF-8": {"MESSAGE": list(TEXT.encode()), "_SYSTEMD_UNIT": "k3s.service"},
     "a known wrapper inside": {"detail": {"records": [{"category": "kube-audit", "properties": {"log": TEXT}}]}},
 }
 
@@ -106,6 +107,13 @@ def test_what_a_kubernetes_object_holds_is_no_log() -> None:
     """A ConfigMap may hold anything."""
     with pytest.raises(ReadError, match="no audit event"):
         list(read([{"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}, "data": {"x": TEXT}}]))
+
+
+def test_what_journalctl_left_out_is_told() -> None:
+    """It writes null for a field of more than 4 KiB (man journalctl, --all)."""
+    (inner,) = unwrap({"MESSAGE": None, "_SYSTEMD_UNIT": "k3s.service"})
+    assert isinstance(inner.record, ReadError)
+    assert "--all" in inner.record.reason
 
 
 def test_the_search_has_limits_and_says_so() -> None:

@@ -205,6 +205,8 @@ def _what_it_is(record: Any) -> str:
         return "JSON, but no audit event: not an object"
     if record.get("kind") == "Event":
         return "a Kubernetes Event of another API group than audit.k8s.io, not an audit event"
+    if record.get("MESSAGE", "") is None:
+        return "a long message that journalctl left out: call it with `--all`"
     return (
         "JSON, but no audit event: neither audit.k8s.io/v1 Event nor EventList, nor a known wrapper, and no value in "
         "it speaks of audit.k8s.io, auditID or io.k8s.; if it holds one, see `An unknown form` in docs/sources.md"

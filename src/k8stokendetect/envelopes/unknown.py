@@ -34,6 +34,9 @@ _BASE64: Final = re.compile(r"(?:H4sI|eyJ|eyA|ewo)[A-Za-z0-9+/]{60,}={0,2}")
 """How gzip and JSON objects begin in base64."""
 
 
+_SHORTEST_BYTES: Final = 60
+
+
 @attrs.frozen
 class _Row:
     """What an object holds outside of its lists: a shipper may keep one event twice there, as text and decoded."""
@@ -91,6 +94,8 @@ class Search:
             elif not _is_kubernetes_object(value):
                 for key, inner in value.items():
                     self._collect(inner, f"{place}.{_name(key)}", pods, depth + 1, row)
+        elif (data := _bytes(value)) is not None:
+            self._collect(data, place, pods, depth, row)
         elif isinstance(value, list | tuple):
             row.lists.append((list(value), place, pods, depth + 1))
 
@@ -171,6 +176,16 @@ def _attributes(attributes: Any) -> Any:
     return {
         item.get("key"): text_of(item, "value", "stringValue") for item in pairs if isinstance(item.get("key"), str)
     }
+
+
+def _bytes(value: Any) -> bytes | None:
+    """Return the bytes that a list of numbers stands for, as journald's JSON writes what is no UTF-8."""
+    if not (isinstance(value, list) and len(value) > _SHORTEST_BYTES and type(value[0]) is int):
+        return None
+    try:
+        return bytes(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _is_kubernetes_object(value: Mapping[str, Any]) -> bool:
