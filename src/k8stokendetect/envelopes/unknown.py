@@ -77,6 +77,7 @@ class Search:
 
     def _collect(self, value: Any, place: str, pods: Pods, depth: int, row: _Row, *, is_record: bool = False) -> None:
         self._looked_at += 1
+        value = _bytes(value) or value
         if self._looked_at > MOST_VALUES or depth > DEEPEST:
             if speaks_of_event(value):
                 what = (
@@ -94,8 +95,6 @@ class Search:
             elif not _is_kubernetes_object(value):
                 for key, inner in value.items():
                     self._collect(inner, f"{place}.{_name(key)}", pods, depth + 1, row)
-        elif (data := _bytes(value)) is not None:
-            self._collect(data, place, pods, depth, row)
         elif isinstance(value, list | tuple):
             row.lists.append((list(value), place, pods, depth + 1))
 
