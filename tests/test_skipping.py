@@ -31,7 +31,7 @@ from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.window import KEPT
 from k8stokendetect.testing import request
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
-from test_damage import variants
+from test_damage import OF_COLUMNS, variants
 from test_detector_minted_token_used import pods, use
 from test_wrappers import WRAPPINGS
 
@@ -106,8 +106,9 @@ def test_every_wrapper_gives_the_same(name: str) -> None:
     """As each writes it, and without spaces, as others write the same."""
     content = WRAPPINGS[name](PART)
     whole = outcome(content, Everything())
-    for written in (content, content.replace(b'": ', b'":').replace(b'", "', b'","')):
-        assert outcome(written) == whole
+    assert outcome(content) == whole
+    if name not in OF_COLUMNS:  # which are no text
+        assert outcome(content.replace(b'": ', b'":').replace(b'", "', b'","')) == whole
 
 
 def test_damaged_lines_give_the_same() -> None:
