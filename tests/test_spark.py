@@ -106,7 +106,7 @@ def test_every_wrapper(session: Any) -> None:
 
     assert not [row.error for row in rows if row.error]
     for name, content in contents.items():
-        mine = (row for row in rows if re.fullmatch(rf"{re.escape(name)}(:\d+)?([.\[].*)?", row.event.origin))
+        mine = (row for row in rows if re.fullmatch(rf"{re.escape(name)}(:(row )?\d+)?([.\[].*)?", row.event.origin))
         assert found(mine) == expected(content), name
     assert len({row.event.origin for row in rows}) > len(contents)
 

@@ -144,7 +144,8 @@ class Rows:
         if not found or segment is None:
             return place, Source()
         source = segment.at(1 if segment.alone else int(found[2] or 1))
-        inner = (f":{found[2]}" if segment.alone and found[2] else "") + found[3]
+        line = found[2] if segment.alone else ""
+        inner = f":{line}{found[3]}" if line or found[3].startswith("row ") else found[3]
         return f"{source.origin or ''}{inner}" or None, source
 
 
