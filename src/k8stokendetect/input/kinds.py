@@ -39,8 +39,10 @@ _TEXTUAL: Final = (
     (_PAGE, "an HTML page, such as one that asks to log in: download the log itself, with credentials"),
     (_XML, "an XML document, such as the refusal of a store: download the log itself, with credentials"),
 )
-_EVENT: Final = re.compile(rb"audit\.k8s\.io|auditID|audit_id| AUDIT: |serviceaccounts|io\.k8s\.|kubernetes")
-"""What some record of a log has, whatever stands before it."""
+_EVENT: Final = re.compile(
+    rb"audit\.k8s\.io|auditID|audit_id| AUDIT: |serviceaccounts|io\.k8s\.|kubernetes|msg=audit\("
+)
+"""What some record of a log has, of an API server's or a host's, whatever stands before it."""
 
 _UNUSUAL: Final = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _SHORT: Final = 64
