@@ -67,7 +67,7 @@ def zip_of(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED, *, st
 def tar_of(files: Mapping[str, bytes], compression: str = "", form: int = tarfile.PAX_FORMAT) -> bytes:
     """Return a tar archive, compressed or not."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=f"w:{compression}", format=form) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=out, mode=f"w:{compression}", format=form) as archive:  # type: ignore[call-overload]  # a mode made here
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)

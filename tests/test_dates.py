@@ -177,4 +177,4 @@ def test_an_answer(day_first: bool, month: int, tmp_path: Path) -> None:  # noqa
 def test_the_answer_is_yes_or_no() -> None:
     """Or nothing."""
     with pytest.raises(ConfigError, match="day_first"):
-        read(b"", day_first="yes")  # type: ignore[arg-type]
+        read(b"", day_first="yes")  # type: ignore[arg-type]  # the mistake

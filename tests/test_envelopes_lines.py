@@ -217,6 +217,25 @@ def test_the_legacy_format_behind_prefixes_and_in_wrappers() -> None:
         assert (event.audit_id, event.time) == (next(iter(read(LEGACY.encode()))).audit_id, event.time)
 
 
+@pytest.mark.parametrize("files", [("", ""), ("a.log:", "a.log:"), ("a.log:", "b.log:")])
+def test_a_line_whose_end_was_lost_swallows_no_other(files: tuple[str, str]) -> None:
+    """As where a log was rotated between two pieces, of one file or of several that `grep -H` read."""
+    begun = '{"kind":"Event","auditID":"a","verb":"get","requestObject":'
+    lines = [f"{files[0]}2026-11-20T10:00:00Z stdout P {begun}", f"{files[1]}2026-11-20T10:00:01Z stdout F {EVENT}"]
+    found, errors = ids("\n".join(lines))
+    assert found == [token_request()["auditID"]]
+    assert len(errors) == 1
+
+
+def test_pieces_of_many_containers_are_bounded_together() -> None:
+    """Nothing waits that would take more than one record may."""
+    formats = LineFormats(100_000)
+    pieces = [{"log": "x" * 20_000, "stream": "stdout", "container_id": str(number)} for number in range(50)]
+    passed = [record for piece in pieces for record in formats.joined(piece)]
+    assert len(passed) + len(list(formats.rest())) == 50
+    assert len(passed) >= 44
+
+
 def test_pieces_are_joined_by_container() -> None:
     """Two pods whose pieces lie between each other's, as Fluent Bit ships them."""
     text = json.dumps(token_request(userAgent="x" * 40_000))

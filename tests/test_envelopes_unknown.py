@@ -68,6 +68,15 @@ def test_every_copy_is_left_out_of_its_own_row_only() -> None:
     assert (one.verb, two.verb) == ("get", "create")
 
 
+@pytest.mark.parametrize("beside", [{"json": EVENT}, {"text": TEXT}], ids=["object", "text"])
+def test_what_a_client_wrote_beside_an_event_hides_nothing(beside: dict[str, Any]) -> None:
+    """Shippers copy the name of the client's agent, which may look like an event with the audit id that it chose."""
+    forged = EVENT | {"verb": "get", "requestURI": "/healthz", "objectRef": None}
+    for agent in (json.dumps(forged), TEXT + " "):
+        events = list(read(json.dumps(beside | {"user_agent": {"original": agent}}).encode(), on_error=lambda _: None))
+        assert "create" in [event.verb for event in events]
+
+
 @pytest.mark.parametrize(
     "label",
     [

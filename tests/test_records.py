@@ -283,6 +283,14 @@ def test_what_a_client_wrote_into_a_damaged_record_is_no_event(line: bytes) -> N
     assert [isinstance(one, ReadError) for one in found] == [True, False]
 
 
+def test_a_mint_behind_a_record_that_was_cut_is_told() -> None:
+    """Where it cannot be told from a part of a body, it is no event, but no silence either."""
+    mint = b'{"kind":"Event","auditID":"b","requestURI":"/api/v1/namespaces/prod/serviceaccounts/web/token"}'
+    errors = [record for _, record in split_records(io.BytesIO(HEAD + mint)) if isinstance(record, ReadError)]
+    assert [error.revealed.get("auditID") for error in errors] == ["a", "b"]
+    assert len(list(split_records(io.BytesIO(HEAD + b",".join([mint] * 1000))))) < 30
+
+
 WHOLE = b"\n".join(COMPACT)
 
 

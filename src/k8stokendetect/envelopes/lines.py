@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote
@@ -11,9 +12,9 @@ from urllib.parse import unquote
 from k8stokendetect.convert.marks import speaks_of_event
 from k8stokendetect.envelopes.base import Context, Inner
 from k8stokendetect.errors import ReadError
-from k8stokendetect.input.damage import BAD, as_far_as_it_goes, loads, whole_records
+from k8stokendetect.input.damage import BAD, as_far_as_it_goes, damaged_parts, loads, whole_records
 
-_CRI: Final = re.compile(rb"(?:\S{1,999}:)?\d{4}-\d\d-\d\dT\S{1,40} (stdout|stderr) ([FP])(?::\S*)? ?(.*)", re.DOTALL)
+_CRI: Final = re.compile(rb"(\S{1,999}:)?\d{4}-\d\d-\d\dT\S{1,40} (stdout|stderr) ([FP])(?::\S*)? ?(.*)", re.DOTALL)
 """A container runtime's line; `grep -H` puts the file's name before it."""
 
 _LEGACY: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S{0,20}) AUDIT: (id=.*)", re.DOTALL)
@@ -50,11 +51,13 @@ class LineFormats:
         self._limit = limit
         self._pieces: dict[bytes, list[bytes]] = {}
         self._docker: dict[str, list[dict[str, Any]]] = {}
+        self._sizes: Counter[bytes | str] = Counter()
 
     def __call__(self, line: bytes, /) -> list[Any] | None:
         """Return the records in a line; none yet for a piece of one; None when the line has none of these forms."""
         if cri := _CRI.fullmatch(line):
-            return self._joined(*cri.groups())
+            file, stream, tag, text = cri.groups(b"")
+            return self._joined(file + stream, tag, text)
         if b" AUDIT: " in line and (found := _legacy(line.decode("utf-8", "replace"))):
             return found
         if _OTHER_LOG.search(line) and not speaks_of_event(line):
@@ -65,12 +68,16 @@ class LineFormats:
         """Join the pieces that the container runtime made of a long line (KEP-2411's log format)."""
         pieces = self._pieces.setdefault(stream, [])
         pieces.append(text)
-        if sum(map(len, pieces)) > self._limit:
-            del self._pieces[stream]
+        self._sizes[stream] += len(text)
+        if self._sizes[stream] > self._limit:
+            del self._pieces[stream], self._sizes[stream]
             return [ReadError(f"record longer than {self._limit} bytes, the limit max_record")]
         if tag == b"P":
             return []
-        whole = b"".join(self._pieces.pop(stream)).strip()
+        del self._pieces[stream], self._sizes[stream]
+        whole = b"".join(pieces).strip()
+        if len(pieces) > 1 and loads(whole) is BAD and loads(text) is not BAD:  # the end of the line before was lost
+            return [*self._records(b"".join(pieces[:-1])), loads(text)]
         return self._records(whole) if whole else []
 
     def _records(self, text: bytes) -> list[Any]:
@@ -84,7 +91,7 @@ class LineFormats:
         if text[:1] != b"{" and not speaks_of_event(text):
             return [_OF_ANOTHER_LOG]
         records, damage = whole_records(text)
-        return [*records, as_far_as_it_goes(damage, "not JSON")] if damage else records
+        return [*records, *damaged_parts(damage, "not JSON")] if damage else records
 
     def joined(self, record: Any, /) -> list[Any]:
         """Join the pieces that Docker and Fluent Bit make of a long line: of one stream of one container.
@@ -96,10 +103,11 @@ class LineFormats:
         key = _container_of(record)
         held = self._docker.setdefault(key, [])
         held.append(record)
-        length = sum(len(piece["log"]) for piece in held)
-        if length <= self._limit and _is_piece(record):
+        self._sizes[key] += len(record["log"])
+        length = self._sizes[key]
+        if self._sizes.total() <= self._limit and _is_piece(record):
             return []
-        del self._docker[key]
+        del self._docker[key], self._sizes[key]
         whole = "".join(piece["log"] for piece in held)
         joined = len(held) > 1 and length <= self._limit and loads(whole.encode("utf-8", "replace")) is not BAD
         return [{**record, "log": whole}] if joined else held
@@ -112,6 +120,7 @@ class LineFormats:
             yield as_far_as_it_goes(text, "the last piece of a long line is missing")
         self._pieces.clear()
         self._docker.clear()
+        self._sizes.clear()
 
 
 def _container_of(record: dict[str, Any]) -> str:

@@ -33,8 +33,11 @@ UNKNOWN: Final = "what an unknown wrapper leaves out"
 _BASE64: Final = re.compile(r"(?:H4sI|eyJ|eyA|ewo)[A-Za-z0-9+/]{60,}={0,2}")
 """How gzip and JSON objects begin in base64."""
 
-
 _SHORTEST_BYTES: Final = 60
+"""A list of so many numbers holds no event as bytes."""
+
+_COPIED: Final = ("auditID", "stage", "verb", "requestURI")
+"""What is the same in an event and in a copy of it, whatever a shipper made of the rest."""
 
 
 @attrs.frozen
@@ -120,23 +123,35 @@ class Search:
 
 
 def _without_copies(row: _Row) -> Iterator[Inner]:
-    """Leave out the copies: a text that another begins with, and an object that a text holds, or a text that is cut."""
+    """Leave out the copies: the cut beginning of a text, and an object that a text holds, or a text that is cut.
+
+    A client chooses its audit id and its agent's name, so an object is a text's copy only if both tell of one request.
+    """
     texts = [
         inner
         for inner, longer in itertools.zip_longest(*_neighbours(row.texts))
-        if longer is None or not _as_bytes(longer).startswith(_as_bytes(inner))
+        if longer is None or not _is_beginning(_as_bytes(inner), _as_bytes(longer))
     ]
     if not row.objects:
         yield from texts
         return
     decoded = [(inner, loads(_as_bytes(inner))) for inner in texts]
-    held = {value["auditID"] for _, value in decoded if isinstance(value, dict) and text_of(value, "auditID")}
-    objects = [inner for inner in row.objects if text_of(inner.record, "auditID") not in held]
+    held = {_request(value) for _, value in decoded if isinstance(value, dict) and text_of(value, "auditID")}
+    objects = [inner for inner in row.objects if _request(inner.record) not in held]
     shown = {text_of(inner.record, "auditID") for inner in objects} - {None}
     for inner, value in decoded:
         if value is not BAD or revealed(_as_bytes(inner)).get("auditID") not in shown:
             yield inner
     yield from objects
+
+
+def _request(event: Mapping[str, Any]) -> tuple[str | None, ...]:
+    return tuple(text_of(dict(event), name) for name in _COPIED)
+
+
+def _is_beginning(text: bytes, longer: bytes) -> bool:
+    """Tell a copy, whole or cut; what is whole by itself is no beginning of something else."""
+    return longer.startswith(text) and (longer == text or loads(text) is BAD)
 
 
 def _neighbours(texts: list[Inner]) -> tuple[list[Inner], list[Inner]]:

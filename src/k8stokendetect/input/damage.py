@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -16,10 +17,13 @@ from k8stokendetect.input.scanner import Scanner
 MOST_TRIES: Final = 4
 """Maximum number of brackets in a line that are tried in vain as the beginning of a record; each costs its rest."""
 
+MOST_INNER: Final = 20
+"""Maximum number of what may be other requests that are told of a damaged line."""
+
 BAD: Final = object()
 """Stands for what is not JSON."""
 
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 _EVENT: Final = re.compile(rb'(?=\{\s*"kind"\s*:\s*"Event)')
 _EVENT_ALONE: Final = re.compile(rb'\{\s*"kind"\s*:\s*"Event"')
 _GOES_ON: Final = re.compile(rb'\s*(?:[}":]|,\s*"|[^\s\]{,][^{]*(?:":|\}\}))')
@@ -36,7 +40,7 @@ _JSON: Final = re.compile(rb'":|\}\}|\}\]|\]\}|[\0-\x08\x80-\xff]')
 
 def bare(line: bytes, /) -> bytes:
     """Return a line without white space, the byte order mark of Windows tools, and the NULs of copy-truncation."""
-    return line.strip(b"\0 \t\r\n").removeprefix(_BOM).lstrip()
+    return line.strip(b"\0 \t\r\n").removeprefix(BOM).lstrip()
 
 
 def loads(text: bytes, /) -> Any:
@@ -121,6 +125,15 @@ def as_far_as_it_goes(text: bytes | str, reason: str, /) -> Shortened | ReadErro
     """Return the part of a broken record that tells who did what and how it ended, or an error."""
     part = readable_part(text)
     return Shortened(*part) if part else ReadError(reason, revealed=revealed(text))
+
+
+def damaged_parts(damage: bytes, reason: str, /) -> Iterator[Shortened | ReadError]:
+    """Yield what is left of damage, and an error for what may be another request in it: a body, or the next record."""
+    yield as_far_as_it_goes(damage, reason)
+    for piece in itertools.islice(_EVENT.split(damage), 2, 2 + MOST_INNER):
+        inner = revealed(piece)
+        if "requestURI" in inner:
+            yield ReadError(reason, revealed=inner)
 
 
 def is_record(line: bytes, /) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from k8stokendetect.convert.broken import revealed
 from k8stokendetect.errors import ReadError
-from k8stokendetect.input.damage import BAD, as_far_as_it_goes, bare, loads, whole_records
+from k8stokendetect.input.damage import BAD, bare, damaged_parts, loads, whole_records
 from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
 from k8stokendetect.input.limits import DEFAULT
 from k8stokendetect.input.line_reading import PIECE, LineReader, Lines, LineStream
@@ -143,8 +143,7 @@ def _pieces(text: bytes, number: int) -> Iterator[Record]:
         place = str(number + offset)
         records, damage = whole_records(line)
         yield from ((place, record) for record in records)
-        if bare(damage):
-            part = as_far_as_it_goes(damage, _why_not_json(line))
+        for part in damaged_parts(damage, _why_not_json(line)) if bare(damage) else ():
             if isinstance(part, Shortened) or part.revealed:
                 yield place, part
             else:

@@ -18,11 +18,11 @@ from k8stokendetect.envelopes import Inner
 from k8stokendetect.envelopes.bigquery import PAYLOAD
 from k8stokendetect.envelopes.keys import letters, prefix_of
 from k8stokendetect.errors import ReadError
+from k8stokendetect.input.damage import BOM
 from k8stokendetect.input.decoding import NotJSONError, decode
 from k8stokendetect.input.line_reading import LineStream
 from k8stokendetect.input.records import Record
 
-_BOM: Final = b"\xef\xbb\xbf"
 _DELIMITERS: Final = (",", "\t", ";", "|")
 _SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?\n?\Z", re.IGNORECASE)
 """A first line for Excel."""
@@ -44,7 +44,7 @@ _BACKSLASHES: Final = re.compile(r'(?:\A|[,\t;|])"[{\[]\\"')
 
 def delimiter_of(line: bytes, /) -> str | None:
     """Return what separates the names in the first line of a table; None for any other line."""
-    text = line.removeprefix(_BOM).decode("utf-8", "replace")
+    text = line.removeprefix(BOM).decode("utf-8", "replace")
     if found := _SEPARATOR_LINE.match(text):
         return found[1]
     named = [(len(names), delimiter) for delimiter in _DELIMITERS if (names := _names(text, delimiter))]
@@ -90,7 +90,7 @@ class _Lines:
             self._number += 1
             number = self._number
             if number == 1:
-                line = line.removeprefix(_BOM)
+                line = line.removeprefix(BOM)
         if not line:
             raise StopIteration
         self.held.append((number, line))

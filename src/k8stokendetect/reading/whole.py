@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from k8stokendetect.input.damage import BOM
 from k8stokendetect.input.limits import Limits
 from k8stokendetect.input.line_reading import LineStream
 from k8stokendetect.input.records import Record
@@ -15,7 +16,6 @@ from k8stokendetect.reading.tables import Table, delimiter_of
 from k8stokendetect.reading.yaml_documents import is_yaml, yaml_records
 
 _LONGEST_HEADER: Final = 256 * 1024
-_BOM: Final = b"\xef\xbb\xbf"
 
 
 class _Begun:
@@ -62,7 +62,7 @@ def records_of(
         head = stream.readline(_LONGEST_HEADER)
         source = _Begun(head, stream)
     first = head[: head.find(b"\n") + 1] or head
-    if is_yaml(head.removeprefix(_BOM)):
+    if is_yaml(head.removeprefix(BOM)):
         return yaml_records(source, limits.record)
     delimiter = delimiter_of(first) if len(first) <= _LONGEST_HEADER else None
     return lines(source) if delimiter is None else Table(source, limits.record, delimiter).records()
