@@ -18,7 +18,7 @@ MOST_TRIES: Final = 4
 """Maximum number of brackets in a line that are tried in vain as the beginning of a record; each costs its rest."""
 
 MOST_INNER: Final = 20
-"""Maximum number of what may be other requests that are told of a damaged line."""
+"""Maximum number of other requests that are looked for in a damaged line."""
 
 BAD: Final = object()
 """Stands for what is not JSON."""
