@@ -26,7 +26,7 @@ RECREATE = (
 def advice(*events: dict[str, Any], **options: Any) -> tuple[str, ...]:
     """Return the advice of the only incident that is found in some events."""
     (incident,) = incidents(detect(list(events), **options))
-    return incident.advice
+    return tuple(map(str, incident.advice))
 
 
 def bound(kind: str, name: str = "web-1", **fields: Any) -> dict[str, Any]:
@@ -326,15 +326,17 @@ def test_who_only_shows_what_somebody_did_is_no_suspect(name: str) -> None:
     """The token controller fills the Secret that mallory made."""
     (incident,) = incidents(detect(TRUST / name))
     assert incident.actors == ("mallory",)
-    assert not any("kube-controller-manager" in step for step in incident.advice)
-    assert any(step.startswith("Check and undo what was changed: ") for step in incident.advice)
+    assert not any("kube-controller-manager" in str(step) for step in incident.advice)
+    assert any(str(step).startswith("Check and undo what was changed: ") for step in incident.advice)
 
 
 def test_policies_that_forge_annotations_are_to_be_undone() -> None:
     """They are what the advice is about, not what the cluster's own controllers do meanwhile."""
     (incident,) = incidents(detect(TRUST / "o1-vap-forges-annotations.log.gz"))
     assert incident.actors == ("kubernetes-admin",)
-    assert any("create validatingadmissionpolicies authentication.kubernetes.io" in step for step in incident.advice)
+    assert any(
+        "create validatingadmissionpolicies authentication.kubernetes.io" in str(step) for step in incident.advice
+    )
 
 
 @pytest.mark.parametrize(
@@ -346,8 +348,8 @@ def test_a_known_component_is_named_with_its_exclusion_and_nothing_destroyed(nam
     (incident,) = incidents(detect(TRUST / name))
     assert incident.severity < Severity.CRITICAL
     (step,) = incident.advice
-    assert f"--enable {exclusion}." in step
-    assert "kubectl" not in step
+    assert f"--enable {exclusion}." in step.text
+    assert not step.command
     assert not list(detect(TRUST / name, exclusions=[*DEFAULT_EXCLUSIONS, exclusion]))
 
 
@@ -357,5 +359,5 @@ def test_a_known_components_token_that_is_used_elsewhere_is_an_attackers() -> No
     moved = [one | {"sourceIPs": ["203.0.113.9"]} if one["verb"] == "get" else one for one in records]
     (incident,) = incidents(detect(moved))
     assert incident.severity == Severity.CRITICAL
-    assert any(step.startswith("End every token of shop/shop-app") for step in incident.advice)
-    assert any(step.startswith("Rotate the secrets") for step in incident.advice)
+    assert any(str(step).startswith("End every token of shop/shop-app") for step in incident.advice)
+    assert any(str(step).startswith("Rotate the secrets") for step in incident.advice)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from builders import about, token_request
 from k8stokendetect import ConfigError, Evidence, Finding, Rule, Severity, detect
 from k8stokendetect.findings import EventRef
-from k8stokendetect.incidents import Incident, incidents
+from k8stokendetect.incidents import Incident, Step, incidents
 from k8stokendetect.incidents.story import requests_of
 from k8stokendetect.outputs.figures import LANES, ROWS, chain, timeline
 from k8stokendetect.outputs.html import environment
@@ -174,7 +174,7 @@ def test_every_recorded_finding_and_advice_is_in_the_page() -> None:
 
     for item in found:
         assert item.title in text
-        assert all(sentence in text for sentence in item.advice)
+        assert all(step.text in text and step.command in text for step in item.advice)
         for finding in item.findings:
             assert neutral(finding.summary) in text
             assert all(fact.path in text and fact.why in text for fact in finding.evidence)
@@ -262,7 +262,7 @@ def everywhere(text: str) -> Incident:
         last_seen=START,
         depth=2,
         findings=(finding,),
-        advice=(f"A{text}",),
+        advice=(Step(f"A{text}", f"C{text}"),),
     )
 
 

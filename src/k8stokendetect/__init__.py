@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from k8stokendetect.events import Event, ObjectRef, Signal, User
     from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Actor, Component, Exclusion, Provenance, load_exclusions
     from k8stokendetect.findings import Evidence, Finding, Rule, Severity
+    from k8stokendetect.incidents import Alert
     from k8stokendetect.reading import AuditLog, read
 
 __all__ = [
     "DEFAULT_EXCLUSIONS",
     "Actor",
+    "Alert",
     "AuditLog",
     "Component",
     "ConfigError",
@@ -52,6 +54,7 @@ _HOMES = {
     "events": "Event ObjectRef Signal User",
     "exclusions": "DEFAULT_EXCLUSIONS Actor Component Exclusion Provenance load_exclusions",
     "findings": "Evidence Finding Rule Severity",
+    "incidents": "Alert",
     "reading": "AuditLog read",
 }
 """Where each public name is defined: its file is imported when the name is first used (PEP 562)."""

@@ -155,6 +155,10 @@ class Evidence:
     def __repr__(self) -> str:
         return short_repr(self, path=self.path, value=self.value, why=self.why)
 
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return it as JSON; the names are stable once released."""
+        return {"path": self.path, "value": plain(self.value), "why": self.why}
+
 
 @attrs.frozen(kw_only=True)
 class Finding:
@@ -216,7 +220,7 @@ class Finding:
             "actor": self.event.user,
             "target": self.event.target,
             "event": self.event.to_dict(),
-            "evidence": [{"path": item.path, "value": plain(item.value), "why": item.why} for item in self.evidence],
+            "evidence": [item.to_dict() for item in self.evidence],
             "related": [ref.to_dict() for ref in self.related],
             "caveats": list(self.caveats),
             "excluded_by": self.excluded_by,

@@ -17,6 +17,7 @@ from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, JsonValue
 from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import ReasonedBinding, ServiceAccount, credential_kind
 from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
+from k8stokendetect.incidents.step import Step
 from k8stokendetect.incidents.story import Request, by_known_components
 from k8stokendetect.words import SOMEBODY, brief, caller_of, listed, request_of
 
@@ -30,22 +31,22 @@ class ClusterAdvice:
     """What a snapshot of the cluster adds to the advice.
 
     Arguments:
-        rights: what to do about the callers' rights, in sentences.
-        bindings: those that the sentences are about.
+        rights: what to do about the callers' rights.
+        bindings: those that the steps are about.
         clouds: what to do in clouds.
 
     """
 
-    rights: tuple[str, ...] = ()
+    rights: tuple[Step, ...] = ()
     bindings: frozenset[str] = frozenset()
-    clouds: tuple[str, ...] = ()
+    clouds: tuple[Step, ...] = ()
 
 
 NO_CLUSTER: Final = ClusterAdvice()
 
 
-def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER, /) -> tuple[str, ...]:
-    """Return what to do, in sentences with commands that are to be read before they are run.
+def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER, /) -> tuple[Step, ...]:
+    """Return what to do, each with the command for it, which is to be read before it is run.
 
     It depends on the requests alone, not on the rules that reported them. The right to mint comes first: an
     attacker who keeps it mints a new token as soon as the old one is ended.
@@ -73,14 +74,14 @@ def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER,
     ]
     if not mints and not known:
         names = listed(map(caller_of, roots))
-        steps.insert(0, f"Ask whether this was meant: {names}. No token is known to have been issued.")
+        steps.insert(0, Step(f"Ask whether this was meant: {names}. No token is known to have been issued."))
     return tuple(dict.fromkeys(steps))
 
 
-def _enabling(known: Iterable[Request]) -> Iterator[str]:
+def _enabling(known: Iterable[Request]) -> Iterator[Step]:
     for request in known:
         if request.enable and request.ref.mints_token:
-            yield (
+            yield Step(
                 f"{caller_of(request.ref)} {enabling(request.enable)}. If you do not, ask who does: what it minted and "
                 "did is what an attacker would."
             )
@@ -94,7 +95,7 @@ def _needs_right(request: Request) -> bool:
     return request.parent is None or request.ref.resource == TOKEN_SUBRESOURCE
 
 
-def _rights(refs: Iterable[EventRef], known: Collection[str]) -> Iterator[str]:
+def _rights(refs: Iterable[EventRef], known: Collection[str]) -> Iterator[Step]:
     """Name the bindings that gave the right, from the API server's own reason.
 
     The reason of an impersonated request names the binding of the user who was impersonated, the victim.
@@ -105,16 +106,16 @@ def _rights(refs: Iterable[EventRef], known: Collection[str]) -> Iterator[str]:
             yield _right(binding)
 
 
-def _right(binding: ReasonedBinding) -> str:
+def _right(binding: ReasonedBinding) -> Step:
     name = binding.name
     gave = f"{binding.kind} {brief(binding.quoted)} gave {brief(binding.subject)} the role {brief(binding.role)}"
     if name == "cluster-admin" or name.startswith("system:"):
-        return f"{gave}: it is Kubernetes' own, so take away the membership or the credential, not the binding."
+        return Step(f"{gave}: it is Kubernetes' own, so take away the membership or the credential, not the binding.")
     delete = _kubectl("delete", binding.kind.lower(), name=name, namespace=binding.namespace)
-    return f"Review who needs it: {gave}; if nobody: {delete}"
+    return Step(f"Review who needs it: {gave}; if nobody:", delete)
 
 
-def _end_tokens(mints: Iterable[EventRef]) -> Iterator[str]:
+def _end_tokens(mints: Iterable[EventRef]) -> Iterator[Step]:
     """Say how to end the tokens of each service account; a token outlives the one it was minted with."""
     accounts: dict[ServiceAccount, list[BoundObjectRef | None]] = {}
     for ref in mints:
@@ -122,17 +123,17 @@ def _end_tokens(mints: Iterable[EventRef]) -> Iterator[str]:
             accounts.setdefault(ref.token_account, []).append(_bound(ref))
         elif ref.minted_credential:
             id_ = brief(ref.minted_credential)
-            yield f"Find the service account whose token is {id_}: the log does not name it."
+            yield Step(f"Find the service account whose token is {id_}: the log does not name it.")
         else:
-            yield f"Find the service account for which {caller_of(ref)} minted: the log does not name it."
+            yield Step(f"Find the service account for which {caller_of(ref)} minted: the log does not name it.")
     for account, objects in accounts.items():
         if None in objects:
-            yield f"End every token of {account}, then restart its pods: {_renew(account)}"
+            yield Step(f"End every token of {account}, then restart its pods:", _renew(account))
             continue
         for kind, name in sorted({(bound.kind, bound.name) for bound in objects if bound}):
             namespace = "" if kind == "Node" else account.namespace
             delete = _kubectl("delete", kind.lower(), name=name, namespace=namespace)
-            yield f"End the token of {account} that is bound to {kind} {brief(name)}: {delete}"
+            yield Step(f"End the token of {account} that is bound to {kind} {brief(name)}:", delete)
 
 
 def _bound(ref: EventRef) -> BoundObjectRef | None:
@@ -155,28 +156,28 @@ def _kubectl(*words: str, name: str, namespace: str = "") -> str:
     return shlex.join(("kubectl", *place, *words, *(("--",) if name.startswith("-") else ()), name))
 
 
-def _undo(uses: Sequence[EventRef], reported: Iterable[EventRef]) -> Iterator[str]:
+def _undo(uses: Sequence[EventRef], reported: Iterable[EventRef]) -> Iterator[Step]:
     """Name what the tokens were used for, and what else was reported, as far as it worked."""
     done = [ref for ref in (*uses, *reported) if ref.succeeded and not ref.mints_token]
     read = [request_of(ref) for ref in done if ref.verb in _READS and ref.resource == "secrets"]
     changed = [request_of(ref) for ref in done if ref.verb in _CHANGES and not ref.resource.endswith(_CHANGE_NOTHING)]
     if read:
-        yield f"Rotate the secrets that were read: {listed(read)}."
+        yield Step(f"Rotate the secrets that were read: {listed(read)}.")
     if changed:
-        yield f"Check and undo what was changed: {listed(changed)}."
+        yield Step(f"Check and undo what was changed: {listed(changed)}.")
 
 
-def _impersonations(refs: Iterable[EventRef]) -> Iterator[str]:
+def _impersonations(refs: Iterable[EventRef]) -> Iterator[Step]:
     for ref in refs:
         if ref.impersonating is not None and ref.succeeded:
-            yield f"Take from {caller_of(ref)} the right to impersonate {brief(ref.impersonating) or 'somebody'}."
+            yield Step(f"Take from {caller_of(ref)} the right to impersonate {brief(ref.impersonating) or 'somebody'}.")
 
 
-def _certificates(refs: Iterable[EventRef]) -> Iterator[str]:
+def _certificates(refs: Iterable[EventRef]) -> Iterator[Step]:
     """Say what cannot be done: Kubernetes has no revocation of client certificates (kubernetes/kubernetes#18982)."""
     for ref in refs:
         if credential_kind(ref.used_credential) == "X509SHA256":
-            yield (
+            yield Step(
                 f"The client certificate of {caller_of(ref)} cannot be revoked: if it was stolen, remove the bindings "
                 "of its user and groups; system:masters and nodes need none, there only a new CA helps."
             )
@@ -236,7 +237,7 @@ class AccessFinder:
         """Return the rights behind the mints of an incident, and what to say about them."""
         mints, _ = observed(findings, ())
         shown: dict[tuple[str, Grant], list[Mint]] = {}
-        missing: dict[str, None] = {}
+        missing: dict[Step, None] = {}
         for mint in mints:
             explanation = explain_mint(self._cluster, mint)
             for grant in explanation.grants:
@@ -245,7 +246,7 @@ class AccessFinder:
                 missing[_missing(mint, explanation.cause, explanation.why)] = None
         access = tuple(self._access(caller, grant, found) for (caller, grant), found in shown.items())
         return access, ClusterAdvice(
-            (*_sentences(access), *missing),
+            (*_steps(access), *missing),
             frozenset(str(one.grant.binding) for one in access),
             tuple(dict.fromkeys(self._clouds(mints))),
         )
@@ -254,29 +255,31 @@ class AccessFinder:
         accounts = tuple(dict.fromkeys(str(mint.account) for mint in mints))
         return Access(caller, accounts, grant, self._changes.for_grant(grant))
 
-    def _clouds(self, mints: Iterable[Mint]) -> Iterator[str]:
+    def _clouds(self, mints: Iterable[Mint]) -> Iterator[Step]:
         for mint in mints:
             for trace in traces_of(self._cluster, mint.account):
-                yield f"{mint.account} has an identity in a cloud. {trace.advice}"
+                yield Step(f"{mint.account} has an identity in a cloud. {trace.advice}")
 
 
-def _sentences(access: Sequence[Access]) -> Iterator[str]:
+def _steps(access: Sequence[Access]) -> Iterator[Step]:
     for one in access[:_MOST]:
         grant = one.grant
         accounts = listed(one.accounts)
         loses = f" It loses {len(one.change.loses)} other rules with it." if one.change.loses else ""
         warnings = "".join(f" Note: {warning}." for warning in one.change.warnings)
-        yield (
+        yield Step(
             f"Take from {brief(one.caller)} the right behind its mint for {accounts}: {brief(str(grant.binding))} "
-            f"gives {brief(str(grant.role))} to {brief(str(grant.subject))}.{loses}{warnings} {one.change.command}"
+            f"gives {brief(str(grant.role))} to {brief(str(grant.subject))}.{loses}{warnings}",
+            one.change.command,
         )
     if len(access) > _MOST:
-        yield f"{len(access) - _MOST} more bindings give such rights: `k8stokendetect who-can-mint` lists all of them."
+        more = len(access) - _MOST
+        yield Step(f"{more} more bindings give such rights: `k8stokendetect who-can-mint` lists all of them.")
 
 
-def _missing(mint: Mint, cause: Cause, why: str) -> str:
+def _missing(mint: Mint, cause: Cause, why: str) -> Step:
     caller = brief(mint.user) or SOMEBODY
     if cause is Cause.MASTERS:
-        return f"{caller} {why}: take away the credential."
+        return Step(f"{caller} {why}: take away the credential.")
     seen = f"The snapshot of the cluster shows no binding behind the mint for {mint.account}"
-    return f"{seen}: {caller} {brief(why, 200)}."
+    return Step(f"{seen}: {caller} {brief(why, 200)}.")

@@ -14,7 +14,7 @@ from k8stokendetect.errors import check
 from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, STRANGERS
 from k8stokendetect.incidents.advice import AccessFinder
-from k8stokendetect.incidents.incident import Incident, incident_of
+from k8stokendetect.incidents.incident import Incident, first_of, incident_of
 from k8stokendetect.incidents.story import BEGINNING
 
 Actor: TypeAlias = tuple[str, str, str]
@@ -55,6 +55,7 @@ class Incidents:
         self._findings: dict[int, Finding] = {}
         self._parents: dict[int, int] = {}
         self._members: dict[int, list[int]] = {}
+        self._first: dict[int, EventRef] = {}
         self._requests: dict[str, int] = {}
         self._mints: dict[str, int] = {}
         self._uses: dict[str, list[int]] = {}
@@ -74,6 +75,11 @@ class Incidents:
         self.add(finding)
         return None if finding.excluded_by else self._incident(self._members[self._root(self._taken)])
 
+    def id_of(self, finding: Finding, /) -> str | None:
+        """Return the id of the incident that a finding belongs to now; None for one that was not added."""
+        number = self._requests.get(finding.event.request_id)
+        return None if number is None else self._first[self._root(number)].request_id
+
     def all(self) -> list[Incident]:
         """Return the incidents so far, the worst first, then the earliest."""
         return _in_order(self._incident(members) for members in self._members.values())
@@ -87,6 +93,7 @@ class Incidents:
         over = [root for root, members in self._members.items() if self._last(members) < before]
         closed = _in_order(self._incident(self._members[root]) for root in over)
         for root in over:
+            del self._first[root]
             for number in self._members.pop(root):
                 del self._findings[number], self._parents[number]
         self._forget()
@@ -109,6 +116,7 @@ class Incidents:
         self._taken += 1
         number = self._taken
         self._findings[number], self._parents[number], self._members[number] = finding, number, [number]
+        self._first[number] = first_of((finding.event, *finding.related))
         for ref in (finding.event, *finding.related):
             self._join(number, self._requests.setdefault(ref.request_id, number))
             if ref.minted_credential:
@@ -144,6 +152,7 @@ class Incidents:
         if small == large:
             return
         self._members[large] += self._members.pop(small)
+        self._first[large] = first_of((self._first[large], self._first.pop(small)))
         self._parents[small] = large
 
     def _incident(self, members: Iterable[int]) -> Incident:

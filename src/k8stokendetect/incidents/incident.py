@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
 import attrs
@@ -11,9 +11,10 @@ import attrs
 from k8stokendetect.bounds import short_repr
 from k8stokendetect.convert.times import format_time
 from k8stokendetect.events import JsonValue
-from k8stokendetect.findings import Finding, Severity
+from k8stokendetect.findings import EventRef, Finding, Severity
 from k8stokendetect.incidents.advice import NO_CLUSTER, Access, AccessFinder, advice
-from k8stokendetect.incidents.story import BEGINNING, Request, by_known_components, depths, requests_of, title
+from k8stokendetect.incidents.step import Step
+from k8stokendetect.incidents.story import BEGINNING, by_known_components, depths, requests_of, title
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +32,7 @@ class Incident:
         last_seen: the time of the last request.
         depth: the length of the longest chain of tokens that were minted one with another; 0 when none was issued.
         findings: ordered by time, then rule.
-        advice: what to do, in sentences with commands to review.
+        advice: what to do, with commands to review.
         access: the bindings through which the callers could mint, and how to take them away, where a snapshot of the
             cluster was given.
 
@@ -47,7 +48,7 @@ class Incident:
     last_seen: datetime | None
     depth: int
     findings: tuple[Finding, ...]
-    advice: tuple[str, ...]
+    advice: tuple[Step, ...]
     access: tuple[Access, ...] = ()
 
     def __repr__(self) -> str:
@@ -66,7 +67,7 @@ class Incident:
             "first_seen": format_time(self.first_seen) if self.first_seen else None,
             "last_seen": format_time(self.last_seen) if self.last_seen else None,
             "depth": self.depth,
-            "advice": list(self.advice),
+            "advice": [step.to_dict() for step in self.advice],
             "access": [one.to_dict() for one in self.access],
             "findings": [finding.to_dict() for finding in self.findings],
         }
@@ -90,7 +91,7 @@ def incident_of(findings: Iterable[Finding], finder: AccessFinder | None = None,
     suspect = [finding for finding in ordered if finding.event.request_id not in known]
     access, cluster = finder.about(suspect) if finder else ((), NO_CLUSTER)
     return Incident(
-        id=_id(requests),
+        id=first_of(refs).request_id,
         severity=max(finding.severity for finding in ordered),
         title=title(requests, ordered),
         actors=tuple(dict.fromkeys(one.ref.user for one in requests.values() if one.ref.user and not one.is_witness)),
@@ -105,8 +106,9 @@ def incident_of(findings: Iterable[Finding], finder: AccessFinder | None = None,
     )
 
 
-def _id(requests: Mapping[str, Request]) -> str:
-    return next((id_ for id_, request in requests.items() if request.ref.mints_token), next(iter(requests)))
+def first_of(refs: Iterable[EventRef], /) -> EventRef:
+    """Return the request that names an incident: the first that minted, or the first where none did."""
+    return min(refs, key=lambda ref: (not ref.mints_token, ref.time or BEGINNING, ref.request_id))
 
 
 def _place(finding: Finding) -> tuple[datetime, str, str, str, str]:

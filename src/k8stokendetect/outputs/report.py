@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, Self
 
 from k8stokendetect.findings import Evidence, Finding
-from k8stokendetect.incidents import Incident
+from k8stokendetect.incidents import Incident, Step
 from k8stokendetect.incidents.story import requests_of
 from k8stokendetect.outputs.figures import chain, lasting, timeline
 from k8stokendetect.outputs.html import render
@@ -37,7 +37,7 @@ class _IncidentView(NamedTuple):
     head: str
     timeline: str
     chain: str
-    advice: tuple[str, ...]
+    advice: tuple[Step, ...]
     findings: tuple[_FindingView, ...]
 
     @classmethod
@@ -114,10 +114,10 @@ def _when(first: datetime | None, last: datetime | None) -> str:
     return span(first, last) + (f" ({lasting(first, last)})" if first and last and first != last else "")
 
 
-def _responses(findings: Iterable[Finding]) -> Iterable[str]:
+def _responses(findings: Iterable[Finding]) -> Iterable[Step]:
     """Return what the rules say is to be done, the worst first; for an incident without advice."""
     worst_first = sorted(findings, key=lambda finding: -finding.severity)
-    return dict.fromkeys(finding.rule.response for finding in worst_first if finding.rule.response)
+    return dict.fromkeys(Step(finding.rule.response) for finding in worst_first if finding.rule.response)
 
 
 def _finding_views(findings: Sequence[Finding]) -> Iterator[_FindingView]:

@@ -119,7 +119,7 @@ def to_tree(incident: Incident, /) -> str:
         f"{str(incident.severity).upper()}  {incident.title}",
         f"  {span(incident.first_seen, incident.last_seen)}  {_count(incident)}  incident {incident.id}",
     ]
-    todo = [f"  {number}. {sentence}" for number, sentence in enumerate(incident.advice, 1)]
+    todo = [f"  {number}. {sentence}" for number, sentence in enumerate(map(str, incident.advice), 1)]
     tree = list(
         _lines(
             forest(
