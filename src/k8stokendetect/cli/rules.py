@@ -21,7 +21,7 @@ from k8stokendetect.exclusions.cost import also_hides
 from k8stokendetect.outputs.audit_policy import to_lines, to_text
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.plugins import load_detectors
-from k8stokendetect.sigma import export
+from k8stokendetect.sigma import FormName, export
 
 
 def rules(*, plugins: bool) -> int:
@@ -118,7 +118,8 @@ def sigma(
     platform: Platform | None,
     exclusion_file: str | None,
     enable: tuple[str, ...],
-    weaker: tuple[str, ...],
+    full: bool,
+    strict: bool,
 ) -> int:
     """Write rules and return the exit status.
 
@@ -127,7 +128,8 @@ def sigma(
 
     """
     chosen = exclusions_of(enable, exclusion_file)
-    documents = dict(export(rules or None, exclusions=chosen, platform=platform, weaker=weaker))
+    form: FormName = "strict" if strict else "full" if full else "short"
+    documents = dict(export(rules or None, form=form, exclusions=chosen, platform=platform))
     if folder is None:
         click.echo("---\n".join(documents.values()), nl=False)
         return 0
@@ -137,7 +139,7 @@ def sigma(
         raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from None
     for name, text in documents.items():
         write(folder / name, text)
-    click.echo(f"rules written: {len(documents)}", err=True)
+    click.echo(f"files written: {len(documents)}", err=True)
     return 0
 
 
