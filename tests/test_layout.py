@@ -21,7 +21,7 @@ import k8stokendetect
 PACKAGE = Path(k8stokendetect.__file__).parent
 ROOT = Path(__file__).parents[1]
 PACKAGES = [  # a file imports from its own package and from those before it
-    *("errors", "identity", "bounds", "events", "convert", "event_ref", "findings", "words"),
+    *("errors", "reprs", "identity", "bounds", "events", "convert", "event_ref", "cards", "findings", "words"),
     *("input", "envelopes", "reading"),
     *("exclusions", "cluster", "detectors", "enrichment", "engine", "commands"),
     *("incidents", "review", "audit_policy", "doctor", "sigma", "outputs", "plugins", "spark", "testing"),

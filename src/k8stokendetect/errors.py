@@ -123,7 +123,13 @@ def did_you_mean(name: str, known: Iterable[str], /) -> str:
 
 
 OnError: TypeAlias = Callable[[K8sTokenDetectError], object]
-"""Called with every record or detector error; `raise_error` stops, `list.append` collects."""
+"""Called with every error; `raise_error` stops, `list.append` collects."""
+
+OnReadError: TypeAlias = Callable[[ReadError], object]
+"""The same, called with what cannot be read; the `append` of a `list[ReadError]` or `list[Exception]` is one."""
+
+OnDetectError: TypeAlias = Callable[[ReadError | DetectorError], object]
+"""The same, called with what cannot be read and with what a detector raised; `list[K8sTokenDetectError]` takes both."""
 
 
 def raise_error(error: K8sTokenDetectError, /) -> None:

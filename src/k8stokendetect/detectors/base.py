@@ -13,11 +13,13 @@ from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Referable, Rule, Severity
 from k8stokendetect.reading.prefilter import EVERYTHING, parse_watch
+from k8stokendetect.reprs import with_short_repr
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Traits:
     """What else a rule knows about itself, for exclusions, audit policies, Sigma and Spark.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from k8stokendetect.envelopes import Envelope
-from k8stokendetect.errors import ConfigError, OnError, ReadError, check, raise_error
+from k8stokendetect.errors import ConfigError, OnReadError, ReadError, check, raise_error
 from k8stokendetect.events import PLATFORMS, Event, JsonValue, Platform
 from k8stokendetect.input.limits import DEFAULT, Limits
 from k8stokendetect.input.sources import check_source
@@ -32,7 +32,7 @@ def read(
     source: Source,
     *,
     platform: Platform | None = None,
-    on_error: OnError = raise_error,
+    on_error: OnReadError = raise_error,
     max_record: int = DEFAULT.record,
     max_nesting: int = DEFAULT.nesting,
     max_ratio: float = DEFAULT.ratio,
@@ -50,7 +50,8 @@ def read(
             `remote`. `bytes` are content.
         platform: where the records come from, where they do not say so themselves; it decides which provider's
             exclusions apply.
-        on_error: called with a ReadError for every record that cannot be read; the default raises it.
+        on_error: called with a ReadError for every record that cannot be read; the default raises it. A `detect` of
+            this log that has none of its own also calls it with a DetectorError for each detector that raised.
         max_record: longest record, in bytes, decompressed; a few times this much is held in memory.
         max_nesting: how many wrappers may stand around one event.
         max_ratio: so many times its size may come out of compressed data.
@@ -105,7 +106,7 @@ class AuditLog:
         source: Source,
         *,
         platform: Platform | None = None,
-        on_error: OnError = raise_error,
+        on_error: OnReadError = raise_error,
         max_record: int = DEFAULT.record,
         max_nesting: int = DEFAULT.nesting,
         max_ratio: float = DEFAULT.ratio,
