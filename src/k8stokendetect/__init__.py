@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     )
     from k8stokendetect import (
         spark as spark,
-        suggestions as suggestions,
     )
     from k8stokendetect import (
         suggestions as suggestions,

@@ -10,9 +10,15 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
+_LONGEST_REPR = 200
+
 
 class K8sTokenDetectError(Exception):
     """Anything this library reports as an error."""
+
+    def __repr__(self) -> str:
+        text = ascii(str(self)[:_LONGEST_REPR])
+        return f"{type(self).__name__}({text if len(text) <= _LONGEST_REPR else text[:_LONGEST_REPR] + '…'})"
 
 
 class ReadError(K8sTokenDetectError):

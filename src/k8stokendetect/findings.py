@@ -7,7 +7,7 @@ import enum
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Self
 
@@ -117,7 +117,9 @@ class Rule:
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON; the names are stable once released."""
-        return {**attrs.asdict(self, recurse=False), "severity": str(self.severity)}
+        fields = attrs.asdict(self, recurse=False).items()
+        texts = {name: list(value) if isinstance(value, tuple) else value for name, value in fields}
+        return {**texts, "severity": str(self.severity)}
 
 
 def facts(ref: EventRef, /) -> tuple[tuple[str, str], ...]:
@@ -133,6 +135,11 @@ def facts(ref: EventRef, /) -> tuple[tuple[str, str], ...]:
         ("issued", ref.minted_credential or ""),
         ("where", " ".join(filter(None, (ref.cluster, ref.origin)))),
     )
+
+
+def shown(evidence: Iterable[Evidence], /) -> list[tuple[str, str]]:
+    """Return what a card says about evidence."""
+    return [(f"{item.path} = {short(item.value)} ({item.why})", "") for item in evidence]
 
 
 def _check_value(evidence: Evidence, _: attrs.Attribute[JsonValue], value: object) -> None:
@@ -237,7 +244,7 @@ class Finding:
             (
                 ("rule", f"{self.rule.id}: {self.rule.title}"),
                 *facts(self.event),
-                ("evidence", [(f"{item.path} = {short(item.value)} ({item.why})", "") for item in self.evidence]),
+                ("evidence", shown(self.evidence)),
                 ("note", [(caveat, "") for caveat in self.caveats]),
                 ("excluded by", self.excluded_by or ""),
                 ("fingerprint", self.fingerprint),

@@ -15,9 +15,9 @@ from k8stokendetect.cards import card
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import JsonValue
-from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity, facts
+from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity, facts, shown
 from k8stokendetect.incidents.grouping import Incidents
-from k8stokendetect.reprs import short, short_repr
+from k8stokendetect.reprs import short_repr
 
 
 @attrs.frozen(kw_only=True)
@@ -133,7 +133,7 @@ class Alert:
                 ("rules", ", ".join(rule.id for rule in self.rules)),
                 *facts(self.event),
                 ("requests", f"{self.count:,}" if self.count > 1 else ""),
-                ("evidence", [(f"{item.path} = {short(item.value)} ({item.why})", "") for item in self.evidence]),
+                ("evidence", shown(self.evidence)),
                 ("note", [(caveat, "") for caveat in self.caveats]),
                 ("incident", self.incident or ""),
                 ("excluded by", self.excluded_by or ""),

@@ -16,6 +16,7 @@ from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, STRANGERS
 from k8stokendetect.incidents.advice import AccessFinder
 from k8stokendetect.incidents.incident import Incident, IncidentList, first_of, incident_of
 from k8stokendetect.incidents.story import BEGINNING
+from k8stokendetect.reprs import short_repr
 
 Actor: TypeAlias = tuple[str, str, str]
 """Who called: the cluster, the name, and what else distinguishes callers of that name."""
@@ -60,6 +61,9 @@ class Incidents:
         self._mints: dict[str, int] = {}
         self._uses: dict[str, list[int]] = {}
         self._active: dict[Actor, list[tuple[datetime, int]]] = {}
+
+    def __repr__(self) -> str:
+        return short_repr(self, incidents=len(self._members), findings=len(self._findings), window=str(self._window))
 
     def add(self, finding: Finding, /) -> None:
         """Take a finding; an excluded one is ignored."""

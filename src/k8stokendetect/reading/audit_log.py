@@ -18,6 +18,7 @@ from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.reader import Reading
 from k8stokendetect.reading.skipping import Counts
 from k8stokendetect.reading.trust import Trust
+from k8stokendetect.reprs import short_repr
 
 Item: TypeAlias = "Mapping[str, JsonValue] | Event | bytes | os.PathLike[str] | BinaryFile | AuditLog"
 Source: TypeAlias = "str | Item | Iterable[Item]"
@@ -132,6 +133,14 @@ class AuditLog:
         self.counts = Counts()
         self.source = source
         self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio, members=max_members)
+
+    def __repr__(self) -> str:
+        """Name a path; any other source only by its type: a URL may hold a password, and content a token."""
+        source = self.source
+        named = type(source).__name__
+        if isinstance(source, os.PathLike) or (isinstance(source, str) and "://" not in source):
+            named = os.fspath(source)
+        return short_repr(self, source=named, platform=self.platform)
 
     def __iter__(self) -> Iterator[Event]:
         for item in self.stream():
