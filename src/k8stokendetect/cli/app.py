@@ -187,6 +187,12 @@ def who_can_mint(**options: Any) -> None:
 @_exclusions
 @_enable
 @click.option(
+    "--for",
+    "target",
+    type=click.Choice(["elastic", "splunk", "sentinel"]),
+    help="Write what Kibana, Splunk or Sentinel imports, with its names of the fields, instead of Sigma.",
+)
+@click.option(
     "--full", is_flag=True, help="Check all that Sigma can express: the credential, the reason, the URI, the body."
 )
 @click.option(
