@@ -65,7 +65,6 @@ class AuditAnnotationForged(KeyedDetector[bool]):
         for resource in ADMISSION
         for verb in ("create", "update", "patch", "delete", "deletecollection")
     ) | {Signal.CONTRADICTED}
-    traits = Traits(separate_keys=True)
     remember_for = timedelta(days=1)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:

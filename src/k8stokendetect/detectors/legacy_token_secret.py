@@ -132,7 +132,6 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
         ),
     )
     watches = frozenset({Signal.LEGACY_TOKEN, "create secrets", "update secrets", "patch secrets"})
-    traits = Traits(separate_keys=True)
     remember_for = timedelta(days=30)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:

@@ -75,7 +75,6 @@ class TokenInAuditLog(KeyedDetector[Reported]):
         ),
     )
     watches = frozenset({Signal.LIVE_TOKEN})
-    traits = Traits(separate_keys=True)
     remember_for = timedelta(days=1)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterable[str]:
