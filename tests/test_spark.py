@@ -23,7 +23,8 @@ import pytest
 
 from builders import token_request
 from generate import write
-from k8stokendetect import ConfigError, Finding, detect, spark
+from k8stokendetect import ConfigError, Finding, Tally, detect, spark
+from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors import BUILTIN, MintedTokenUsed, TokenRequest
 from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID
 from k8stokendetect.outputs.native import finding_of
@@ -210,6 +211,84 @@ def test_a_stream_that_is_killed_gives_every_finding_once(session: Any, tmp_path
 
     assert earlier < len(rows)
     assert found(rows) == wanted
+
+
+def test_a_job_that_takes_what_is_there_ends_by_itself(session: Any, tmp_path: Path) -> None:
+    """The end of the log is delivered, a second run repeats nothing and goes on where the first one ended."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+
+    def run() -> Any:
+        log = session.readStream.format("text").option("maxFilesPerTrigger", 1).load(str(logs))
+        writer = spark.detect(log).writeStream.format("parquet").option("path", str(tmp_path / "found"))
+        query = writer.option("checkpointLocation", str(tmp_path / "state")).trigger(availableNow=True).start()
+        assert query.awaitTermination(100), "it runs on"
+        return session.read.parquet(str(tmp_path / "found"))
+
+    half = len(LOG) // 2
+    for number, part in enumerate((LOG[:half], LOG[half:])):
+        (logs / f"{number}.log").write_text("".join(f"{json.dumps(record)}\n" for record in part))
+        rows = run()
+        so_far = expected(LOG[: half + number * len(LOG)])
+        assert found(rows.collect()) == so_far
+    assert found(run().collect()) == so_far
+    assert sum(row.events for row in spark.tallies(rows).collect()) == len(LOG)
+
+
+def test_everything_that_was_read_is_in_the_tallies(session: Any) -> None:
+    """As `detect` counts it."""
+    tally = Tally()
+    list(detect(METADATA, tally=tally, on_error=lambda _: None))
+    rows = spark.tallies(spark.detect(session.read.text(str(METADATA)).repartition(2))).collect()
+
+    assert sum(row.events for row in rows) == tally.events
+    assert sum((Counter(row.findings) for row in rows), Counter()) == tally.findings
+    assert sum((Counter(row.excluded) for row in rows), Counter()) == tally.excluded
+    assert sum(row.duplicates for row in rows) == tally.duplicates
+
+
+def test_a_snapshot_of_the_cluster_says_more(session: Any) -> None:
+    """An account with an identity in a cloud is named with it."""
+    account = {"kind": "ServiceAccount", "metadata": {"namespace": "prod", "name": "payments-sa"}}
+    account["metadata"]["annotations"] = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/payments"}  # type: ignore[index] - a mapping
+    cluster = Cluster.load([account])
+    frame = session.createDataFrame([(json.dumps(token_request()),)], "value string")
+    rows = spark.detect(frame, detectors=["token-request"], cluster=cluster).collect()
+
+    assert found(rows) == expected([token_request()], detectors=["token-request"], cluster=cluster)
+    assert found(rows) != expected([token_request()], detectors=["token-request"])
+
+
+def test_a_detector_that_was_defined_in_a_notebook(session: Any) -> None:
+    """It is in no module that a worker could import."""
+    cell = """
+from k8stokendetect import Detector, Rule, Severity
+
+class Vault(Detector):
+    rule = Rule("acme.vault", "A token for Vault", Severity.HIGH)
+    watches = frozenset({"serviceaccounts/token"})
+
+    def matches(self, event):
+        return True
+
+    def describe(self, event):
+        return self.finding(event, "seen")
+"""
+    notebook: dict[str, Any] = {"__name__": "__main__"}
+    exec(cell, notebook)  # noqa: S102 - as a notebook does
+    frame = session.createDataFrame([(json.dumps(token_request()),)], "value string")
+    rows = spark.findings(spark.detect(frame, detectors=[notebook["Vault"]()])).collect()
+
+    assert [(row.rule_id, row.summary) for row in rows] == [("acme.vault", "seen")]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("grpc") is None, reason="not installed: pyspark[connect]")
+def test_spark_connect() -> None:
+    """The client has no Java of its own."""
+    program = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("spark_connect.py")), str(METADATA)]
+    answer = subprocess.run(program, capture_output=True, text=True, check=False, timeout=300)  # noqa: S603 - our own
+
+    assert answer.stdout.split() == [str(expected(METADATA).total())], answer.stderr[-2000:]
 
 
 def test_a_detector_of_ones_own(session: Any) -> None:

@@ -13,7 +13,7 @@ from k8stokendetect.detectors import Detector
 from k8stokendetect.engine.memory import Memory
 from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.engine.tally import Tally
-from k8stokendetect.errors import OnError
+from k8stokendetect.errors import OnDetectError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import Exclusion
 
@@ -40,7 +40,7 @@ class Plan:
     platform: Platform | None = None
     snapshot: Cluster | None = None
 
-    def pipeline(self, on_error: OnError, tally: Tally, memory: Memory | None = None) -> Pipeline:
+    def pipeline(self, on_error: OnDetectError, tally: Tally, memory: Memory | None = None) -> Pipeline:
         """Make a pipeline with copies of the detectors, as `detect` does.
 
         Arguments:
