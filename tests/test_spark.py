@@ -249,9 +249,9 @@ def test_everything_that_was_read_is_in_the_tallies(session: Any) -> None:
 
 def test_a_snapshot_of_the_cluster_says_more(session: Any) -> None:
     """An account with an identity in a cloud is named with it."""
-    account = {"kind": "ServiceAccount", "metadata": {"namespace": "prod", "name": "payments-sa"}}
-    account["metadata"]["annotations"] = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/payments"}  # type: ignore[index] - a mapping
-    cluster = Cluster.load([account])
+    role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/payments"}
+    metadata: dict[str, object] = {"namespace": "prod", "name": "payments-sa", "annotations": role}
+    cluster = Cluster.load({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
     frame = session.createDataFrame([(json.dumps(token_request()),)], "value string")
     rows = spark.detect(frame, detectors=["token-request"], cluster=cluster).collect()
 
@@ -398,8 +398,8 @@ def test_nothing_but_the_saved_state_goes_from_batch_to_batch() -> None:
         routed = sorted(row[1:] for page in Front(plan).route([batch]) for row in page)
         kinds.update(row[2] for row in routed)
         share = load(plan, "", state)
-        for _, _, kind, payload in routed:
-            rows += share.take(kind, payload)
+        for row in routed:
+            rows += share.take(*row)
         rows += share.rest() if number == 3 else ()
         state = save(share)
 

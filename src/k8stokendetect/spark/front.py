@@ -66,22 +66,6 @@ def tally_line(tally: Tally, /) -> str:
     return json.dumps({name: sorted(v) if isinstance(v, set) else v for name, v in attrs.asdict(tally).items()})
 
 
-@attrs.frozen
-class Use:
-    """A request that matters only if its token is wanted.
-
-    Arguments:
-        text: the record as the API server wrote it, without any text that looks like a token.
-        time: when the request was received, in microseconds since 1970.
-        origin: where it comes from.
-
-    """
-
-    text: bytes
-    time: int
-    origin: str | None
-
-
 class Front:
     """Reads one partition.
 
@@ -157,8 +141,7 @@ class Front:
             time = time_of(text)
             if time is None or _may_hold_token(event, text):
                 return True
-            at = moment(time)
-            self._send(source, at, "", "use", pickle.dumps(Use(text, at, source.origin)))
+            self._rows.append((source.cluster or "", moment(time), source.origin or "", "use", text))
         self._tally.events += 1
         return False
 

@@ -9,7 +9,7 @@ import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 import msgspec
@@ -25,13 +25,28 @@ from k8stokendetect.findings import Finding
 from k8stokendetect.outputs.native import to_line
 from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.projection import project
-from k8stokendetect.spark.front import NO_TIME, Use, error_line, moment, tally_line
+from k8stokendetect.spark.front import NO_TIME, error_line, moment, tally_line
 from k8stokendetect.spark.plan import Plan
 
 Said = tuple[str, str]
 """A row of the schema `SAID`."""
 
 _LATENESS: Final = ALLOWED_LATENESS // timedelta(microseconds=1)
+
+
+class Use(NamedTuple):
+    """A request that was made with a token; whether it matters depends on that token.
+
+    Arguments:
+        time: when it was received, in microseconds since 1970.
+        origin: where it comes from.
+        text: the record as the API server wrote it, without any text that looks like a token.
+
+    """
+
+    time: int
+    origin: str | None
+    text: bytes
 
 
 class Share:
@@ -53,7 +68,7 @@ class Share:
         self._pipeline = plan.pipeline(self._errors.append, self._tally, self._memory)
         watchers = self._pipeline.watchers
         self._pipeline.prefilter = self._prefilter = Prefilter(watchers.watches, watchers.followed)
-        self._uses: deque[tuple[int, str, Use]] = deque()
+        self._uses: deque[tuple[str, Use]] = deque()
         self._latest = NO_TIME
         if saved is not None:
             self._latest = saved["latest"]
@@ -61,14 +76,14 @@ class Share:
             for event in saved["waiting"]:  # none is due: what was due is not saved
                 list(self._pipeline.take(event))
 
-    def take(self, kind: str, payload: bytes, /) -> Iterator[Said]:
-        """Take a row; yield what there is to say."""
+    def take(self, time: int, order: str, kind: str, payload: bytes, /) -> Iterator[Said]:
+        """Take a row, see `ROUTED`; yield what there is to say."""
         if kind in {"finding", "error", "tally"}:
             yield kind, payload.decode()
         elif kind == "event":
             yield from self._told(self._event(pickle.loads(payload)))  # noqa: S301 - from the first half
         else:
-            yield from self._told(self._use(pickle.loads(payload)))  # noqa: S301 - from the first half
+            yield from self._told(self._use(Use(time, order or None, payload)))
 
     def rest(self) -> Iterator[Said]:
         """Yield what is found in the events that still wait, for earlier ones that will not come."""
@@ -103,8 +118,8 @@ class Share:
         if id_ is None:
             yield from self._read(use)
         elif id_:
-            self._uses.append((use.time, id_, use))
-            while self._latest - self._uses[0][0] > _LATENESS:
+            self._uses.append((id_, use))
+            while self._latest - self._uses[0][1].time > _LATENESS:
                 self._uses.popleft()
 
     def _late(self) -> Iterator[Finding]:
@@ -112,10 +127,10 @@ class Share:
         while self._prefilter.added:
             ids = frozenset(self._prefilter.added)
             self._prefilter.added.clear()
-            wanted = [kept for kept in self._uses if kept[1] in ids]
+            wanted = [use for id_, use in self._uses if id_ in ids]
             if wanted:
-                self._uses = deque(kept for kept in self._uses if kept[1] not in ids)
-            for _, _, use in wanted:
+                self._uses = deque(kept for kept in self._uses if kept[0] not in ids)
+            for use in wanted:
                 yield from self._read(use)
 
     def _read(self, use: Use) -> Iterator[Finding]:
@@ -153,6 +168,6 @@ def in_order(plan: Plan, rows: Iterable[Mapping[str, Any]], /) -> Iterator[Said]
     for cluster, group in itertools.groupby(rows, key=lambda row: str(row["cluster"])):
         share = Share(plan, cluster)
         for row in group:
-            yield from share.take(row["kind"], row["payload"])
+            yield from share.take(row["moment"], row["tie"], row["kind"], row["payload"])
         yield from share.rest()
         yield from share.end()

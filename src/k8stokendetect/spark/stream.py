@@ -58,7 +58,7 @@ def folding(plan: Plan, patience: timedelta | None, /) -> Callable[[Any, Iterabl
         said: list[Said] = []
         if not state.hasTimedOut:
             for row in sorted(_rows(frames)):
-                said += share.take(*row[2:])
+                said += share.take(*row)
         if state.hasTimedOut or share.latest < _long_ago():
             said += share.rest()
         said += share.end()
