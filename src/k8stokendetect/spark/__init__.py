@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.engine.selection import choose_detectors, choose_exclusions

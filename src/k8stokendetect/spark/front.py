@@ -105,7 +105,7 @@ class Front:
         yield self._taken()
 
     def _every_use(self) -> frozenset[Signal]:
-        """What has to be read anyway is not sorted by token: every use is wanted."""
+        """Want every use: what has to be read anyway is not sorted by token."""
         return frozenset({Signal.USE_OF_ANY}) if self._takes_uses else frozenset()
 
     def _taken(self) -> list[Routed]:
@@ -126,24 +126,27 @@ class Front:
             event = project(text)
         except NO_PROJECTION:
             return True
-        if self._prefilter.wants(event):
+        if self._prefilter.wants(event) or (self._takes_uses and not self._can_go_on(event, text, source)):
             return True
-        if not self._takes_uses:
-            self._tally.events += 1
-            return False
-        user = event.user
-        if user is None or user.extra is None or not (ids := user.extra.credential):
-            if user is not None and user.username.startswith(SERVICE_ACCOUNT_PREFIX):
-                return True  # an old cluster: the account's name stands for the token
-            self._tally.events += 1
-            return False
-        if ids[0].startswith("JTI=") or user.username.startswith(SERVICE_ACCOUNT_PREFIX):
-            time = time_of(text)
-            if time is None or _may_hold_token(event, text):
-                return True
-            self._rows.append((source.cluster or "", moment(time), source.origin or "", "use", text))
         self._tally.events += 1
         return False
+
+    def _can_go_on(self, event: Projection, text: bytes, source: Source) -> bool:
+        """Send a use as it is, and drop what is none; False for one that has to be read first."""
+        user = event.user
+        if user is None:
+            return True
+        is_accounts = user.username.startswith(SERVICE_ACCOUNT_PREFIX)
+        ids = user.extra.credential if user.extra is not None else ()
+        if not ids:
+            return not is_accounts  # an old cluster's: the account's name stands for the token
+        if not (is_accounts or ids[0].startswith("JTI=")):
+            return True
+        time = time_of(text)
+        if time is None or _may_hold_token(event, text):
+            return False
+        self._rows.append((source.cluster or "", moment(time), source.origin or "", "use", text))
+        return True
 
     def _unreadable(self, error: ReadError, source: Source) -> None:
         self._tally.unreadable += 1

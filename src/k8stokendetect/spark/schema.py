@@ -34,7 +34,7 @@ TALLY: Final = (
 """A part of a `Tally`, of one task or of one cluster in one batch: their sum accounts for everything that was read."""
 
 ROUTED: Final = "cluster string, moment bigint, tie string, kind string, payload binary"
-"""A row from the first half to its cluster: an event (pickled), or the text of a use, whose `tie` is its origin; or what
+"""A row from the first half to its cluster: an event (pickled), the text of a use, whose `tie` is its origin, or what
 goes into the result as it is."""
 
 SAID: Final = "kind string, document string"
