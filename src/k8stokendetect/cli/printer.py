@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import click
 
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, did_you_mean, raise_error
 from k8stokendetect.findings import Finding, Severity
-from k8stokendetect.incidents import incidents
+from k8stokendetect.incidents import Incident, incidents
 from k8stokendetect.outputs.ecs import to_ecs_line
 from k8stokendetect.outputs.html import environment
 from k8stokendetect.outputs.native import to_incident_line, to_line
@@ -40,6 +40,7 @@ class Printer:
 
     Attributes:
         worst: the highest severity of what is not excluded.
+        page: makes the HTML page.
 
     Raises:
         ConfigError: when there is no such form.
@@ -68,6 +69,7 @@ class Printer:
         if report is not None:
             environment()  # says what is missing before the log is read
         self.worst: Severity | None = None
+        self.page: Callable[[Sequence[Incident]], str] = to_report
         self._form = "incidents" if form == "json" and as_incidents else form
         self._line = lines.get(self._form)
         self._on_error = on_error
@@ -125,4 +127,4 @@ class Printer:
             for rule, response in self._fired.items():
                 click.echo(f"\nWhat to do about {rule}: {response}" if response else "", nl=bool(response))
         if self._report is not None:
-            Path(self._report).write_text(to_report(found), encoding="utf-8")
+            Path(self._report).write_text(self.page(found), encoding="utf-8")
