@@ -9,19 +9,20 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.bounds import short_repr
 from k8stokendetect.convert.structure import event_to_mapping, plain
 from k8stokendetect.events import Event, JsonValue
 from k8stokendetect.findings import EventRef
 from k8stokendetect.incidents import Alert
 from k8stokendetect.outputs.event_text import to_event_text
 from k8stokendetect.outputs.text import neutral, utc
+from k8stokendetect.reprs import with_short_repr
 from k8stokendetect.words import caller_of, request_of
 
 _MOST_RELATED: Final = 20
 """Maximum number of related requests that are listed; the JSON form has all."""
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Explanation:
     """A request, and everything known about it.
@@ -38,9 +39,6 @@ class Explanation:
     alerts: tuple[Alert, ...] = ()
     event: Event | None = None
     mint: Event | None = None
-
-    def __repr__(self) -> str:
-        return short_repr(self, id=self.id, alerts=[alert.summary for alert in self.alerts])
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON; the names are stable once released."""

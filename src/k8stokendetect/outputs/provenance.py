@@ -15,11 +15,13 @@ from typing import Any, Final, Self
 import attrs
 
 from k8stokendetect.engine.tally import Tally
+from k8stokendetect.reprs import with_short_repr
 
 SHOWN_ERRORS: Final = 20
 """Maximum number of errors that a report repeats; the others are counted."""
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class SourceFile:
     """A file that was read, as it lay there: of a compressed file or an archive, the file itself.
@@ -59,6 +61,7 @@ def _version() -> str:
     return metadata.version("k8stokendetect")
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Scan:
     """What a report rests on, so that another person can repeat it and trust it.
