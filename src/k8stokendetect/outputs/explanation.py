@@ -85,7 +85,8 @@ def _about(alert: Alert) -> Iterator[str]:
     if alert.count > 1:
         yield f"  {alert.count:,} requests, the last at {utc(alert.last)}"
     for finding in alert.findings:
-        yield f"  {finding.rule.id}: {finding.rule.title} ({finding.severity}, fingerprint {finding.fingerprint})"
+        said = finding.rule.title if finding.summary == alert.summary else finding.summary
+        yield f"  {finding.rule.id}: {said} ({finding.severity}, fingerprint {finding.fingerprint})"
     yield from (f"  note: {caveat}" for caveat in alert.caveats)
     yield "because:"
     yield from (f"  {item.path} = {plain(item.value)}  ({item.why})" for item in alert.evidence)

@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import attrs
 
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.reprs import with_short_repr
-
-SHOWN_ERRORS: Final = 20
-"""Maximum number of errors that a report repeats; the others are counted."""
 
 
 @with_short_repr

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
+from k8stokendetect.bounds import cut_text
 from k8stokendetect.convert.credentials import REDACTED, clean_name
 from k8stokendetect.errors import ReadError
 from k8stokendetect.event_ref import EventRef, request_id
@@ -17,8 +18,9 @@ from k8stokendetect.reading.projection import Plain, Projection
 def events_of(log: AuditLog, refs: Iterable[EventRef], /) -> Iterator[tuple[str, Event]]:
     """Yield the event behind each request with its `request_id`, until all were found or the log ends.
 
-    An event that stands where the first reading found it comes last for its request; before it, or instead of it, may
-    come events of the same request at other stages or in other files. Only events with a wanted auditID are read in
+    The event that stands where the first reading found it comes last for its request; before it, or instead of it, may
+    come events of the same request at other stages or in other files. The place decides, as what the rest of the log
+    contradicts is no part of a finding's request any more. Only events with a wanted auditID are read in
     full. What cannot be read is passed to nobody: the first reading reported it.
 
     Arguments:
@@ -32,7 +34,7 @@ def events_of(log: AuditLog, refs: Iterable[EventRef], /) -> Iterator[tuple[str,
     for item in log.stream(_ByAuditID({ref.audit_id for ref in missing.values()})) if missing else ():
         if isinstance(item, ReadError):
             continue
-        if (id_ := places.get((item.origin, item.audit_id))) is not None:
+        if (id_ := places.get((item.origin, cut_text(item.audit_id)))) is not None:
             done.add(id_)
         elif (id_ := request_id(item)) not in missing or id_ in done:
             continue
