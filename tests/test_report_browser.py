@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
-from k8stokendetect import detect, read
+from k8stokendetect import Severity, detect, read
 from k8stokendetect.incidents import Incident, incidents
 from k8stokendetect.outputs.event_text import to_event_text
 from k8stokendetect.outputs.provenance import Scan, SourceFile
@@ -172,13 +173,30 @@ def test_the_page_fits_and_its_steps_are_seen_at_once(browser: Any, path: Path, 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_the_title_and_steps_are_printed_of_every_incident(browser: Any, path: Path) -> None:
+def test_what_to_do_is_printed_of_every_incident(browser: Any, path: Path, found: Sequence[Incident]) -> None:
     """What is closed is printed, too, and no control is."""
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(path.as_uri())
         page.emulate_media(media="print")
-        heights = page.locator(".incident .todo").evaluate_all("(all) => all.map((one) => one.offsetHeight)")
+        heights = page.locator(".todo li").evaluate_all("(all) => all.map((one) => one.offsetHeight)")
 
         assert all(heights)
+        assert len(heights) > len(found)
         assert page.locator("button:visible, input:visible").count() == 0
+
+
+def test_a_page_of_1200_incidents_stays_small_and_works(browser: Any, found: Sequence[Incident], tmp_path: Path) -> None:
+    """Under 10 MB; only what is near the window is laid out, and the filter finds the last one."""
+    many = [attrs.evolve(one, id=f"{number}-{one.id}") for number in range(80) for one in found]
+    last = attrs.evolve(found[-1], id="the last", severity=Severity.INFORMATIONAL, title="the last one")
+    big = tmp_path / "big.html"
+    big.write_text(to_report([*many, last]), encoding="utf-8")
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(big.as_uri())
+        page.locator("#text").fill("the last one")
+        sync_api.expect(page.locator("#shown")).to_have_text("1 of 1201 incidents")
+
+        assert big.stat().st_size < 10_000_000
+        assert shown(page) == ["the last one"]

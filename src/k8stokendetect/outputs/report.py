@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -29,8 +29,11 @@ MOST_ADVICE: Final = 8
 _STEPS, _MOST_STEPS, _FEWEST_STEPS = 6000, 200, 5
 """How many steps the incidents of a page share, and what each gets at most and at least."""
 
-_IN_FULL: Final = 1500
-"""How many of these steps have their evidence and their event on the page, at least one of each incident."""
+_IN_FULL: Final = 1000
+"""How many of these steps have their evidence and their event on the page."""
+
+_FIRST: Final = 600
+"""How many incidents have at least one such step: a page of a thousand should open in a second."""
 
 _EVENTS: Final = 2_000_000
 """How many characters the events on a page may have together; for the others the page says how to see them."""
@@ -63,10 +66,10 @@ def to_report(
     """
     worst_first = _worst_first(incidents)
     shown = worst_first[:MOST_INCIDENTS]
-    room = _room(len(shown))
+    rooms = _rooms(len(shown))
     finder = _Events(events)
     explain = scan.explain if scan else _no_command
-    parts = [IncidentPart.of(incident, room, finder, explain) for incident in shown]
+    parts = [IncidentPart.of(incident, room, finder, explain) for incident, room in zip(shown, rooms, strict=True)]
     rules = {finding.rule.id: finding.rule for incident in shown for finding in incident.findings}
     first = {part.incident.severity: number for number, part in reversed(list(enumerate(parts, 1)))}
     counts = Counter(incident.severity for incident in worst_first)
@@ -96,16 +99,19 @@ def to_report(
 def requests_shown(incidents: Iterable[Incident], /) -> list[EventRef]:
     """Return the requests whose events `to_report` has room for: a few thousand at most, however many there are."""
     shown = _worst_first(incidents)[:MOST_INCIDENTS]
-    return [ref for incident in shown for ref in in_full(incident, _room(len(shown)))]
+    rooms = _rooms(len(shown))
+    return [ref for incident, room in zip(shown, rooms, strict=True) for ref in in_full(incident, room)]
 
 
 def _worst_first(incidents: Iterable[Incident]) -> list[Incident]:
     return sorted(incidents, key=lambda incident: -incident.severity)
 
 
-def _room(incidents: int) -> Room:
-    number = max(1, incidents)
-    return Room(max(_FEWEST_STEPS, min(_MOST_STEPS, _STEPS // number)), max(1, min(_MOST_STEPS, _IN_FULL // number)))
+def _rooms(number: int) -> Iterator[Room]:
+    """Yield how much room each of so many incidents has, the worst first."""
+    for place in range(number):
+        steps = max(_FEWEST_STEPS, min(_MOST_STEPS, _STEPS // number))
+        yield Room(steps, max(place < _FIRST, min(_MOST_STEPS, _IN_FULL // number)))
 
 
 class _Events:
