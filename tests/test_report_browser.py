@@ -186,7 +186,9 @@ def test_what_to_do_is_printed_of_every_incident(browser: Any, path: Path, found
         assert page.locator("button:visible, input:visible").count() == 0
 
 
-def test_a_page_of_1200_incidents_stays_small_and_works(browser: Any, found: Sequence[Incident], tmp_path: Path) -> None:
+def test_a_page_of_1200_incidents_stays_small_and_works(
+    browser: Any, found: Sequence[Incident], tmp_path: Path
+) -> None:
     """Under 10 MB; only what is near the window is laid out, and the filter finds the last one."""
     many = [attrs.evolve(one, id=f"{number}-{one.id}") for number in range(80) for one in found]
     last = attrs.evolve(found[-1], id="the last", severity=Severity.INFORMATIONAL, title="the last one")
