@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from click.testing import CliRunner, Result
 
 from builders import token_request
 from k8stokendetect import Alert, Finding, detect, read
 from k8stokendetect.cli.app import main
-from k8stokendetect.event_ref import request_id
+from k8stokendetect.event_ref import EventRef, request_id
 from k8stokendetect.incidents import alerts
 from k8stokendetect.reading.lookup import events_of
+from recordings import METADATA
 from strategies import JWT
 
 ATTACK = Path(__file__).parents[1] / "examples" / "attack.log"
@@ -78,15 +80,14 @@ def test_json_is_a_line_a_request_with_its_event(use: Alert) -> None:
     assert lines[1]["mint"] == lines[0]["event"]
 
 
-def test_what_was_said_earlier_about_a_request_is_there_whichever_id_is_given(found: Sequence[Finding]) -> None:
-    """Every finding of the example leads to all that was said about its request."""
-    by_request: dict[str, set[str]] = {}
-    for finding in found:
-        by_request.setdefault(finding.event.request_id, set()).add(finding.fingerprint)
-    several = [ids for ids in by_request.values() if len(ids) > 1]
-    (line,) = run(min(several[-1]), ATTACK, "--format", "json").stdout.splitlines()
+def test_what_was_said_earlier_about_a_request_is_there_whichever_id_is_given() -> None:
+    """In the recording `pod-token-moved`, off by default, speaks after others did about the same request."""
+    rules = ["token-request", "token-request-uri", "pod-token-moved"]
+    late = [finding for finding in detect(METADATA, detectors=rules) if finding.rule.id == "pod-token-moved"]
+    (line,) = run(late[-1].fingerprint, METADATA, "--format", "json").stdout.splitlines()
+    (alert,) = json.loads(line)["alerts"]
 
-    assert several[-1] <= set(json.loads(line)["alerts"][0]["findings"])
+    assert [rule["id"] for rule in alert["rules"]] == ["pod-token-moved", *rules[:2]]
 
 
 def test_an_excluded_request_and_one_that_nobody_reports_are_explained(tmp_path: Path) -> None:
@@ -157,15 +158,19 @@ def test_what_cannot_be_read_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_second_reading_finds_each_event_where_the_first_one_did(tmp_path: Path) -> None:
-    """Not that of another stage, nor another's with the same auditID, which a client chooses; then it stops."""
-    early = token_request(stage="RequestReceived", responseStatus=None, issued=None)
-    path = log(tmp_path, early, token_request("mallory"), token_request(), {"no": "event"})
-    ref = next(finding.event for finding in detect(path, on_error=lambda _: None) if finding.event.user == "alice")
-    events = list(events_of(read(path), [ref]))
+    """It comes last, after other stages; another's with the same auditID, which a client chooses, never comes."""
+    refused = token_request(code=403, issued=None)
+    stages = [{**refused, "stage": stage} for stage in ("RequestReceived", "ResponseComplete", "Panic")]
+    path = log(tmp_path, token_request("mallory", code=403, issued=None), *stages, {"no": "event"})
+    first = EventRef.of(list(read(path, on_error=lambda _: None))[2])
+    gone = attrs.evolve(first, audit_id="of another log")
 
-    assert events[-1][0] == ref.request_id
-    assert (events[-1][1].stage, events[-1][1].user.username) == ("ResponseComplete", "alice")
-    assert {id_ for id_, _ in events} == {ref.request_id}
+    for refs in ([first], [first, gone]):
+        events = list(events_of(read(path), refs))
+        assert [(id_, event.stage) for id_, event in events] == [
+            (first.request_id, "RequestReceived"),
+            (first.request_id, "ResponseComplete"),
+        ]
     assert not list(events_of(read(path), []))
 
 

@@ -84,6 +84,16 @@ def test_standard_input_is_not_kept(tmp_path: Path) -> None:
     assert EVENT not in text
 
 
+def test_what_came_through_a_pipe_among_files_has_no_command(tmp_path: Path) -> None:
+    """A command that does not find the event would mislead."""
+    other = log(tmp_path, token_request("bob", "dev/other", auditID="of-the-file", issued="JTI=of-the-file"))
+    text = page_of(tmp_path, other, "-", stdin=ATTACK.read_bytes())
+
+    assert '"auditID": "of-the-file"' in text
+    assert "Its audit event was not kept" in text
+    assert "k8stokendetect explain" not in text
+
+
 def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
     """A second reading would wait for ever."""
     pipe = tmp_path / "pipe"
