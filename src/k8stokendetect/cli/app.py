@@ -61,6 +61,14 @@ _trust_pods = click.option(
 )
 
 
+_day_first = click.option(
+    "--day-first/--month-first",
+    "day_first",
+    default=None,
+    help="How dates such as 12/11/2026 are meant. By default: what a day over 12 in the same file proves.",
+)
+
+
 def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help=help_text
@@ -112,12 +120,7 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
 @click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
 @_trust_pods
-@click.option(
-    "--day-first/--month-first",
-    "day_first",
-    default=None,
-    help="How dates such as 12/11/2026 are meant. By default: what a day over 12 in the same file proves.",
-)
+@_day_first
 @_fail_on
 def scan(**options: Any) -> None:
     """Scan audit logs: files, compressed or not, archives, folders of rotated files, URLs, or - for standard input.
@@ -130,6 +133,25 @@ def scan(**options: Any) -> None:
     read or an option is wrong; everything that can be read is examined in any case.
     """
     _run("scan", "scan", **options)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, metavar="ID… LOG…")
+@_text_or_json("Text, or a line of JSON for each request.")
+@_platform
+@click.option("--plugins", is_flag=True, help="Load detectors and envelopes of installed plug-ins.")
+@_trust_pods
+@_day_first
+def explain(**options: Any) -> None:
+    """Show all that is known about a request: what was said about it, why, and its audit event without credentials.
+
+    ID is the fingerprint of a finding or an alert, or the request_id of an event, an alert or an incident, as `scan`
+    prints them: 32 hexadecimal digits. LOG is what `scan` takes, but for standard input: it is read twice. Every rule
+    is asked, also those that are off by default. A token that was minted in another log needs that log, too.
+
+    Exits with 0 when every ID was found, and with 2 when one was not, a record could not be read or an option is wrong.
+    """
+    _run("explain", "explain", **options)
 
 
 @main.command()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -51,6 +51,7 @@ class Printer:
     Attributes:
         worst: the highest severity of what was chosen and is not excluded.
         groups: the incidents that are not yet complete.
+        page: makes the HTML page.
 
     Raises:
         ConfigError: when there is no such form, or the output cannot be written.
@@ -82,6 +83,7 @@ class Printer:
         if report is not None:
             environment()  # says what is missing before the log is read
         self.worst: Severity | None = None
+        self.page: Callable[[Sequence[Incident]], str] = to_report
         self.groups = Incidents(cluster=cluster)
         self._form = form
         self._level = level or ("incidents" if form == "text" else "alerts")
@@ -158,7 +160,7 @@ class Printer:
                 if response:
                     self._echo(f"\nWhat to do about {rule}: {response}")
         if self._report is not None:
-            Path(self._report).write_text(to_report(found), encoding="utf-8")
+            Path(self._report).write_text(self.page(found), encoding="utf-8")
 
     def _echo(self, text: str) -> None:
         click.echo(text, file=self._file)
