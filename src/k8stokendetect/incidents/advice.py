@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -16,10 +17,11 @@ from k8stokendetect.enrichment import traces_of
 from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, JsonValue
 from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import ReasonedBinding, ServiceAccount, credential_kind
+from k8stokendetect.incidents.deeds import done, what
 from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
 from k8stokendetect.incidents.step import Step
 from k8stokendetect.incidents.story import Request, by_known_components
-from k8stokendetect.words import SOMEBODY, brief, caller_of, listed, request_of
+from k8stokendetect.words import SOMEBODY, account_or_user, caller_of, listed, named
 
 _CHANGES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _CHANGE_NOTHING: Final = ("reviews", "/exec", "/attach", "/portforward", "/proxy")
@@ -108,11 +110,38 @@ def _rights(refs: Iterable[EventRef], known: Collection[str]) -> Iterator[Step]:
 
 def _right(binding: ReasonedBinding) -> Step:
     name = binding.name
-    gave = f"{binding.kind} {brief(binding.quoted)} gave {brief(binding.subject)} the role {brief(binding.role)}"
+    gave = f"{_named(str(binding))} gave {_subject(binding.subject)} the role {_unquoted(binding.role)}"
     if name == "cluster-admin" or name.startswith("system:"):
-        return Step(f"{gave}: it is Kubernetes' own, so take away the membership or the credential, not the binding.")
+        return Step(
+            f"{gave}: it belongs to Kubernetes, so take away the membership or the credential, not the binding."
+        )
     delete = _kubectl("delete", binding.kind.lower(), name=name, namespace=binding.namespace)
-    return Step(f"Review who needs it: {gave}; if nobody:", delete)
+    return Step(f"Review who needs it: {gave}. If nobody:", delete)
+
+
+def _named(kind_and_name: str) -> str:
+    kind, _, name = kind_and_name.partition(" ")
+    return f"{kind} {named(name)}"
+
+
+def _unquoted(quoted: str) -> str:
+    """Return a name that the API server wrote as a Go string."""
+    try:
+        return named(str(json.loads(quoted)))
+    except ValueError:
+        return named(quoted)
+
+
+def _subject(text: str) -> str:
+    """Name a subject as the API server's reason has it: `User "alice"`, `ServiceAccount "NAME/NAMESPACE"`.
+
+    Source: kubernetes pkg/registry/rbac/validation/rule.go, describeSubject; and the recordings.
+    """
+    kind, _, quoted = text.partition(" ")
+    if kind == "ServiceAccount":
+        name, slash, namespace = _unquoted(quoted).partition("/")
+        return f"service account {namespace}/{name}" if slash else f"service account {name}"
+    return f"{kind.lower() if kind in {'User', 'Group'} else named(kind)} {_unquoted(quoted)}"
 
 
 def _end_tokens(mints: Iterable[EventRef]) -> Iterator[Step]:
@@ -122,7 +151,7 @@ def _end_tokens(mints: Iterable[EventRef]) -> Iterator[Step]:
         if ref.token_account:
             accounts.setdefault(ref.token_account, []).append(_bound(ref))
         elif ref.minted_credential:
-            id_ = brief(ref.minted_credential)
+            id_ = named(ref.minted_credential)
             yield Step(f"Find the service account whose token is {id_}: the log does not name it.")
         else:
             yield Step(f"Find the service account for which {caller_of(ref)} minted: the log does not name it.")
@@ -133,7 +162,7 @@ def _end_tokens(mints: Iterable[EventRef]) -> Iterator[Step]:
         for kind, name in sorted({(bound.kind, bound.name) for bound in objects if bound}):
             namespace = "" if kind == "Node" else account.namespace
             delete = _kubectl("delete", kind.lower(), name=name, namespace=namespace)
-            yield Step(f"End the token of {account} that is bound to {kind} {brief(name)}:", delete)
+            yield Step(f"End the token of {account} that is bound to {kind} {named(name)}:", delete)
 
 
 def _bound(ref: EventRef) -> BoundObjectRef | None:
@@ -158,9 +187,9 @@ def _kubectl(*words: str, name: str, namespace: str = "") -> str:
 
 def _undo(uses: Sequence[EventRef], reported: Iterable[EventRef]) -> Iterator[Step]:
     """Name what the tokens were used for, and what else was reported, as far as it worked."""
-    done = [ref for ref in (*uses, *reported) if ref.succeeded and not ref.mints_token]
-    read = [request_of(ref) for ref in done if ref.verb in _READS and ref.resource == "secrets"]
-    changed = [request_of(ref) for ref in done if ref.verb in _CHANGES and not ref.resource.endswith(_CHANGE_NOTHING)]
+    worked = [ref for ref in (*uses, *reported) if ref.succeeded and not ref.mints_token]
+    read = [what(ref) for ref in worked if ref.verb in _READS and ref.resource == "secrets"]
+    changed = [done(ref) for ref in worked if ref.verb in _CHANGES and not ref.resource.endswith(_CHANGE_NOTHING)]
     if read:
         yield Step(f"Rotate the secrets that were read: {listed(read)}.")
     if changed:
@@ -170,7 +199,8 @@ def _undo(uses: Sequence[EventRef], reported: Iterable[EventRef]) -> Iterator[St
 def _impersonations(refs: Iterable[EventRef]) -> Iterator[Step]:
     for ref in refs:
         if ref.impersonating is not None and ref.succeeded:
-            yield Step(f"Take from {caller_of(ref)} the right to impersonate {brief(ref.impersonating) or 'somebody'}.")
+            whom = named(account_or_user(ref.impersonating)) or "somebody"
+            yield Step(f"Take from {caller_of(ref)} the right to impersonate {whom}.")
 
 
 def _certificates(refs: Iterable[EventRef]) -> Iterator[Step]:
@@ -268,18 +298,19 @@ def _steps(access: Sequence[Access]) -> Iterator[Step]:
         loses = f" It loses {len(one.change.loses)} other rules with it." if one.change.loses else ""
         warnings = "".join(f" Note: {warning}." for warning in one.change.warnings)
         yield Step(
-            f"Take from {brief(one.caller)} the right behind its mint for {accounts}: {brief(str(grant.binding))} "
-            f"gives {brief(str(grant.role))} to {brief(str(grant.subject))}.{loses}{warnings}",
+            f"Take from {named(account_or_user(one.caller))} the right behind its mint for {accounts}: "
+            f"{_named(str(grant.binding))} gives {_named(str(grant.role))} to {_named(str(grant.subject))}."
+            f"{loses}{warnings}",
             one.change.command,
         )
     if len(access) > _MOST:
         more = len(access) - _MOST
-        yield Step(f"{more} more bindings give such rights: `k8stokendetect who-can-mint` lists all of them.")
+        yield Step(f"{more} more bindings give such rights: k8stokendetect who-can-mint lists all of them.")
 
 
 def _missing(mint: Mint, cause: Cause, why: str) -> Step:
-    caller = brief(mint.user) or SOMEBODY
+    caller = named(account_or_user(mint.user)) or SOMEBODY
     if cause is Cause.MASTERS:
         return Step(f"{caller} {why}: take away the credential.")
     seen = f"The snapshot of the cluster shows no binding behind the mint for {mint.account}"
-    return Step(f"{seen}: {caller} {brief(why, 200)}.")
+    return Step(f"{seen}: {caller} {named(why, 200)}.")
