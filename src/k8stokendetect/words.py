@@ -88,13 +88,18 @@ def account_or_user(username: str, /) -> str:
     return f"user {username}" if _LIKE_ACCOUNT.fullmatch(username) else username
 
 
+def user_of(username: str, /) -> str:
+    """Return a user name as people should see it, a service account as `namespace/name`; empty for an empty one."""
+    return named(account_or_user(username))
+
+
 def caller_of(ref: EventRef, /) -> str:
     """Name the caller; one without a user name by its address.
 
     A request that was served or refused by RBAC had a caller; only 401 says that there was none.
     """
     if ref.user:
-        return named(account_or_user(ref.user))
+        return user_of(ref.user)
     who = NOBODY if ref.code == 401 else SOMEBODY  # noqa: PLR2004 - HTTP
     return f"{who} at {ref.peer_ip}" if ref.peer_ip else who
 

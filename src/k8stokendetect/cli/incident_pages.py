@@ -17,8 +17,11 @@ from k8stokendetect.outputs.overview import Entry, overview_lines
 from k8stokendetect.outputs.text import alert_line
 from k8stokendetect.outputs.tree import tree_lines
 
+LISTED: Final = 50
+"""Incidents that get a line in the overview, unless --limit says otherwise."""
+
 SHOWN: Final = 20
-"""Incidents that get a line and a tree, unless --limit says otherwise."""
+"""Incidents that get a tree, unless --limit says otherwise."""
 
 PATIENCE: Final = 2.0
 """Seconds for which a scan that has an end keeps urgent alerts for the overview."""
@@ -107,20 +110,25 @@ class IncidentPages:
 
     def finish(self) -> None:
         """Print the overview and what was kept."""
-        limit = SHOWN if self._choice.limit is None else self._choice.limit
+        chosen = self._choice.limit
+        listed, shown = (LISTED, SHOWN) if chosen is None else (chosen, chosen or len(self._entries))
         entries = list(self._entries)
         if not self._live:
             entries.sort(key=lambda item: item[0].order)
         if entries:
             numbers = {"alerts": self._counts["alerts"], "findings": self._counts["findings"]}
             found = [entry for entry, _ in entries]
-            self._screen.lines(overview_lines(found, **numbers, width=self._screen.width, limit=limit))
-        for number, (_, place) in enumerate(() if self._live else entries[: limit or None], 1):
+            self._screen.lines(overview_lines(found, **numbers, width=self._screen.width, limit=listed))
+        for number, (_, place) in enumerate(() if self._live else entries[:shown], 1):
             first, *others = self._spool.get(place)
             self._screen.line(())
-            self._screen.line((Span(f"#{number}  ", "dim"), *(Span(*span) for span in first[1:])))
-            self._screen.lines(tuple(Span(*span) for span in line) for line in others)
+            self._screen.line((Span(f"#{number}  ", "dim"), *first[1:]))
+            self._screen.lines(others)
+        if not self._live and len(entries) > shown:
+            more = len(entries) - shown
+            self._screen.line((Span(f"\n… {more:,} more trees: --limit 0 prints all", "dim"),))
         for number, place in enumerate(self._excluded):
             if not number and entries:
                 self._screen.line(())
-            self._screen.lines(tuple(Span(*span) for span in line) for line in self._spool.get(place))
+            self._screen.lines(self._spool.get(place))
+        self._spool.close()

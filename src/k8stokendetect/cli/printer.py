@@ -134,7 +134,7 @@ class Printer:
         self._pending = []
         if self._level == "alerts" and self._wants(alert):
             if self._form == "text":
-                self._screen.line(alert_line(alert, self._screen.width))
+                self._screen.line(alert_line(alert, self._screen.line_width))
             else:
                 self._print_line(alert)
         elif self._level == "incidents" and self._form == "text":
@@ -201,7 +201,7 @@ class Printer:
 
     def _print_finding(self, finding: Finding) -> None:
         if self._form == "text":
-            self._screen.lines(finding_lines(finding, self._previous, self._screen.width))
+            self._screen.lines(finding_lines(finding, self._previous, self._screen.line_width))
             self._previous = finding
         else:
             self._print_line(finding)

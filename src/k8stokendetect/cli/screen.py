@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Final
@@ -36,7 +37,8 @@ class Screen:
         output: the file to write instead.
 
     Attributes:
-        width: of the window, in cells; COLUMNS overrides it.
+        width: of a page, in cells: of the window; COLUMNS overrides it.
+        line_width: of a line that a program may look for; None for any length, where there is no window.
 
     Raises:
         ConfigError: when the file cannot be written.
@@ -52,7 +54,9 @@ class Screen:
             raise ConfigError("--output: not the name of a file") from None
         is_plain = output is not None or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         self._color = False if is_plain else None  # None: click looks whether it is a terminal
+        has_window = output is None and sys.stdout.isatty()
         self.width = max(shutil.get_terminal_size((NO_TERMINAL, 24)).columns, 40)
+        self.line_width: int | None = self.width if has_window or os.environ.get("COLUMNS") else None
 
     def text(self, text: str, /) -> None:
         """Print a text as it is."""

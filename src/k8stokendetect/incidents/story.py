@@ -154,7 +154,7 @@ def callers(requests: Mapping[str, Request], /) -> tuple[EventRef, ...]:
 
 def title(requests: Mapping[str, Request], findings: Sequence[Finding], /) -> str:
     """Say in one sentence who did what to whom, and the worst that succeeded."""
-    mints = sorted((one for one in requests.values() if one.ref.mints_token), key=lambda one: -one.severity)
+    mints = [one for one in requests.values() if one.ref.mints_token]
     refused = [one for one in requests.values() if one.ref.token_account and not one.ref.mints_token]
     if mints:
         return f"{_who(requests)} minted {_minted(mints, requests)}{_end(requests)}"
@@ -178,7 +178,7 @@ def _minted(mints: Sequence[Request], requests: Mapping[str, Request]) -> str:
     depth = max(depths(requests).values())
     number = "a token" if len(mints) == 1 else f"{len(mints):,} tokens"
     chain = f", {depth:,} of them one with another" if depth > 1 else ""
-    return f"{number} for {_targets(one.ref for one in mints)}{chain}"
+    return f"{number} for {_targets(mints)}{chain}"
 
 
 def _refused(refused: Sequence[Request]) -> str:
@@ -186,12 +186,15 @@ def _refused(refused: Sequence[Request]) -> str:
     times = f"{number:,} times " if number > 1 else ""
     answered = all(request.ref.code is not None for request in refused)
     outcome = "none was issued" if answered else "whether one was issued is not known"
-    return f"{times}for a token of {_targets(request.ref for request in refused)}; {outcome}"
+    return f"{times}for a token of {_targets(refused)}; {outcome}"
 
 
-def _targets(refs: Iterable[EventRef]) -> str:
-    names = list(dict.fromkeys(str(ref.token_account or NAMELESS_ACCOUNT) for ref in refs))
+def _targets(asked: Sequence[Request]) -> str:
+    """Name the service accounts in the order of time; of many, the worst."""
+    names = list(dict.fromkeys(str(one.ref.token_account or NAMELESS_ACCOUNT) for one in asked))
     if len(names) > _MOST_TARGETS:
+        by_severity = sorted(asked, key=lambda one: -one.severity)
+        names = list(dict.fromkeys(str(one.ref.token_account or NAMELESS_ACCOUNT) for one in by_severity))
         names[_MOST_TARGETS - 1 :] = [f"{len(names) - _MOST_TARGETS + 1:,} more"]
     return " and ".join(", ".join(names).rsplit(", ", 1))
 

@@ -22,8 +22,16 @@ _HEADS: Final = ("", "", "who", "as whom", "worst act that succeeded", "UTC", "f
 _LEAST: Final = (99, 99, 9, 9, 18, 99, 9, 8)
 """What each column keeps in a window that is too narrow."""
 
-_NARROW: Final = 120
-"""Cells below which a severity has four letters, and a time no year."""
+_NARROW: Final = 100
+"""Cells below which words are shorter."""
+
+_SHORT: Final = {
+    Severity.INFORMATIONAL: "INFO",
+    Severity.LOW: "LOW",
+    Severity.MEDIUM: "MED",
+    Severity.HIGH: "HIGH",
+    Severity.CRITICAL: "CRIT",
+}
 
 
 @attrs.frozen
@@ -142,14 +150,14 @@ def _table(entries: Sequence[Entry], width: int | None, *, has_log: bool) -> Ite
     """Draw the lines; in a narrow window the longest columns are cut, and `…` says so."""
     is_narrow = width is not None and width < _NARROW
     days = {entry.time.astimezone(UTC).date() for entry in entries if entry.time}
-    clock = ("%H:%M:%S" if len(days) <= 1 else "%m-%d %H:%M") if is_narrow else "%Y-%m-%d %H:%M:%S"
+    clock = "%H:%M:%S" if len(days) <= 1 else "%m-%d %H:%M" if is_narrow else "%Y-%m-%d %H:%M:%S"
     rows = [_HEADS] + [
         (
             f"#{number}",
-            word_of(entry.severity)[: 4 if is_narrow else None],
+            _SHORT[entry.severity] if is_narrow else word_of(entry.severity),
             entry.who,
             entry.as_whom,
-            entry.act,
+            entry.act.replace("minted a token for ", "minted: ") if is_narrow else entry.act,
             entry.time.astimezone(UTC).strftime(clock) if entry.time else "-",
             entry.peer,
             entry.place if has_log else f"line {entry.place.rpartition(':')[2]}",

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,9 +11,10 @@ from k8stokendetect.convert.structure import plain as plain_value
 from k8stokendetect.findings import EventRef, Evidence, Finding, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, REASON
 from k8stokendetect.incidents import Alert
+from k8stokendetect.incidents.deeds import done
 from k8stokendetect.outputs.columns import Line, Span, cells, fitted, plain, wrapped
 from k8stokendetect.outputs.values import is_command
-from k8stokendetect.words import escape, named
+from k8stokendetect.words import caller_of, escape, named
 
 
 def caller_facts(ref: EventRef, /) -> tuple[Evidence, ...]:
@@ -57,6 +58,9 @@ def neutral(text: str, /) -> str:
 
 
 _INERT: Final = str.maketrans({"'": "’", '"': "”", "`": "’", ";": ",", **{char: escape(char) for char in "$|&<>!"}})  # noqa: RUF001
+
+
+_VALUE: Final = {**_INERT, ord(";"): escape(";"), ord("`"): escape("`"), ord("\\"): "\\\\"}
 
 
 def inert(text: str, /) -> str:
@@ -104,7 +108,11 @@ def word_of(severity: Severity, /) -> str:
 
 def place_of(origin: str | None, /) -> str:
     """Return file and line without the folders; empty where they are not known."""
-    return named((origin or "").rpartition("/")[2], 60)
+    return named(_origin(origin).rpartition("/")[2], 60)
+
+
+def _origin(origin: str | None) -> str:
+    return (origin or "").replace("<stdin>", "stdin", 1)
 
 
 def to_text(finding: Finding, /, previous: Finding | None = None) -> str:
@@ -137,15 +145,15 @@ def finding_lines(finding: Finding, /, previous: Finding | None = None, width: i
     else:
         if previous:
             yield ()
-        place = named(event.origin or "", 200)
+        place = named(_origin(event.origin), 200)
         head = Span(word.text.rstrip(), word.style)
-        rest = (Span("  ".join(filter(None, ("", finding.rule.id, utc(event.time), place)))),)
-        yield from wrapped((head, *rest), width, (), _FURTHER)
-        yield from wrapped((Span(inert(finding.summary)),), width, _IN, _FURTHER)
+        rest = "  ".join(filter(None, (finding.rule.id, utc(event.time), place)))
+        yield from wrapped((head, Span(f"  {rest}")), width, (), _FURTHER)
+        yield from wrapped((Span(inert(finding.summary)),), width, _SUMMARY, _FURTHER)
     if finding.excluded_by:
         yield from wrapped((Span(f"excluded by {named(finding.excluded_by)}"),), width, _IN, _FURTHER)
     for item in new_facts(finding, again):
-        value = named(cut(str(plain_value(item.value)), LONGEST_VALUE), LONGEST_VALUE + 40)
+        value = cut(neutral(str(plain_value(item.value))).translate(_VALUE), LONGEST_VALUE)
         spans = (Span(f"{_path(item.path)} = {value}"), Span(f"  ({inert(item.why)})", "dim"))
         yield from wrapped(spans, width, _FACT, _FURTHER)
     for caveat in finding.caveats:
@@ -154,6 +162,7 @@ def finding_lines(finding: Finding, /, previous: Finding | None = None, width: i
 
 
 _IN: Final[Line] = (Span("  "),)
+_SUMMARY: Final[Line] = (Span("  ▸ "),)
 _FACT: Final[Line] = (Span("    "),)
 _FURTHER: Final[Line] = (Span("      "),)
 
@@ -178,12 +187,10 @@ def alert_line(alert: Alert, /, width: int | None = None) -> Line:
     text = f"{mark}{inert(alert.summary)}{number}"
     time = f"{utc(alert.event.time):<20}"
     if width is not None:
-        place = fitted(place, max(width // 4, 12), keep_end=True)
-        text = fitted(text, max(width - 34 - cells(place), 10))
+        place = fitted(place, max(width // 5, 12), keep_end=True)
+        room = max(width - 34 - cells(place), 10)
+        if cells(text) > room and not is_command(alert.event):
+            text = f"{mark}{caller_of(alert.event)} {done(alert.event)}{number}"
+        text = fitted(text, room)
     return (severity_span(alert.severity), Span(f"  {time}  {text}"), Span(f"  {place}" if place else "", "dim"))
 
-
-def spans_of(texts: Iterable[str], style: str, /) -> Iterator[Span]:
-    """Yield texts as spans of one style, with spaces between them."""
-    for text in filter(None, texts):
-        yield Span(f"  {text}", style)
