@@ -102,11 +102,15 @@ class IncidentPages:
         self._counts["findings"] += len(incident.findings)
         self._counts["alerts"] += len({finding.event.request_id for finding in incident.findings})
         number = len(self._entries) + 1
+        self._entries.append((Entry.of(incident), 0))
+        if self._live and self._choice.limit and number > self._choice.limit:
+            return
         lines = tree_lines(incident, width=self._screen.width, full=self._choice.limit == 0, number=number)
         if self._live:
             self._screen.lines(lines)
             self._screen.line(())
-        self._entries.append((Entry.of(incident), 0 if self._live else self._spool.put(lines)))
+        else:
+            self._entries[-1] = self._entries[-1][0], self._spool.put(lines)
 
     def finish(self) -> None:
         """Print the overview and what was kept."""
@@ -126,7 +130,7 @@ class IncidentPages:
             self._screen.lines(others)
         if not self._live and len(entries) > shown:
             more = len(entries) - shown
-            self._screen.line((Span(f"\n… {more:,} more trees: --limit 0 prints all", "dim"),))
+            self._screen.lines([(), (Span(f"… {more:,} more trees: --limit 0 prints all", "dim"),)])
         for number, place in enumerate(self._excluded):
             if not number and entries:
                 self._screen.line(())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
@@ -21,8 +22,10 @@ _STAGES: Final = ((100, 4096), (20, 2048), (20, 1024), (10, 512), (5, 512), (2, 
 """Maximum number of items of a list and of bytes of a text, tried in turn until the document is small enough."""
 
 _MOST_KEYS: Final = 64
-_DEEPEST: Final = 5
-"""Names from the root of a document to its deepest value, evidence aside."""
+_DEEPEST: Final = 8
+"""Levels of lists and names from the root of a document to its deepest value, evidence aside."""
+
+_NAME: Final = re.compile(r"[a-z_]{1,40}")
 _NOTE: Final = 90
 """Bytes for the note on what was cut."""
 
@@ -64,20 +67,25 @@ def _counts(left: Counter[str]) -> list[dict[str, Any]]:
     return [{"list": name, "count": count} for name, count in sorted(left.items())]
 
 
-def _short(value: Any, most: int, longest: int, left: Counter[str], path: str) -> Any:
+def _short(value: Any, most: int, longest: int, left: Counter[str], path: str, depth: int = 0) -> Any:
     """Return a shorter copy of a value; what is nested deeper than our own documents becomes text."""
     if isinstance(value, str):
         return _short_text(value, longest, left)
-    if isinstance(value, Mapping | list) and path.count(".") >= _DEEPEST:
+    if isinstance(value, Mapping | list) and depth > _DEEPEST:
         return _short_text(json.dumps(value), longest, left)
     if isinstance(value, Mapping):
         return {
-            _short_text(name, longest, left): _short(item, most, longest, left, f"{path}.{name}")
+            _short_text(name, longest, left): _short(item, most, longest, left, _below(path, name), depth + 1)
             for name, item in _first(value.items(), _MOST_KEYS, left, path)
         }
     if isinstance(value, list):
-        return [_short(item, most, longest, left, path) for item in _first(value, most, left, path)]
+        return [_short(item, most, longest, left, path, depth + 1) for item in _first(value, most, left, path)]
     return value
+
+
+def _below(path: str, name: str) -> str:
+    """Name a part of a document; what is below a piece of evidence has names that a client may have chosen."""
+    return path if path.endswith(".value") or not _NAME.fullmatch(name) else f"{path}.{name}"
 
 
 def _first(items: Iterable[T], most: int, left: Counter[str], path: str) -> list[T]:

@@ -112,7 +112,8 @@ def place_of(origin: str | None, /) -> str:
 
 
 def _origin(origin: str | None) -> str:
-    return (origin or "").replace("<stdin>", "stdin", 1)
+    """Return the place without the signs around `stdin` and `stream`, which a shell would act on."""
+    return (origin or "").replace("<stdin>", "stdin", 1).replace("<stream>", "stream", 1)
 
 
 def to_text(finding: Finding, /, previous: Finding | None = None) -> str:
@@ -193,4 +194,3 @@ def alert_line(alert: Alert, /, width: int | None = None) -> Line:
             text = f"{mark}{caller_of(alert.event)} {done(alert.event)}{number}"
         text = fitted(text, room)
     return (severity_span(alert.severity), Span(f"  {time}  {text}"), Span(f"  {place}" if place else "", "dim"))
-
