@@ -8,7 +8,6 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.bounds import short_repr
 from k8stokendetect.cluster import Change, Changes, Cluster, Grant
 from k8stokendetect.enrichment import traces_of
 from k8stokendetect.events import JsonValue
@@ -16,6 +15,7 @@ from k8stokendetect.findings import Finding
 from k8stokendetect.incidents.advice import ClusterAdvice, with_kind
 from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
 from k8stokendetect.incidents.step import Step
+from k8stokendetect.reprs import short_repr
 from k8stokendetect.words import SOMEBODY, account_or_user, listed, named
 
 _MOST: Final = 5

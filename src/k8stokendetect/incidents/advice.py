@@ -17,6 +17,7 @@ from k8stokendetect.identity import ReasonedBinding, ServiceAccount, credential_
 from k8stokendetect.incidents.deeds import done, what
 from k8stokendetect.incidents.step import Step
 from k8stokendetect.incidents.story import Request, by_known_components
+from k8stokendetect.reprs import with_short_repr
 from k8stokendetect.words import account_or_user, caller_of, listed, named
 
 _CHANGES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -24,6 +25,7 @@ _CHANGE_NOTHING: Final = ("reviews", "/exec", "/attach", "/portforward", "/proxy
 _READS: Final = frozenset({"get", "list", "watch"})
 
 
+@with_short_repr
 @attrs.frozen
 class ClusterAdvice:
     """What a snapshot of the cluster adds to the advice.
