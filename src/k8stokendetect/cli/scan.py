@@ -159,8 +159,9 @@ def scan(**given: Any) -> int:
         raise
     except OSError as error:
         errors(ReadError(f"cannot be written: {error.strerror}", str(error.filename)))
-    warnings.end("about the objects of the cluster")
-    click.echo(summary(tally), err=True)
+    if not options.quiet:
+        warnings.end("about the objects of the cluster")
+        click.echo(summary(tally), err=True)
     return 2 if errors.count else int(printer.worst_is_at_least(Severity.of(options.fail_on)))
 
 
@@ -181,6 +182,7 @@ def _printer(options: Options, selection: Selection, cluster: Cluster | None, er
     return Printer(
         options.form,
         level="findings" if options.follow and options.form == "text" else options.level,
+        quiet=options.quiet,
         choice=options.choice(),
         output=options.output,
         report=options.report,
