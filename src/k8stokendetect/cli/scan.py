@@ -19,6 +19,7 @@ from k8stokendetect import Severity, Tally, read
 from k8stokendetect.cli.printer import Printer
 from k8stokendetect.cli.selecting import Choice
 from k8stokendetect.cli.shared import Errors, Selection, exclusions_of, load_cluster, source_of
+from k8stokendetect.cli.suggesting import Suggester
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.commands import detect_commands
 from k8stokendetect.engine.detection import Detection, detection
@@ -54,6 +55,7 @@ class Options:
     cluster_files: tuple[str, ...]
     cluster_name: str | None
     enable: tuple[str, ...]
+    suggest: str | None
     rules: tuple[str, ...]
     plugins: bool
     follow: bool
@@ -125,11 +127,13 @@ def scan(**given: Any) -> int:
         trust_pods=options.trust_pods,
         day_first=options.day_first,
     )
+    exclusions = exclusions_of(options.enable, options.exclusion_file)
+    suggester = Suggester(options.suggest, exclusions, options.output)
     memory = Memory() if options.state is None else Memory.load(Path(options.state))
     findings = detection(
         log,
-        detectors=selection.detectors,
-        exclusions=exclusions_of(options.enable, options.exclusion_file),
+        detectors=[*selection.detectors, *suggester.detectors],
+        exclusions=exclusions,
         keep_excluded=options.keep_excluded,
         on_error=errors,
         tally=tally,
@@ -144,8 +148,10 @@ def scan(**given: Any) -> int:
     try:
         with _progress(() if options.follow else options.files, log), contextlib.suppress(KeyboardInterrupt):
             for finding in findings:
+                suggester.note(finding)
                 printer.take(finding)
         printer.finish()
+        suggester.finish()
         if options.state is not None:
             memory.save(Path(options.state))
     except BrokenPipeError:
