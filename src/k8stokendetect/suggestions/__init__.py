@@ -180,7 +180,8 @@ class Suggestions(Detector):
             caller = self._callers.setdefault(login, Caller(base))
             caller.add(event)
             optional = self._optional.excluding(event)
-            caller.fits = optional.id if optional else ""
+            fits = optional.id if optional else ""
+            caller.fits = fits if caller.count == 1 or caller.fits == fits else ""
 
     def _leave(self, event: Event, why: str) -> None:
         who = brief(event.user.username) if len(self._left) < MOST_CALLERS else "further callers"
