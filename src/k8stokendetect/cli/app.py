@@ -115,6 +115,12 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 )
 @click.option("--cluster-name", metavar="NAME", help="The cluster of records that name none.")
 @_enable
+@click.option(
+    "--suggest-exclusions",
+    "suggest",
+    metavar="FILE",
+    help="Also write exclusions for the callers that were found, with proofs, for you to confirm; - with --output.",
+)
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")

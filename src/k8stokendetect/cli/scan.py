@@ -20,6 +20,7 @@ from k8stokendetect.cli.printer import Printer
 from k8stokendetect.cli.reporting import Reporting
 from k8stokendetect.cli.selecting import Choice
 from k8stokendetect.cli.shared import Errors, Selection, exclusions_of, load_cluster, source_of
+from k8stokendetect.cli.suggesting import Suggester
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.commands import detect_commands
 from k8stokendetect.engine.detection import Detection, detection
@@ -55,6 +56,7 @@ class Options:
     cluster_files: tuple[str, ...]
     cluster_name: str | None
     enable: tuple[str, ...]
+    suggest: str | None
     rules: tuple[str, ...]
     plugins: bool
     follow: bool
@@ -130,11 +132,13 @@ def scan(**given: Any) -> int:
     cluster = options.load_cluster(errors, warnings)
     selection = Selection.of(options.rules, plugins=options.plugins)
     log = options.read(sources, selection, errors)
+    exclusions = exclusions_of(options.enable, options.exclusion_file)
+    suggester = Suggester(options.suggest, exclusions, options.output)
     memory = Memory() if options.state is None else Memory.load(Path(options.state))
     findings = detection(
         log,
-        detectors=selection.detectors,
-        exclusions=exclusions_of(options.enable, options.exclusion_file),
+        detectors=[*selection.detectors, *suggester.detectors],
+        exclusions=exclusions,
         keep_excluded=options.keep_excluded,
         on_error=errors,
         tally=tally,
@@ -151,8 +155,10 @@ def scan(**given: Any) -> int:
     try:
         with _progress(() if options.follow else options.files, log), contextlib.suppress(KeyboardInterrupt):
             for finding in findings:
+                suggester.note(finding)
                 printer.take(finding)
         printer.finish()
+        suggester.finish()
         if options.state is not None:
             memory.save(Path(options.state))
     except BrokenPipeError:
