@@ -215,15 +215,24 @@ def who_can_mint(**options: Any) -> None:
 @_exclusions
 @_enable
 @click.option(
-    "--weaker",
-    multiple=True,
-    metavar="NAME",
-    help="Also filter by this exclusion where Sigma cannot express all its proofs; may be repeated.",
+    "--for",
+    "target",
+    type=click.Choice(["elastic", "splunk", "sentinel"]),
+    help="Write what Kibana, Splunk or Sentinel imports, with its names of the fields, instead of Sigma.",
+)
+@click.option(
+    "--full", is_flag=True, help="Check all that Sigma can express: the credential, the reason, the URI, the body."
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="As --full, and no filter that lacks a proof: the controller manager's own mints are reported, 30 an hour.",
 )
 def sigma(**options: Any) -> None:
     """Write rules as Sigma YAML for a SIEM: all that Sigma can express, or those named.
 
-    What Sigma cannot express becomes a comment in the YAML; such a rule reports too much rather than too little.
+    Rules are short unless you ask for more. How a rule differs from the detector, and what that costs, is a comment in
+    the YAML.
 
     Exits with 2 when a name is unknown or Sigma cannot express a rule.
     """
