@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns what a kube-apiserver posts, an EventList, into lines that may be kept: without live tokens, each bounded.
+
+The body is written by Go's encoder as one JSON object (apiserver plugin/pkg/audit/webhook/webhook.go, client-go
+rest/request.go: `Content-Type: application/json`, never compressed). Whatever else comes is refused before anything
+looks into it: a reader that takes any log would search each bracket for what it may hold.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from k8stokendetect.convert.broken import revealed
+from k8stokendetect.convert.credentials import REDACTED
+from k8stokendetect.convert.nesting import BODIES, MAX_NESTING, is_deep
+from k8stokendetect.convert.redaction import redact
+from k8stokendetect.errors import ReadError
+from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
+
+MOST_EVENTS: Final = 20_000
+"""In one batch; the API server sends 400, or what `--audit-webhook-batch-max-size` says."""
+
+STAND_IN: Final = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJ0b2tlbiByZW1vdmVkIn0.cmVtb3ZlZA"
+"""A JWT that nobody signed and nothing accepts: stands where a token stood, so that its presence is still reported."""
+
+_DEEP_BODY: Final = "[" * (MAX_NESTING + 1) + "]" * (MAX_NESTING + 1)
+"""Stands where a body stood that was nested too deeply, so that the event still says that it is missing."""
+
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+_ITEMS: Final = 2
+"""The nesting at which the events of an EventList begin."""
+
+
+class RefusedError(Exception):
+    """A body that is not examined.
+
+    Arguments:
+        status: of the HTTP answer.
+        reason: what is wrong with it; it repeats nothing of the body.
+
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class _List(msgspec.Struct, gc=False):
+    kind: str = ""
+    version: str = msgspec.field(name="apiVersion", default="")
+    items: list[msgspec.Raw] | None = None
+
+
+_decode: Final = msgspec.json.Decoder(_List).decode
+
+
+def lines_of(body: bytes, /) -> list[bytes]:
+    """Return the events of a batch, a line of JSON for each, without live tokens.
+
+    An event that cannot be read becomes a line of what it still shows, which the reader then reports.
+
+    Raises:
+        RefusedError: when the body is no EventList, or holds too much.
+
+    """
+    if body[:64].lstrip()[:1] != b"{":
+        raise RefusedError(400, "not an EventList")
+    items = _shallow(body) if not is_deep(body) else _deep(body)
+    if len(items) > MOST_EVENTS:
+        raise RefusedError(413, f"more than {MOST_EVENTS} events in one batch")
+    return [_line(item) for item in items]
+
+
+def _shallow(body: bytes) -> list[bytes]:
+    try:
+        batch = _decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        raise RefusedError(400, "not JSON, or not an EventList") from None
+    _check(batch)
+    return [bytes(item) for item in batch.items or ()]
+
+
+def _check(batch: _List) -> None:
+    if batch.kind != "EventList" or not batch.version.startswith("audit.k8s.io/"):
+        raise RefusedError(400, "not an EventList of audit.k8s.io")
+
+
+def _deep(body: bytes) -> list[bytes]:
+    """Cut a batch into its events by counting brackets: one that is nested deeply costs only its own body."""
+    spans = list(_spans(body))
+    shell = b"".join((body[: spans[0][0]], body[spans[-1][1] :])) if spans else body
+    try:
+        _check(_decode(shell))
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        raise RefusedError(400, "not JSON, or not an EventList") from None
+    return [body[start:end] for start, end in spans]
+
+
+def _spans(body: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each object begins and ends that stands two levels deep."""
+    depth = start = found = 0
+    for token in _TOKEN.finditer(body):
+        sign = token[0][:1]
+        if sign in b"[{":
+            if depth == _ITEMS:
+                start = token.start()
+            depth += 1
+        elif sign in b"]}":
+            depth -= 1
+            if depth == _ITEMS:
+                found += 1
+                if found > MOST_EVENTS:
+                    raise RefusedError(413, f"more than {MOST_EVENTS} events in one batch")
+                yield start, token.end()
+
+
+def _line(item: bytes) -> bytes:
+    """Write an event as one line."""
+    try:
+        value = decode(item)
+    except NotJSONError:
+        return _remains(item)
+    cut = value.cut if isinstance(value, Shortened) else frozenset[str]()
+    record = value.record if isinstance(value, Shortened) else value
+    if not isinstance(record, dict):
+        return b"null"
+    record = {"kind": "Event", "apiVersion": "audit.k8s.io/v1", **record}
+    try:
+        clean, had_token = redact(record)
+        line = msgspec.json.encode(clean)
+    except (ReadError, TypeError, ValueError, RecursionError):
+        return _remains(item)
+    if had_token:
+        line = line.replace(json.dumps(REDACTED)[1:-1].encode(), STAND_IN.encode())
+    for name in BODIES:
+        if name in cut:
+            line = line.replace(f'"{name}":null'.encode(), f'"{name}":{_DEEP_BODY}'.encode())
+    return line
+
+
+def _remains(item: bytes) -> bytes:
+    """Write what a broken event still shows under the names of an event, so that it is reported with that."""
+    shown: dict[str, Any] = dict(revealed(item))
+    if "username" in shown:
+        shown["user"] = {"username": shown.pop("username")}
+    shown.pop("cut", None)
+    return msgspec.json.encode({"kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": None, **shown, "stage": 0})
