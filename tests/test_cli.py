@@ -56,7 +56,7 @@ BENIGN = token_request(
 
 def test_findings_go_to_stdout_and_the_tally_to_stderr() -> None:
     """Text a person can read, then what to do, then one line that accounts for every event."""
-    result = run("scan", METADATA, "--format", "findings")
+    result = run("scan", METADATA, "--findings")
     tally = Tally()
     findings = list(detect(METADATA, tally=tally))
 
@@ -165,8 +165,7 @@ def test_an_unreadable_record_is_2_and_the_rest_is_examined(damage: bytes, messa
         log(tmp_path, token_request(), damage, token_request(auditID="b")),
         "--rule",
         "token-request",
-        "--format",
-        "findings",
+        "--findings",
     )
 
     assert result.exit_code == 2
@@ -183,7 +182,7 @@ def test_bad_sources_are_2_and_named(tmp_path: Path) -> None:
     empty.mkdir()
     cut = tmp_path / "cut.gz"
     cut.write_bytes(gzip.compress(METADATA.read_bytes())[:5000])
-    result = run("scan", tmp_path / "missing.log", empty, good, cut, "--rule", "token-request", "--format", "findings")
+    result = run("scan", tmp_path / "missing.log", empty, good, cut, "--rule", "token-request", "--findings")
 
     assert result.exit_code == 2
     assert "alice minted a token" in result.stdout
@@ -241,7 +240,7 @@ def test_standard_input(tmp_path: Path) -> None:
     """Plain or gzip, by the name `-`."""
     content = log(tmp_path, token_request()).read_bytes()
     for stdin in (content, gzip.compress(content)):
-        result = process("scan", "-", "--rule", "token-request", "--format", "findings", input=stdin)
+        result = process("scan", "-", "--rule", "token-request", "--findings", input=stdin)
         assert b"<stdin>:1" in result.stdout
         assert result.returncode == 1
 
@@ -249,7 +248,7 @@ def test_standard_input(tmp_path: Path) -> None:
 def test_duplicates_across_files_are_one_finding(tmp_path: Path) -> None:
     """All files are one stream."""
     path = log(tmp_path, token_request())
-    result = run("scan", path, path, "--rule", "token-request", "--format", "findings")
+    result = run("scan", path, path, "--rule", "token-request", "--findings")
 
     assert result.stdout.count("minted a token") == 1
     assert "repeated: 1" in result.stderr
@@ -308,7 +307,7 @@ def process(*arguments: object, **options: Any) -> subprocess.CompletedProcess[b
 
 def test_as_a_process() -> None:
     """`python -m k8stokendetect` is the command."""
-    result = process("scan", METADATA, "--rule", "token-request", "--format", "findings")
+    result = process("scan", METADATA, "--rule", "token-request", "--findings")
 
     assert result.returncode == 1
     assert result.stdout.count(b" minted a token for ") == 87
@@ -319,7 +318,7 @@ def test_a_terminal_without_unicode_loses_no_finding(tmp_path: Path, encoding: s
     """Nor an error: what it cannot show is escaped."""
     path = log(tmp_path, token_request("zo\u00eb\u4e2d", userAgent="\u4e2d\u6587/1"), name="log\u4e2d.log")
     env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    result = process("scan", path, tmp_path / "\u6587.log", "--format", "findings", env=env)
+    result = process("scan", path, tmp_path / "\u6587.log", "--findings", env=env)
 
     assert result.returncode == 2
     assert b"minted a token for prod/payments-sa from 192.0.2.7 with \\u4e2d\\u6587/1" in result.stdout

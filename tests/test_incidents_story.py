@@ -184,11 +184,11 @@ def test_the_story_in_one_sentence(findings: list[Finding], expected: str) -> No
 @pytest.mark.parametrize(
     ("uses", "end"),
     [
-        ([use(1)], f"it ended with list secrets prod as {ACCOUNT}"),
-        ([use(1, code=403)], f"it ended with list secrets prod as {ACCOUNT}, refused with 403"),
-        ([use(1, code=None)], f"it ended with list secrets prod as {ACCOUNT}"),
-        ([use(1, 50), use(1, 51, "pods prod", code=403)], f"it ended with list secrets prod as {ACCOUNT}"),
-        ([use(1, 50), use(1, 51, "pods prod")], f"it ended with list pods prod as {ACCOUNT}"),
+        ([use(1)], f"it ended with list secrets prod as prod/sa"),
+        ([use(1, code=403)], f"it ended with list secrets prod as prod/sa, refused with 403"),
+        ([use(1, code=None)], f"it ended with list secrets prod as prod/sa"),
+        ([use(1, 50), use(1, 51, "pods prod", code=403)], f"it ended with list secrets prod as prod/sa"),
+        ([use(1, 50), use(1, 51, "pods prod")], f"it ended with list pods prod as prod/sa"),
     ],
     ids=["worked", "refused", "answer unknown", "what worked", "the last"],
 )
@@ -205,4 +205,4 @@ def test_the_end_is_the_most_urgent_use() -> None:
     """Even when a harmless one came later."""
     urgent = found(use(1, 50), severity=Severity.CRITICAL)
 
-    assert story(found(mint()), urgent, found(use(1, 51, "pods prod"))).endswith(f"list secrets prod as {ACCOUNT}")
+    assert story(found(mint()), urgent, found(use(1, 51, "pods prod"))).endswith(f"list secrets prod as prod/sa")

@@ -24,6 +24,7 @@ from k8stokendetect.incidents import Incident, Step, incidents
 from k8stokendetect.incidents.story import requests_of
 from k8stokendetect.outputs.figures import LANES, ROWS, chain, timeline
 from k8stokendetect.outputs.html import environment
+from k8stokendetect.outputs.provenance import Scan
 from k8stokendetect.outputs.report import OPEN_UP_TO, to_report
 from k8stokendetect.outputs.text import neutral
 from recordings import METADATA, labels
@@ -335,7 +336,7 @@ def test_equal_incidents_give_equal_pages() -> None:
 
     assert to_report(found) == to_report(found)
     assert "report of" not in to_report(found)
-    assert "report of 2026-11-24 00:00:00Z" in to_report(found, generated=east)
+    assert "report of 2026-11-24 00:00:00Z" in to_report(found, scan=Scan(ended=east))
 
 
 def test_without_advice_the_rules_say_what_to_do() -> None:

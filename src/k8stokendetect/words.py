@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
 from k8stokendetect.event_ref import EventRef
+from k8stokendetect.identity import ServiceAccount
 
 NAMELESS_ACCOUNT: Final = "an unnamed service account"
 """Stands for a service account whose name was not logged."""
@@ -26,13 +28,24 @@ def brief(text: str, /, longest: int = 100) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
+_LIKE_ACCOUNT: Final = re.compile(r"[-a-z0-9]+/[-.a-z0-9]+")
+
+
+def account_or_user(username: str, /) -> str:
+    """Name a service account as `namespace/name`, and any other user as it is; `user a/b` is not a service account."""
+    account = ServiceAccount.of_username(username)
+    if account is not None:
+        return str(account)
+    return f"user {username}" if _LIKE_ACCOUNT.fullmatch(username) else username
+
+
 def caller_of(ref: EventRef, /) -> str:
     """Name the caller; one without a user name by its address.
 
     A request that was served or refused by RBAC had a caller; only 401 says that there was none.
     """
     if ref.user:
-        return brief(ref.user)
+        return brief(account_or_user(ref.user))
     who = NOBODY if ref.code == 401 else SOMEBODY  # noqa: PLR2004 - HTTP
     return f"{who} at {ref.peer_ip}" if ref.peer_ip else who
 

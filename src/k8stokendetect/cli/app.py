@@ -73,13 +73,27 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 @click.option(
     "--format",
     "form",
-    metavar="[text|findings|json|ecs|ocsf|NAME]",
+    metavar="[text|json|ecs|ocsf|NAME]",
     default="text",
     show_default=True,
-    help="Incidents as trees, findings with their evidence, or lines of JSON: our own, ECS, OCSF. "
-    "NAME: of a plug-in, with --plugins.",
+    help="Text, or lines of JSON: our own, ECS, OCSF. NAME: of a plug-in, with --plugins.",
 )
-@click.option("--incidents", "as_incidents", is_flag=True, help="With --format json: incidents, not findings.")
+@click.option("--alerts", "level", flag_value="alerts", help="A line for each request; the default of JSON, ECS, OCSF.")
+@click.option("--findings", "level", flag_value="findings", help="What each rule said about it, with evidence.")
+@click.option("--incidents", "level", flag_value="incidents", help="One for each attack; the default of text.")
+@click.option("--min-severity", type=click.Choice(SEVERITIES, case_sensitive=False), help="Print nothing below it.")
+@click.option("--since", metavar="TIME", help="Print nothing before it: 2026-11-23, 2026-11-23T21:43Z, 90m, 24h, 7d.")
+@click.option("--until", metavar="TIME", help="Print nothing after it.")
+@click.option(
+    "--actor",
+    "actors",
+    multiple=True,
+    metavar="NAME",
+    help="Print what this user did, or service account NAMESPACE/NAME; * stands for any letters; may be repeated.",
+)
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Print at most N; 0 prints everything in full.")
+@click.option("--output", metavar="FILE", help="Write there instead of to standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar, no warnings, no last line with the numbers.")
 @click.option("--report", metavar="FILE", help="Also write an HTML page about the incidents.")
 @click.option("--state", metavar="FILE", help="What detectors remember: read at the start if it exists, then written.")
 @_exclusions

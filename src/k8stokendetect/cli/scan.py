@@ -17,6 +17,7 @@ import click
 
 from k8stokendetect import Severity, Tally, read
 from k8stokendetect.cli.printer import Printer
+from k8stokendetect.cli.selecting import Choice
 from k8stokendetect.cli.shared import Errors, Selection, exclusions_of, load_cluster, source_of
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.commands import detect_commands
@@ -39,7 +40,14 @@ class Options:
     files: tuple[str, ...]
     platform: Platform | None
     form: str
-    as_incidents: bool
+    level: str | None
+    min_severity: str | None
+    since: str | None
+    until: str | None
+    actors: tuple[str, ...]
+    limit: int | None
+    output: str | None
+    quiet: bool
     report: str | None
     state: str | None
     exclusion_file: str | None
@@ -61,10 +69,20 @@ class Options:
             ConfigError: as said.
 
         """
-        if self.follow and (self.report or self.as_incidents):
+        if self.follow and (self.report or self.level == "incidents"):
             raise ConfigError("--follow has no end: no incidents, no report")
         if [*self.cluster_files, *self.files].count("-") > 1:
             raise ConfigError("standard input is either the log or the cluster")
+
+    def choice(self) -> Choice:
+        """Return what to print; raises ConfigError for a wrong time."""
+        return Choice.of(
+            min_severity=self.min_severity,
+            since=self.since,
+            until=self.until,
+            actors=self.actors,
+            limit=self.limit,
+        )
 
     def source(self, name: str, /) -> Any:
         """Return what to read."""
@@ -143,12 +161,15 @@ def _print_waiting(findings: Detection, printer: Printer) -> None:
     """Print what has waited long enough, while a followed file does not grow."""
     for finding in findings.idle():
         printer.take(finding)
+    printer.flush()
 
 
 def _printer(options: Options, selection: Selection, cluster: Cluster | None, errors: Errors) -> Printer:
     return Printer(
-        "findings" if options.follow and options.form == "text" else options.form,
-        as_incidents=options.as_incidents,
+        options.form,
+        level="findings" if options.follow and options.form == "text" else options.level,
+        choice=options.choice(),
+        output=options.output,
         report=options.report,
         more=selection.outputs,
         on_error=errors,
@@ -231,7 +252,7 @@ def scan_host(*, files: tuple[str, ...], form: str, fail_on: str) -> int:
 
     """
     errors, tally = Errors(), Tally()
-    printer = Printer("findings" if form == "text" else form)
+    printer = Printer(form, level="findings")
     for finding in detect_commands(list(map(source_of, files)), on_error=errors, tally=tally):
         printer.take(finding)
     printer.finish()

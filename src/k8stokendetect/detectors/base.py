@@ -13,11 +13,13 @@ from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Referable, Rule, Severity
 from k8stokendetect.reading.prefilter import EVERYTHING, parse_watch
+from k8stokendetect.reprs import short_repr, with_short_repr
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Traits:
     """What else a rule knows about itself, for exclusions, audit policies, Sigma and Spark.
@@ -95,6 +97,9 @@ class Detector(abc.ABC):
         if not hasattr(cls, "rule"):
             raise TypeError(f"{cls.__name__} is abstract: it has no rule")
         return super().__new__(cls)
+
+    def __repr__(self) -> str:
+        return short_repr(self, rule=self.rule.id)
 
     def inspect(self, event: Event | ReadError, /) -> Iterable[Finding]:
         """Yield a finding for everything to report about an event; by default what `describe` returns, if it matches.

@@ -9,7 +9,6 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.bounds import short_repr
 from k8stokendetect.cluster import Change, Changes, Cluster, Grant
 from k8stokendetect.detectors.wording import enabling
 from k8stokendetect.enrichment import traces_of
@@ -19,6 +18,7 @@ from k8stokendetect.identity import ReasonedBinding, ServiceAccount, credential_
 from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
 from k8stokendetect.incidents.step import Step
 from k8stokendetect.incidents.story import Request, by_known_components
+from k8stokendetect.reprs import short_repr, with_short_repr
 from k8stokendetect.words import SOMEBODY, brief, caller_of, listed, request_of
 
 _CHANGES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -26,6 +26,7 @@ _CHANGE_NOTHING: Final = ("reviews", "/exec", "/attach", "/portforward", "/proxy
 _READS: Final = frozenset({"get", "list", "watch"})
 
 
+@with_short_repr
 @attrs.frozen
 class ClusterAdvice:
     """What a snapshot of the cluster adds to the advice.

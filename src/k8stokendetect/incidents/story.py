@@ -12,6 +12,7 @@ import attrs
 
 from k8stokendetect.findings import EventRef, Finding, Severity
 from k8stokendetect.identity import LEADERS
+from k8stokendetect.reprs import with_short_repr
 from k8stokendetect.words import NAMELESS_ACCOUNT, brief, caller_of, request_of
 
 BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
@@ -20,6 +21,7 @@ BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 _MOST_TARGETS: Final = 3
 
 
+@with_short_repr
 @attrs.define
 class Request:
     """One request of an incident.

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, NamedTuple, Self
 
 from k8stokendetect.findings import Evidence, Finding
@@ -13,6 +14,7 @@ from k8stokendetect.incidents import Incident, Step
 from k8stokendetect.incidents.story import requests_of
 from k8stokendetect.outputs.figures import chain, lasting, timeline
 from k8stokendetect.outputs.html import render
+from k8stokendetect.outputs.provenance import Scan
 from k8stokendetect.outputs.text import new_facts, span, utc
 from k8stokendetect.outputs.values import as_text
 
@@ -60,8 +62,9 @@ def to_report(
     incidents: Sequence[Incident],
     /,
     *,
+    scan: Scan | None = None,
+    events: Mapping[str, str] = MappingProxyType({}),
     title: str = "Minted Kubernetes service account tokens",
-    generated: datetime | None = None,
 ) -> str:
     """Return a page about some incidents, the worst first.
 
@@ -71,7 +74,8 @@ def to_report(
     Arguments:
         incidents: what to show.
         title: the page's heading.
-        generated: when it was made; left out by default, so that equal incidents give equal pages.
+        scan: what was read, with which options; without it, equal incidents give equal pages.
+        events: the redacted audit events behind the requests, as `to_event_text` writes them, by `EventRef.request_id`.
 
     Raises:
         ConfigError: when Jinja2 is not installed.
@@ -82,27 +86,28 @@ def to_report(
     page = render(
         "report.html",
         title=title,
-        scope=_scope(worst_first, generated),
+        scope=_scope(worst_first, scan),
         counts=sorted(Counter(incident.severity for incident in worst_first).items(), reverse=True),
         views=[_IncidentView.of(incident) for incident in worst_first],
         rules=sorted(rules.values(), key=lambda rule: (-rule.severity, rule.id)),
         is_open=len(incidents) <= OPEN_UP_TO,
         most_names=MOST_NAMES,
+        events=events,
         utc=utc,
         value=as_text,
     )
     return f"{page}\n"
 
 
-def _scope(incidents: Sequence[Incident], generated: datetime | None) -> str:
+def _scope(incidents: Sequence[Incident], scan: Scan | None) -> str:
     findings = sum(len(incident.findings) for incident in incidents)
     parts = [f"{_number(len(incidents), 'incident')}, {_number(findings, 'finding')}"]
     first = min((incident.first_seen for incident in incidents if incident.first_seen), default=None)
     last = max((incident.last_seen for incident in incidents if incident.last_seen), default=None)
     if first and last:
         parts.append(_when(first, last))
-    if generated:
-        parts.append(f"report of {utc(generated)}")
+    if scan and scan.ended:
+        parts.append(f"report of {utc(scan.ended)}")
     return " · ".join(parts)
 
 

@@ -13,7 +13,7 @@ import attrs
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector, KeyedDetector
 from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.engine.tally import Tally
-from k8stokendetect.errors import OnError
+from k8stokendetect.errors import OnDetectError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import Exclusion
 
@@ -46,7 +46,7 @@ class Plan:
     followed: frozenset[str] = frozenset()
     every_use: bool = False
 
-    def pipeline(self, on_error: OnError, states: Mapping[str, Mapping[str, Any]] | None = None) -> Pipeline:
+    def pipeline(self, on_error: OnDetectError, states: Mapping[str, Mapping[str, Any]] | None = None) -> Pipeline:
         """Make a pipeline; what remembers is copied, all else is the task's own already.
 
         Arguments:
