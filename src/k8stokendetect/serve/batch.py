@@ -8,16 +8,15 @@ looks into it: a reader that takes any log would search each bracket for what it
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 
-from k8stokendetect.convert.broken import revealed
-from k8stokendetect.convert.credentials import REDACTED
-from k8stokendetect.convert.nesting import BODIES, MAX_NESTING, is_deep
+from k8stokendetect.convert.broken import CUT, revealed
+from k8stokendetect.convert.credentials import REDACTED, is_encoded, is_suspect
+from k8stokendetect.convert.nesting import BODIES, MAX_NESTING, SHORT, is_deep
 from k8stokendetect.convert.redaction import redact
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
@@ -28,9 +27,13 @@ MOST_EVENTS: Final = 20_000
 STAND_IN: Final = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJ0b2tlbiByZW1vdmVkIn0.cmVtb3ZlZA"
 """A JWT that nobody signed and nothing accepts: stands where a token stood, so that its presence is still reported."""
 
-_DEEP_BODY: Final = "[" * (MAX_NESTING + 1) + "]" * (MAX_NESTING + 1)
+_DEEP_BODY: Final = msgspec.Raw(b"[" * (MAX_NESTING + 1) + b"]" * (MAX_NESTING + 1))
 """Stands where a body stood that was nested too deeply, so that the event still says that it is missing."""
 
+DEEPEST: Final = 10_100
+"""Levels of brackets in a batch; Go decodes no request with more than 10,000 (encoding/json, `maxNestingDepth`)."""
+
+_HEAD: Final = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1"'
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 _ITEMS: Final = 2
 """The nesting at which the events of an EventList begin."""
@@ -71,6 +74,8 @@ def lines_of(body: bytes, /) -> list[bytes]:
     """
     if body[:64].lstrip()[:1] != b"{":
         raise RefusedError(400, "not an EventList")
+    if is_deep(body, DEEPEST):
+        raise RefusedError(400, "nested as no API server does")
     items = _shallow(body) if not is_deep(body) else _deep(body)
     if len(items) > MOST_EVENTS:
         raise RefusedError(413, f"more than {MOST_EVENTS} events in one batch")
@@ -122,6 +127,8 @@ def _spans(body: bytes) -> Iterator[tuple[int, int]]:
 
 def _line(item: bytes) -> bytes:
     """Write an event as one line."""
+    if _is_plain(item):
+        return _HEAD + (b"," if item[1:2] == b'"' else b"") + item[1:]
     try:
         value = decode(item)
     except NotJSONError:
@@ -133,21 +140,27 @@ def _line(item: bytes) -> bytes:
     record = {"kind": "Event", "apiVersion": "audit.k8s.io/v1", **record}
     try:
         clean, had_token = redact(record)
-        line = msgspec.json.encode(clean)
+        line = msgspec.json.encode({**clean, **{name: _DEEP_BODY for name in BODIES if name in cut}})
     except (ReadError, TypeError, ValueError, RecursionError):
         return _remains(item)
-    if had_token:
-        line = line.replace(json.dumps(REDACTED)[1:-1].encode(), STAND_IN.encode())
-    for name in BODIES:
-        if name in cut:
-            line = line.replace(f'"{name}":null'.encode(), f'"{name}":{_DEEP_BODY}'.encode())
-    return line
+    return line.replace(REDACTED.encode(), STAND_IN.encode()) if had_token else line
+
+
+def _is_plain(item: bytes) -> bool:
+    """Tell quickly that an event of the usual form holds no credential: without bodies, and nothing looks like one."""
+    if item[:1] != b"{" or b"\n" in item or b'"requestObject"' in item or b'"responseObject"' in item:
+        return False
+    try:
+        text = item.decode()
+    except UnicodeDecodeError:
+        return False
+    return len(item) <= SHORT and not is_suspect(text) and not is_encoded(text)
 
 
 def _remains(item: bytes) -> bytes:
-    """Write what a broken event still shows under the names of an event, so that it is reported with that."""
-    shown: dict[str, Any] = dict(revealed(item))
+    """Write what a broken event still shows, itself broken off, so that the reader reports it with that."""
+    shown: dict[str, Any] = {**revealed(item)}
+    shown.pop(CUT, None)
     if "username" in shown:
         shown["user"] = {"username": shown.pop("username")}
-    shown.pop("cut", None)
-    return msgspec.json.encode({"kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": None, **shown, "stage": 0})
+    return _HEAD + b"," + msgspec.json.encode(shown)[1:-1] + b","

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ class Journal:
         self._file: int | None = None
         self._size = 0
         self._length = 0
+        self._lock = threading.Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.end = self._repaired()
@@ -82,6 +84,10 @@ class Journal:
             OSError: when it could not be written; nothing of it is left.
 
         """
+        with self._lock:
+            return self._append(entry)
+
+    def _append(self, entry: bytes) -> int:
         file = self._writable()
         number = self.end
         data = _HEAD.pack(number, len(entry), zlib.crc32(entry, number & 0xFFFFFFFF)) + entry
@@ -91,15 +97,12 @@ class Journal:
                 written += os.write(file, data[written:])
             os.fdatasync(file)
         except OSError:
-            self._forget_from(file, self._size)
+            os.ftruncate(file, self._size)
             raise
         self._size += len(data)
         self._length += len(data)
         self.end = number + 1
         return number
-
-    def _forget_from(self, file: int, size: int) -> None:
-        os.ftruncate(file, size)
 
     def _writable(self) -> int:
         """Return the file to append to."""
@@ -140,12 +143,13 @@ class Journal:
 
     def drop_before(self, number: int, /) -> None:
         """Remove the files whose entries all come before a number."""
-        paths = self._paths()
-        starts = [self._first_of(path) for path in paths]
-        for path, following in zip(paths[:-1], starts[1:], strict=True):
-            if following <= number:
-                self._length -= path.stat().st_size
-                path.unlink()
+        with self._lock:
+            paths = self._paths()
+            starts = [self._first_of(path) for path in paths]
+            for path, following in zip(paths[:-1], starts[1:], strict=True):
+                if following <= number:
+                    self._length -= path.stat().st_size
+                    path.unlink()
 
     def close(self) -> None:
         """Close the file that is appended to."""

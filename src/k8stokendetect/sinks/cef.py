@@ -63,7 +63,7 @@ def to_cef(alert: Alert, /) -> str:
 
 def _custom(named: dict[str, str]) -> dict[str, str]:
     """Give custom strings their numbers: `cs1` with `cs1Label`."""
-    found = {}
+    found: dict[str, str] = {}
     for number, (name, text) in enumerate(named.items(), 1):
         if text:
             found |= {f"cs{number}Label": name, f"cs{number}": text}

@@ -97,7 +97,7 @@ class Delivery:
         dead_letters: DeadLetters | None,
         on_error: Callable[[SinkError], object],
         patience: float,
-        stopping: threading.Event | None = None,
+        stopping: threading.Event,
     ) -> None:
         self.sink = sink
         self.severity = severity
@@ -105,7 +105,7 @@ class Delivery:
         self._dead_letters = dead_letters
         self._on_error = on_error
         self._patience = patience
-        self._stopping = stopping or threading.Event()
+        self._stopping = stopping
         self._is_down = False
 
     @property
@@ -157,12 +157,11 @@ class Delivery:
 
     def _bury(self, alert: Alert, error: SinkError) -> None:
         if self._dead_letters is None:
-            self._on_error(
-                SinkError(self.name, f"{error.reason}; not delivered: alert {alert.fingerprint}", again=False)
-            )
-            return
-        self._dead_letters.keep(alert, error)
-        self._on_error(SinkError(self.name, f"{error.reason}; alert {alert.fingerprint} is a dead letter", again=False))
+            what = "is not delivered"
+        else:
+            self._dead_letters.keep(alert, error)
+            what = "is a dead letter"
+        self._on_error(SinkError(self.name, f"{error.reason}; alert {alert.fingerprint} {what}", again=False))
 
     def close(self) -> None:
         """Close the sink."""

@@ -57,8 +57,8 @@ class KafkaSink:
             self._producer.purge()
             raise SinkError(self.name, "not acknowledged in time")
         if problems[0] is not None:
-            again = not problems[0].code() == 10  # MSG_SIZE_TOO_LARGE  # noqa: PLR2004
-            raise SinkError(self.name, f"not produced: {problems[0].name()}", again=again)
+            too_large = problems[0].name() == "MSG_SIZE_TOO_LARGE"
+            raise SinkError(self.name, f"not produced: {problems[0].name()}", again=not too_large)
 
     def has(self, _: Alert, /) -> bool:
         """Only the brokers know."""
@@ -74,8 +74,9 @@ def _producer(name: str, config: Mapping[str, Any]) -> Producer:
         from confluent_kafka import KafkaException, Producer  # noqa: PLC0415 - part of an extra
     except ModuleNotFoundError:
         raise ConfigError("confluent-kafka is missing: pip install 'k8stokendetect[kafka]'") from None
-    silent = logging.Logger(f"kafka-{name}")  # its own lines name addresses and come from a thread of its own
+    silent = logging.getLogger(f"{__name__}.{name}")  # its own lines name addresses and come from a thread of its own
     silent.addHandler(logging.NullHandler())
+    silent.propagate = False
     try:
         return Producer(
             {

@@ -36,10 +36,14 @@ class Sinks:
     Arguments:
         deliveries: one for each sink.
 
+    Attributes:
+        stopping: ends waiting for another attempt, once it is set.
+
     """
 
-    def __init__(self, deliveries: Sequence[Delivery]) -> None:
+    def __init__(self, deliveries: Sequence[Delivery], stopping: threading.Event) -> None:
         self.deliveries = tuple(deliveries)
+        self.stopping = stopping
 
     def send(self, alert: Alert, /) -> bool:
         """Deliver an alert to every sink that wants it; tell whether all of them took it.
@@ -48,7 +52,8 @@ class Sinks:
             OSError: when a dead letter cannot be written.
 
         """
-        return all([delivery.deliver(alert) for delivery in self.deliveries])
+        taken = [delivery.deliver(alert) for delivery in self.deliveries]  # each, whatever another one says
+        return all(taken)
 
     def close(self) -> None:
         """Close all sinks."""
@@ -63,7 +68,6 @@ def open_all(
     dead_letters: Path | None = None,
     on_error: OnError = raise_error,
     patience: float = PATIENCE,
-    stopping: threading.Event | None = None,
 ) -> Sinks:
     """Open the sinks that `--sink` names.
 
@@ -72,7 +76,6 @@ def open_all(
         dead_letters: the file for what no sink takes.
         on_error: called with a SinkError for each alert that a sink does not take, when that is final.
         patience: how many seconds an alert is tried for.
-        stopping: ends waiting, and the deliveries with it.
 
     Raises:
         ConfigError: when a specification is wrong, something is missing, or a file cannot be written; no message holds
@@ -85,7 +88,10 @@ def open_all(
     letters = None if dead_letters is None else DeadLetters(dead_letters)
     if letters is not None and found:
         letters.check()
-    return Sinks([Delivery(_sink(spec), spec.severity, letters, on_error, patience, stopping) for spec in found])
+    stopping = threading.Event()
+    return Sinks(
+        [Delivery(_sink(spec), spec.severity, letters, on_error, patience, stopping) for spec in found], stopping
+    )
 
 
 def _sink(spec: Spec) -> Sink:

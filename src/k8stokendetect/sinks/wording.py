@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a message about an alert says: our own words in the title, what clients chose only in the facts, neutral and cut."""
+"""What a message about an alert says: the title in our own words, the rest neutral and cut."""
 
 from __future__ import annotations
 
