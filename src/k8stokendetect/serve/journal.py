@@ -128,7 +128,9 @@ class Journal:
         """
         end, paths = self.end, self._paths()
         starts = [self._first_of(path) for path in paths]
-        expected = max(first, starts[0]) if starts else end
+        if not starts:
+            return
+        expected = max(first, starts[0])
         for path, following in zip(paths, [*starts[1:], end], strict=True):
             if following <= first:
                 continue
@@ -180,8 +182,13 @@ def sync_folder(folder: Path, /) -> None:
         os.close(handle)
 
 
-def write_atomically(path: Path, data: bytes, /) -> None:
-    """Replace a file at once or not at all, and wait until it is on the disk.
+def write_atomically(path: Path, data: bytes, /, *, wait: bool = True) -> None:
+    """Replace a file at once or not at all.
+
+    Arguments:
+        path: of the file.
+        data: all that it is to hold.
+        wait: until it is on the disk.
 
     Raises:
         OSError: when it cannot be written.
@@ -193,8 +200,10 @@ def write_atomically(path: Path, data: bytes, /) -> None:
         left = data
         while left:
             left = left[os.write(file, left) :]
-        os.fsync(file)
+        if wait:
+            os.fsync(file)
     finally:
         os.close(file)
     written.replace(path)
-    sync_folder(path.parent)
+    if wait:
+        sync_folder(path.parent)

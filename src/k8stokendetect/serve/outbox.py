@@ -103,6 +103,11 @@ class Outbox:
             self._report("error", f"entry {number} of the outbox cannot be read ({error}): it is of another release")
             return []
 
+    def deliver(self) -> None:
+        """Deliver what is there, in this thread; for those who do not `start`."""
+        for courier in self._couriers:
+            courier.drain()
+
     def wait(self, number: int, /) -> bool:
         """Wait for an entry; False when the outbox is being stopped."""
         with self._changed:
@@ -180,14 +185,18 @@ class _Courier(threading.Thread):
         """Deliver until the outbox is stopped."""
         while self._outbox.wait(self.next_entry):
             try:
-                for number, alerts in self._outbox.read(self.next_entry):
-                    self._deliver(number, alerts)
+                self.drain()
             except StoppedError:
                 return
             except (OSError, K8sTokenDetectError) as error:
                 self._outbox.trouble(f"sink {self.delivery.name}: {error}; tried again in {_RETRY:.0f} s")
                 if not self._outbox.pause(_RETRY):
                     return
+
+    def drain(self) -> None:
+        """Deliver what is there."""
+        for number, alerts in self._outbox.read(self.next_entry):
+            self._deliver(number, alerts)
 
     def _deliver(self, number: int, alerts: Sequence[Alert]) -> None:
         if number != self.next_entry:
@@ -196,9 +205,10 @@ class _Courier(threading.Thread):
             if not (number < self._uncertain and self.delivery.sink.has(alert)):
                 self.delivery.deliver(alert)
             self._note(number, self._done + 1)
-        self._note(number + 1, 0)
+        self.next_entry, self._done = number + 1, 0
         self._outbox.tell()
 
     def _note(self, entry: int, done: int) -> None:
         self.next_entry, self._done = entry, done
-        write_atomically(self._path, json.dumps([entry, done]).encode())
+        # Not waited for: a machine that loses its power sends the last alerts again.
+        write_atomically(self._path, json.dumps([entry, done]).encode(), wait=False)
