@@ -95,13 +95,14 @@ def live(folder: Path, bodies: Sequence[bytes], taken: int) -> int:
     return taken
 
 
+@pytest.mark.parametrize("most", [5, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_crash_at_any_write_loses_nothing_and_repeats_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each write to the disk is once the last: of the journal, the outbox, the state, of how far a sink is."""
     monkeypatch.setattr(examining, "SAVE_EVERY", 0.0)
-    events = attack()[:80]
-    bodies = batches(events, 40)
+    events = attack()[:50]
+    bodies = batches(events, 25)
     wanted = expected(events, RULES)
     assert len(wanted) > 5
     with monkeypatch.context() as patch:
@@ -109,7 +110,7 @@ def test_a_crash_at_any_write_loses_nothing_and_repeats_nothing(
         assert live(tmp_path / "whole", bodies, 0) == len(bodies)
     assert set(findings_of(tmp_path / "whole/alerts.jsonl")) == wanted
 
-    points = random.Random(7).sample(range(1, counting.count + 1), min(12, counting.count))
+    points = random.Random(7).sample(range(1, counting.count + 1), min(most, counting.count))
     for number in points:
         folder = tmp_path / str(number)
         with monkeypatch.context() as patch:

@@ -32,7 +32,7 @@ PATIENCE: Final = 25.0
 
 _CLOSE: Final = {"Connection": "close"}
 _LATER: Final = {"Retry-After": "2"}
-_ASK: Final = {"WWW-Authenticate": 'Basic realm="k8stokendetect", Bearer'}
+_ASK: Final = {"WWW-Authenticate": 'Basic realm="k8stokendetect"'}
 _PAGE: Final = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
@@ -91,7 +91,7 @@ class Receiver:
         *,
         max_body: int,
         budget: Budget,
-        patience: float = PATIENCE,
+        patience: float,
     ) -> None:
         self._examiner = examiner
         self._board = board

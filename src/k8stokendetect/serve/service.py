@@ -70,6 +70,8 @@ class Settings:
         folder: for state and journals; no other process may use it.
         keep: how long the page shows an incident after its last request.
         max_body: bytes of one batch.
+        patience: seconds for a batch to arrive, and then to be on the disk.
+        grace: seconds that the sinks get at the end.
         options: for the page: the command line without credentials.
 
     """
@@ -82,6 +84,8 @@ class Settings:
     token_file: Path | None = None
     keep: timedelta = timedelta(days=1)
     max_body: int = MAX_BODY
+    patience: float = PATIENCE
+    grace: float = GRACE
     options: tuple[str, ...] = ()
 
     def check(self) -> None:
@@ -171,6 +175,7 @@ class Service:
             tokens,
             max_body=settings.max_body,
             budget=Budget(max(ALL_BODIES, settings.max_body)),
+            patience=settings.patience,
         )
 
     def _say(self, error: K8sTokenDetectError) -> None:
@@ -202,7 +207,7 @@ class Service:
             finally:
                 self._receiver.stop()
                 self._examiner.stop()
-                self._outbox.flush(GRACE)
+                self._outbox.flush(self._settings.grace)
                 self._sinks.stopping.set()
                 self._outbox.stop()
         return 2 if self._examiner.failure else 0
@@ -246,7 +251,7 @@ class Service:
             server_header=False,
             limit_concurrency=connections,
             timeout_keep_alive=90,
-            timeout_graceful_shutdown=int(PATIENCE),
+            timeout_graceful_shutdown=int(self._settings.patience) + 1,
             ssl_context_factory=None if context is None else lambda *_: context,
         )
         return _Server(config)
