@@ -141,6 +141,48 @@ def scan(**options: Any) -> None:
     _run("scan", "scan", **options)
 
 
+_sink = click.option(
+    "--sink",
+    "sinks",
+    multiple=True,
+    metavar="KIND:TARGET",
+    help="Also send alerts there: stdout, file:PATH, webhook:URL, slack:env:NAME, teams:env:NAME, pagerduty:env:NAME, "
+    "syslog:tls://HOST:PORT, kafka:BROKER:PORT/TOPIC, or FILE.toml; `?severity=high` limits it; may be repeated.",
+)
+
+
+@main.command()
+@click.option("--listen", default="127.0.0.1:8443", show_default=True, metavar="ADDRESS:PORT", help="Where to listen.")
+@click.option(
+    "--health-listen", "health", metavar="ADDRESS:PORT", help="/healthz and /metrics, without TLS, for anyone."
+)
+@click.option("--tls-cert", "certificate", metavar="FILE", help="The server's certificate, in PEM.")
+@click.option("--tls-key", "key", metavar="FILE", help="Its key.")
+@click.option("--client-ca", metavar="FILE", help="Let in clients with a certificate of these authorities only.")
+@click.option("--client-name", "client_names", multiple=True, metavar="NAME", help="… that is called so; repeatable.")
+@click.option("--token-file", metavar="FILE", help="Ask for a bearer token, one of the lines of this file.")
+@click.option("--state", metavar="FOLDER", required=True, help="What is remembered, and alerts on their way.")
+@_sink
+@click.option("--keep", default="1d", show_default=True, metavar="12h|7d", help="How long the page shows an incident.")
+@click.option("--max-body", default=16, show_default=True, type=click.IntRange(1, 256), help="MiB of one batch.")
+@_platform
+@_exclusions
+@click.option("--cluster", "cluster_files", multiple=True, metavar="FILE", help="The cluster's objects, as for scan.")
+@click.option("--cluster-name", metavar="NAME", help="The cluster that posts.")
+@_enable
+@click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
+@click.option("--plugins", is_flag=True, help="Load detectors of installed plug-ins.")
+def serve(**options: Any) -> None:
+    """Receive what a kube-apiserver's audit webhook posts, send alerts to sinks, show a page of current incidents.
+
+    The API server posts to /audit; the page is /, for a client that may post. An answer means that the batch is on the
+    disk; a crash at any point loses and repeats nothing. Without --sink, alerts go to standard output.
+
+    Exits with 0 when it is stopped (SIGTERM, SIGINT), and with 2 when an option is wrong or nothing can be examined.
+    """
+    _run("serve", "serve", **options)
+
+
 @main.command()
 @click.argument("names", nargs=-1, required=True, metavar="ID… LOG…")
 @_text_or_json("Text, or a line of JSON for each request.")
