@@ -24,9 +24,6 @@ MAX_WAITING: Final = 50_000
 MAX_HELD: Final = 64 * 1024 * 1024
 """Maximum size of what clients sent in all of them, in bytes; beyond, as above."""
 
-TOGETHER: Final = timedelta(seconds=5)
-"""How much longer the first may wait, for several to come out at once: the code that they need is in the cache then."""
-
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 STAGES: Final = {"RequestReceived": 0, "ResponseStarted": 1, "ResponseComplete": 2, "Panic": 3}
@@ -75,9 +72,8 @@ class ReorderBuffer(Generic[T]):
             yield from self.rest()  # what is far ahead cannot wait for the clock, nor may what is before it
             return
         latest = self.event_clock.now or NEVER
-        if latest - self._waiting[0][0] > self._lateness + TOGETHER or self._is_full():
-            while self._waiting and (latest - self._waiting[0][0] > self._lateness or self._is_full()):
-                yield from self._next()
+        while self._waiting and (latest - self._waiting[0][0] > self._lateness or self._is_full()):
+            yield from self._next()
 
     def idle(self) -> Iterator[T]:
         """Yield what waits once nothing has come for the allowed lateness by the clock; called while nothing comes."""
