@@ -10,7 +10,6 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import origin_of, who
 from k8stokendetect.events import Event, Signal

@@ -111,11 +111,6 @@ class Pipeline:
             if profile.seen[REQUESTS] >= ENOUGH:
                 self._tally.dropped |= profile.dropped()
 
-    @property
-    def waiting(self) -> list[Event]:
-        """The events that wait for earlier ones."""
-        return [arrival.event for arrival in self._buffer.items]
-
     def settle(self, now: datetime | None = None, /) -> Iterator[Finding]:
         """Yield what was counted: what is due at a time, or what was never reported."""
         return self._settling.ask(now)

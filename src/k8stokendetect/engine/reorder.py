@@ -92,11 +92,6 @@ class ReorderBuffer(Generic[T]):
         while self._waiting:
             yield from self._next()
 
-    @property
-    def items(self) -> list[T]:
-        """What waits, in order."""
-        return [item for *_, item in sorted(self._waiting, key=lambda waiting: waiting[:5])]
-
     def _next(self) -> list[T]:
         """Return the earliest, and with a request that was received its repetitions; nothing if it was answered."""
         *order, _, size, item = heapq.heappop(self._waiting)

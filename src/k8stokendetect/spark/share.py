@@ -151,13 +151,13 @@ class Share:
     @property
     def waits(self) -> bool:
         """Whether any event waits for earlier ones."""
-        return bool(self._pipeline.waiting)
+        return next(self._pipeline.waiting(), None) is not None
 
     def save(self) -> dict[str, Any]:
         """Return everything that the next batch needs."""
         return {
             "memory": json.dumps(self._memory.to_dict()),
-            "waiting": self._pipeline.waiting,
+            "waiting": list(self._pipeline.waiting()),
             "uses": list(self._uses),
             "latest": self._latest,
         }
