@@ -18,6 +18,8 @@ import sigma_runner as runner
 from k8stokendetect import sigma
 from recordings import Request, records
 
+pytestmark = pytest.mark.xdist_group("sigma")  # one process keeps the tables
+
 CASE = ("token-request-uri", "token-request-denied")
 """The rules that also flag calls to `ServiceAccounts` and `Token` where an engine ignores case."""
 
@@ -134,6 +136,7 @@ def backends() -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the backends' own
 def test_backends_convert() -> None:
     """Every short rule in every backend; with the extra `backends` at least 22 of them."""
     installed = backends()

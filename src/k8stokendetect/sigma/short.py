@@ -57,10 +57,10 @@ ONLY_201: Final = (
 )
 
 CLIENTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "system:kube-controller-manager": ("kube-controller-manager/", "k3s/", "kubelite/", "microshift/"),
-    "system:cloud-controller-manager": ("cloud-controller-manager/",),
+    "kube-controller-manager": ("kube-controller-manager/", "k3s/", "kubelite/", "microshift/"),
+    "cloud-controller-manager-user": ("cloud-controller-manager/",),
 }
-"""The user agents of components that have no group of their own: the name of the executable, as for the kubelet.
+"""By component that has no group of its own: its user agents, which begin with the name of the executable.
 
 k8s.io/client-go rest/config.go DefaultKubernetesUserAgent; which binaries contain the controller manager is said at
 `exclusions.kubernetes.KUBELET_CLIENTS`.
@@ -202,7 +202,9 @@ SHORT: Final[tuple[Form, ...]] = (
 
 
 def short_filter(exclusion: Exclusion, kind: str, /) -> tuple[str, Selection] | None:
-    """Return the name and the selection of an exclusion's filter; None where a name is all that could be asked for.
+    """Return the name and the selection of an exclusion's filter; None where a user name is all it could ask for.
+
+    Without a group or client to ask for, the names of all targets are what narrows it.
 
     Arguments:
         exclusion: whose callers it takes out.
@@ -210,15 +212,14 @@ def short_filter(exclusion: Exclusion, kind: str, /) -> tuple[str, Selection] | 
 
     """
     component = exclusion.component
-    actor = component.actor
-    user = dict(_one_of(USERNAME, actor.username))
+    user = dict(_one_of(USERNAME, component.actor.username))
     proofs = dict(_proofs(exclusion))
-    if not proofs:
+    if not proofs and "*" in component.names:
         return None
     target: dict[str, Any] = {}
     if "*" not in component.namespaces:
         target |= _one_of("objectRef.namespace", component.namespaces)
-    if "*" not in component.names and len(component.names) <= _MOST_NAMES:
+    if "*" not in component.names and (len(component.names) <= _MOST_NAMES or not proofs):
         target |= _one_of("objectRef.name", component.names)
     if component.token and component.if_unseen == "report" and component.token.bound_kind:
         target["requestObject.spec.boundObjectRef.kind"] = literal(component.token.bound_kind)
@@ -233,7 +234,7 @@ def _proofs(exclusion: Exclusion) -> Iterator[tuple[str, Any]]:
         groups = [SERVICE_ACCOUNTS_GROUP]
     if groups:
         yield f"{GROUPS}|contains", literal(groups[0])
-    agents = actor.user_agents or [agent for name in actor.username for agent in CLIENTS.get(name, ())]
+    agents = actor.user_agents or CLIENTS.get(exclusion.component.id, ())
     if agents:
         yield "userAgent|startswith", one_or_list([literal(agent) for agent in agents])
 
