@@ -21,6 +21,7 @@ from k8stokendetect.outputs.report import to_report
 from k8stokendetect.outputs.text import to_text
 from k8stokendetect.outputs.tree import to_tree
 from k8stokendetect.testing import request, use_of, user_of
+from k8stokendetect.words import named
 
 REASON = "authorization.k8s.io/reason"
 RECREATE = (
@@ -156,7 +157,7 @@ def test_a_secret_for_a_token_is_asked_about() -> None:
 
     assert advice(secret) == (
         "Ask whether this was meant: alice. No token is known to have been issued.",
-        "Check and undo what was changed: create secrets prod/builder-legacy.",
+        "Check and undo what was changed: created secret prod/builder-legacy.",
     )
 
 
@@ -164,7 +165,7 @@ def test_the_right_to_mint_comes_before_the_token() -> None:
     """Whoever keeps it has a new token as soon as the old one is ended."""
     review, end = advice(allowed_by("ClusterRoleBinding", "minters"))
 
-    assert review.endswith("if nobody: kubectl delete clusterrolebinding minters")
+    assert review.endswith("If nobody: kubectl delete clusterrolebinding minters")
     assert end == RECREATE
 
 
@@ -184,8 +185,9 @@ def test_the_binding_that_gave_the_right_is_named_and_no_name_leaves_its_quotes(
     """RBAC names may hold anything but `/` and `%`; pasted into a shell each is one word, and no option."""
     review = advice(allowed_by(binding, name))[0]
 
-    assert review.startswith(f'Review who needs it: {binding} {json.dumps(name)} gave User "alice" the role "minter"')
-    assert shlex.split(review.partition("; if nobody: ")[2]) == command
+    shown = named("/".join(reversed(name.split("/"))))
+    assert review.startswith(f"Review who needs it: {binding} {shown} gave user alice the role minter. ")
+    assert shlex.split(review.partition(". If nobody: ")[2]) == command
 
 
 @pytest.mark.parametrize("name", ["-n", "--all", "a; rm -rf /", "$(x)", "a'b"])
@@ -202,7 +204,7 @@ def test_a_binding_of_kubernetes_itself_is_never_to_be_deleted(name: str) -> Non
     """Whoever runs that locks everybody out."""
     review = advice(allowed_by("ClusterRoleBinding", name))[0]
 
-    assert "Kubernetes' own" in review
+    assert "belongs to Kubernetes" in review
     assert "kubectl" not in review
 
 
@@ -247,8 +249,8 @@ def test_what_the_tokens_did_is_to_be_undone() -> None:
     ]
 
     assert advice(mint, *uses)[1:] == (
-        "Rotate the secrets that were read: list secrets prod.",
-        "Check and undo what was changed: patch clusterroles prod/x.",
+        "Rotate the secrets that were read: the secrets in prod.",
+        "Check and undo what was changed: changed clusterrole prod/x.",
     )
 
 
@@ -308,7 +310,7 @@ def test_the_rules_together_advise_what_the_request_asks_for() -> None:
     """The binding that gave the right, and the Secret whose end is the token's."""
     review, end = advice(NOTORIOUS)
 
-    assert review.endswith("if nobody: kubectl delete clusterrolebinding minters")
+    assert review.endswith("If nobody: kubectl delete clusterrolebinding minters")
     assert end.endswith("is bound to Secret s1: kubectl -n kube-system delete secret s1")
 
 
@@ -341,7 +343,7 @@ def test_policies_that_forge_annotations_are_to_be_undone() -> None:
     (incident,) = incidents(detect(TRUST / "o1-vap-forges-annotations.log.gz"))
     assert incident.actors == ("kubernetes-admin",)
     assert any(
-        "create validatingadmissionpolicies authentication.kubernetes.io" in str(step) for step in incident.advice
+        "created validatingadmissionpolicy authentication.kubernetes.io" in str(step) for step in incident.advice
     )
 
 
