@@ -70,7 +70,7 @@ class Runs:
         words = command.split()
         if command == SUGGESTED:
             words = ["scan", "audit.log", "--suggest-exclusions", "mine.toml"]
-        result = CliRunner().invoke(main, words, env={"COLUMNS": "100"})
+        result = CliRunner().invoke(main, words, env={"COLUMNS": "120"})
         assert result.exit_code in {0, 1}, result.output
         return (Path("mine.toml").read_text("utf-8") if command == SUGGESTED else result.stdout), result.stderr
 
