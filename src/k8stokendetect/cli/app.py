@@ -92,13 +92,7 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 @click.option("--min-severity", type=click.Choice(SEVERITIES, case_sensitive=False), help="Print nothing below it.")
 @click.option("--since", metavar="TIME", help="Print nothing before it: 2026-11-23, 2026-11-23T21:43Z, 90m, 24h, 7d.")
 @click.option("--until", metavar="TIME", help="Print nothing after it.")
-@click.option(
-    "--actor",
-    "actors",
-    multiple=True,
-    metavar="NAME",
-    help="Print what this user did, or service account NAMESPACE/NAME; * stands for any letters; may be repeated.",
-)
+@click.option("--actor", "actors", multiple=True, metavar="NAME", help="Print what it did; NAMESPACE/NAME; * for any.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Print at most N; 0 prints everything in full.")
 @click.option("--output", metavar="FILE", help="Write there instead of to standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no warnings, no last line with the numbers.")
@@ -115,12 +109,7 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 )
 @click.option("--cluster-name", metavar="NAME", help="The cluster of records that name none.")
 @_enable
-@click.option(
-    "--suggest-exclusions",
-    "suggest",
-    metavar="FILE",
-    help="Also write exclusions for the callers that were found, with proofs, for you to confirm; - with --output.",
-)
+@click.option("--suggest-exclusions", "suggest", metavar="FILE", help="Also write exclusions for you to confirm.")
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")

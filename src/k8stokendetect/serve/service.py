@@ -27,6 +27,7 @@ from k8stokendetect.engine.tally import Tally
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import Exclusion
+from k8stokendetect.reprs import with_short_repr
 from k8stokendetect.serve.app import PATIENCE, Budget, Receiver
 from k8stokendetect.serve.auth import Tokens
 from k8stokendetect.serve.board import Board
@@ -57,6 +58,7 @@ GRACE: Final = 10.0
 """Seconds that the sinks get at the end."""
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Settings:
     """How to serve.
