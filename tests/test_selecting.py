@@ -88,7 +88,7 @@ def test_an_incident_is_chosen_by_all_of_it() -> None:
         {"min_severity": "high"},
         {"since": "2026-11-23T21:10Z", "until": "2026-11-23T21:20Z"},
     ):
-        assert Choice.of(**options).wants(incident)  # type: ignore[arg-type]
+        assert Choice.of(**options).wants(incident)
     assert not Choice.of(since="2026-11-23T21:31Z").wants(incident)
 
 

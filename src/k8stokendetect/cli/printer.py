@@ -119,7 +119,6 @@ class Printer:
             self.flush()
         self._pending.append(finding)
         if finding.excluded_by is None:
-            self._fired[finding.rule.id] = finding.rule.response
             self.groups.add(finding)
             if finding.severity >= Severity.HIGH:
                 self.urgent(Alert.of([finding], self.groups.id_of(finding)))
@@ -201,6 +200,8 @@ class Printer:
 
     def _print_finding(self, finding: Finding) -> None:
         if self._form == "text":
+            if finding.excluded_by is None:
+                self._fired[finding.rule.id] = finding.rule.response
             self._screen.lines(finding_lines(finding, self._previous, self._screen.line_width))
             self._previous = finding
         else:
