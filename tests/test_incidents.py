@@ -405,7 +405,7 @@ def test_the_json_line_has_its_stable_names() -> None:
     assert line.isprintable()
     assert set(mapping) == {
         "id", "severity", "title", "actors", "service_accounts", "credentials",
-        "first_seen", "last_seen", "depth", "advice", "access", "findings",
+        "first_seen", "last_seen", "depth", "enable", "advice", "access", "findings",
         "alerts", "number_of_alerts", "number_of_findings",
     }  # fmt: skip
     assert mapping["first_seen"] == "2026-11-23T21:00:00Z"

@@ -13,7 +13,13 @@ import pytest
 
 from builders import body, token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, Detector, Finding, Rule, Severity, detect
-from k8stokendetect.incidents import incidents
+from k8stokendetect.incidents import alerts, incidents
+from k8stokendetect.outputs.ecs import to_ecs_line
+from k8stokendetect.outputs.native import to_line
+from k8stokendetect.outputs.ocsf import to_ocsf_line
+from k8stokendetect.outputs.report import to_report
+from k8stokendetect.outputs.text import to_text
+from k8stokendetect.outputs.tree import to_tree
 from k8stokendetect.testing import request, use_of, user_of
 from k8stokendetect.words import named
 
@@ -350,7 +356,7 @@ def test_a_known_component_is_named_with_its_exclusion_and_nothing_destroyed(nam
     (incident,) = incidents(detect(TRUST / name))
     assert incident.severity < Severity.CRITICAL
     (step,) = incident.advice
-    assert f"--enable {exclusion}." in step.text
+    assert f"`--enable {exclusion}`." in step.text
     assert not step.command
     assert not list(detect(TRUST / name, exclusions=[*DEFAULT_EXCLUSIONS, exclusion]))
 
@@ -363,3 +369,20 @@ def test_a_known_components_token_that_is_used_elsewhere_is_an_attackers() -> No
     assert incident.severity == Severity.CRITICAL
     assert any(str(step).startswith("End every token of shop/shop-app") for step in incident.advice)
     assert any(str(step).startswith("Rotate the secrets") for step in incident.advice)
+
+
+def test_a_known_component_is_named_in_every_output_once_for_each_incident() -> None:
+    """However many mints it made; the forms for programs have a field for it, a page repeats it in the evidence."""
+    (incident,) = incidents(detect(TRUST / "f1-eso-enabled.log"))
+    mints = [finding for finding in incident.findings if finding.rule.id == "token-request"]
+    sentence = "This fits `external-secrets`; if you run it: `--enable external-secrets`."
+
+    assert incident.enable == ("external-secrets",)
+    assert incident.to_dict()["enable"] == ["external-secrets"]
+    assert " ".join(to_tree(incident).split()).count(sentence) == incident._repr_html_().count(sentence) == 1
+    assert sentence in to_report([incident])
+    assert [alert.enable for alert in alerts(mints)] == ["external-secrets"] * len(mints)
+    for finding in mints:
+        assert sentence in to_text(finding)
+        for line in (to_line(finding), to_ecs_line(finding), to_ocsf_line(finding)):
+            assert '"enable":"external-secrets"' in line

@@ -32,6 +32,8 @@ PACKAGES = [  # a file imports from its own package and from those before it
         "doctor",
         "sigma",
         "outputs",
+        "sinks",
+        "serve",
         "plugins",
         "spark",
         "testing",

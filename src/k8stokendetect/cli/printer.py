@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -70,6 +70,7 @@ class Printer:
     Attributes:
         worst: the highest severity of what was chosen and is not excluded.
         groups: the incidents that are not yet complete.
+        page: makes the HTML page.
 
     Raises:
         ConfigError: when there is no such form, or the output cannot be written.
@@ -94,6 +95,7 @@ class Printer:
         if report is not None:
             environment()  # says what is missing before the log is read
         self.worst: Severity | None = None
+        self.page: Callable[[Sequence[Incident]], str] = to_report
         self.groups = Incidents(cluster=cluster)
         self._form = form
         self._quiet = quiet
@@ -173,7 +175,7 @@ class Printer:
         self._screen.close()
         if self._report is not None:
             found = sorted(self._complete, key=lambda incident: -incident.severity)
-            Path(self._report).write_text(to_report(found), encoding="utf-8")
+            Path(self._report).write_text(self.page(found), encoding="utf-8")
 
     def _finish_text(self) -> None:
         if self._level == "incidents":

@@ -154,7 +154,7 @@ def used_finding(
         event=event,
         evidence=tuple(_evidence(event, moved=bool(moved), certain=certain)),
         related=mints,
-        caveats=(*caveats, *((f"the minter {enabling(enable)}",) if enable else ())),
+        caveats=(*caveats, *((enabling(enable, "The minter"),) if enable else ())),
         enable="" if moved else enable,
     )
 

@@ -68,9 +68,7 @@ class ForgedToken(KeyedDetector[IdsSeen]):
         ),
     )
     watches = frozenset({Signal.USE_OF_ANY})
-    traits = Traits(
-        not_in_sigma="whether a cluster writes credential ids has to be learned from its log", separate_keys=True
-    )
+    traits = Traits(not_in_sigma="whether a cluster writes credential ids has to be learned from its log")
     remember_for = timedelta(days=30)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:

@@ -10,7 +10,6 @@ from typing import Final
 
 import attrs
 
-from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import origin_of, who
 from k8stokendetect.events import Event, Signal
@@ -133,7 +132,6 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
         ),
     )
     watches = frozenset({Signal.LEGACY_TOKEN, "create secrets", "update secrets", "patch secrets"})
-    traits = Traits(separate_keys=True)
     remember_for = timedelta(days=30)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:

@@ -75,7 +75,7 @@ class PodTokenMoved(KeyedDetector[Places]):
         ),
     )
     watches = frozenset({Signal.USE_OF_ANY})
-    traits = Traits(not_in_sigma="it compares the addresses of one token's uses in their order", separate_keys=True)
+    traits = Traits(not_in_sigma="it compares the addresses of one token's uses in their order")
     remember_for = timedelta(hours=2)
 
     def __init__(self, *, window: timedelta = timedelta(minutes=10), shared: Collection[str] = ()) -> None:

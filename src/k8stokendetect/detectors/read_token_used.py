@@ -79,7 +79,7 @@ class ReadTokenUsed(KeyedDetector[Pod]):
         ),
     )
     watches = frozenset({Signal.USE_OF_ANY, "pods/exec", "pods/attach"})
-    traits = Traits(not_in_sigma="it joins a command with what a pod does later", separate_keys=True)
+    traits = Traits(not_in_sigma="it joins a command with what a pod does later")
     needs = frozenset({TokenReadByExec.rule.id})
     remember_for = timedelta(days=7)
 

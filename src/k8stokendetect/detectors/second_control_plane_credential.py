@@ -59,7 +59,6 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
     traits = Traits(
         excludable=False,  # a second credential has all of a component's proofs
         not_in_sigma="it compares the credentials of one identity over time",
-        separate_keys=True,
     )
     remember_for = timedelta(days=7)
 

@@ -64,7 +64,6 @@ class UnusualOrigin(KeyedDetector[Origins]):
     traits = Traits(
         excludable=False,  # a stolen credential has a component's proofs
         not_in_sigma="what is usual for an actor has to be learned",
-        separate_keys=True,
     )
     remember_for = timedelta(days=90)
 

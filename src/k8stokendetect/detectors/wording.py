@@ -69,9 +69,9 @@ def lifetime_evidence(event: Event, /) -> Iterator[Evidence]:
         yield Evidence("responseObject.status.expirationTimestamp", grant.expiration_timestamp, "granted until")
 
 
-def enabling(exclusion: str, /) -> str:
+def enabling(exclusion: str, /, who: str = "This") -> str:
     """Name the optional exclusion of which a caller has every proof."""
-    return f"has every proof of {exclusion}, which mints by design; if you run that: --enable {exclusion}"
+    return f"{who} fits `{exclusion}`; if you run it: `--enable {exclusion}`."
 
 
 def is_extended(spec: TokenRequestSpec | None, /) -> bool:

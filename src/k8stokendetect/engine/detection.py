@@ -17,7 +17,7 @@ from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.engine.selection import choose_detectors, choose_exclusions
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.errors import ConfigError, OnDetectError, ReadError, raise_error
-from k8stokendetect.events import Platform
+from k8stokendetect.events import Event, Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
 from k8stokendetect.findings import Finding
 from k8stokendetect.reading import AuditLog, Source, read
@@ -168,6 +168,10 @@ class Detection(Iterator[Finding]):
     def idle(self) -> Iterator[Finding]:
         """Yield the findings whose time has come by the clock; called from the source while it waits for more."""
         return map(self._enriched, self._pipeline.idle())
+
+    def waiting(self) -> Iterator[Event]:
+        """Yield the events that wait for earlier ones, in no order: what is remembered knows nothing of them yet."""
+        return self._pipeline.waiting()
 
     def _enriched(self, finding: Finding) -> Finding:
         if self._cluster is None:

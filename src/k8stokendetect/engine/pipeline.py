@@ -98,6 +98,10 @@ class Pipeline:
             yield from self._examine(due)
         yield from self.settle()
 
+    def waiting(self) -> Iterator[Event]:
+        """Yield the events whose turn has not come, in no order."""
+        return (arrival.event for arrival in self._buffer)
+
     def rest(self) -> Iterator[Finding]:
         """Yield what there is to report about the events that still wait."""
         for due in self._buffer.rest():

@@ -79,12 +79,16 @@ def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER,
 
 
 def _enabling(known: Iterable[Request]) -> Iterator[Step]:
+    """Name each optional exclusion once, however often its callers minted."""
+    callers: dict[str, dict[str, None]] = {}
     for request in known:
         if request.enable and request.ref.mints_token:
-            yield Step(
-                f"{caller_of(request.ref)} {enabling(request.enable)}. If you do not, ask who does: what it minted and "
-                "did is what an attacker would."
-            )
+            callers.setdefault(request.enable, {})[caller_of(request.ref)] = None
+    for exclusion, names in callers.items():
+        yield Step(
+            f"{enabling(exclusion)} If you do not, ask who does: what {listed(names)} minted and did is what an "
+            "attacker would."
+        )
 
 
 def _needs_right(request: Request) -> bool:
