@@ -177,9 +177,8 @@ def _table(entries: Sequence[Entry], width: int | None, *, has_log: bool) -> Ite
         rest = "".join(padded[2:]).rstrip()
         yield Span(padded[0], "dim"), Span(padded[1], style), Span(rest, "dim" if row is _HEADS else "")
     if is_cut:
-        yield (
-            Span("… stands for what does not fit; the trees have it whole, a wider window or COLUMNS=200, too", "dim"),
-        )
+        hint = "… is what does not fit: the trees have it whole, and so has a wider window, or COLUMNS=200"
+        yield from wrapped((Span(hint, "dim"),), width, (), ())
 
 
 def _short(act: str) -> str:
