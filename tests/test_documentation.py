@@ -26,6 +26,7 @@ import wrappings.gcp
 from k8stokendetect import detect, load_exclusions
 from k8stokendetect.audit_policy import AuditPolicy, hints, review
 from k8stokendetect.cli import main
+from k8stokendetect.cli.screen import NO_TERMINAL
 from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from recordings import METADATA, REQUEST_RESPONSE, labelled_token_requests, records
@@ -176,7 +177,7 @@ def run(command: str) -> str:
         assert set(extras) <= set(PROJECT["optional-dependencies"])
         return ""
     assert words[0] in PROJECT["scripts"]
-    result = CliRunner().invoke(main, words[1:])
+    result = CliRunner().invoke(main, words[1:], env={"COLUMNS": str(NO_TERMINAL)})
     assert result.exit_code in {0, 1}, result.output
     return result.output
 
@@ -218,8 +219,11 @@ def test_the_numbers_of_the_example() -> None:
     assert f"a recorded attack of {events} events" in readme
     assert "eight tokens were minted" in readme
     assert "prints two incidents" in readme
-    assert run("k8stokendetect scan examples/attack.log --format json --incidents").count('"id"') == 2
-    assert run("k8stokendetect scan examples/attack.log --format json --rule token-request").count('"rule_id"') == 8
+    assert run("k8stokendetect scan examples/attack.log --format json --incidents").count('"number_of_alerts"') == 2
+    assert (
+        run("k8stokendetect scan examples/attack.log --format json --findings --rule token-request").count('"rule_id"')
+        == 8
+    )
 
 
 USERNAME_LIST = (
