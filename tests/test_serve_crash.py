@@ -32,7 +32,6 @@ from k8stokendetect.serve.outbox import Outbox
 from k8stokendetect.sinks import open_all
 from serving import TOKEN, attack, batches, eventually, expected, findings_of, written
 
-
 RULES = ("token-request", "token-request-unbound", "minted-token-used")
 
 

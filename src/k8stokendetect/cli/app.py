@@ -61,6 +61,14 @@ _trust_pods = click.option(
 )
 
 
+_day_first = click.option(
+    "--day-first/--month-first",
+    "day_first",
+    default=None,
+    help="How dates such as 12/11/2026 are meant. By default: what a day over 12 in the same file proves.",
+)
+
+
 def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help=help_text
@@ -107,17 +115,18 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 )
 @click.option("--cluster-name", metavar="NAME", help="The cluster of records that name none.")
 @_enable
+@click.option(
+    "--suggest-exclusions",
+    "suggest",
+    metavar="FILE",
+    help="Also write exclusions for the callers that were found, with proofs, for you to confirm; - with --output.",
+)
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
 @click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
 @_trust_pods
-@click.option(
-    "--day-first/--month-first",
-    "day_first",
-    default=None,
-    help="How dates such as 12/11/2026 are meant. By default: what a day over 12 in the same file proves.",
-)
+@_day_first
 @_fail_on
 def scan(**options: Any) -> None:
     """Scan audit logs: files, compressed or not, archives, folders of rotated files, URLs, or - for standard input.
@@ -175,6 +184,25 @@ def serve(**options: Any) -> None:
 
 
 @main.command()
+@click.argument("names", nargs=-1, required=True, metavar="ID… LOG…")
+@_text_or_json("Text, or a line of JSON for each request.")
+@_platform
+@click.option("--plugins", is_flag=True, help="Load detectors and envelopes of installed plug-ins.")
+@_trust_pods
+@_day_first
+def explain(**options: Any) -> None:
+    """Show all that is known about a request: what was said about it, why, and its audit event without credentials.
+
+    ID is the fingerprint of a finding or an alert, or the request_id of an event, an alert or an incident, as `scan`
+    prints them: 32 hexadecimal digits. LOG is what `scan` takes, but for standard input: it is read twice. Every rule
+    is asked, also those that are off by default. A token that was minted in another log needs that log, too.
+
+    Exits with 0 when every ID was found, and with 2 when one was not, a record could not be read or an option is wrong.
+    """
+    _run("explain", "explain", **options)
+
+
+@main.command()
 @_files
 @_text_or_json("A page of text, or one JSON document.")
 @_platform
@@ -229,15 +257,24 @@ def who_can_mint(**options: Any) -> None:
 @_exclusions
 @_enable
 @click.option(
-    "--weaker",
-    multiple=True,
-    metavar="NAME",
-    help="Also filter by this exclusion where Sigma cannot express all its proofs; may be repeated.",
+    "--for",
+    "target",
+    type=click.Choice(["elastic", "splunk", "sentinel"]),
+    help="Write what Kibana, Splunk or Sentinel imports, with its names of the fields, instead of Sigma.",
+)
+@click.option(
+    "--full", is_flag=True, help="Check all that Sigma can express: the credential, the reason, the URI, the body."
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="As --full, and no filter that lacks a proof: the controller manager's own mints are reported, 30 an hour.",
 )
 def sigma(**options: Any) -> None:
     """Write rules as Sigma YAML for a SIEM: all that Sigma can express, or those named.
 
-    What Sigma cannot express becomes a comment in the YAML; such a rule reports too much rather than too little.
+    Rules are short unless you ask for more. How a rule differs from the detector, and what that costs, is a comment in
+    the YAML.
 
     Exits with 2 when a name is unknown or Sigma cannot express a rule.
     """

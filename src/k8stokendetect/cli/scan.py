@@ -17,17 +17,19 @@ import click
 
 from k8stokendetect import Severity, Tally, read
 from k8stokendetect.cli.printer import Printer
+from k8stokendetect.cli.reporting import Reporting
 from k8stokendetect.cli.selecting import Choice
 from k8stokendetect.cli.shared import Errors, Selection, exclusions_of, load_cluster, source_of
+from k8stokendetect.cli.suggesting import Suggester
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.commands import detect_commands
 from k8stokendetect.engine.detection import Detection, detection
 from k8stokendetect.engine.memory import Memory
-from k8stokendetect.errors import ConfigError, ReadError
+from k8stokendetect.errors import ConfigError, OnError, ReadError
 from k8stokendetect.events import Platform
 from k8stokendetect.input.follow import FollowedFile
 from k8stokendetect.input.remote import Remote, is_url
-from k8stokendetect.reading import AuditLog
+from k8stokendetect.reading import AuditLog, Source
 
 LONG_READ = 32 * 1024 * 1024
 """From so many bytes on, a terminal gets a progress bar."""
@@ -54,6 +56,7 @@ class Options:
     cluster_files: tuple[str, ...]
     cluster_name: str | None
     enable: tuple[str, ...]
+    suggest: str | None
     rules: tuple[str, ...]
     plugins: bool
     follow: bool
@@ -93,6 +96,17 @@ class Options:
             raise ConfigError("--follow takes one file on this machine")
         return FollowedFile(source, _stopped())
 
+    def read(self, sources: Source, selection: Selection, on_error: OnError) -> AuditLog:
+        """Return the log of some sources."""
+        return read(
+            sources,
+            platform=self.platform,
+            on_error=on_error,
+            envelopes=selection.envelopes,
+            trust_pods=self.trust_pods,
+            day_first=self.day_first,
+        )
+
     def load_cluster(self, errors: Errors, warnings: Errors) -> Cluster | None:
         """Load the snapshot of the cluster, where one is given."""
         if not self.cluster_files:
@@ -117,19 +131,14 @@ def scan(**given: Any) -> int:
     sources = [options.source(name) for name in options.files]
     cluster = options.load_cluster(errors, warnings)
     selection = Selection.of(options.rules, plugins=options.plugins)
-    log = read(
-        sources,
-        platform=options.platform,
-        on_error=errors,
-        envelopes=selection.envelopes,
-        trust_pods=options.trust_pods,
-        day_first=options.day_first,
-    )
+    log = options.read(sources, selection, errors)
+    exclusions = exclusions_of(options.enable, options.exclusion_file)
+    suggester = Suggester(options.suggest, exclusions, options.output)
     memory = Memory() if options.state is None else Memory.load(Path(options.state))
     findings = detection(
         log,
-        detectors=selection.detectors,
-        exclusions=exclusions_of(options.enable, options.exclusion_file),
+        detectors=[*selection.detectors, *suggester.detectors],
+        exclusions=exclusions,
         keep_excluded=options.keep_excluded,
         on_error=errors,
         tally=tally,
@@ -138,23 +147,34 @@ def scan(**given: Any) -> int:
         memory=memory,
     )
     printer = _printer(options, selection, cluster, errors)
+    if options.report is not None:
+        printer.page = _reporting(options, selection, tally, errors).page
     for source in sources:
         if isinstance(source, FollowedFile):
             source.on_idle = functools.partial(_print_waiting, findings, printer)
     try:
         with _progress(() if options.follow else options.files, log), contextlib.suppress(KeyboardInterrupt):
             for finding in findings:
+                suggester.note(finding)
                 printer.take(finding)
         printer.finish()
+        suggester.finish()
         if options.state is not None:
             memory.save(Path(options.state))
     except BrokenPipeError:
         raise
     except OSError as error:
         errors(ReadError(f"cannot be written: {error.strerror}", str(error.filename)))
-    warnings.end("about the objects of the cluster")
-    click.echo(summary(tally), err=True)
+    if not options.quiet:
+        warnings.end("about the objects of the cluster")
+        click.echo(summary(tally), err=True)
     return 2 if errors.count else int(printer.worst_is_at_least(Severity.of(options.fail_on)))
+
+
+def _reporting(options: Options, selection: Selection, tally: Tally, errors: Errors) -> Reporting:
+    others = [*options.cluster_files, *([options.exclusion_file] if options.exclusion_file else [])]
+    again = functools.partial(options.read, selection=selection, on_error=lambda _: None)
+    return Reporting(options.files, others, again, tally, errors)
 
 
 def _print_waiting(findings: Detection, printer: Printer) -> None:
@@ -168,6 +188,7 @@ def _printer(options: Options, selection: Selection, cluster: Cluster | None, er
     return Printer(
         options.form,
         level="findings" if options.follow and options.form == "text" else options.level,
+        quiet=options.quiet,
         choice=options.choice(),
         output=options.output,
         report=options.report,

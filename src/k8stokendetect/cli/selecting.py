@@ -78,19 +78,27 @@ class Choice:
 
     def wants(self, item: Alert | Finding | Incident, /) -> bool:
         """Tell whether to print it; what is not printed is counted."""
-        first, last, users = _facts(item)
-        reason = None
-        if self.min_severity is not None and item.severity < self.min_severity:
-            reason = "--min-severity"
-        elif self.since is not None and last is not None and last < self.since:
-            reason = "--since"
-        elif self.until is not None and first is not None and first > self.until:
-            reason = "--until"
-        elif self.actors and not any(self._is_actor(user) for user in users):
-            reason = "--actor"
+        reason = self._against(item)
         if reason is not None:
             self.dropped[reason] += 1
         return reason is None
+
+    def matches(self, item: Alert | Finding | Incident, /) -> bool:
+        """Tell the same, and count nothing."""
+        return self._against(item) is None
+
+    def _against(self, item: Alert | Finding | Incident) -> str | None:
+        """Return the option that something does not fit; None where it fits all."""
+        first, last, users = _facts(item)
+        if self.min_severity is not None and item.severity < self.min_severity:
+            return "--min-severity"
+        if self.since is not None and last is not None and last < self.since:
+            return "--since"
+        if self.until is not None and first is not None and first > self.until:
+            return "--until"
+        if self.actors and not any(self._is_actor(user) for user in users):
+            return "--actor"
+        return None
 
     def _is_actor(self, user: str) -> bool:
         names = {user, account_or_user(user)}

@@ -22,22 +22,19 @@ if TYPE_CHECKING:
 @with_short_repr
 @attrs.frozen(kw_only=True)
 class Traits:
-    """What else a rule knows about itself, for exclusions, audit policies, Sigma and Spark.
+    """What else a rule knows about itself, for exclusions, audit policies and Sigma.
 
     Arguments:
         excludable: it is about minting by design, so exclusions that name no rules cover it; None: when it watches
             `serviceaccounts/token`.
         body: what it finds in the request's body, as a sentence that ends so; empty where level Metadata is enough.
         not_in_sigma: why Sigma cannot express it; empty where it can, or where nobody has tried.
-        separate_keys: a keyed detector's `fold` reads and writes the state of its own key alone, so that Spark can
-            spread the keys of one cluster.
 
     """
 
     excludable: bool | None = None
     body: str = ""
     not_in_sigma: str = ""
-    separate_keys: bool = False
 
 
 class Detector(abc.ABC):

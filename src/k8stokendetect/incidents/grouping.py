@@ -13,7 +13,7 @@ from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.errors import check
 from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, STRANGERS
-from k8stokendetect.incidents.advice import AccessFinder
+from k8stokendetect.incidents.access import AccessFinder
 from k8stokendetect.incidents.incident import Incident, IncidentList, first_of, incident_of
 from k8stokendetect.incidents.story import BEGINNING
 from k8stokendetect.reprs import short_repr

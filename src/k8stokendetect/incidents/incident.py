@@ -13,7 +13,8 @@ from k8stokendetect.cards import card, table
 from k8stokendetect.convert.times import format_time
 from k8stokendetect.events import JsonValue
 from k8stokendetect.findings import EventRef, Finding, Severity
-from k8stokendetect.incidents.advice import NO_CLUSTER, Access, AccessFinder, advice
+from k8stokendetect.incidents.access import Access, AccessFinder
+from k8stokendetect.incidents.advice import NO_CLUSTER, advice
 from k8stokendetect.incidents.step import Step
 from k8stokendetect.incidents.story import BEGINNING, by_known_components, depths, requests_of, title
 from k8stokendetect.reprs import short, short_repr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An audit event as indented JSON that a person reads, without tokens, and of bounded length where that is wanted."""
+"""An audit event as JSON that a person reads, without credentials, and of bounded length where that is wanted."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ from k8stokendetect.events import Event, JsonValue
 LONGEST_EVENT: Final = 12_000
 """Maximum number of characters of an event that is bounded."""
 
-_LONGEST_TEXT, _MOST_ITEMS, _SHORTEST_TEXT, _FEWEST_ITEMS = 600, 40, 60, 4
+_WIDEST: Final = 100
+"""A list or an object that fits into so many characters stays on its line."""
+
+_LONGEST_TEXT, _MOST_ITEMS = 600, 40
+_SHORTEST_TEXT, _FEWEST_ITEMS = 60, 4
+
+_FIRST: Final = ("kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb")
+"""What the API server writes first: k8s.io/apiserver pkg/apis/audit/v1/types.go:72-150."""
 
 
 def to_event_text(event: Event, /, *, is_bounded: bool = True) -> str:
-    """Return a redacted event as indented JSON of printable characters and line ends.
+    """Return an audit event as JSON of printable characters and line ends.
 
     Arguments:
-        event: as `read` made it: its credentials are gone.
-        is_bounded: long texts, lists and objects are cut, so that it has at most `LONGEST_EVENT` characters; what was
-            cut says so. Otherwise it is whole.
+        event: as `read` made it: its credentials are removed already.
+        is_bounded: cut long texts, lists and objects, so that it has at most `LONGEST_EVENT` characters; what was cut
+            says so. Otherwise it is whole.
 
     """
-    whole = event_to_mapping(event)
+    known = event_to_mapping(event)
+    whole = {name: known[name] for name in dict.fromkeys((*_FIRST, *known)) if name in known}
     if not is_bounded:
         return _json(whole)
     longest, most = _LONGEST_TEXT, _MOST_ITEMS
@@ -37,8 +45,23 @@ def to_event_text(event: Event, /, *, is_bounded: bool = True) -> str:
 
 def _json(value: JsonValue) -> str:
     """Write JSON; what is not printable, such as a mark that turns the direction of writing, is escaped."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = _written(value, "")
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+
+
+def _written(value: JsonValue, indent: str) -> str:
+    line = json.dumps(value, ensure_ascii=False)
+    if not value or not isinstance(value, dict | list) or (indent and len(line) <= _WIDEST):
+        return line
+    inner = f"{indent}  "
+    if isinstance(value, list):
+        items = [f"{inner}{_written(item, inner)}" for item in value]
+    else:
+        items = [
+            f"{inner}{json.dumps(key, ensure_ascii=False)}: {_written(item, inner)}" for key, item in value.items()
+        ]
+    opening, closing = "[]" if isinstance(value, list) else "{}"
+    return "\n".join((opening, ",\n".join(items), f"{indent}{closing}"))
 
 
 def _shortened(value: Any, longest: int, most: int) -> Any:
@@ -46,11 +69,10 @@ def _shortened(value: Any, longest: int, most: int) -> Any:
     if isinstance(value, str):
         return value if len(value) <= longest else f"{value[:longest]}… ({len(value):,} characters)"
     if isinstance(value, Mapping):
-        kept = {
-            _shortened(key, longest, most): _shortened(item, longest, most) for key, item in islice(value.items(), most)
-        }
+        fields = islice(value.items(), most)
+        kept = {_shortened(key, longest, most): _shortened(item, longest, most) for key, item in fields}
         return kept if len(value) <= most else {**kept, "…": f"{len(value) - most:,} more fields"}
     if isinstance(value, list | tuple):
-        kept_items = [_shortened(item, longest, most) for item in value[:most]]
-        return kept_items if len(value) <= most else [*kept_items, f"… {len(value) - most:,} more"]
+        items = [_shortened(item, longest, most) for item in value[:most]]
+        return items if len(value) <= most else [*items, f"… {len(value) - most:,} more"]
     return value

@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import attrs
 
 from k8stokendetect.engine.tally import Tally
-
-SHOWN_ERRORS: Final = 20
-"""Maximum number of errors that a report repeats; the others are counted."""
+from k8stokendetect.reprs import with_short_repr
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class SourceFile:
     """A file that was read, as it lay there: of a compressed file or an archive, the file itself.
@@ -59,6 +58,7 @@ def _version() -> str:
     return metadata.version("k8stokendetect")
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Scan:
     """What a report rests on, so that another person can repeat it and trust it.
@@ -70,7 +70,7 @@ class Scan:
         excluded: how many findings were excluded, by exclusion id.
         errors: the first errors, in words.
         number_of_errors: how many there were in all.
-        counts: other things that were counted, in words, such as `3 records of other logs`.
+        counts: other things that were counted, in words, such as `records of other logs: 3`.
         options: the command line, without its program and without credentials.
         version: of k8stokendetect.
         started: when reading began.
@@ -109,10 +109,20 @@ class Scan:
             events=tally.events,
             findings=tally.findings.total(),
             excluded=dict(tally.excluded),
-            counts=tuple(f"{number:,} {what}" for number, what in counts if number),
+            counts=tuple(f"{what}: {number:,}" for number, what in counts if number),
             **fields,
         )
 
-    def explain(self, id_: str, /) -> str:
-        """Return the command that shows a request and its event; empty where nothing can be read again."""
-        return shlex.join(["k8stokendetect", "explain", id_, *self.logs]) if self.logs else ""
+    @property
+    def command(self) -> str:
+        """The options as they are written in a shell."""
+        return shlex.join(self.options)
+
+    @property
+    def size(self) -> int:
+        """How many bytes the files have together, as far as that is known."""
+        return sum(file.size or 0 for file in self.files)
+
+    def explain(self, *ids: str) -> str:
+        """Return the command that shows some requests and their events; empty where nothing can be read again."""
+        return shlex.join(["k8stokendetect", "explain", *ids, *self.logs]) if self.logs else ""

@@ -9,8 +9,8 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.incidents import Alert
+from k8stokendetect.outputs.size import one_line
 from k8stokendetect.outputs.text import cut, neutral, utc
-from k8stokendetect.outputs.values import one_line
 
 LONGEST_FACT: Final = 300
 LONGEST_SUMMARY: Final = 600
