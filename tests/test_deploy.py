@@ -132,7 +132,9 @@ def test_the_api_servers_configuration_is_a_kubeconfig_and_a_policy_that_works()
     """It posts where the receiver listens, with a certificate of the name that the receiver asks for."""
     config = yaml.safe_load((DEPLOY / "kube-apiserver/audit-webhook.yaml").read_text(encoding="utf-8"))
     policy = AuditPolicy.load((DEPLOY / "kube-apiserver/audit-policy.yaml").read_bytes())
-    shown = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/how-to/audit-policy.md").read_text(), re.M | re.S)[-1]
+    shown = re.findall(
+        r"^```yaml\n(.*?)^```$", (ROOT / "docs/how-to/audit-policy.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )[-1]
     (user,), (cluster,) = config["users"], config["clusters"]
 
     assert (config["apiVersion"], config["kind"], config["current-context"]) == (
@@ -150,7 +152,7 @@ def test_the_api_servers_configuration_is_a_kubeconfig_and_a_policy_that_works()
 def test_the_unit_is_one_that_systemd_takes_and_finds_hardened(tmp_path: Path) -> None:
     """But for the program, which is not installed here."""
     text = (DEPLOY / "systemd/k8stokendetect.service").read_text(encoding="utf-8")
-    (started,) = re.findall(r"^ExecStart=((?:.*\\\n)*.*)$", text, re.M)
+    (started,) = re.findall(r"^ExecStart=((?:.*\\\n)*.*)$", text, re.MULTILINE)
 
     assert set(flags(shlex.split(started.replace("\\\n", " ")))) <= KNOWN
     analyze = shutil.which("systemd-analyze")
@@ -160,9 +162,9 @@ def test_the_unit_is_one_that_systemd_takes_and_finds_hardened(tmp_path: Path) -
     unit.write_text(text.replace("/opt/k8stokendetect/bin/k8stokendetect", "/bin/true"), encoding="utf-8")
     verified = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)  # noqa: S603
     assert [line for line in verified.stderr.splitlines() if unit.name in line] == []
-    rated = subprocess.run(
+    rated = subprocess.run(  # noqa: S603 - as above
         [analyze, "security", "--offline=true", str(unit)], capture_output=True, text=True, check=False
-    )  # noqa: S603
+    )
     (level,) = re.findall(r"exposure level for \S+: (\d+\.\d)", rated.stdout)
     assert float(level) < 2
 
@@ -176,7 +178,7 @@ def test_no_registry_is_named(path: Path) -> None:
     assert not re.search(r"docker\.io|quay\.io|ghcr\.io|gcr\.io|registry\.|pypi\.", text)
 
 
-@pytest.mark.parametrize("line", re.findall(r"^k8stokendetect serve .*$", PAGE, re.M))
+@pytest.mark.parametrize("line", re.findall(r"^k8stokendetect serve .*$", PAGE, re.MULTILINE))
 def test_the_commands_of_the_page_start(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the files that they name."""
     monkeypatch.chdir(tmp_path)
@@ -188,13 +190,18 @@ def test_the_commands_of_the_page_start(line: str, tmp_path: Path, monkeypatch: 
     Path("tokens").write_text("a-token-of-nobody-0123456789\n", encoding="utf-8")
     Path("sinks.toml").write_text((BASE / "sinks.toml").read_text(encoding="utf-8"), encoding="utf-8")
     started: list[Service] = []
-    monkeypatch.setattr(Service, "run", lambda self, _: started.append(self) or 0)
+
+    def run(self: Service, _: object) -> int:
+        started.append(self)
+        return 0
+
+    monkeypatch.setattr(Service, "run", run)
     result = CliRunner().invoke(main, shlex.split(line)[1:])
 
     assert (result.exit_code, result.output, len(started)) == (0, "", 1)
 
 
-@pytest.mark.parametrize("text", re.findall(r"^```toml\n(\[\[sink\]\].*?)^```$", PAGE, re.M | re.S))
+@pytest.mark.parametrize("text", re.findall(r"^```toml\n(\[\[sink\]\].*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 def test_the_sinks_of_the_page_open(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each with its secret where it says."""
     monkeypatch.chdir(tmp_path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each sink against a fake receiver on a loopback port: what arrives, what nobody can inject, what happens when it fails."""
+"""Each sink against a fake receiver on a loopback port: what arrives, what nobody can inject, what happens then."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import pytest
 import trustme
+from confluent_kafka import Consumer
 
 from k8stokendetect import Alert, Finding, Severity
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError
@@ -26,7 +27,10 @@ from k8stokendetect.sinks import Sinks, delivery, open_all, posting
 from k8stokendetect.sinks.cef import to_cef
 from serving import FakeServer, some_alerts, written
 
-HOSTILE = "<!channel> <https://evil.example|here> [x](https://evil.example) <at>all</at> a=b|c\\d\r\n\x1b[2J\u2028 `*_~&amp; @here"
+HOSTILE = (
+    "<!channel> <https://evil.example|here> [x](https://evil.example) <at>all</at> a=b|c\\d\r\n\x1b[2J\u2028 "
+    "`*_~&amp; @here"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -235,7 +239,7 @@ class Listener:
             while part := connection.recv(65536):
                 self.got += part
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -306,7 +310,7 @@ def test_syslog_checks_the_certificate(alert: Alert, tmp_path: Path) -> None:
 def _greet(server: socket.socket, context: ssl.SSLContext) -> None:
     connection, _ = server.accept()
     connection.settimeout(5)
-    with connection, pytest.raises(OSError), context.wrap_socket(connection, server_side=True) as secure:
+    with connection, pytest.raises(ssl.SSLError), context.wrap_socket(connection, server_side=True) as secure:
         secure.recv(1)
 
 
@@ -396,8 +400,6 @@ def test_a_full_disk_leaves_no_half_line(alert: Alert, tmp_path: Path, monkeypat
 
 def test_kafka_gets_the_alert_under_its_fingerprint(alert: Alert) -> None:
     """Against librdkafka's own mock of a broker."""
-    from confluent_kafka import Consumer
-
     sinks, errors = opened("kafka:unused:1/alerts?test.mock.num.brokers=1")
     producer: Any = sinks.deliveries[0].sink
     assert sinks.send(alert)
@@ -410,7 +412,7 @@ def test_kafka_gets_the_alert_under_its_fingerprint(alert: Alert) -> None:
     sinks.close()
 
     assert message.key() == alert.fingerprint.encode()
-    assert json.loads(message.value())["incident"] == "an-incident"
+    assert json.loads(message.value() or b"")["incident"] == "an-incident"
     assert errors == []
 
 
