@@ -35,7 +35,7 @@ from serving import TOKEN, attack, batches, eventually, expected, findings_of, w
 RULES = ("token-request", "token-request-unbound", "minted-token-used")
 
 
-CHANCE = random.Random  # noqa: S311 - no secret
+CHANCE = random.Random
 """The same in every run."""
 
 
@@ -152,13 +152,14 @@ def test_half_an_entry_is_none(tmp_path: Path) -> None:
     assert again.end == 8
     assert again.append(b"new") == 8
     assert [(number, entry[:3]) for number, entry in again.read(6)] == [(6, b"666"), (7, b"777"), (8, b"new")]
-    middle = sorted(tmp_path.iterdir())[1]
-    middle.write_bytes(b"x" * 40)
-    assert 8 in [number for number, _ in again.read(1)]
-    assert len(damage) == 1
-    again.drop_before(7)
+    again.drop_before(4)
     assert next(again.read(1))[0] > 1
     assert again.size == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert damage == []
+    first = min(tmp_path.iterdir())
+    first.write_bytes(b"x" * 40)
+    assert 8 in [number for number, _ in again.read(1)]
+    assert len(damage) == 1
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[str], str]:

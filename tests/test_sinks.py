@@ -19,9 +19,11 @@ from typing import Any, Self
 import attrs
 import pytest
 import trustme
+from click.testing import CliRunner
 from confluent_kafka import Consumer
 
 from k8stokendetect import Alert, Finding, Severity
+from k8stokendetect.cli import main
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError
 from k8stokendetect.sinks import Sinks, delivery, open_all, posting
 from k8stokendetect.sinks.cef import to_cef
@@ -505,6 +507,26 @@ def test_a_proxy_is_used_where_the_environment_names_one(alert: Alert, monkeypat
         assert send(f"webhook:{fake.url}", alert) == []
     assert [len(proxy.got), len(fake.got)] == [1, 1]
     assert posting.TIMEOUT > 0
+
+
+def test_scan_sends_what_it_finds(tmp_path: Path) -> None:
+    """Each alert once, with its incident, whatever is printed; what is not taken makes the exit status 2."""
+    log = str(Path(__file__).parents[1] / "examples/attack.log")
+    with FakeServer((404, {})) as fake:
+        given = ["--sink", f"file:{tmp_path / 'out'}?severity=high", "--min-severity", "critical", "--quiet"]
+        result = CliRunner().invoke(main, ["scan", log, *given])
+        assert (result.exit_code, result.stderr) == (1, "")
+        given = ["--sink", f"webhook:{fake.url}?severity=critical", "--dead-letters", str(tmp_path / "dead")]
+        result = CliRunner().invoke(main, ["scan", log, *given])
+        assert result.exit_code == 2
+    sent, dead = written(tmp_path / "out"), written(tmp_path / "dead")
+
+    assert {one["severity"] for one in sent} == {"high", "critical"}
+    assert all(one["incident"] for one in sent)
+    assert [one["alert"]["fingerprint"] for one in dead] == [
+        one["fingerprint"] for one in sent if one["severity"] == "critical"
+    ]
+    assert "secret-part" not in result.stderr
 
 
 def test_no_token_of_the_log_is_in_any_message(alert: Alert) -> None:
