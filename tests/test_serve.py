@@ -192,6 +192,7 @@ def test_hostile_clients_are_bounded_and_the_api_server_is_served(
 ) -> None:
     """Too long, compressed, cut off, too slow in its headers or its body, and brackets: each costs only itself."""
     monkeypatch.setattr(BoundedProtocol, "header_time", 0.3)
+    monkeypatch.setattr(BoundedProtocol, "most", 10)
     lines = Lines()
     events = attack()[:60]
     size = 5_000_000
@@ -205,6 +206,7 @@ def test_hostile_clients_are_bounded_and_the_api_server_is_served(
             for begun in (b"", b"POST /au", request("Content-Length: 10\r\n")[:-2]):
                 for _ in range(20):
                     stack.enter_context(open_port(port, begun))
+            assert httpx.get(f"http://127.0.0.1:{port}/healthz").text == "ok"
             assert answer_of(port, request(f"Content-Length: {size + 1}\r\n")).startswith(b"HTTP/1.1 413 ")
             endless = b"%x\r\n" % size + b" " * size + b"\r\n"
             assert answer_of(port, request("Transfer-Encoding: chunked\r\n", endless * 2)).startswith(b"HTTP/1.1 413 ")

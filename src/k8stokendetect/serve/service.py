@@ -44,9 +44,6 @@ MAX_BODY: Final = 16 * MIB
 """Bytes of one batch; with `--audit-webhook-truncate-enabled` the API server posts 10 MiB and some hundred bytes."""
 
 ALL_BODIES: Final = 64 * MIB
-CONNECTIONS: Final = 256
-"""How many may be open: an API server has up to 25 idle ones (client-go transport/cache.go) and 15 in a burst."""
-
 ROOM: Final = 128 * MIB
 """Bytes of batches that may wait to be examined."""
 
@@ -221,9 +218,9 @@ class Service:
             raise ConfigError(f"{host}:{port}: cannot listen: {error.strerror}") from None
 
     async def _serve(self, sockets: Sequence[socket.socket]) -> None:
-        servers = [self._server(self._receiver.app(), self._context, CONNECTIONS)]
+        servers = [self._server(self._receiver.app(), self._context)]
         if len(sockets) > 1:
-            servers.append(self._server(self._receiver.inside(), None, CONNECTIONS // 4))
+            servers.append(self._server(self._receiver.inside(), None))
 
         def stop() -> None:
             for server in servers:
@@ -238,7 +235,7 @@ class Service:
         await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in zip(servers, sockets, strict=True)))
         watching.cancel()
 
-    def _server(self, app: Starlette, context: ssl.SSLContext | None, connections: int) -> uvicorn.Server:
+    def _server(self, app: Starlette, context: ssl.SSLContext | None) -> uvicorn.Server:
         names = self._settings.client_names if context is not None else frozenset[str]()
         config = uvicorn.Config(
             app,
@@ -249,7 +246,6 @@ class Service:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=connections,
             timeout_keep_alive=90,
             timeout_graceful_shutdown=int(self._settings.patience) + 1,
             ssl_context_factory=None if context is None else lambda *_: context,
