@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -417,6 +418,17 @@ def test_a_wrong_option_is_one_line_and_exit_2(options: str, problem: str, tmp_p
     assert problem in result.stderr
     assert result.stderr.count("\n") == 1
     assert "T000-secret" not in result.stderr
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line."""
+    for name in [name for name in sys.modules if name.startswith("k8stokendetect.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = CliRunner().invoke(main, ["serve", "--state", "s"])
+
+    assert result.exit_code == 2
+    assert result.stderr == "error: uvicorn is missing: pip install 'k8stokendetect[serve]'\n"
 
 
 def test_a_flood_of_lines_is_counted() -> None:

@@ -129,7 +129,7 @@ _HOMES = {
 
 _MODULES = (
     "audit_policy cluster commands detectors doctor engine enrichment envelopes errors events exclusions findings "
-    "identity incidents outputs plugins reading review sigma spark suggestions testing"
+    "identity incidents outputs plugins reading review serve sigma sinks spark suggestions testing"
 ).split()
 """What is found as an attribute without an import of its own."""
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,14 +21,18 @@ HANDSHAKE_TIME: Final = 10.0
 """Seconds for the TLS handshake; kube-apiserver's own client takes no longer (client-go transport/cache.go)."""
 
 
-class Loop(asyncio.SelectorEventLoop):
-    """An event loop whose servers do not wait a minute for a TLS handshake."""
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop whose servers do not wait a minute for a TLS handshake."""
+    loop = asyncio.new_event_loop()
+    create: Callable[..., Awaitable[asyncio.Server]] = loop.create_server
 
-    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
-        """Make a server, with a time limit for handshakes."""
+    async def create_server(*args: Any, **options: Any) -> asyncio.Server:
         if options.get("ssl") is not None:
             options.setdefault("ssl_handshake_timeout", HANDSHAKE_TIME)
-        return await super().create_server(*args, **options)
+        return await create(*args, **options)
+
+    loop.create_server = create_server  # type: ignore[method-assign]
+    return loop
 
 
 class BoundedProtocol(H11Protocol):

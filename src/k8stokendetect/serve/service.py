@@ -27,6 +27,7 @@ from k8stokendetect.engine.tally import Tally
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import Exclusion
+from k8stokendetect.reprs import with_short_repr
 from k8stokendetect.serve.app import PATIENCE, Budget, Receiver
 from k8stokendetect.serve.auth import Tokens
 from k8stokendetect.serve.board import Board
@@ -34,7 +35,7 @@ from k8stokendetect.serve.examiner import Examiner
 from k8stokendetect.serve.lock import locked
 from k8stokendetect.serve.metrics import Metrics
 from k8stokendetect.serve.outbox import Outbox
-from k8stokendetect.serve.protocol import Loop, protocol
+from k8stokendetect.serve.protocol import new_loop, protocol
 from k8stokendetect.serve.reporting import Log
 from k8stokendetect.serve.tls import TlsFiles
 from k8stokendetect.sinks import Sinks
@@ -54,6 +55,7 @@ GRACE: Final = 10.0
 """Seconds that the sinks get at the end."""
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Settings:
     """How to serve.
@@ -199,7 +201,7 @@ class Service:
             if ready is not None:
                 ready(ports[0], ports[1] if len(ports) > 1 else None)
             try:
-                with asyncio.Runner(loop_factory=Loop) as runner:
+                with asyncio.Runner(loop_factory=new_loop) as runner:
                     runner.run(self._serve(sockets))
             finally:
                 self._receiver.stop()
