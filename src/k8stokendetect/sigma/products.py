@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, TypeAlias
 
@@ -97,10 +98,14 @@ def write_for(
     chosen, left_out = [], {}
     for files in documents(rules, form=form, exclusions=exclusions, platform=where):
         rule = [found for text in files.values() for found in yaml.read_documents(text.encode())]
-        if why := _cannot(target, rule[-1]):
+        why = _cannot(target, rule[-1])
+        query = "" if why else _query(target, rule)
+        if target == "sentinel" and len(query) > MOST_CHARACTERS:
+            why = f"its query has {len(query):,} characters, and Sentinel takes {MOST_CHARACTERS:,}"
+        if why:
             left_out[rule[-1]["title"]] = why
         else:
-            chosen.append((rule[-1], _query(target, rule)))
+            chosen.append((rule[-1], query))
     write = {"elastic": _kibana, "splunk": _splunk, "sentinel": _sentinel}[target]
     return Written(dict(write(chosen)), left_out)
 
@@ -208,7 +213,7 @@ def _splunk(rules: _Rules) -> Iterator[tuple[str, str]]:
         span, cron = _JOINED if "correlation" in document else _SINGLE
         values = {
             "description": " ".join(document["description"].split()),
-            "search": _searching(query).replace("\n", " \\\n"),
+            "search": re.sub(r"\n+", r" \\\n", _searching(query)),
             "cron_schedule": cron,
             "dispatch.earliest_time": f"-{span}",
             "dispatch.latest_time": "now",
