@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from k8stokendetect.convert.shapes import within
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.engine.memory import Memory
@@ -190,7 +191,7 @@ class Detection(Iterator[Finding]):
                     events += 1
                     tally.events = events + counts.unwanted
                     if self._name is not None and item.cluster is None:
-                        item = attrs.evolve(item, cluster=self._name)  # noqa: PLW2901 - the same, named
+                        item = within(item, cluster=self._name)  # noqa: PLW2901 - the same, named
                     yield from pipeline.take(item)
             tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
             tally.events = events + counts.unwanted
