@@ -34,9 +34,11 @@ _MOST_PARTS: Final = 100
 """Maximum number of parts of such a shape, all others of which are short."""
 
 _ISSUED: Final = ISSUED_CREDENTIAL_ID[0]
-_around: Final = attrgetter("lost", "usual", "cluster", "account", "region")
+_KIND: Final = len("JTI=")
+"""Of an id, so many characters say what kind it is of."""
 
-
+_AROUND: Final = ("lost", "usual", "cluster", "account", "region")
+_around: Final = attrgetter(*_AROUND)
 _facts: Final[dict[Shape, dict[str, Any]]] = {}
 
 
@@ -56,12 +58,20 @@ def shape_of(found: Typed, platform: Platform | None, /) -> Shape | None:
     if status is not None:
         if status.details or status.metadata or type(status.code) is not int:
             return None
-        answer = status.code, status.status, status.reason, status.message, status.details, status.metadata is None
+        answer = (
+            status.code,
+            status.status,
+            status.reason,
+            status.message,
+            status.details is None,
+            status.metadata is None,
+        )
     return (
         *(platform, found.verb, found.level, found.stage, found.api_version, found.request_uri, found.user_agent),
         *(user.username, user.uid, user.groups, *user.extra.values(), *user.extra),
         *(found.object_ref, found.source_ips, *answer, *notes),
-        *(notes | {_ISSUED: ""} if _ISSUED in notes else notes).values(),
+        *(notes | {_ISSUED: notes[_ISSUED][:_KIND]} if _ISSUED in notes else notes).values(),
+        *(not found.audit_id, found.request_received_timestamp is None, found.stage_timestamp is None),
     )
 
 
@@ -115,6 +125,6 @@ def kind_of(event: Event, /) -> Kind | None:
 def within(event: Event, /, **around: Any) -> Event:
     """Return a copy of an event with something else around it, such as its cluster; it keeps its shape."""
     changed = attrs.evolve(event, **around)
-    if "_shape" in vars(event):
+    if "_shape" in vars(event) and around.keys() <= {*_AROUND}:
         vars(changed)["_shape"] = vars(event)["_shape"]
     return changed
