@@ -15,6 +15,7 @@ from k8stokendetect.detectors import Detector
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
+from k8stokendetect.reprs import with_short_repr
 from k8stokendetect.sigma.pipelines import extraction, fields_of, pipeline
 from k8stokendetect.sigma.terms import slug
 from k8stokendetect.sigma.write import FormName, documents
@@ -54,6 +55,7 @@ github.com/elastic/integrations@0a35e489 packages/kubernetes/data_stream/audit_l
 """
 
 
+@with_short_repr
 @attrs.frozen
 class Written:
     """What was written for a product.
