@@ -3,7 +3,7 @@
 
 import sys
 
-from k8stokendetect import Detector, Event, Evidence, Finding, Rule, Severity, detect
+from k8stokendetect import Detector, Event, Evidence, Finding, K8sTokenDetectError, Rule, Severity, detect
 from k8stokendetect.identity import ServiceAccount
 
 
@@ -29,5 +29,8 @@ class AcrossNamespaces(Detector):
 
 
 if __name__ == "__main__":
-    for finding in detect(sys.argv[1], detectors=[AcrossNamespaces()]):
+    errors: list[K8sTokenDetectError] = []
+    for finding in detect(sys.argv[1], detectors=[AcrossNamespaces()], on_error=errors.append):
         print(finding.severity, finding.summary)
+    for error in errors:
+        print("could not be read:", error, file=sys.stderr)

@@ -16,21 +16,27 @@ import jsonschema_rs
 from recordings import DATA
 
 SCHEMAS = DATA / "schemas"
-OCSF = ("1.5.0", "1.9.0")
+OCSF = {
+    2004: ("1.5.0-detection_finding", "1.9.0-detection_finding"),
+    2005: ("1.5.0-incident_finding", "1.8.0-incident_finding"),
+}
+"""By the uid of the class: the schemas of the version that we write, and of a later one."""
 
 
 @functools.cache
-def _ocsf(version: str) -> jsonschema_rs.Validator:
-    schema = json.loads(gzip.decompress((SCHEMAS / f"ocsf-{version}-detection_finding.json.gz").read_bytes()))
+def _ocsf(name: str) -> jsonschema_rs.Validator:
+    schema = json.loads(gzip.decompress((SCHEMAS / f"ocsf-{name}.json.gz").read_bytes()))
     return jsonschema_rs.validator_for(schema)
 
 
 def ocsf_errors(document: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with a Detection Finding, by either version of the schema."""
+    """Return what is wrong with a Detection Finding or an Incident Finding, by either version of the schema."""
+    if document["class_uid"] not in OCSF:
+        return [f"class_uid: {document['class_uid']} is none that we write"]
     text = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")  # the validator takes no lone surrogate
     return [
         f"{version}: {error.instance_path}: {error.message}"
-        for version in OCSF
+        for version in OCSF[document["class_uid"]]
         for error in _ocsf(version).iter_errors(json.loads(text))
     ]
 

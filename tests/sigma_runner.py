@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs Sigma rules on recorded audit logs: pySigma writes the SQL, SQLite executes it."""
+"""Runs Sigma rules on audit events: pySigma writes the SQL, SQLite or DuckDB executes it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import yaml
 from sigma.collection import SigmaCollection
 
 from k8stokendetect import DEFAULT_EXCLUSIONS, sigma
 from k8stokendetect.events import PLATFORMS
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS
-from recordings import Request, records
+from recordings import DATA, METADATA, METADATA_1_27, REQUEST_RESPONSE, Request, records
 
 CORRELATIONS = ("minted-token-used", "legacy-token-secret.filled")
 SINGLE = tuple(rule for rule in sigma.RULES if rule not in CORRELATIONS)
+RECORDINGS = {
+    "1.36": METADATA,
+    "bodies": REQUEST_RESPONSE,
+    "1.27": METADATA_1_27,
+    "kubelets": DATA / "real-node.log.gz",
+}
+NUMBERS = re.compile(r"(.*\.code|.*Seconds)")
+"""The fields that are numbers."""
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -43,16 +52,36 @@ def first_of_lists(record: dict[str, Any]) -> dict[str, Any]:
     return record | {"user": user | {"extra": extra}}
 
 
-def table(events: Iterable[dict[str, Any]]) -> sqlite3.Connection:
-    """Load events into a table `logs`, one column for each field that a rule may ask for."""
-    rows = [dict(flat(event)) for event in events]
+def rows(events: Iterable[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Return the fields that a rule may ask for, and their values in each event."""
     names = sorted(_asked_for())
+    found = [dict(flat(event)) for event in events]
+    return names, [[row.get(name) for name in names] for row in found]
+
+
+def table(events: Iterable[dict[str, Any]]) -> sqlite3.Connection:
+    """Load events into a table `logs` of SQLite."""
+    names, values = rows(events)
     base = sqlite3.connect(":memory:")
     base.create_function("REGEXP", 2, lambda pattern, text: bool(re.search(pattern, text or "")), deterministic=True)
     base.create_function("BARE", 2, lambda value, _: value, deterministic=True)
     base.execute(f"CREATE TABLE logs ({', '.join(f'`{name}` COLLATE NOCASE' for name in names)})")
-    places = ", ".join("?" * len(names))
-    base.executemany(f"INSERT INTO logs VALUES ({places})", ([row.get(name) for name in names] for row in rows))  # noqa: S608 - placeholders only
+    base.executemany(f"INSERT INTO logs VALUES ({', '.join('?' * len(names))})", values)  # noqa: S608 - placeholders only
+    return base
+
+
+def duck_table(events: Iterable[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
+    """Load events into a table `logs` of DuckDB, whose first column is the event's place."""
+    import pyarrow as pa  # noqa: PLC0415 - slow to import, and only this needs it
+
+    names, values = rows(events)
+    columns: dict[str, Any] = {"place": list(range(len(values)))}
+    for name, column in zip(names, zip(*values, strict=True), strict=True):
+        kind = pa.int64() if NUMBERS.fullmatch(name) else pa.string()
+        columns[name] = pa.array(column, kind)
+    base = duckdb.connect()
+    base.register("given", pa.table(columns))
+    base.execute("CREATE TABLE logs AS SELECT * FROM given")
     return base
 
 
@@ -60,10 +89,8 @@ def table(events: Iterable[dict[str, Any]]) -> sqlite3.Connection:
 def _asked_for() -> frozenset[str]:
     found = {"requestReceivedTimestamp"}
     every = DEFAULT_EXCLUSIONS + OPTIONAL_EXCLUSIONS
-    texts = [sigma.rule_for(rule) for rule in sigma.RULES]
-    for platform in PLATFORMS:
-        weaker = [one.id for one in every]
-        texts.append(sigma.rule_for("token-request", exclusions=every, platform=platform, weaker=weaker))
+    texts = [sigma.rule_for(rule, form=form) for rule in sigma.RULES for form in sigma.FORM_NAMES]
+    texts += [sigma.rule_for("token-request", form="full", exclusions=every, platform=one) for one in PLATFORMS]
     for text in texts:
         found |= set(re.findall(r"^\s+(?:- )?([A-Za-z]+(?:\.[A-Za-z0-9./-]+)*)(?:\|\w+)*:", text, re.MULTILINE))
     return frozenset(found)
@@ -104,16 +131,30 @@ def flagged(base: sqlite3.Connection, text: str, *, bare: bool = False) -> set[i
     return found
 
 
+def duck_flagged(base: duckdb.DuckDBPyConnection, text: str) -> set[int]:
+    """Return the places of the events that a rule flags in DuckDB, by pySigma's backend for it."""
+    backend: Any = importlib.import_module("sigma_backend_duckdb").DuckDBBackend()
+    found = set()
+    for query in backend.convert(collection(text)):
+        found |= {place for (place,) in base.execute(query.replace("SELECT *", "SELECT place", 1)).fetchall()}
+    return found
+
+
 @functools.cache
 def loaded(path: Path) -> sqlite3.Connection:
-    """Return a recording as a table."""
+    """Return a recording as a table of SQLite."""
     return table(records(path))
+
+
+def requests_at(path: Path, places: Iterable[int]) -> set[Request]:
+    """Return the requests at some places of a recording."""
+    events = records(path)
+    return {Request.of(events[place]) for place in places}
 
 
 def flagged_requests(path: Path, text: str, *, bare: bool = False) -> set[Request]:
     """Return the requests of a recording that a rule flags."""
-    events = records(path)
-    return {Request.of(events[place]) for place in flagged(loaded(path), text, bare=bare)}
+    return requests_at(path, flagged(loaded(path), text, bare=bare))
 
 
 def joined(path: Path, text: str) -> set[int]:

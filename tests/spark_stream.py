@@ -12,7 +12,6 @@ from k8stokendetect import Detector, Event, Finding, Rule, Severity, spark
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 
 RULES: Final = [cls.rule.id for cls in (*BUILTIN, *OPTIONAL)]
-BUCKETS: Final = 5
 
 
 class Broken(Detector):
@@ -37,11 +36,11 @@ def quicken(session: Any) -> None:
     session.conf.set("spark.sql.codegen.wholeStage", "false")
 
 
-def start(session: Any, logs: Path, checkpoint: Path, found: Path, *, buckets: int = BUCKETS) -> Any:
+def start(session: Any, logs: Path, checkpoint: Path, found: Path) -> Any:
     """Start the stream: a file a batch, findings and errors as JSON lines."""
     log = session.readStream.format("text").option("maxFilesPerTrigger", 1).load(str(logs))
-    rows = spark.detect(log, detectors=RULES, buckets=buckets, patience=timedelta(milliseconds=1))
-    writer = rows.select("line", "error").writeStream.format("json").option("path", str(found))
+    rows = spark.detect(log, detectors=RULES, patience=timedelta(milliseconds=1))
+    writer = rows.where("tally is null").select("line", "error").writeStream.format("json").option("path", str(found))
     return writer.option("checkpointLocation", str(checkpoint)).trigger(processingTime="0 seconds").start()
 
 

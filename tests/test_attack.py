@@ -80,7 +80,7 @@ def test_the_recording_gives_a_short_list_of_incidents() -> None:
     assert len(found) <= len(callers) < 25
     (chain,) = of(found, "05-attack-chain")
     assert chain.depth == 3
-    assert "list secrets prod as system:serviceaccount:prod:chain-c" in chain.title
+    assert "listed the secrets in prod as prod/chain-c" in chain.title
     (probing,) = [one for one in found if "mallory" in one.actors]
     assert probing in of(found, "04-attack-probing")
     assert {finding.rule.id for finding in probing.findings} >= {"token-request-denied"}

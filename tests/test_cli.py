@@ -7,31 +7,34 @@ import gzip
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from click.testing import CliRunner, Result
 
 from builders import token_request
-from k8stokendetect import DEFAULT_EXCLUSIONS, Finding, Tally, detect
+from k8stokendetect import DEFAULT_EXCLUSIONS, Alert, Finding, Tally, detect
 from k8stokendetect.cli.app import main
 from k8stokendetect.cli.scan import summary
 from k8stokendetect.cli.shared import SHOWN_ERRORS
 from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS
-from k8stokendetect.incidents import incidents
+from k8stokendetect.incidents import Incident, Incidents, alerts, incidents
 from k8stokendetect.outputs.ecs import to_ecs_line
 from k8stokendetect.outputs.ocsf import to_ocsf_line
-from k8stokendetect.outputs.text import neutral
+from k8stokendetect.outputs.text import inert
 from recordings import METADATA, REQUEST_RESPONSE
 from strategies import JWT
+
+ToLine: TypeAlias = Callable[[Alert | Finding | Incident], str]
 
 COMMAND = [sys.executable, "-m", "k8stokendetect"]
 
@@ -56,12 +59,12 @@ BENIGN = token_request(
 
 def test_findings_go_to_stdout_and_the_tally_to_stderr() -> None:
     """Text a person can read, then what to do, then one line that accounts for every event."""
-    result = run("scan", METADATA, "--format", "findings")
+    result = run("scan", METADATA, "--findings")
     tally = Tally()
     findings = list(detect(METADATA, tally=tally))
 
     assert result.exit_code == 1
-    assert all(finding.summary in result.stdout for finding in findings)
+    assert all(inert(finding.summary) in result.stdout for finding in findings)
     assert all(f"What to do about {rule}: " in result.stdout for rule in tally.findings)
     assert [summary(tally)] == result.stderr.splitlines()
     assert summary(tally).startswith("events read: 6,758; findings: ")
@@ -74,10 +77,13 @@ def test_incidents_are_what_is_printed_by_default(tmp_path: Path) -> None:
     result = run("scan", METADATA, "--report", page)
     lines = run("scan", METADATA, "--format", "json", "--incidents").stdout.splitlines()
 
+    trees = result.stdout.partition("\n\n#1  ")[2]
+    heads = [line.split("  ", 2)[1:] for line in f"#1  {trees}".splitlines() if re.match(r"#\d+  [A-Z]+  ", line)]
     assert result.exit_code == 1
+    assert result.stdout.startswith(f"{len(found)} incidents, 203 alerts, 365 findings, 2026-11-23 21:43:45Z to ")
     assert result.stdout.count("what to do:") == len(found) < 20
-    heads = [line for line in result.stdout.splitlines() if line.startswith(("CRITICAL", "HIGH", "MEDIUM", "LOW"))]
-    assert heads == [neutral(f"{str(incident.severity).upper()}  {incident.title}") for incident in found]
+    assert [head[0] for head in heads] == [str(incident.severity).upper() for incident in found]
+    assert all(inert(incident.title).startswith(head[1][:60]) for incident, head in zip(found, heads, strict=True))
     assert [json.loads(line)["id"] for line in lines] == [incident.id for incident in found]
     assert all(incident.id in page.read_text(encoding="utf-8") for incident in found)
 
@@ -97,7 +103,7 @@ def test_what_was_remembered_is_kept_from_run_to_run(tmp_path: Path) -> None:
     events = [json.loads(line) for line in gzip.decompress(METADATA.read_bytes()).split(b"\n") if line]
     half, state = len(events) // 2, tmp_path / "state.json"
     first, second = log(tmp_path, *events[:half], name="1.log"), log(tmp_path, *events[half:], name="2.log")
-    options = ("--format", "json", "--rule", "minted-token-used", "--state", state)
+    options = ("--format", "json", "--findings", "--rule", "minted-token-used", "--state", state)
     printed = [run("scan", path, *options).stdout.splitlines() for path in (first, second)]
     apart = {json.loads(line)["fingerprint"] for lines in printed for line in lines}
 
@@ -109,22 +115,30 @@ def test_what_was_remembered_is_kept_from_run_to_run(tmp_path: Path) -> None:
     assert (result.exit_code, "not a state that this command wrote" in result.stderr) == (2, True)
 
 
-def test_json_is_a_line_a_finding() -> None:
-    """The same findings as the library's."""
-    result = run("scan", METADATA, "--format", "json", "--rule", "token-request")
-    lines = [json.loads(line) for line in result.stdout.splitlines()]
+def test_json_is_a_line_an_alert() -> None:
+    """The same as the library's; with --findings a line for each."""
+    parts = [json.loads(line) for line in run("scan", METADATA, "--format", "json", "--findings").stdout.splitlines()]
+    lines = [json.loads(line) for line in run("scan", METADATA, "--format", "json").stdout.splitlines()]
+    known = {incident.id for incident in incidents(detect(METADATA))}
 
-    assert [finding.fingerprint for finding in detect(METADATA, detectors=["token-request"])] == [
-        line["fingerprint"] for line in lines
-    ]
+    assert [finding.fingerprint for finding in detect(METADATA)] == [part["fingerprint"] for part in parts]
+    assert [alert.fingerprint for alert in alerts(detect(METADATA))] == [line["fingerprint"] for line in lines]
+    assert sorted(one for line in lines for one in line["findings"]) == sorted(part["fingerprint"] for part in parts)
+    assert sum(line["incident"] in known for line in lines) > 0.9 * len(lines)
 
 
 @pytest.mark.parametrize(("form", "to_line"), [("ecs", to_ecs_line), ("ocsf", to_ocsf_line)])
-def test_the_forms_of_a_siem_are_a_line_a_finding(form: str, to_line: Callable[[Finding], str]) -> None:
+def test_the_forms_of_a_siem_are_a_line_an_alert_a_finding_or_an_incident(form: str, to_line: ToLine) -> None:
     """The same documents as the library's; a record without a time gets that of now."""
-    options = ["--format", form, "--rule", "token-request", "--keep-excluded"]
-    findings = list(detect(METADATA, detectors=["token-request"], keep_excluded=True))
-    assert [to_line(finding) for finding in findings] == run("scan", METADATA, *options).stdout.splitlines()
+    options = ["--format", form, "--keep-excluded"]
+    findings = list(detect(METADATA, keep_excluded=True))
+
+    def printed(level: str) -> list[str]:
+        return run("scan", METADATA, *options, level).stdout.splitlines()
+
+    assert [to_line(finding) for finding in findings] == printed("--findings")
+    assert [to_line(incident) for incident in incidents(findings)] == printed("--incidents")
+    assert [to_line(alert) for alert in alerts(findings, Incidents())] == printed("--alerts")
 
 
 def test_a_finding_without_a_time_is_not_of_1970(tmp_path: Path) -> None:
@@ -165,8 +179,7 @@ def test_an_unreadable_record_is_2_and_the_rest_is_examined(damage: bytes, messa
         log(tmp_path, token_request(), damage, token_request(auditID="b")),
         "--rule",
         "token-request",
-        "--format",
-        "findings",
+        "--findings",
     )
 
     assert result.exit_code == 2
@@ -183,7 +196,7 @@ def test_bad_sources_are_2_and_named(tmp_path: Path) -> None:
     empty.mkdir()
     cut = tmp_path / "cut.gz"
     cut.write_bytes(gzip.compress(METADATA.read_bytes())[:5000])
-    result = run("scan", tmp_path / "missing.log", empty, good, cut, "--rule", "token-request", "--format", "findings")
+    result = run("scan", tmp_path / "missing.log", empty, good, cut, "--rule", "token-request", "--findings")
 
     assert result.exit_code == 2
     assert "alice minted a token" in result.stdout
@@ -220,7 +233,17 @@ def test_exclusions_from_a_file_by_name_and_kept(tmp_path: Path) -> None:
     """Two operators switched on, by option and by file, and shown on request."""
     toml = tmp_path / "mine.toml"
     toml.write_text('enable = ["cert-manager"]\n')
-    options = ["--rule", "token-request", "--format", "json", "--enable", "external-secrets", "--exclusions", toml]
+    options = [
+        "--rule",
+        "token-request",
+        "--format",
+        "json",
+        "--findings",
+        "--enable",
+        "external-secrets",
+        "--exclusions",
+        toml,
+    ]
     reported = run("scan", METADATA, *options)
     kept = run("scan", METADATA, *options, "--keep-excluded")
 
@@ -241,15 +264,15 @@ def test_standard_input(tmp_path: Path) -> None:
     """Plain or gzip, by the name `-`."""
     content = log(tmp_path, token_request()).read_bytes()
     for stdin in (content, gzip.compress(content)):
-        result = process("scan", "-", "--rule", "token-request", "--format", "findings", input=stdin)
-        assert b"<stdin>:1" in result.stdout
+        result = process("scan", "-", "--rule", "token-request", "--findings", input=stdin)
+        assert b"  stdin:1" in result.stdout
         assert result.returncode == 1
 
 
 def test_duplicates_across_files_are_one_finding(tmp_path: Path) -> None:
     """All files are one stream."""
     path = log(tmp_path, token_request())
-    result = run("scan", path, path, "--rule", "token-request", "--format", "findings")
+    result = run("scan", path, path, "--rule", "token-request", "--findings")
 
     assert result.stdout.count("minted a token") == 1
     assert "repeated: 1" in result.stderr
@@ -301,14 +324,15 @@ def test_version_and_help() -> None:
 
 
 def process(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run the command as a process of its own."""
+    """Run the command as a process of its own; without the COLUMNS that readline sets where only children see it."""
     command = [*COMMAND, *map(str, arguments)]
+    options.setdefault("env", dict(os.environ))
     return subprocess.run(command, capture_output=True, check=False, timeout=60, **options)  # noqa: S603 - our own command
 
 
 def test_as_a_process() -> None:
     """`python -m k8stokendetect` is the command."""
-    result = process("scan", METADATA, "--rule", "token-request", "--format", "findings")
+    result = process("scan", METADATA, "--rule", "token-request", "--findings")
 
     assert result.returncode == 1
     assert result.stdout.count(b" minted a token for ") == 87
@@ -319,7 +343,7 @@ def test_a_terminal_without_unicode_loses_no_finding(tmp_path: Path, encoding: s
     """Nor an error: what it cannot show is escaped."""
     path = log(tmp_path, token_request("zo\u00eb\u4e2d", userAgent="\u4e2d\u6587/1"), name="log\u4e2d.log")
     env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    result = process("scan", path, tmp_path / "\u6587.log", "--format", "findings", env=env)
+    result = process("scan", path, tmp_path / "\u6587.log", "--findings", env=env)
 
     assert result.returncode == 2
     assert b"minted a token for prod/payments-sa from 192.0.2.7 with \\u4e2d\\u6587/1" in result.stdout
@@ -343,7 +367,7 @@ def test_an_interrupt_ends_following_and_examines_what_waited(tmp_path: Path) ->
     user = {"username": "system:serviceaccount:prod:payments-sa", "extra": {name: ["JTI=1"]}}
     ref = {"resource": "secrets", "namespace": "prod"}
     path = log(tmp_path, token_request(issued="JTI=1"), token_request(user=user, objectRef=ref, verb="list"), b"")
-    command = [*COMMAND, "scan", "--follow", "--format", "json", str(path)]
+    command = [*COMMAND, "scan", "--follow", "--format", "json", "--findings", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:  # noqa: S603 - ours
         assert running.stdout is not None
         first = running.stdout.readline()
@@ -383,7 +407,7 @@ def test_a_long_read_at_a_terminal_shows_a_bar(tmp_path: Path, *, stdout_is_term
     path.write_bytes(padding * 40 + json.dumps(token_request()).encode())
     ours, theirs = pty.openpty()
     with subprocess.Popen(  # noqa: S603 - our own command
-        [*COMMAND, "scan", str(path), "--rule", "token-request"],
+        [*COMMAND, "scan", str(path), "--rule", "token-request", "--alerts"],
         stdin=subprocess.DEVNULL,
         stdout=theirs if stdout_is_terminal else subprocess.PIPE,
         stderr=theirs,

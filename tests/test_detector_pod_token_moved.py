@@ -82,7 +82,7 @@ def test_a_second_address_while_the_first_is_in_use() -> None:
     assert moved(use(0, POD), use(5, THIEF), use(14, POD)) == [f"{THIEF} 5"]
     (finding,) = found([*log[:2], use(2, POD)])
     assert finding.summary == (
-        f"a pod's token of system:serviceaccount:prod:web was used from {THIEF} while {POD} uses it: list secrets prod"
+        f"a pod's token of prod/web was used from {THIEF} while {POD} uses it: list secrets prod"
     )
     assert len(finding.caveats) == 1
 

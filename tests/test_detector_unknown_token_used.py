@@ -53,8 +53,7 @@ def test_a_token_whose_mint_is_not_in_the_log() -> None:
     (finding,) = found([*KNOWN, foreign])
     assert finding.severity == Severity.MEDIUM
     assert finding.summary == (
-        "system:serviceaccount:prod:ci acted from 203.0.113.9 with kubectl/v1.36.2 with a token whose mint is not in "
-        "the log: get configmaps"
+        "prod/ci acted from 203.0.113.9 with kubectl/v1.36.2 with a token whose mint is not in the log: get configmaps"
     )
     for item in finding.evidence:
         assert item.value == resolve(item.path, foreign)

@@ -13,8 +13,15 @@ import pytest
 
 from builders import body, token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, Detector, Finding, Rule, Severity, detect
-from k8stokendetect.incidents import incidents
+from k8stokendetect.incidents import alerts, incidents
+from k8stokendetect.outputs.ecs import to_ecs_line
+from k8stokendetect.outputs.native import to_line
+from k8stokendetect.outputs.ocsf import to_ocsf_line
+from k8stokendetect.outputs.report import to_report
+from k8stokendetect.outputs.text import to_text
+from k8stokendetect.outputs.tree import to_tree
 from k8stokendetect.testing import request, use_of, user_of
+from k8stokendetect.words import named
 
 REASON = "authorization.k8s.io/reason"
 RECREATE = (
@@ -150,7 +157,7 @@ def test_a_secret_for_a_token_is_asked_about() -> None:
 
     assert advice(secret) == (
         "Ask whether this was meant: alice. No token is known to have been issued.",
-        "Check and undo what was changed: create secrets prod/builder-legacy.",
+        "Check and undo what was changed: created secret prod/builder-legacy.",
     )
 
 
@@ -158,7 +165,7 @@ def test_the_right_to_mint_comes_before_the_token() -> None:
     """Whoever keeps it has a new token as soon as the old one is ended."""
     review, end = advice(allowed_by("ClusterRoleBinding", "minters"))
 
-    assert review.endswith("if nobody: kubectl delete clusterrolebinding minters")
+    assert review.endswith("If nobody: kubectl delete clusterrolebinding minters")
     assert end == RECREATE
 
 
@@ -178,8 +185,9 @@ def test_the_binding_that_gave_the_right_is_named_and_no_name_leaves_its_quotes(
     """RBAC names may hold anything but `/` and `%`; pasted into a shell each is one word, and no option."""
     review = advice(allowed_by(binding, name))[0]
 
-    assert review.startswith(f'Review who needs it: {binding} {json.dumps(name)} gave User "alice" the role "minter"')
-    assert shlex.split(review.partition("; if nobody: ")[2]) == command
+    shown = named("/".join(reversed(name.split("/"))))
+    assert review.startswith(f"Review who needs it: {binding} {shown} gave user alice the role minter. ")
+    assert shlex.split(review.partition(". If nobody: ")[2]) == command
 
 
 @pytest.mark.parametrize("name", ["-n", "--all", "a; rm -rf /", "$(x)", "a'b"])
@@ -196,7 +204,7 @@ def test_a_binding_of_kubernetes_itself_is_never_to_be_deleted(name: str) -> Non
     """Whoever runs that locks everybody out."""
     review = advice(allowed_by("ClusterRoleBinding", name))[0]
 
-    assert "Kubernetes' own" in review
+    assert "belongs to Kubernetes" in review
     assert "kubectl" not in review
 
 
@@ -241,8 +249,8 @@ def test_what_the_tokens_did_is_to_be_undone() -> None:
     ]
 
     assert advice(mint, *uses)[1:] == (
-        "Rotate the secrets that were read: list secrets prod.",
-        "Check and undo what was changed: patch clusterroles prod/x.",
+        "Rotate the secrets that were read: the secrets in prod.",
+        "Check and undo what was changed: changed clusterrole prod/x.",
     )
 
 
@@ -302,7 +310,7 @@ def test_the_rules_together_advise_what_the_request_asks_for() -> None:
     """The binding that gave the right, and the Secret whose end is the token's."""
     review, end = advice(NOTORIOUS)
 
-    assert review.endswith("if nobody: kubectl delete clusterrolebinding minters")
+    assert review.endswith("If nobody: kubectl delete clusterrolebinding minters")
     assert end.endswith("is bound to Secret s1: kubectl -n kube-system delete secret s1")
 
 
@@ -335,7 +343,7 @@ def test_policies_that_forge_annotations_are_to_be_undone() -> None:
     (incident,) = incidents(detect(TRUST / "o1-vap-forges-annotations.log.gz"))
     assert incident.actors == ("kubernetes-admin",)
     assert any(
-        "create validatingadmissionpolicies authentication.kubernetes.io" in str(step) for step in incident.advice
+        "created validatingadmissionpolicy authentication.kubernetes.io" in str(step) for step in incident.advice
     )
 
 
@@ -348,7 +356,7 @@ def test_a_known_component_is_named_with_its_exclusion_and_nothing_destroyed(nam
     (incident,) = incidents(detect(TRUST / name))
     assert incident.severity < Severity.CRITICAL
     (step,) = incident.advice
-    assert f"--enable {exclusion}." in step.text
+    assert f"`--enable {exclusion}`." in step.text
     assert not step.command
     assert not list(detect(TRUST / name, exclusions=[*DEFAULT_EXCLUSIONS, exclusion]))
 
@@ -361,3 +369,20 @@ def test_a_known_components_token_that_is_used_elsewhere_is_an_attackers() -> No
     assert incident.severity == Severity.CRITICAL
     assert any(str(step).startswith("End every token of shop/shop-app") for step in incident.advice)
     assert any(str(step).startswith("Rotate the secrets") for step in incident.advice)
+
+
+def test_a_known_component_is_named_in_every_output_once_for_each_incident() -> None:
+    """However many mints it made; the forms for programs have a field for it, a page repeats it in the evidence."""
+    (incident,) = incidents(detect(TRUST / "f1-eso-enabled.log"))
+    mints = [finding for finding in incident.findings if finding.rule.id == "token-request"]
+    sentence = "This fits `external-secrets`; if you run it: `--enable external-secrets`."
+
+    assert incident.enable == ("external-secrets",)
+    assert incident.to_dict()["enable"] == ["external-secrets"]
+    assert " ".join(to_tree(incident).split()).count(sentence) == incident._repr_html_().count(sentence) == 1
+    assert sentence in to_report([incident])
+    assert [alert.enable for alert in alerts(mints)] == ["external-secrets"] * len(mints)
+    for finding in mints:
+        assert sentence in to_text(finding)
+        for line in (to_line(finding), to_ecs_line(finding), to_ocsf_line(finding)):
+            assert '"enable":"external-secrets"' in line

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from builders import about
 from k8stokendetect import Finding, Rule, Severity
 from k8stokendetect.findings import EventRef
+from k8stokendetect.incidents.deeds import done, weight
 from k8stokendetect.incidents.story import depths, requests_of, title
 
 START = datetime(2026, 11, 25, tzinfo=UTC)
@@ -149,10 +150,7 @@ def test_the_depth_counts_mints_and_not_uses() -> None:
         ),
         (
             [found(mint(1)), found(mint(2, ACCOUNT, "dev/b", used_credential="JTI=1"))],
-            (
-                "alice minted 2 tokens for prod/sa and dev/b, 2 of them one with another; "
-                "they were used to mint one another"
-            ),
+            ("alice minted 2 tokens for prod/sa and dev/b, 2 of them one with another"),
         ),
         (
             [found(mint(1)), found(mint(2, "bob", "prod/sa"))],
@@ -184,25 +182,65 @@ def test_the_story_in_one_sentence(findings: list[Finding], expected: str) -> No
 @pytest.mark.parametrize(
     ("uses", "end"),
     [
-        ([use(1)], f"it ended with list secrets prod as {ACCOUNT}"),
-        ([use(1, code=403)], f"it ended with list secrets prod as {ACCOUNT}, refused with 403"),
-        ([use(1, code=None)], f"it ended with list secrets prod as {ACCOUNT}"),
-        ([use(1, 50), use(1, 51, "pods prod", code=403)], f"it ended with list secrets prod as {ACCOUNT}"),
-        ([use(1, 50), use(1, 51, "pods prod")], f"it ended with list pods prod as {ACCOUNT}"),
+        ([use(1)], ", and listed the secrets in prod as prod/sa"),
+        ([use(1, code=403)], "; every reported use was refused"),
+        ([use(1, code=None)], ", and tried to list the secrets in prod (answer not logged) as prod/sa"),
+        ([use(1, 50), use(1, 51, "pods prod", code=403)], ", and listed the secrets in prod as prod/sa"),
+        ([use(1, 50, "pods prod"), use(1, 51)], ", and listed the secrets in prod as prod/sa"),
+        ([use(1, 50), use(1, 51, "pods prod")], ", and listed the secrets in prod as prod/sa"),
     ],
-    ids=["worked", "refused", "answer unknown", "what worked", "the last"],
+    ids=["worked", "refused", "answer unknown", "what worked", "the last", "not the last"],
 )
-def test_how_it_ended(uses: list[EventRef], end: str) -> None:
-    """With the worst that worked; the later of two alike."""
+def test_the_title_names_the_worst_that_succeeded(uses: list[EventRef], end: str) -> None:
+    """Not the last."""
     findings = [found(mint()), *map(found, uses)]
 
-    assert story(*findings) == f"alice minted a token for prod/sa; {end}"
+    assert story(*findings) == f"alice minted a token for prod/sa{end}"
     random.Random(7).shuffle(findings)  # noqa: S311 - the same order every time
-    assert story(*findings) == f"alice minted a token for prod/sa; {end}"
+    assert story(*findings) == f"alice minted a token for prod/sa{end}"
 
 
-def test_the_end_is_the_most_urgent_use() -> None:
-    """Even when a harmless one came later."""
-    urgent = found(use(1, 50), severity=Severity.CRITICAL)
+def test_the_most_urgent_use_is_the_worst() -> None:
+    """Even when a worse one by its kind came later, which was rated lower."""
+    urgent = found(use(1, 50, "pods prod"), severity=Severity.CRITICAL)
 
-    assert story(found(mint()), urgent, found(use(1, 51, "pods prod"))).endswith(f"list secrets prod as {ACCOUNT}")
+    assert story(found(mint()), urgent, found(use(1, 51))).endswith(", and listed the pods in prod as prod/sa")
+
+
+@pytest.mark.parametrize(
+    ("verb", "what", "code", "phrase"),
+    [
+        ("list", ("secrets", "", ""), 200, "listed all secrets"),
+        ("get", ("secrets", "a", "b"), 200, "read secret a/b"),
+        ("create", ("clusterrolebindings", "", "x"), 201, "created clusterrolebinding x"),
+        ("create", ("pods/exec", "a", "b"), 101, "ran a command in pod a/b"),
+        ("get", ("nodes/proxy", "", "n"), 200, "reached through the API server node n"),
+        ("create", ("selfsubjectrulesreviews", "", ""), 201, "asked what it may do"),
+        ("patch", ("pods/status", "a", "b"), 200, "changed the status of pod a/b"),
+        ("delete", ("networkpolicies", "a", "b"), 200, "deleted networkpolicy a/b"),
+        ("delete", ("ingresses", "a", "b"), 200, "deleted ingress a/b"),
+        ("brew", ("pods", "a", ""), 418, "tried to send brew to a pod in a (refused, 418)"),
+        ("create", ("pods", "a", ""), 500, "tried to create a pod in a (failed, 500)"),
+        ("get", ("pods", "a", "$(x)"), 404, r"tried to read pod a/\x24\x28x\x29 (refused, 404)"),
+    ],
+)
+def test_what_was_done_in_plain_words(verb: str, what: tuple[str, str, str], code: int, phrase: str) -> None:
+    """On what, as `namespace/name`."""
+    resource, namespace, name = what
+    ref = EventRef(audit_id="1", verb=verb, resource=resource, namespace=namespace, name=name, code=code)
+
+    assert done(ref) == phrase
+
+
+def test_a_path_without_a_resource_is_named_by_its_uri() -> None:
+    """Without its query."""
+    assert done(EventRef(audit_id="1", verb="get", request_uri="/metrics?x=1", code=200)) == "read /metrics"
+
+
+def test_giving_rights_is_worse_than_reading() -> None:
+    """Of what has one severity."""
+    resources = ["clusterrolebindings", "secrets", "pods/exec", "pods", "configmaps", "selfsubjectreviews"]
+    weights = [weight(EventRef(audit_id="1", verb="create", resource=resource)) for resource in resources]
+
+    assert weights == sorted(weights, reverse=True)
+    assert len(set(weights)) == len(weights)

@@ -21,10 +21,23 @@ import k8stokendetect
 PACKAGE = Path(k8stokendetect.__file__).parent
 ROOT = Path(__file__).parents[1]
 PACKAGES = [  # a file imports from its own package and from those before it
-    *("errors", "identity", "bounds", "events", "convert", "event_ref", "findings", "words"),
+    *("errors", "reprs", "identity", "bounds", "events", "convert", "event_ref", "cards", "findings", "words"),
     *("input", "envelopes", "reading"),
     *("exclusions", "cluster", "detectors", "enrichment", "engine", "commands"),
-    *("incidents", "review", "audit_policy", "doctor", "sigma", "outputs", "plugins", "spark", "testing"),
+    *(
+        "incidents",
+        "suggestions",
+        "review",
+        "audit_policy",
+        "doctor",
+        "sigma",
+        "outputs",
+        "sinks",
+        "serve",
+        "plugins",
+        "spark",
+        "testing",
+    ),
     *("", "cli", "__main__"),
 ]
 RANK = {name: rank for rank, name in enumerate(PACKAGES)}
@@ -137,7 +150,12 @@ def test_the_public_names_are_complete_and_sorted() -> None:
     names = k8stokendetect.__all__
     tree = ast.parse(FILES[""].read_text(encoding="utf-8"))
     nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
-    imports = [alias.name for node in nodes if node.module not in {"__future__", "typing"} for alias in node.names]
+    imports = [
+        alias.name
+        for node in nodes
+        if node.module not in {"__future__", "typing", "k8stokendetect"}
+        for alias in node.names
+    ]
 
     assert sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name)) == names
     assert set(names) == set(imports)

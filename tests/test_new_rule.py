@@ -17,7 +17,6 @@ from k8stokendetect.audit_policy import Level
 from k8stokendetect.audit_policy.needs import MINTS, NEEDS, USES, Need, needs_of
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Traits
 from k8stokendetect.sigma.forms import FORMS, NOT_IN_SIGMA
-from k8stokendetect.spark.plan import INDEPENDENT
 
 KUBELET = token_request(
     "system:node:worker-1", groups=("system:nodes", "system:authenticated"), userAgent="kubelet/v1.36.2 (linux/amd64)"
@@ -68,13 +67,12 @@ def test_so_it_does_of_other_resources(watches: set[str], requests: tuple[object
 
 
 def test_every_rule_that_ships_says_in_its_own_file_what_the_rest_asks() -> None:
-    """The audit policy, Sigma and Spark read it from the class."""
+    """The audit policy and Sigma read it from the class."""
     shipped = (*BUILTIN, *OPTIONAL)
 
     assert [cls.rule.id for cls in shipped] == [*NEEDS]
     assert {cls for cls in shipped if cls.traits.not_in_sigma} == {*NOT_IN_SIGMA}
     assert not {*NOT_IN_SIGMA} & {form.detector for form in FORMS}
-    assert {cls.rule.id for cls in shipped if cls.traits.separate_keys} == INDEPENDENT
     assert {USES, MINTS} == {need.kind for need in NEEDS["minted-token-used"]}
 
 

@@ -91,7 +91,7 @@ def test_the_second_finding_about_a_request_says_only_what_is_new() -> None:
     first, second = detect(token_request(query="?dryRun=All"), exclusions=())
     text, more = to_text(first), to_text(second, first)
 
-    assert text.startswith("MEDIUM  token-request  2026-11-23 21:43:45Z  record 1\n  alice minted a token for ")
+    assert text.startswith("MEDIUM  token-request  2026-11-23 21:43:45Z  record 1\n  ▸ alice minted a token for ")
     assert more.startswith("  also MEDIUM token-request-uri: alice called ")
     assert "    user.username = alice  (who called)" in text
     assert "user.username" not in more

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ECS and OCSF documents: valid by the published schemas, whatever a finding holds; and our own form, read back."""
+"""ECS and OCSF documents: valid by the published schemas, small, whatever a finding holds; and our own, read back."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from k8stokendetect.convert.structure import plain
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.events import PLATFORMS, BoundObjectRef
 from k8stokendetect.findings import EventRef
+from k8stokendetect.incidents import Alert, Incident, Incidents, alerts, incidents
 from k8stokendetect.outputs.ecs import to_ecs, to_ecs_line
-from k8stokendetect.outputs.native import finding_of, to_line
+from k8stokendetect.outputs.native import finding_of, to_alert_line, to_incident_line, to_line
 from k8stokendetect.outputs.ocsf import to_ocsf, to_ocsf_line
+from k8stokendetect.outputs.size import LONGEST_DOCUMENT, one_line
 from k8stokendetect.outputs.values import TACTICS, TECHNIQUES
 from recordings import DATA, METADATA, METADATA_1_27, REQUEST_RESPONSE
 from siem_schemas import ecs_errors, ecs_fields, leaves, ocsf_errors
@@ -88,6 +90,119 @@ def test_a_document_of_each_rule_was_validated() -> None:
         "unknown-token-used",
         "unreadable-token-request",
     }
+
+
+def _alerts(path: Path) -> tuple[Alert, ...]:
+    groups = Incidents()
+    return tuple(alerts(recorded(path), groups))
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_recorded_alert_and_incident_is_valid(path: Path, form: str) -> None:
+    """A mint is one document, with all the rules that reported it; an incident another."""
+    to_document, errors = FORMS[form]
+    found: list[Alert | Incident] = [*_alerts(path), *incidents(recorded(path))]
+    documents = [to_document(item) for item in found]
+
+    assert len({json.dumps(document) for document in documents}) == len(found)
+    assert [error for document in documents for error in errors(document)] == []
+    assert all(value is not None for document in documents for _, value in _all_leaves(document))
+    assert max(len(one_line(document)) for document in documents) <= LONGEST_DOCUMENT
+
+
+def test_an_alert_is_joined_with_its_findings_its_mint_and_its_incident() -> None:
+    """By ids, in every form."""
+    use = next(one for one in _alerts(METADATA) if len(one.rules) > 1 and one.mint and one.incident)
+    native, ecs, ocsf = json.loads(to_alert_line(use)), to_ecs(use)["k8stokendetect"], to_ocsf(use)["unmapped"]
+
+    assert use.mint is not None
+    for document in (native, ecs, ocsf):
+        assert document["id"] == use.id
+        assert document["incident"] == use.incident
+        assert document["findings"] == [finding.fingerprint for finding in use.findings]
+        assert [rule["id"] for rule in document["rules"]] == [rule.id for rule in use.rules]
+    assert ecs["mint"] == ocsf["mint"] == native["mint"]["request_id"] == use.mint.request_id
+    assert to_ecs(use)["event"]["id"] == to_ocsf(use)["metadata"]["uid"] == use.fingerprint
+    assert (to_ecs(use)["rule"]["id"], to_ocsf(use)["finding_info"]["types"][0]) == (use.rules[0].id,) * 2
+
+
+def test_an_incident_says_who_did_what_and_what_to_do() -> None:
+    """The worst alert first."""
+    incident = incidents(recorded(METADATA))[0]
+    native, ecs, ocsf = json.loads(to_incident_line(incident)), to_ecs(incident), to_ocsf(incident)
+
+    assert native["title"] == ecs["message"] == ocsf["message"] == incident.title
+    assert native["id"] == ecs["event"]["id"] == ocsf["metadata"]["uid"] == incident.id
+    assert (ecs["event"]["kind"], ecs["event"]["dataset"]) == ("alert", "k8stokendetect.incident")
+    assert (ocsf["class_uid"], ocsf["type_uid"], ocsf["metadata"]["profiles"]) == (2005, 200501, ["incident"])
+    for document in (native, ecs["k8stokendetect"], ocsf["unmapped"]):
+        assert document["alerts"][0]["severity"] == str(incident.severity)
+        assert document["advice"][0]["command"] == incident.advice[0].command
+        assert document["number_of_findings"] == len(incident.findings)
+
+
+def flooded(text: str, number: int) -> Finding:
+    """Return a finding in which everything that a client can choose is long."""
+    many = tuple(f"{text}{n}" for n in range(20))
+    ref = EventRef(
+        audit_id=text, verb=text, code=200, user=text, groups=many, impersonating=text, source_ips=many,
+        user_agent=text, resource=text, namespace=text, name=text, request_uri=text, reason=text, audiences=many,
+        bound_to=BoundObjectRef(text, text, text, text), minted_credential=text, used_credential=text, origin=text,
+        cluster=text, account=text, region=text, time=SEEN,
+    )  # fmt: skip
+    nested: Any = text
+    for _ in range(50):
+        nested = {text: [nested, text]}
+    evidence = (Evidence(text, nested, text), *(Evidence(f"{n}", {text: [text] * 50}, text) for n in range(number)))
+    related = tuple(attrs.evolve(ref, audit_id=f"{n}") for n in range(number))
+    return Finding(
+        rule=BUILTIN[0].rule, severity=Severity.HIGH, summary=text, event=ref, evidence=evidence, related=related,
+        caveats=(text,) * number, key=text,
+    )  # fmt: skip
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    st.sampled_from(["x", "\0", "\U0001f600", "\ud800", '"', "\x7f"]),
+    st.sampled_from([1, 300, 3000]),
+    st.integers(0, 30),
+)
+def test_no_document_is_larger_than_64_kib(char: str, length: int, number: int) -> None:
+    """Whatever a client sends, in every form, of alerts, findings and incidents; and what was cut is counted."""
+    finding = flooded(char * length, number)
+    many = [attrs.evolve(finding, key=f"{n}") for n in range(3)]
+    alert, (incident,) = Alert.of(many, "an id"), incidents(many)
+    lines = [to_line(finding), to_alert_line(alert), to_incident_line(incident)]
+    for to_document, errors in FORMS.values():
+        documents = [to_document(item) for item in (finding, alert, incident)]
+        lines += map(one_line, documents)
+        assert [error for document in documents for error in errors(document)] == []
+
+    assert max(map(len, lines)) <= LONGEST_DOCUMENT
+    if length > 1:
+        assert all(json.loads(line)["left_out"] for line in lines[:2])
+        with pytest.raises(ReadError, match="not a whole finding"):
+            finding_of(lines[0])
+
+
+def test_a_large_incident_counts_what_it_leaves_out() -> None:
+    """A thousand alerts: the first hundred are named, the worst first."""
+    base = finding_about()
+    found = [attrs.evolve(base, event=attrs.evolve(base.event, audit_id=f"{n}")) for n in range(1000)]
+    worst = attrs.evolve(base, severity=Severity.CRITICAL, event=attrs.evolve(base.event, audit_id="worst"))
+    (incident,) = incidents([*found, worst])
+    native, ecs, ocsf = json.loads(to_incident_line(incident)), to_ecs(incident), to_ocsf(incident)
+
+    for document, name in (
+        (native, "alerts"),
+        (ecs["k8stokendetect"], "alerts"),
+        (ocsf["unmapped"], "unmapped.alerts"),
+    ):
+        listed = {one["list"]: one["count"] for one in document["left_out"]}
+        assert document["alerts"][0]["severity"] == "critical"
+        assert sum(count for list_, count in listed.items() if list_.endswith(name)) + len(document["alerts"]) == 1001
+    assert not ecs_errors(ecs) + ocsf_errors(ocsf)
 
 
 BREAKS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
@@ -437,6 +552,7 @@ def test_a_command_on_a_host_is_no_request() -> None:
 
 def test_every_field_of_the_list_is_one_that_we_write() -> None:
     """No field is validated that never occurs."""
-    documents = [to_ecs(finding) for finding in (*recorded(METADATA), in_the_cloud())]
+    items: list[Finding | Incident] = [*recorded(METADATA), in_the_cloud(), *incidents(recorded(METADATA))]
+    documents = [to_ecs(item) for item in items]
     written = {name for document in documents for name, _ in leaves(document)}
     assert set(ecs_fields()) <= written

@@ -23,12 +23,13 @@ import pytest
 
 from builders import token_request
 from generate import write
-from k8stokendetect import ConfigError, Finding, detect, spark
+from k8stokendetect import ConfigError, Finding, Tally, detect, spark
+from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors import BUILTIN, MintedTokenUsed, TokenRequest
 from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID
 from k8stokendetect.outputs.native import finding_of
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
-from spark_stream import BUCKETS, RULES, Broken, quicken, start
+from spark_stream import RULES, Broken, quicken, start
 from test_keyed import ManyMints, mint
 from test_wrappers import LOG, WRAPPINGS
 
@@ -67,7 +68,7 @@ def found(rows: Iterable[Any]) -> Counter[tuple[Any, ...]]:
     """Count what is in the rows that `spark.detect` gave; none is an error."""
     rows = list(rows)
     assert not [row.error for row in rows if row.error]
-    return Counter(said(finding_of(row.line)) for row in rows)
+    return Counter(said(finding_of(row.line)) for row in rows if row.line)
 
 
 @functools.cache
@@ -81,11 +82,11 @@ def expected(source: Any, **options: Any) -> Counter[tuple[Any, ...]]:
     return Counter(said(finding) for finding in detect(source, **options))
 
 
-@pytest.mark.parametrize(("partitions", "buckets"), [(1, 64), (3, 1), (7, 3)])
-def test_a_batch_gives_the_same_findings(session: Any, partitions: int, buckets: int) -> None:
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_batch_gives_the_same_findings(session: Any, partitions: int) -> None:
     """Every detector, however the log is cut."""
     log = session.read.text(str(METADATA)).repartition(partitions)
-    rows = spark.detect(log, detectors=RULES, buckets=buckets).collect()
+    rows = spark.detect(log, detectors=RULES).collect()
 
     assert found(rows) == of_recording(METADATA)
 
@@ -102,13 +103,17 @@ def test_every_wrapper(session: Any) -> None:
     contents = {name: wrap(SHORT) for name, wrap in WRAPPINGS.items()}
     table = [(name, bytearray(content)) for name, content in contents.items()]
     frame = session.createDataFrame(table, "wrapper string, value binary").repartition(2)
-    rows = spark.detect(frame, partition="wrapper", origin="wrapper").collect()
+    rows = spark.detect(frame, cluster_name="wrapper", origin="wrapper").collect()
 
     assert not [row.error for row in rows if row.error]
     for name, content in contents.items():
-        mine = (row for row in rows if re.fullmatch(rf"{re.escape(name)}(:(row )?\d+)?([.\[].*)?", row.event.origin))
+        mine = (
+            row
+            for row in rows
+            if row.line and re.fullmatch(rf"{re.escape(name)}(:(row )?\d+)?([.\[].*)?", row.event.origin)
+        )
         assert found(mine) == expected(content), name
-    assert len({row.event.origin for row in rows}) > len(contents)
+    assert len({row.event.origin for row in rows if row.line}) > len(contents)
 
 
 def test_files_of_several_kinds(session: Any, tmp_path: Path) -> None:
@@ -133,7 +138,7 @@ def test_files_of_several_kinds(session: Any, tmp_path: Path) -> None:
         rows = spark.detect(table, origin="_metadata.file_name" if name == "text" else None).collect()
         assert found(rows) == wanted, name
         if name == "text":
-            assert {row.event.origin for row in rows} == {"a.log", "b.log.gz"}
+            assert {row.event.origin for row in rows if row.line} == {"a.log", "b.log.gz"}
     parsed = session.read.json(str(text))
     parsed = parsed.select(sf.struct(*parsed.columns).alias("event"))
     assert found(spark.detect(parsed, "event").collect()) == wanted
@@ -155,7 +160,7 @@ def test_the_columns_are_those_of_the_native_line(session: Any) -> None:
     """By name and value; the time is a time."""
     event = token_request()
     frame = session.createDataFrame([(json.dumps(event),)], "value string")
-    (row,) = spark.detect(frame, detectors=["token-request"]).collect()
+    (row,) = spark.findings(spark.detect(frame, detectors=["token-request"])).collect()
     line, columns = json.loads(row.line), row.asDict(recursive=True)
 
     assert set(line) <= set(columns)
@@ -166,7 +171,7 @@ def test_the_columns_are_those_of_the_native_line(session: Any) -> None:
 
 
 def test_two_clusters_share_nothing(session: Any) -> None:
-    """What is remembered of one does not count for the other, in one bucket or in several."""
+    """What is remembered of one does not count for the other."""
     mints = {"a": ["10.0.0.1"] * 20 + ["10.9.0.1"], "b": ["10.0.0.1"] * 19 + ["10.8.0.1"]}  # twenty are learned from
     table = [
         (cluster, json.dumps(token_request(auditID=f"{cluster}{n}", requestReceivedTimestamp=time, sourceIPs=[peer])))
@@ -175,11 +180,8 @@ def test_two_clusters_share_nothing(session: Any) -> None:
         for time in [f"2026-11-23T12:00:{n:02}.000000Z"]
     ]
     frame = session.createDataFrame(table, "cluster string, value string")
-    for buckets in (1, 8):
-        rows = spark.detect(
-            frame, detectors=["unusual-origin"], partition="cluster", origin="cluster", buckets=buckets
-        ).collect()
-        assert [row.event.origin for row in rows] == ["a"]
+    found = spark.detect(frame, detectors=["unusual-origin"], cluster_name="cluster")
+    assert [row.event.cluster for row in spark.findings(found).collect()] == ["a"]
 
 
 def test_a_stream_that_is_killed_gives_every_finding_once(session: Any, tmp_path: Path) -> None:
@@ -209,28 +211,102 @@ def test_a_stream_that_is_killed_gives_every_finding_once(session: Any, tmp_path
 
     assert earlier < len(rows)
     assert found(rows) == wanted
-    assert BUCKETS > 1  # what belongs together is in several
+
+
+def test_a_job_that_takes_what_is_there_ends_by_itself(session: Any, tmp_path: Path) -> None:
+    """The end of the log is delivered, a second run repeats nothing and goes on where the first one ended."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+
+    def run() -> Any:
+        log = session.readStream.format("text").option("maxFilesPerTrigger", 1).load(str(logs))
+        writer = spark.detect(log).writeStream.format("parquet").option("path", str(tmp_path / "found"))
+        query = writer.option("checkpointLocation", str(tmp_path / "state")).trigger(availableNow=True).start()
+        assert query.awaitTermination(100), "it runs on"
+        return session.read.parquet(str(tmp_path / "found"))
+
+    half = len(LOG) // 2
+    for number, part in enumerate((LOG[:half], LOG[half:])):
+        (logs / f"{number}.log").write_text("".join(f"{json.dumps(record)}\n" for record in part))
+        rows = run()
+        so_far = expected(LOG[: half + number * len(LOG)])
+        assert found(rows.collect()) == so_far
+    assert found(run().collect()) == so_far
+    assert sum(row.events for row in spark.tallies(rows).collect()) == len(LOG)
+
+
+def test_everything_that_was_read_is_in_the_tallies(session: Any) -> None:
+    """As `detect` counts it."""
+    tally = Tally()
+    list(detect(METADATA, tally=tally, on_error=lambda _: None))
+    rows = spark.tallies(spark.detect(session.read.text(str(METADATA)).repartition(2))).collect()
+
+    assert sum(row.events for row in rows) == tally.events
+    assert sum((Counter(row.findings) for row in rows), Counter()) == tally.findings
+    assert sum((Counter(row.excluded) for row in rows), Counter()) == tally.excluded
+    assert sum(row.duplicates for row in rows) == tally.duplicates
+
+
+def test_a_snapshot_of_the_cluster_says_more(session: Any) -> None:
+    """An account with an identity in a cloud is named with it."""
+    role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/payments"}
+    metadata: dict[str, object] = {"namespace": "prod", "name": "payments-sa", "annotations": role}
+    cluster = Cluster.load({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    frame = session.createDataFrame([(json.dumps(token_request()),)], "value string")
+    rows = spark.detect(frame, detectors=["token-request"], cluster=cluster).collect()
+
+    assert found(rows) == expected([token_request()], detectors=["token-request"], cluster=cluster)
+    assert found(rows) != expected([token_request()], detectors=["token-request"])
+
+
+def test_a_detector_that_was_defined_in_a_notebook(session: Any) -> None:
+    """It is in no module that a worker could import."""
+    cell = """
+from k8stokendetect import Detector, Rule, Severity
+
+class Vault(Detector):
+    rule = Rule("acme.vault", "A token for Vault", Severity.HIGH)
+    watches = frozenset({"serviceaccounts/token"})
+
+    def matches(self, event):
+        return True
+
+    def describe(self, event):
+        return self.finding(event, "seen")
+"""
+    notebook: dict[str, Any] = {"__name__": "__main__"}
+    exec(cell, notebook)  # noqa: S102 - as a notebook does
+    frame = session.createDataFrame([(json.dumps(token_request()),)], "value string")
+    rows = spark.findings(spark.detect(frame, detectors=[notebook["Vault"]()])).collect()
+
+    assert [(row.rule_id, row.summary) for row in rows] == [("acme.vault", "seen")]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("grpc") is None, reason="not installed: pyspark[connect]")
+def test_spark_connect() -> None:
+    """The client has no Java of its own."""
+    program = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("spark_connect.py")), str(METADATA)]
+    answer = subprocess.run(program, capture_output=True, text=True, check=False, timeout=300)  # noqa: S603 - our own
+
+    assert answer.stdout.split() == [str(expected(METADATA).total())], answer.stderr[-2000:]
 
 
 def test_a_detector_of_ones_own(session: Any) -> None:
-    """It remembers, unchanged; its keys may be spread where it says so."""
+    """It remembers, unchanged."""
     log = [
         mint(n / 10, user) | {"annotations": {ISSUED_CREDENTIAL_ID[0]: f"JTI={user}-{n}"}}
         for n in range(5)
         for user in ("alice", "bob", "carol")
     ]
     frame = session.createDataFrame([(json.dumps(record),) for record in log], "value string").repartition(3)
-    for independent in ((), ("acme.many-mints",)):
-        rows = spark.detect(
-            frame, detectors=["token-request", ManyMints()], independent=independent, buckets=16
-        ).collect()
-        mine = (finding_of(row.line, rules=[ManyMints.rule]) for row in rows)
-        assert Counter(map(said, mine)) == expected(log, detectors=["token-request", ManyMints()])
+    rows = spark.findings(spark.detect(frame, detectors=["token-request", ManyMints()])).collect()
+    mine = (finding_of(row.line, rules=[ManyMints.rule]) for row in rows)
+    assert Counter(map(said, mine)) == expected(log, detectors=["token-request", ManyMints()])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("partitions", "buckets"), [(2, 1), (5, 7), (9, 64)])
-def test_a_generated_log(session: Any, tmp_path: Path, partitions: int, buckets: int) -> None:
+@pytest.mark.parametrize("partitions", [2, 5])
+def test_a_generated_log(session: Any, tmp_path: Path, partitions: int) -> None:
     """As a batch and as a stream of several files, whatever the partitioning; some minutes."""
     log, logs = tmp_path / "audit.log", tmp_path / "logs"
     write(log, 32 << 20)
@@ -241,10 +317,10 @@ def test_a_generated_log(session: Any, tmp_path: Path, partitions: int, buckets:
         (logs / f"{number}.log").write_bytes(b"".join(lines[number * size : (number + 1) * size]))
         os.utime(logs / f"{number}.log", (number, number))
     wanted = expected(log, detectors=RULES)
-    batch = spark.detect(session.read.text(str(log)).repartition(partitions), detectors=RULES, buckets=buckets)
+    batch = spark.detect(session.read.text(str(log)).repartition(partitions), detectors=RULES)
     assert found(batch.collect()) == wanted
 
-    query = start(session, logs, tmp_path / "checkpoint", tmp_path / "found", buckets=buckets)
+    query = start(session, logs, tmp_path / "checkpoint", tmp_path / "found")
     try:
         _wait_for(lambda: _count(tmp_path / "found") >= wanted.total(), query, minutes=10)
     finally:
@@ -295,44 +371,41 @@ def test_no_token_goes_between_the_halves() -> None:
         record["user"] = {**use["user"], "extra": {CREDENTIAL_ID: ["JTI=956ad9c7-399e-46ac-9fd5-de1a3dfe5e03"]}}
         record["requestObject"] = record["responseObject"] = None
     raw = [json.dumps(r, separators=(",", ":")).encode() for r in (*records(REQUEST_RESPONSE), *uses)]
-    plan = Plan([TokenRequest(), MintedTokenUsed()], (), False, None, 8, frozenset(), every_use=True)  # noqa: FBT003 - as attrs has them
+    plan = Plan([TokenRequest(), MintedTokenUsed()], ())
     rows = [row for page in Front(plan).route([pa.RecordBatch.from_pydict({"value": raw})]) for row in page]
 
     assert token.startswith("eyJ")
-    assert Counter(row[4] for row in rows)["use"] >= 1
-    assert not [row[4] for row in rows if b"eyJ" in row[5]]
+    assert Counter(row[3] for row in rows)["use"] >= 1
+    assert not [row[3] for row in rows if b"eyJ" in row[4]]
 
 
-@pytest.mark.parametrize("buckets", [1, 5])
-def test_uses_are_picked_out_in_their_buckets(buckets: int) -> None:
-    """Unparsed, batch by batch, with nothing but the saved state in between."""
+def test_nothing_but_the_saved_state_goes_from_batch_to_batch() -> None:
+    """Uses go through unparsed, and the last batch has no rows: what waits is let go."""
     import pyarrow as pa  # noqa: PLC0415 - it may be missing
 
-    from k8stokendetect.spark.back import Part  # noqa: PLC0415 - they need what may be missing
-    from k8stokendetect.spark.front import Front  # noqa: PLC0415 - as above
-    from k8stokendetect.spark.plan import INDEPENDENT, Plan  # noqa: PLC0415 - as above
+    from k8stokendetect.spark.front import Front  # noqa: PLC0415 - they need what may be missing
+    from k8stokendetect.spark.plan import Plan  # noqa: PLC0415 - as above
     from k8stokendetect.spark.stream import load, save  # noqa: PLC0415 - as above
 
-    detectors = [cls() for cls in BUILTIN]
-    plan = Plan(detectors, (), False, None, buckets, INDEPENDENT, every_use=True)  # noqa: FBT003 - as attrs has them
+    plan = Plan([cls() for cls in BUILTIN], ())
     lines = gzip.decompress(METADATA.read_bytes()).splitlines()
     size = len(lines) // 3 + 1
-    states: dict[int, bytes] = {}
+    state = None
     rows: list[tuple[str, str]] = []
     kinds = Counter[str]()
-    for number in range(4):  # the last one has no lines: what waits is let go
+    for number in range(4):
         batch = pa.RecordBatch.from_pydict({"value": pa.array(lines[number * size : (number + 1) * size], pa.binary())})
-        routed = [row for page in Front(plan, number).route([batch]) for row in page]
-        kinds.update(row[4] for row in routed)
-        for bucket in range(buckets):
-            parts = load(plan, bucket, states.get(bucket)) or {None: Part(plan, bucket)}
-            for _, moment, tie, _, kind, payload in (row for row in routed if row[0] == bucket):
-                parts[None].put((moment, tie, kind, payload))
-            rows += parts[None].ready(everything=number == 3)
-            states[bucket] = save(parts)
+        routed = sorted(row[1:] for page in Front(plan).route([batch]) for row in page)
+        kinds.update(row[2] for row in routed)
+        share = load(plan, "", state)
+        for row in routed:
+            rows += share.take(*row)
+        rows += share.rest() if number == 3 else ()
+        state = save(share)
 
     assert kinds["use"] > 100
-    assert Counter(said(finding_of(line)) for _, line in rows) == expected(METADATA, exclusions=())
+    lines_found = (line for kind, line in rows if kind == "finding")
+    assert Counter(said(finding_of(line)) for line in lines_found) == expected(METADATA, exclusions=())
 
 
 def _has_token(record: dict[str, Any]) -> bool:
@@ -341,7 +414,7 @@ def _has_token(record: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(
-    "options", [{"platform": "azure"}, {"buckets": 0}, {"column": "number"}, {"detectors": ["no-rule"]}]
+    "options", [{"platform": "azure"}, {"patience": 60}, {"column": "number"}, {"detectors": ["no-rule"]}]
 )
 def test_wrong_arguments(session: Any, options: dict[str, Any]) -> None:
     """They are refused at the call."""

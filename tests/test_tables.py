@@ -39,7 +39,7 @@ INSIGHTS = tables.table(map(tables.insights_row, MINTS), quoting=csv.QUOTE_ALL)
 def outcome(source: Any, **options: Any) -> tuple[list[tuple[str, str | None]], list[str]]:
     """Return who minted, with where it stood, and the errors."""
     errors: list[ReadError] = []
-    events = list(read(source, on_error=errors.append, **options))  # type: ignore[arg-type]
+    events = list(read(source, on_error=errors.append, **options))
     return [(event.user.username, event.origin) for event in events], [str(error) for error in errors]
 
 

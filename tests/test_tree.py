@@ -1,41 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tree of an incident: identities, tokens and acts on at most 40 lines, none of which steers the terminal."""
+"""The tree of an incident: callers, tokens and acts, in lines that fit, none of which steers a terminal or a shell."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8stokendetect import Finding, ReadError, Severity, parse_event
+from k8stokendetect import Finding, ReadError, Rule, Severity, parse_event
 from k8stokendetect.findings import EventRef
-from k8stokendetect.incidents import incidents
-from k8stokendetect.outputs.tree import to_tree
+from k8stokendetect.incidents import Incident, incidents
+from k8stokendetect.outputs.columns import cells
+from k8stokendetect.outputs.text import neutral
+from k8stokendetect.outputs.tree import LONGEST, to_tree
 from recordings import METADATA, METADATA_1_27
 from strategies import audit_events, texts
 from test_incidents import found, links, one, recorded, ref, scenario, used
 
 
+def acts(incident: Incident, **options: Any) -> list[str]:
+    """Return the lines of the tree itself."""
+    lines = to_tree(incident, **options).splitlines()
+    return [line for line in lines if "─ " in line]
+
+
 def test_a_chain_is_a_tree_from_the_identity_to_the_last_act() -> None:
     """Scenario 05 of the recording, where each token was used from another address."""
-    lines = to_tree(one(*scenario(METADATA, "05-attack-chain"))).splitlines()
-    tree = [
-        line.split("  ")[0].rstrip() if "─" not in line else line.rpartition("─ ")[2].split("  ")[0] for line in lines
-    ]
+    incident = one(*scenario(METADATA, "05-attack-chain"))
+    lines = to_tree(incident).splitlines()
 
-    assert lines[0].startswith("HIGH  alice minted 3 tokens for dev/chain-a, dev/chain-b and prod/chain-c")
-    assert lines[1].startswith("  2026-11-23 21:43:48Z")
-    assert "chain of 3 tokens" in lines[1]
-    assert tree[2:7] == [
-        "alice at 127.0.0.1",
-        "minted a token for dev/chain-a",
-        "minted a token for dev/chain-b, from 127.0.0.5",
-        "minted a token for prod/chain-c, from 127.0.0.6",
-        "list secrets prod, from 127.0.0.7",
+    assert lines[0] == f"HIGH  {incident.title}"
+    assert lines[1].startswith("  2026-11-23 21:43:48Z  4 alerts, 9 findings  chain of 3 tokens  incident ")
+    assert lines[2] == "▸ alice from 127.0.0.1"
+    assert [re.split("  (?=record|minted-|token-)", line[18:])[0] for line in lines[3:7]] == [
+        "└─ minted a token for dev/chain-a",
+        "   └─ minted a token for dev/chain-b, from 127.0.0.5",
+        "      └─ minted a token for prod/chain-c, from 127.0.0.6",
+        "         └─ listed the secrets in prod, from 127.0.0.7",
     ]
-    assert [line.index("└") for line in lines[3:7]] == [0, 3, 6, 9]
     assert lines[7] == "what to do:"
 
 
@@ -46,11 +52,11 @@ def test_branches_and_folded_acts() -> None:
     uses = [used(mint, minutes=n) for n in range(4, 16)]
 
     assert to_tree(one(found(mint), *twins, *uses)).splitlines()[1:7] == [
-        "  2026-11-23 21:00:00Z to 21:15:00Z  15 findings  incident " + one(found(mint)).id,
-        "alice at 192.0.2.7",
-        "├─ minted a token for prod/payments-sa  21:00:00  MEDIUM token-request  JTI=1",
-        "│  └─ list secrets prod ×12  21:04:00-21:15:00  HIGH minted-token-used",  # noqa: RUF001
-        "└─ minted a token for dev/b ×2  21:02:00-21:03:00  MEDIUM token-request",  # noqa: RUF001
+        "  2026-11-23 21:00:00Z to 21:15:00Z  15 alerts, 15 findings  incident " + one(found(mint)).id,
+        "▸ alice from 192.0.2.7",
+        "MEDIUM   21:00:00 ├─ minted a token for prod/payments-sa  token-request  JTI=1",
+        "HIGH     21:04:00 │  └─ listed the secrets in prod ×12, until 21:15:00  minted-token-used",  # noqa: RUF001
+        "MEDIUM   21:02:00 └─ minted a token for dev/b ×2, until 21:03:00  token-request",  # noqa: RUF001
         "what to do:",
     ]
 
@@ -61,21 +67,24 @@ def test_mints_with_equal_consequences_are_folded_with_them() -> None:
     text = to_tree(one(*map(found, mints), *(used(mint, minutes=20) for mint in mints)))
 
     assert "└─ minted a token for prod/payments-sa ×10" in text  # noqa: RUF001
-    assert text.count("list secrets prod") == 3  # the title, the tree, the advice
+    assert text.count("listed the secrets in prod") == 2  # the title, the tree
 
 
 @pytest.mark.parametrize(
     ("event", "text"),
     [
-        (ref(code=403), "└─ asked for a token of prod/payments-sa: refused with 403  "),
-        (ref(code=None), "└─ asked for a token of prod/payments-sa: answer not known  "),
-        (ref(code=405, verb="get"), "└─ get serviceaccounts/token prod/payments-sa: refused with 405  "),
-        (ref(impersonating="bob"), "└─ minted a token for prod/payments-sa, impersonating bob  "),
-        (ref(target=None, minted_credential="JTI=1"), "└─ minted a token for an unnamed service account  "),
-        (ref(target=None, verb="", code=200), "└─ an unknown verb of a path without a resource  "),
-        (ref("", code=401), "an unauthenticated client at 192.0.2.7\n"),
-        (ref("", code=401, source_ips=()), "an unauthenticated client\n"),
-        (ref(source_ips=()), "alice\n"),
+        (ref(code=403), "└─ tried to mint a token for prod/payments-sa (refused, 403)"),
+        (ref(code=500), "└─ tried to mint a token for prod/payments-sa (failed, 500)"),
+        (ref(code=None), "└─ tried to mint a token for prod/payments-sa (answer not logged)"),
+        (ref(code=405, verb="get"), "└─ tried to read the token of serviceaccount prod/payments-sa (refused, 405)"),
+        (ref(impersonating="bob"), "└─ minted a token for prod/payments-sa, impersonating bob"),
+        (ref(target=None, minted_credential="JTI=1"), "└─ minted a token for an unnamed service account"),
+        (ref(target=None, verb="", code=200), "└─ sent an unknown verb to a path that was not logged"),
+        (ref("", code=401), "▸ unauthenticated clients from 192.0.2.7\n"),
+        (ref("", code=401, source_ips=()), "▸ unauthenticated clients\n"),
+        (ref(source_ips=()), "▸ alice\n"),
+        (ref("system:serviceaccount:dev:web"), "▸ dev/web from 192.0.2.7\n"),
+        (ref("dev/web"), "▸ user dev/web from 192.0.2.7\n"),
         (ref(time=None), "time unknown"),
     ],
 )
@@ -91,7 +100,32 @@ def test_a_use_says_what_its_place_does_not() -> None:
     text = to_tree(one(use))
 
     assert "known from a later finding only" in text
-    assert "list pods, as mallory, from an unknown address" in text
+    assert "listed all pods, as mallory, from an unknown address" in text
+
+
+def test_a_controller_that_filled_a_secret_is_no_caller() -> None:
+    """What it did by design is below the request whose effect it shows, and nobody is told to act against it."""
+    made = ref("bob", "secrets dev/builder", verb="create")
+    filled = ref("system:kube-controller-manager", "secrets dev/builder", 1, verb="update", code=200)
+    text = to_tree(one(found(made, filled, rule=Rule("legacy-token-secret", "Legacy", Severity.MEDIUM))))
+
+    assert [line for line in text.splitlines() if line.startswith("▸")] == ["▸ bob from 192.0.2.7"]
+    assert "by system:kube-controller-manager, by design: it shows what was done" in text
+    assert text.count("system:kube-controller-manager") == 1
+
+
+def test_a_flood_of_strangers_is_one_line() -> None:
+    """Each from another address, over many hours, with another outcome of each request's own."""
+    flood = [
+        found(ref("", f"secrets ns-{n % 2}", n / 10, verb="list", code=401, source_ips=(f"10.0.{n // 250}.{n % 250}",)))
+        for n in range(3000)
+    ]
+    (incident,) = incidents(flood)
+
+    assert len(acts(incident)) == 2
+    assert [line for line in to_tree(incident).splitlines() if line.startswith("▸")] == [
+        "▸ unauthenticated clients from 10.0.0.0, 10.0.0.1, 10.0.0.2 and 2,997 more"
+    ]
 
 
 def test_an_incident_over_midnight_says_both_days() -> None:
@@ -101,56 +135,66 @@ def test_an_incident_over_midnight_says_both_days() -> None:
     )
 
 
-def test_a_long_story_keeps_to_forty_lines_and_the_worst_comes_first() -> None:
+def test_a_long_story_is_cut_and_says_how_to_see_the_rest() -> None:
     """A flood of harmless calls pushes nothing urgent off the page; what was cut is counted."""
     flood = [found(ref(target=f"ns/sa-{n}", minutes=n / 100, code=403)) for n in range(500)]
     mint = ref(minutes=10, minted_credential="JTI=1")
-    lines = to_tree(one(*flood, found(mint), used(mint, minutes=11))).splitlines()
+    incident = one(*flood, found(mint), used(mint, minutes=11))
 
-    assert len(lines) == 40
-    assert lines[3].startswith("├─ minted a token for prod/payments-sa")
-    assert lines[4].startswith("│  └─ list secrets prod")
-    (cut,) = [line for line in lines if line.startswith("  … ")]
-    assert int(cut.split()[1]) == 503 - (lines.index(cut) - 2)
-
-
-def test_advice_and_tree_share_the_room() -> None:
-    """Neither pushes the other away."""
-    mints = [ref(target=f"ns/sa-{n}", minutes=n / 100, minted_credential=f"JTI={n}") for n in range(100)]
-    lines = to_tree(one(*map(found, mints))).splitlines()
-    middle = lines.index("what to do:")
-
-    assert len(lines) == 40
-    assert min(middle, len(lines) - middle) >= 18
+    assert len(acts(incident)) == LONGEST - 1
+    assert "├─ minted a token for prod/payments-sa" in acts(incident)[0]
+    assert "│  └─ listed the secrets in prod" in acts(incident)[1]
+    assert f"  … {502 - (LONGEST - 1)} more requests: --limit 0 prints all" in to_tree(incident)
+    assert len(acts(incident, full=True)) == 502
+    assert "--limit 0" not in to_tree(incident, full=True)
 
 
+def test_long_advice_is_cut_the_same_way() -> None:
+    """A hundred tokens are a hundred steps."""
+    incident = one(
+        *(found(ref(target=f"ns/sa-{n}", minutes=n / 100, minted_credential=f"JTI={n}")) for n in range(100))
+    )
+
+    assert f"  … {100 - LONGEST} more steps: --limit 0 prints all" in to_tree(incident)
+    assert to_tree(incident, full=True).count("kubectl replace") == 100
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27])
-def test_every_recorded_incident_fits(path: Any) -> None:
-    """With its severity and title first, and what to do."""
+def test_every_recorded_incident_fits_the_window(path: Any, width: int) -> None:
+    """But for commands, which stand on lines of their own, whole."""
     for incident in incidents(recorded(path)):
-        lines = to_tree(incident).splitlines()
+        lines = to_tree(incident, width=width, full=True).splitlines()
+        commands = [line.strip() for line in lines if line.strip().startswith("kubectl ")]
 
-        assert len(lines) <= 40
-        assert lines[0] == f"{str(incident.severity).upper()}  {incident.title}"
+        assert all(cells(line) <= width for line in lines if not line.strip().startswith("kubectl "))
+        assert commands == [neutral(step.command) for step in incident.advice if step.command]
         assert "what to do:" in lines
 
 
 def test_a_deep_chain_is_drawn_without_recursion() -> None:
     """And its indentation ends somewhere."""
-    lines = to_tree(one(*links(3000))).splitlines()
+    lines = to_tree(one(*links(3000)), full=True, width=100).splitlines()
 
-    assert len(lines) <= 40
-    assert max(map(len, lines[2:])) < 200
+    assert len(lines) > 3000
+    assert max(map(cells, lines[2:-2])) <= 100
 
 
-@given(texts, texts, texts, texts)
-def test_no_value_steers_the_terminal(user: str, target: str, peer: str, assumed: str) -> None:
-    """Whatever a client chose: every line is printable."""
+@given(texts, texts, texts, texts, st.integers(20, 300))
+def test_no_value_steers_the_terminal_or_a_shell(user: str, target: str, peer: str, assumed: str, width: int) -> None:
+    """Whatever a client chose: every line is printable, fits, and has nothing that a shell acts on but in commands."""
     event = ref(user, target, source_ips=(peer,), impersonating=assumed, minted_credential=target, verb=peer)
-    text = to_tree(one(found(event)))
+    for incident in (one(found(event)), one(found(attrs.evolve(event, code=403, minted_credential=None)))):
+        for line in to_tree(incident, width=width).split("\n"):
+            assert line.isprintable()
+            if not line.strip().startswith("kubectl "):
+                assert cells(line) <= max(width, 40)
+                assert not set("$`|&<>!'\"") & set(line)
+                assert line.strip().split(" ")[0] in FIRST_WORDS or line.strip()[:1] in "├└│┆▸#…" or ". " in line[:8]
 
-    assert all(line.isprintable() for line in text.split("\n"))
-    assert len(text.split("\n")) <= 40
+
+FIRST_WORDS = {"CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO", "what", "2026-11-23", "time"}
+"""What a line may begin with; anything else would be taken for a command where it is pasted into a shell."""
 
 
 @given(st.lists(audit_events, min_size=1, max_size=5))
@@ -163,5 +207,5 @@ def test_any_events_make_a_tree(mappings: list[dict[str, Any]]) -> None:
         except ReadError:
             continue
     for incident in incidents(findings):
-        assert f"  {len(incident.findings)} finding" in to_tree(incident)
+        assert f", {len(incident.findings):,} finding" in to_tree(incident)
         assert incident.severity is Severity.MEDIUM

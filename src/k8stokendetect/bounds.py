@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cuts texts that a client controls, and what is shown of a value, to a bounded length."""
+"""Cuts texts that a client controls to a bounded length."""
 
 from __future__ import annotations
 
 import hashlib
-import reprlib
 from typing import Final
 
 from k8stokendetect.identity import ServiceAccount
@@ -56,21 +55,3 @@ def cut_text(text: str, /) -> str:
 def cut_address(text: str, /) -> str:
     """Cut what a client wrote as an address."""
     return cut(text, LONGEST_ADDRESS)
-
-
-_WIDEST: Final = 80
-_SHORT: Final = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _WIDEST - 10
-
-
-def short_repr(value: object, /, **shown: object) -> str:
-    """Write a value as its class and some of its attributes, each cut, so that it fits in three lines.
-
-    Arguments:
-        value: what to write.
-        shown: the attributes; those that are None or empty are left out.
-
-    """
-    written = {name: _SHORT.repr(item) for name, item in shown.items() if item not in (None, "", ())}
-    parts = [f"{name}={text if len(text) < _WIDEST else text[:_WIDEST] + '…'}" for name, text in written.items()]
-    return f"{type(value).__name__}({', '.join(parts)}, …)"

@@ -10,9 +10,15 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
+_LONGEST_REPR = 200
+
 
 class K8sTokenDetectError(Exception):
     """Anything this library reports as an error."""
+
+    def __repr__(self) -> str:
+        text = ascii(str(self)[:_LONGEST_REPR])
+        return f"{type(self).__name__}({text if len(text) <= _LONGEST_REPR else text[:_LONGEST_REPR] + '…'})"
 
 
 class ReadError(K8sTokenDetectError):
@@ -123,7 +129,13 @@ def did_you_mean(name: str, known: Iterable[str], /) -> str:
 
 
 OnError: TypeAlias = Callable[[K8sTokenDetectError], object]
-"""Called with every record or detector error; `raise_error` stops, `list.append` collects."""
+"""Called with every error; `raise_error` stops, `list.append` collects."""
+
+OnReadError: TypeAlias = Callable[[ReadError], object]
+"""The same, called with what cannot be read; the `append` of a `list[ReadError]` or `list[Exception]` is one."""
+
+OnDetectError: TypeAlias = Callable[[ReadError | DetectorError], object]
+"""The same, called with what cannot be read and with what a detector raised; `list[K8sTokenDetectError]` takes both."""
 
 
 def raise_error(error: K8sTokenDetectError, /) -> None:

@@ -21,11 +21,11 @@ from k8stokendetect.bounds import (
     cut_address,
     cut_text,
     cut_user,
-    short_repr,
 )
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, Event, JsonValue, Platform, is_success
 from k8stokendetect.identity import REASON, ServiceAccount
+from k8stokendetect.reprs import short_repr
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

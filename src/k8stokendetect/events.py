@@ -12,6 +12,7 @@ import attrs
 
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID, LEADERS, TRUNCATED, ServiceAccount
+from k8stokendetect.reprs import with_short_repr
 
 JsonValue: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, list or dict of such."""
@@ -69,6 +70,7 @@ class Signal(enum.Enum):
     """A record that could not be read but reveals something about a call: `ReadError.revealed`."""
 
 
+@with_short_repr
 @attrs.frozen
 class User:
     """Who called, as the authenticator said: `authentication.k8s.io/v1` UserInfo."""
@@ -79,6 +81,7 @@ class User:
     extra: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, hash=False)
 
 
+@with_short_repr
 @attrs.frozen
 class ObjectRef:
     """What the request was about, as the API server parsed its path; a client cannot forge it."""
@@ -93,6 +96,7 @@ class ObjectRef:
     subresource: str = ""
 
 
+@with_short_repr
 @attrs.frozen
 class ResponseStatus:
     """How the API server answered: `metav1.Status`, of which a success carries the code only."""
@@ -105,6 +109,7 @@ class ResponseStatus:
     metadata: Mapping[str, JsonValue] | None = attrs.field(default=None, hash=False)
 
 
+@with_short_repr
 @attrs.frozen
 class AuthenticationMetadata:
     """How the caller was authenticated, from Kubernetes 1.36."""
@@ -112,6 +117,7 @@ class AuthenticationMetadata:
     impersonation_constraint: str = ""
 
 
+@with_short_repr
 @attrs.frozen
 class BoundObjectRef:
     """The object whose deletion ends the token: a Pod, a Secret or a Node."""
@@ -122,6 +128,7 @@ class BoundObjectRef:
     uid: str = ""
 
 
+@with_short_repr
 @attrs.frozen
 class TokenRequestSpec:
     """What a TokenRequest asked for or was given: `authentication.k8s.io/v1` TokenRequestSpec.
@@ -134,6 +141,7 @@ class TokenRequestSpec:
     bound_object_ref: BoundObjectRef | None = None
 
 
+@with_short_repr
 @attrs.frozen
 class TokenGrant:
     """What the API server granted, where `responseObject` was logged: it may cap what was asked."""
@@ -142,6 +150,7 @@ class TokenGrant:
     expiration_timestamp: datetime | None = None
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True, slots=False)  # what is computed goes into the __dict__ at once
 class Event:
     """One record of a Kubernetes audit log, as `parse_event` and `read` make it.

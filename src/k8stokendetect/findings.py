@@ -7,17 +7,19 @@ import enum
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Self
 
 import attrs
 
-from k8stokendetect.bounds import LONGEST_EVIDENCE, cut, short_repr
+from k8stokendetect.bounds import LONGEST_EVIDENCE, cut
+from k8stokendetect.cards import card
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.event_ref import EventRef, Referable
 from k8stokendetect.events import JsonValue
+from k8stokendetect.reprs import short, short_repr
 
 __all__ = ["EventRef", "Evidence", "Finding", "Referable", "Rule", "Severity"]
 
@@ -112,6 +114,32 @@ class Rule:
 
     def __repr__(self) -> str:
         return short_repr(self, id=self.id, title=self.title, severity=str(self.severity))
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return it as JSON; the names are stable once released."""
+        fields = attrs.asdict(self, recurse=False).items()
+        texts = {name: list(value) if isinstance(value, tuple) else value for name, value in fields}
+        return {**texts, "severity": str(self.severity)}
+
+
+def facts(ref: EventRef, /) -> tuple[tuple[str, str], ...]:
+    """Return what a card says about a request."""
+    return (
+        ("when", ref.time.isoformat(" ", "seconds") if ref.time else "not logged"),
+        ("who", ref.user or "not logged"),
+        ("impersonating", ref.impersonating or ""),
+        ("what", f"{ref.verb} {ref.target or ref.request_uri}"),
+        ("answer", str(ref.code or "")),
+        ("from", f"{ref.peer_ip or 'an unknown address'}, {ref.user_agent or 'an unknown client'}"),
+        ("credential", ref.used_credential or ""),
+        ("issued", ref.minted_credential or ""),
+        ("where", " ".join(filter(None, (ref.cluster, ref.origin)))),
+    )
+
+
+def shown(evidence: Iterable[Evidence], /) -> list[tuple[str, str]]:
+    """Return what a card says about evidence."""
+    return [(f"{item.path} = {short(item.value)} ({item.why})", "") for item in evidence]
 
 
 def _check_value(evidence: Evidence, _: attrs.Attribute[JsonValue], value: object) -> None:
@@ -208,6 +236,20 @@ class Finding:
         """
         parts = [self.rule.id, self.event.request_id, [ref.audit_id for ref in self.related], self.key]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return card(
+            f"{str(self.severity).upper()}  {self.summary}",
+            (
+                ("rule", f"{self.rule.id}: {self.rule.title}"),
+                *facts(self.event),
+                ("evidence", shown(self.evidence)),
+                ("note", [(caveat, "") for caveat in self.caveats]),
+                ("excluded by", self.excluded_by or ""),
+                ("fingerprint", self.fingerprint),
+            ),
+        )
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON; the names are stable once released."""

@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, unquote
 
 import attrs
 
+from k8stokendetect.reprs import with_short_repr
+
 SERVICE_ACCOUNT_PREFIX: Final = "system:serviceaccount:"
 SERVICE_ACCOUNTS_GROUP: Final = "system:serviceaccounts"
 
@@ -76,6 +78,7 @@ KEP-4193's. 1.29 with the alpha gate wrote CREDENTIAL_ID (kubernetes#123098).
 """
 
 
+@with_short_repr
 @attrs.frozen
 class ServiceAccount:
     """A service account by namespace and name; `str()` gives `namespace/name`."""
@@ -115,6 +118,7 @@ _QUOTED: Final = r'("(?:[^"\\]|\\.)*")'
 _REASON: Final = re.compile(rf"RBAC: allowed by (ClusterRoleBinding|RoleBinding) {_QUOTED} of \w+ {_QUOTED} to (.+)")
 
 
+@with_short_repr
 @attrs.frozen
 class ReasonedBinding:
     """The binding that the API server names as the reason to allow a request; `str()` gives kind and name.

@@ -26,7 +26,7 @@ ENVELOPES_GROUP: Final = "k8stokendetect.envelopes"
 OUTPUTS: Final = "k8stokendetect.outputs"
 """Entry point group: a function from a finding to text; the entry point's name is the format's."""
 
-FORMATS: Final = ("text", "findings", "json", "ecs", "ocsf")
+FORMATS: Final = ("text", "json", "ecs", "ocsf")
 """The built-in formats."""
 
 Output: TypeAlias = Callable[[Finding], str]

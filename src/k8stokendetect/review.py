@@ -20,6 +20,7 @@ from k8stokendetect.exclusions.base import AUTHENTICATED
 from k8stokendetect.findings import Finding
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP
 from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
+from k8stokendetect.reprs import with_short_repr
 
 __all__ = ["Cause", "Review", "Status", "Unexplained", "UsedRight", "review"]
 
@@ -35,6 +36,7 @@ class Status(enum.StrEnum):
     USED = "used"
 
 
+@with_short_repr
 @attrs.frozen
 class UsedRight:
     """A right to create tokens: who has it, through which binding, and who used it.
@@ -71,6 +73,7 @@ class UsedRight:
         return Status.UNEXPECTED if self.unexpected else Status.USED
 
 
+@with_short_repr
 @attrs.frozen
 class Unexplained:
     """Mints to which the snapshot shows no right.
@@ -95,6 +98,7 @@ class Unexplained:
     last: datetime | None = None
 
 
+@with_short_repr
 @attrs.frozen
 class Review:
     """What was granted, and what was used.

@@ -9,12 +9,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any, assert_type
 
+import k8stokendetect
 from k8stokendetect import (
     DEFAULT_EXCLUSIONS,
     Actor,
     AuditLog,
     Component,
     Detector,
+    DetectorError,
     Event,
     Evidence,
     Exclusion,
@@ -31,6 +33,7 @@ from k8stokendetect import (
     parse_event,
     read,
 )
+from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors import TokenRequest, TokenRequestURI
 from k8stokendetect.doctor import Report, diagnose
 
@@ -85,6 +88,15 @@ def sources(path: Path) -> None:
 def options() -> None:
     """Everything that can be said."""
     errors: list[K8sTokenDetectError] = []
+    pairs: list[ReadError | DetectorError] = []
+    anything: list[Exception] = []
+    unreadable: list[ReadError] = []
+    detect("audit.log", on_error=pairs.append)
+    detect("audit.log", on_error=anything.append)
+    detect("audit.log", on_error=lambda error: (error.reason, error.origin))
+    detect(read("audit.log", on_error=unreadable.append), on_error=errors.append)
+    read("audit.log", on_error=errors.append)
+    Cluster.load("cluster.json", on_error=unreadable.append)
     tally = Tally()
     mine = Exclusion(
         component=Component(
@@ -136,3 +148,13 @@ def diagnosis() -> None:
     assert_type(report.rules[0].rule_id, str)
     assert_type(report.clusters[0].facts["user name"].has, int)
     assert_type(report.to_dict(), dict[str, Any])
+
+
+def topics() -> None:
+    """Each topic is an attribute of the package, typed as its own import."""
+    assert_type(k8stokendetect.__version__, str)
+    findings = list(k8stokendetect.detect("audit.log"))
+    assert_type(k8stokendetect.outputs.native.to_line(findings[0]), str)
+    assert_type(k8stokendetect.incidents.incidents(findings), k8stokendetect.incidents.IncidentList)
+    assert_type(k8stokendetect.engine.Memory().to_dict(), dict[str, Any])
+    assert_type(Tally().to_dict(), dict[str, Any])

@@ -22,11 +22,13 @@ from k8stokendetect.audit_policy.needs import (
 )
 from k8stokendetect.audit_policy.policy import AuditPolicy
 from k8stokendetect.audit_policy.rules import GroupResources, Level, Logged, PolicyRule, Request
+from k8stokendetect.reprs import with_short_repr
 from k8stokendetect.words import listed
 
 Verdict = Literal["works", "works in part", "blind"]
 
 
+@with_short_repr
 @attrs.frozen
 class Unseen:
     """Requests that are logged at too low a level, or not at all.
@@ -51,6 +53,7 @@ class Unseen:
         return f"{self.who}: {listed(self.what)} {self.where}: level {self.level} ({by})"
 
 
+@with_short_repr
 @attrs.frozen
 class Review:
     """What a policy means for one detector.

@@ -14,8 +14,10 @@ from k8stokendetect.audit_policy.rules import Level, Logged, PolicyRule, Request
 from k8stokendetect.audit_policy.warnings import warning
 from k8stokendetect.convert.yaml import write
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP
+from k8stokendetect.reprs import with_short_repr
 
 
+@with_short_repr
 @attrs.frozen
 class Change:
     """A rule to add to a policy.

@@ -17,6 +17,7 @@ import attrs
 
 from k8stokendetect.audit_policy.rules import STAGES
 from k8stokendetect.convert.go_yaml import Document
+from k8stokendetect.reprs import with_short_repr
 
 Kind = Literal["unknown key", "repeated key", "null in a list", "unknown stage", "more documents"]
 
@@ -46,6 +47,7 @@ _POLICY: Final = {
 }
 
 
+@with_short_repr
 @attrs.frozen
 class Ignored:
     """Something in a policy file that the API server ignores, with a line in its own log at most.

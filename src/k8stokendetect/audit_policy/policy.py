@@ -21,6 +21,7 @@ from k8stokendetect.audit_policy.rules import LEVELS, STAGES, GroupResources, Le
 from k8stokendetect.convert.converter import class_hook, explain, scalar, strict_converter, strings
 from k8stokendetect.convert.go_yaml import read_document
 from k8stokendetect.errors import ConfigError, ReadError
+from k8stokendetect.reprs import with_short_repr
 
 API_VERSION: Final = "audit.k8s.io/v1"
 _GROUP: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -33,6 +34,7 @@ _OLD: Final = dict.fromkeys(
 _HEAD: Final = frozenset({"apiVersion", "kind", "metadata"})
 
 
+@with_short_repr
 @attrs.frozen
 class AuditPolicy:
     """An audit policy: the first of `rules` that matches decides; no match is level None.

@@ -13,6 +13,8 @@ from typing import Final
 
 import attrs
 
+from k8stokendetect.reprs import with_short_repr
+
 STAGES: Final = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Panic")
 
 
@@ -34,6 +36,7 @@ class Level(enum.IntEnum):
 LEVELS: Final = {str(level): level for level in Level}
 
 
+@with_short_repr
 @attrs.frozen
 class GroupResources:
     """Resources of one API group; without resources, all of the group and their subresources.
@@ -63,6 +66,7 @@ class GroupResources:
         return not fitting.isdisjoint(self.resources)
 
 
+@with_short_repr
 @attrs.frozen
 class PolicyRule:
     """One rule; one value of each given condition must match. Names are compared exactly."""
@@ -102,6 +106,7 @@ def _path_fits(path: str, pattern: str) -> bool:
     return path == pattern or (pattern.endswith("*") and path.startswith(pattern.rstrip("*")))
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Request:
     """What a policy looks at.
@@ -128,6 +133,7 @@ class Request:
     path: str = ""
 
 
+@with_short_repr
 @attrs.frozen
 class Logged:
     """How a request is logged: its level, the omitted stages, and the index of the deciding rule."""

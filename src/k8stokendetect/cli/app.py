@@ -61,6 +61,14 @@ _trust_pods = click.option(
 )
 
 
+_day_first = click.option(
+    "--day-first/--month-first",
+    "day_first",
+    default=None,
+    help="How dates such as 12/11/2026 are meant. By default: what a day over 12 in the same file proves.",
+)
+
+
 def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help=help_text
@@ -73,13 +81,27 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 @click.option(
     "--format",
     "form",
-    metavar="[text|findings|json|ecs|ocsf|NAME]",
+    metavar="[text|json|ecs|ocsf|NAME]",
     default="text",
     show_default=True,
-    help="Incidents as trees, findings with their evidence, or lines of JSON: our own, ECS, OCSF. "
-    "NAME: of a plug-in, with --plugins.",
+    help="Text, or lines of JSON: our own, ECS, OCSF. NAME: of a plug-in, with --plugins.",
 )
-@click.option("--incidents", "as_incidents", is_flag=True, help="With --format json: incidents, not findings.")
+@click.option("--alerts", "level", flag_value="alerts", help="A line for each request; the default of JSON, ECS, OCSF.")
+@click.option("--findings", "level", flag_value="findings", help="What each rule said about it, with evidence.")
+@click.option("--incidents", "level", flag_value="incidents", help="One for each attack; the default of text.")
+@click.option("--min-severity", type=click.Choice(SEVERITIES, case_sensitive=False), help="Print nothing below it.")
+@click.option("--since", metavar="TIME", help="Print nothing before it: 2026-11-23, 2026-11-23T21:43Z, 90m, 24h, 7d.")
+@click.option("--until", metavar="TIME", help="Print nothing after it.")
+@click.option(
+    "--actor",
+    "actors",
+    multiple=True,
+    metavar="NAME",
+    help="Print what this user did, or service account NAMESPACE/NAME; * stands for any letters; may be repeated.",
+)
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Print at most N; 0 prints everything in full.")
+@click.option("--output", metavar="FILE", help="Write there instead of to standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar, no warnings, no last line with the numbers.")
 @click.option("--report", metavar="FILE", help="Also write an HTML page about the incidents.")
 @click.option("--state", metavar="FILE", help="What detectors remember: read at the start if it exists, then written.")
 @_exclusions
@@ -93,17 +115,18 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 )
 @click.option("--cluster-name", metavar="NAME", help="The cluster of records that name none.")
 @_enable
+@click.option(
+    "--suggest-exclusions",
+    "suggest",
+    metavar="FILE",
+    help="Also write exclusions for the callers that were found, with proofs, for you to confirm; - with --output.",
+)
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
 @click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
 @_trust_pods
-@click.option(
-    "--day-first/--month-first",
-    "day_first",
-    default=None,
-    help="How dates such as 12/11/2026 are meant. By default: what a day over 12 in the same file proves.",
-)
+@_day_first
 @_fail_on
 def scan(**options: Any) -> None:
     """Scan audit logs: files, compressed or not, archives, folders of rotated files, URLs, or - for standard input.
@@ -116,6 +139,67 @@ def scan(**options: Any) -> None:
     read or an option is wrong; everything that can be read is examined in any case.
     """
     _run("scan", "scan", **options)
+
+
+_sink = click.option(
+    "--sink",
+    "sinks",
+    multiple=True,
+    metavar="KIND:TARGET",
+    help="Also send alerts there: stdout, file:PATH, webhook:URL, slack:env:NAME, teams:env:NAME, pagerduty:env:NAME, "
+    "syslog:tls://HOST:PORT, kafka:BROKER:PORT/TOPIC, or FILE.toml; `?severity=high` limits it; may be repeated.",
+)
+
+
+@main.command()
+@click.option("--listen", default="127.0.0.1:8443", show_default=True, metavar="ADDRESS:PORT", help="Where to listen.")
+@click.option(
+    "--health-listen", "health", metavar="ADDRESS:PORT", help="/healthz and /metrics, without TLS, for anyone."
+)
+@click.option("--tls-cert", "certificate", metavar="FILE", help="The server's certificate, in PEM.")
+@click.option("--tls-key", "key", metavar="FILE", help="Its key.")
+@click.option("--client-ca", metavar="FILE", help="Let in clients with a certificate of these authorities only.")
+@click.option("--client-name", "client_names", multiple=True, metavar="NAME", help="… that is called so; repeatable.")
+@click.option("--token-file", metavar="FILE", help="Ask for a bearer token, one of the lines of this file.")
+@click.option("--state", metavar="FOLDER", required=True, help="What is remembered, and alerts on their way.")
+@_sink
+@click.option("--keep", default="1d", show_default=True, metavar="12h|7d", help="How long the page shows an incident.")
+@click.option("--max-body", default=16, show_default=True, type=click.IntRange(1, 256), help="MiB of one batch.")
+@_platform
+@_exclusions
+@click.option("--cluster", "cluster_files", multiple=True, metavar="FILE", help="The cluster's objects, as for scan.")
+@click.option("--cluster-name", metavar="NAME", help="The cluster that posts.")
+@_enable
+@click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
+@click.option("--plugins", is_flag=True, help="Load detectors of installed plug-ins.")
+def serve(**options: Any) -> None:
+    """Receive what a kube-apiserver's audit webhook posts, send alerts to sinks, show a page of current incidents.
+
+    The API server posts to /audit; the page is /, for a client that may post. An answer means that the batch is on the
+    disk; a crash at any point loses and repeats nothing. Without --sink, alerts go to standard output.
+
+    Exits with 0 when it is stopped (SIGTERM, SIGINT), and with 2 when an option is wrong or nothing can be examined.
+    """
+    _run("serve", "serve", **options)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, metavar="ID… LOG…")
+@_text_or_json("Text, or a line of JSON for each request.")
+@_platform
+@click.option("--plugins", is_flag=True, help="Load detectors and envelopes of installed plug-ins.")
+@_trust_pods
+@_day_first
+def explain(**options: Any) -> None:
+    """Show all that is known about a request: what was said about it, why, and its audit event without credentials.
+
+    ID is the fingerprint of a finding or an alert, or the request_id of an event, an alert or an incident, as `scan`
+    prints them: 32 hexadecimal digits. LOG is what `scan` takes, but for standard input: it is read twice. Every rule
+    is asked, also those that are off by default. A token that was minted in another log needs that log, too.
+
+    Exits with 0 when every ID was found, and with 2 when one was not, a record could not be read or an option is wrong.
+    """
+    _run("explain", "explain", **options)
 
 
 @main.command()
@@ -173,15 +257,24 @@ def who_can_mint(**options: Any) -> None:
 @_exclusions
 @_enable
 @click.option(
-    "--weaker",
-    multiple=True,
-    metavar="NAME",
-    help="Also filter by this exclusion where Sigma cannot express all its proofs; may be repeated.",
+    "--for",
+    "target",
+    type=click.Choice(["elastic", "splunk", "sentinel"]),
+    help="Write what Kibana, Splunk or Sentinel imports, with its names of the fields, instead of Sigma.",
+)
+@click.option(
+    "--full", is_flag=True, help="Check all that Sigma can express: the credential, the reason, the URI, the body."
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="As --full, and no filter that lacks a proof: the controller manager's own mints are reported, 30 an hour.",
 )
 def sigma(**options: Any) -> None:
     """Write rules as Sigma YAML for a SIEM: all that Sigma can express, or those named.
 
-    What Sigma cannot express becomes a comment in the YAML; such a rule reports too much rather than too little.
+    Rules are short unless you ask for more. How a rule differs from the detector, and what that costs, is a comment in
+    the YAML.
 
     Exits with 2 when a name is unknown or Sigma cannot express a rule.
     """

@@ -21,7 +21,7 @@ from k8stokendetect.exclusions.cost import also_hides
 from k8stokendetect.outputs.audit_policy import to_lines, to_text
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.plugins import load_detectors
-from k8stokendetect.sigma import export
+from k8stokendetect.sigma import FormName, Target, export, write_for
 
 
 def rules(*, plugins: bool) -> int:
@@ -115,10 +115,12 @@ def sigma(
     *,
     rules: tuple[str, ...],
     folder: Path | None,
+    target: Target | None,
     platform: Platform | None,
     exclusion_file: str | None,
     enable: tuple[str, ...],
-    weaker: tuple[str, ...],
+    full: bool,
+    strict: bool,
 ) -> int:
     """Write rules and return the exit status.
 
@@ -127,17 +129,24 @@ def sigma(
 
     """
     chosen = exclusions_of(enable, exclusion_file)
-    documents = dict(export(rules or None, exclusions=chosen, platform=platform, weaker=weaker))
+    form: FormName = "strict" if strict else "full" if full else "short"
+    if target is None:
+        files, separator = dict(export(rules or None, form=form, exclusions=chosen, platform=platform)), "---\n"
+    else:
+        written = write_for(target, rules or None, form=form, exclusions=chosen, platform=platform)
+        files, separator = written.files, "\n"
+        for title, why in written.left_out.items():
+            click.echo(f"not written: {title}: {why}", err=True)
     if folder is None:
-        click.echo("---\n".join(documents.values()), nl=False)
+        click.echo(separator.join(files.values()), nl=False)
         return 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from None
-    for name, text in documents.items():
+    for name, text in files.items():
         write(folder / name, text)
-    click.echo(f"rules written: {len(documents)}", err=True)
+    click.echo(f"files written: {len(files)}", err=True)
     return 0
 
 

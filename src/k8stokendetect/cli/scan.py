@@ -17,16 +17,19 @@ import click
 
 from k8stokendetect import Severity, Tally, read
 from k8stokendetect.cli.printer import Printer
+from k8stokendetect.cli.reporting import Reporting
+from k8stokendetect.cli.selecting import Choice
 from k8stokendetect.cli.shared import Errors, Selection, exclusions_of, load_cluster, source_of
+from k8stokendetect.cli.suggesting import Suggester
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.commands import detect_commands
 from k8stokendetect.engine.detection import Detection, detection
 from k8stokendetect.engine.memory import Memory
-from k8stokendetect.errors import ConfigError, ReadError
+from k8stokendetect.errors import ConfigError, OnError, ReadError
 from k8stokendetect.events import Platform
 from k8stokendetect.input.follow import FollowedFile
 from k8stokendetect.input.remote import Remote, is_url
-from k8stokendetect.reading import AuditLog
+from k8stokendetect.reading import AuditLog, Source
 
 LONG_READ = 32 * 1024 * 1024
 """From so many bytes on, a terminal gets a progress bar."""
@@ -39,13 +42,21 @@ class Options:
     files: tuple[str, ...]
     platform: Platform | None
     form: str
-    as_incidents: bool
+    level: str | None
+    min_severity: str | None
+    since: str | None
+    until: str | None
+    actors: tuple[str, ...]
+    limit: int | None
+    output: str | None
+    quiet: bool
     report: str | None
     state: str | None
     exclusion_file: str | None
     cluster_files: tuple[str, ...]
     cluster_name: str | None
     enable: tuple[str, ...]
+    suggest: str | None
     rules: tuple[str, ...]
     plugins: bool
     follow: bool
@@ -61,10 +72,20 @@ class Options:
             ConfigError: as said.
 
         """
-        if self.follow and (self.report or self.as_incidents):
+        if self.follow and (self.report or self.level == "incidents"):
             raise ConfigError("--follow has no end: no incidents, no report")
         if [*self.cluster_files, *self.files].count("-") > 1:
             raise ConfigError("standard input is either the log or the cluster")
+
+    def choice(self) -> Choice:
+        """Return what to print; raises ConfigError for a wrong time."""
+        return Choice.of(
+            min_severity=self.min_severity,
+            since=self.since,
+            until=self.until,
+            actors=self.actors,
+            limit=self.limit,
+        )
 
     def source(self, name: str, /) -> Any:
         """Return what to read."""
@@ -74,6 +95,17 @@ class Options:
         if len(self.files) > 1 or not isinstance(source, Path) or source.is_dir():
             raise ConfigError("--follow takes one file on this machine")
         return FollowedFile(source, _stopped())
+
+    def read(self, sources: Source, selection: Selection, on_error: OnError) -> AuditLog:
+        """Return the log of some sources."""
+        return read(
+            sources,
+            platform=self.platform,
+            on_error=on_error,
+            envelopes=selection.envelopes,
+            trust_pods=self.trust_pods,
+            day_first=self.day_first,
+        )
 
     def load_cluster(self, errors: Errors, warnings: Errors) -> Cluster | None:
         """Load the snapshot of the cluster, where one is given."""
@@ -99,19 +131,14 @@ def scan(**given: Any) -> int:
     sources = [options.source(name) for name in options.files]
     cluster = options.load_cluster(errors, warnings)
     selection = Selection.of(options.rules, plugins=options.plugins)
-    log = read(
-        sources,
-        platform=options.platform,
-        on_error=errors,
-        envelopes=selection.envelopes,
-        trust_pods=options.trust_pods,
-        day_first=options.day_first,
-    )
+    log = options.read(sources, selection, errors)
+    exclusions = exclusions_of(options.enable, options.exclusion_file)
+    suggester = Suggester(options.suggest, exclusions, options.output)
     memory = Memory() if options.state is None else Memory.load(Path(options.state))
     findings = detection(
         log,
-        detectors=selection.detectors,
-        exclusions=exclusions_of(options.enable, options.exclusion_file),
+        detectors=[*selection.detectors, *suggester.detectors],
+        exclusions=exclusions,
         keep_excluded=options.keep_excluded,
         on_error=errors,
         tally=tally,
@@ -120,35 +147,50 @@ def scan(**given: Any) -> int:
         memory=memory,
     )
     printer = _printer(options, selection, cluster, errors)
+    if options.report is not None:
+        printer.page = _reporting(options, selection, tally, errors).page
     for source in sources:
         if isinstance(source, FollowedFile):
             source.on_idle = functools.partial(_print_waiting, findings, printer)
     try:
         with _progress(() if options.follow else options.files, log), contextlib.suppress(KeyboardInterrupt):
             for finding in findings:
+                suggester.note(finding)
                 printer.take(finding)
         printer.finish()
+        suggester.finish()
         if options.state is not None:
             memory.save(Path(options.state))
     except BrokenPipeError:
         raise
     except OSError as error:
         errors(ReadError(f"cannot be written: {error.strerror}", str(error.filename)))
-    warnings.end("about the objects of the cluster")
-    click.echo(summary(tally), err=True)
+    if not options.quiet:
+        warnings.end("about the objects of the cluster")
+        click.echo(summary(tally), err=True)
     return 2 if errors.count else int(printer.worst_is_at_least(Severity.of(options.fail_on)))
+
+
+def _reporting(options: Options, selection: Selection, tally: Tally, errors: Errors) -> Reporting:
+    others = [*options.cluster_files, *([options.exclusion_file] if options.exclusion_file else [])]
+    again = functools.partial(options.read, selection=selection, on_error=lambda _: None)
+    return Reporting(options.files, others, again, tally, errors)
 
 
 def _print_waiting(findings: Detection, printer: Printer) -> None:
     """Print what has waited long enough, while a followed file does not grow."""
     for finding in findings.idle():
         printer.take(finding)
+    printer.flush()
 
 
 def _printer(options: Options, selection: Selection, cluster: Cluster | None, errors: Errors) -> Printer:
     return Printer(
-        "findings" if options.follow and options.form == "text" else options.form,
-        as_incidents=options.as_incidents,
+        options.form,
+        level="findings" if options.follow and options.form == "text" else options.level,
+        quiet=options.quiet,
+        choice=options.choice(),
+        output=options.output,
         report=options.report,
         more=selection.outputs,
         on_error=errors,
@@ -231,7 +273,7 @@ def scan_host(*, files: tuple[str, ...], form: str, fail_on: str) -> int:
 
     """
     errors, tally = Errors(), Tally()
-    printer = Printer("findings" if form == "text" else form)
+    printer = Printer(form, level="findings")
     for finding in detect_commands(list(map(source_of, files)), on_error=errors, tally=tally):
         printer.take(finding)
     printer.finish()

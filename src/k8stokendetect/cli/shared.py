@@ -25,16 +25,24 @@ SHOWN_ERRORS = 20
 
 
 class Errors:
-    """Prints errors as they come, the first few of them."""
+    """Prints errors as they come, the first few of them.
+
+    Attributes:
+        count: how many there were.
+        texts: those that were printed.
+
+    """
 
     def __init__(self, label: str = "error") -> None:
         self.count = 0
+        self.texts: list[str] = []
         self._label = label
 
     def __call__(self, error: K8sTokenDetectError) -> None:
         """Print the error, or only count it once enough have been printed."""
         self.count += 1
         if self.count <= SHOWN_ERRORS:
+            self.texts.append(str(error))
             describe(error, self._label)
         elif self.count == SHOWN_ERRORS + 1:
             click.echo(f"{self._label}: more of them; only counted from here on", err=True)

@@ -33,9 +33,10 @@ from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.path_finder import PathFinder
 from k8stokendetect.cluster.rbac import Binding, Bindings, Grant, PolicyRule, Request, Role, RoleRef, Subject
 from k8stokendetect.cluster.steps import Change, ChangeKind, Step
-from k8stokendetect.errors import ConfigError, OnError, check, checked_list, raise_error
+from k8stokendetect.errors import ConfigError, OnReadError, check, checked_list, raise_error
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount
+from k8stokendetect.reprs import with_short_repr
 
 __all__ = [
     "Account",
@@ -79,6 +80,7 @@ Worth = AccountProfile
 """The four above: earlier names of the same classes."""
 
 
+@with_short_repr
 @attrs.frozen(slots=False)
 class Cluster:
     """A snapshot of a cluster's service accounts, roles, bindings and pods.
@@ -99,7 +101,7 @@ class Cluster:
     pod_identities: tuple[PodIdentity, ...] = ()
 
     @classmethod
-    def load(cls, *sources: Source, on_error: OnError = raise_error) -> Self:
+    def load(cls, *sources: Source, on_error: OnReadError = raise_error) -> Self:
         """Read what `kubectl get … -A -o json` (or `-o yaml`) printed, and what `aws eks` says about Pod Identity.
 
         Kinds: ServiceAccount, Pod (v1), Role, RoleBinding, ClusterRole, ClusterRoleBinding

@@ -15,6 +15,7 @@ from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.rbac import Grant
 from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount
+from k8stokendetect.reprs import with_short_repr
 
 _ARN: Final = re.compile(r"arn:[a-z-]+:iam::(\d{12}):role/\S+")
 _PROJECT: Final = re.compile(r"[^@]+@([a-z0-9.:-]+)\.iam\.gserviceaccount\.com")
@@ -29,6 +30,7 @@ class CloudKind(enum.StrEnum):
     GKE_SERVICE_ACCOUNT = "gke-service-account"
 
 
+@with_short_repr
 @attrs.frozen
 class CloudIdentity:
     """A cloud identity that a token of the service account can assume.
@@ -127,6 +129,7 @@ ESCALATION: Final = frozenset(
 """Rights that lead to further rights."""
 
 
+@with_short_repr
 @attrs.frozen
 class Right:
     """One right and its reason.
@@ -145,6 +148,7 @@ class Right:
     grant: Grant
 
 
+@with_short_repr
 @attrs.frozen
 class AccountProfile:
     """What a service account is worth to an attacker.
@@ -192,6 +196,7 @@ def rights_of(held: Capabilities, /) -> Iterator[Right]:
                 yield Right(kind, namespace, names, grant)
 
 
+@with_short_repr
 @attrs.frozen
 class CloudTrace:
     """What to check for a cloud identity whose service account's token was minted.

@@ -13,6 +13,7 @@ import attrs
 from k8stokendetect.cluster.account_profile import AccountProfile
 from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Role
 from k8stokendetect.identity import ServiceAccount
+from k8stokendetect.reprs import with_short_repr
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
@@ -61,6 +62,7 @@ _POWERS: Final = {
 }
 
 
+@with_short_repr
 @attrs.frozen
 class AttackPath:
     """A path to service account tokens.
@@ -135,6 +137,7 @@ class Level(enum.IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+@with_short_repr
 @attrs.frozen
 class BlastRadius:
     """The service accounts that somebody can act as, counted; one account can count in several fields.

@@ -16,7 +16,7 @@ from typing import IO, Any, Final, TypeAlias
 import msgspec
 
 from k8stokendetect.convert.yaml import read_documents
-from k8stokendetect.errors import ConfigError, OnError, ReadError
+from k8stokendetect.errors import ConfigError, OnReadError, ReadError
 from k8stokendetect.input.sources import check_source, name_of
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | Mapping[str, Any] | IO[bytes]
@@ -27,7 +27,7 @@ _SPACE: Final = re.compile(r"\s*")
 _GZIP: Final = b"\x1f\x8b"
 
 
-def documents(sources: tuple[Source, ...], on_error: OnError, /) -> Iterator[tuple[Any, str | None]]:
+def documents(sources: tuple[Source, ...], on_error: OnReadError, /) -> Iterator[tuple[Any, str | None]]:
     """Yield every document and its origin; a source that cannot be read is reported, and the others are read.
 
     Raises:

@@ -13,7 +13,7 @@ from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.rbac import SUBJECT_KINDS, Binding, Role
 from k8stokendetect.cluster.structure import KINDS, Object, Unfilled, read_object, shown_kind
 from k8stokendetect.convert.credentials import clean_text
-from k8stokendetect.errors import OnError, ReadError
+from k8stokendetect.errors import OnReadError, ReadError
 
 _LONGEST_NAME: Final = 253  # apimachinery pkg/util/validation, DNS1123SubdomainMaxLength
 
@@ -41,7 +41,7 @@ _FIELDS: Final[dict[str, type]] = {
 }
 
 
-def load_objects(sources: tuple[Source, ...], on_error: OnError, /) -> dict[str, tuple[Any, ...]]:
+def load_objects(sources: tuple[Source, ...], on_error: OnReadError, /) -> dict[str, tuple[Any, ...]]:
     """Read everything; `on_error` is called for what cannot be read and for RBAC objects that grant nothing.
 
     Returns:
@@ -71,11 +71,11 @@ def shown(value: object, /) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _tell(on_error: OnError, reason: str, place: _Place, path: str = "") -> None:
+def _tell(on_error: OnReadError, reason: str, place: _Place, path: str = "") -> None:
     on_error(ReadError(reason, place.origin, f"{place.path}{path}"))
 
 
-def _items(document: Any, origin: str | None, on_error: OnError) -> Iterator[_Item]:
+def _items(document: Any, origin: str | None, on_error: OnReadError) -> Iterator[_Item]:
     """Yield what a document holds: one object, a list of objects, or the output of `aws eks` about Pod Identity."""
     place = _Place(origin, "$")
     if not isinstance(document, Mapping):
@@ -109,7 +109,7 @@ def _list_of(document: Mapping[str, Any], kind: object) -> tuple[str, str | None
 
 
 def _read_item(
-    item: Any, of_items: str | None, document: Mapping[str, Any], place: _Place, on_error: OnError
+    item: Any, of_items: str | None, document: Mapping[str, Any], place: _Place, on_error: OnReadError
 ) -> Iterator[_Item]:
     if not isinstance(item, Mapping):
         _tell(on_error, "expected a Kubernetes object", place)
@@ -120,7 +120,7 @@ def _read_item(
         yield from _read(item, item.get("kind", of_items), version, place, on_error)
 
 
-def _read(item: Mapping[str, Any], kind: Any, version: Any, place: _Place, on_error: OnError) -> Iterator[_Item]:
+def _read(item: Mapping[str, Any], kind: Any, version: Any, place: _Place, on_error: OnReadError) -> Iterator[_Item]:
     versions = KINDS[kind][0] if isinstance(kind, str) and kind in KINDS else None
     if kind is None:
         _tell(on_error, "it has no kind", place, ".kind")
@@ -152,7 +152,7 @@ def _key(value: Object) -> tuple[str, ...]:
     return (kind, value.namespace, value.name)
 
 
-def _keep(found: dict[tuple[str, ...], _Item], item: _Item, on_error: OnError) -> None:
+def _keep(found: dict[tuple[str, ...], _Item], item: _Item, on_error: OnReadError) -> None:
     key = _key(item.value)
     before = found.setdefault(key, item)
     if isinstance(before.value, PodIdentity) and isinstance(item.value, PodIdentity):
@@ -169,7 +169,7 @@ def _merged(first: PodIdentity, second: PodIdentity) -> PodIdentity:
     return attrs.evolve(first, **known)
 
 
-def _fill(found: dict[tuple[str, ...], _Item], on_error: OnError) -> None:
+def _fill(found: dict[tuple[str, ...], _Item], on_error: OnReadError) -> None:
     """Fill in the rules of aggregated roles that lack them; report each cycle."""
     roles = [item.value.role if isinstance(item.value, Unfilled) else item.value for item in found.values()]
     unfilled = {item.value.role.name for item in found.values() if isinstance(item.value, Unfilled)}

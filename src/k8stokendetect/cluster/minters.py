@@ -19,6 +19,7 @@ from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Component, Ex
 from k8stokendetect.exclusions.catalogue import DEFAULT_EXCLUSIONS
 from k8stokendetect.exclusions.index import ExclusionIndex
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP, ServiceAccount
+from k8stokendetect.reprs import with_short_repr
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
@@ -121,6 +122,7 @@ class Status(enum.StrEnum):
     NOT_EXPECTED = "not-expected"
 
 
+@with_short_repr
 @attrs.frozen
 class Minter:
     """A subject that can obtain service account tokens.

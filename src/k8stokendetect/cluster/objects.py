@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from k8stokendetect.identity import ServiceAccount
+from k8stokendetect.reprs import with_short_repr
 
 MOUNT_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where the API server mounts a pod's token.
@@ -23,6 +24,7 @@ kubernetes.io/docs/reference/access-authn-authz/rbac/#auto-reconciliation
 """
 
 
+@with_short_repr
 @attrs.frozen
 class Account:
     """A ServiceAccount object.
@@ -49,6 +51,7 @@ class Account:
         return f"{self.namespace}/{self.name}"
 
 
+@with_short_repr
 @attrs.frozen
 class Pod:
     """A Pod.
@@ -79,6 +82,7 @@ class Pod:
         return f"{self.namespace}/{self.name}"
 
 
+@with_short_repr
 @attrs.frozen
 class PodIdentity:
     """An EKS Pod Identity association; `list-pod-identity-associations` leaves the role out, `describe` has it.

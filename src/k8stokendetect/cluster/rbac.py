@@ -14,6 +14,7 @@ import attrs
 
 from k8stokendetect.events import TOKEN_SUBRESOURCE
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.reprs import with_short_repr
 
 RBAC_GROUP: Final = "rbac.authorization.k8s.io"
 SUBJECT_KINDS: Final = ("User", "Group", "ServiceAccount")
@@ -30,6 +31,7 @@ class Request:
     api_group: str = ""
 
 
+@with_short_repr
 @attrs.frozen
 class PolicyRule:
     """One rule of a role; it grants by itself the full cross product of its lists."""
@@ -116,6 +118,7 @@ class Selector:
         )
 
 
+@with_short_repr
 @attrs.frozen
 class Role:
     """A Role, or a ClusterRole where `namespace` is empty."""
@@ -138,6 +141,7 @@ class Role:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
+@with_short_repr
 @attrs.frozen
 class Subject:
     """The subject of a binding: a `User`, a `Group` or a `ServiceAccount`."""
@@ -161,6 +165,7 @@ class Subject:
         return ("Group", self.name) if self.kind == "Group" else ("User", self.username())
 
 
+@with_short_repr
 @attrs.frozen
 class RoleRef:
     """The role that a binding refers to."""
@@ -169,6 +174,7 @@ class RoleRef:
     name: str
 
 
+@with_short_repr
 @attrs.frozen
 class Binding:
     """A RoleBinding, or a ClusterRoleBinding where `namespace` is empty."""
@@ -191,12 +197,10 @@ class Binding:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
+@with_short_repr
 @attrs.frozen
 class Grant:
-    """Why something is allowed: a binding grants a role to a subject, and this rule of the role allows it.
-
-    It holds in `namespace`, the binding's; empty for the whole cluster.
-    """
+    """Why something is allowed: a binding grants a role to a subject, and this rule of the role allows it."""
 
     binding: Binding
     subject: Subject
@@ -289,9 +293,7 @@ class Bindings:
     def granting(self, user: str, groups: Iterable[str], request: Request, /) -> Iterator[Grant]:
         """Yield every rule that allows a request for a resource, with the binding that grants it."""
         for bound in self.of(user, groups, request.namespace):
-            for rule in bound.role.rules:
-                if rule.allows(request):
-                    yield bound.by(rule)
+            yield from (bound.by(rule) for rule in bound.role.rules if rule.allows(request))
 
     def allows_url(self, user: str, groups: Iterable[str], verb: str, url: str, /) -> bool:
         """Tell whether a non-resource URL may be requested: only cluster-wide bindings count."""

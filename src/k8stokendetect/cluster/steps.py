@@ -13,6 +13,7 @@ import attrs
 
 from k8stokendetect.cluster.rbac import PolicyRule
 from k8stokendetect.events import TOKEN_SUBRESOURCE
+from k8stokendetect.reprs import with_short_repr
 
 
 class ChangeKind(enum.StrEnum):
@@ -24,6 +25,7 @@ class ChangeKind(enum.StrEnum):
     REPLACE_ROLE = "replace-role"
 
 
+@with_short_repr
 @attrs.frozen
 class Step:
     """One request to the API server.
@@ -56,6 +58,7 @@ class Step:
         return shlex.join(words)
 
 
+@with_short_repr
 @attrs.frozen
 class Change:
     """The smallest change that removes a right from a subject.
@@ -87,6 +90,7 @@ class Change:
 _MEANT: Final = frozenset({TOKEN_SUBRESOURCE, "*/token"})
 
 
+@with_short_repr
 @attrs.frozen
 class Split:
     """The rules of a role, split into the right and the rest.

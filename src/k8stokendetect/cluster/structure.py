@@ -13,6 +13,7 @@ from k8stokendetect.cluster.objects import AUTO_UPDATE, MOUNT_PATH, Account, Pod
 from k8stokendetect.cluster.rbac import RBAC_GROUP, Binding, Expression, PolicyRule, Role, RoleRef, Selector, Subject
 from k8stokendetect.convert.converter import WrongTypeError, class_hook, explain, strict_converter
 from k8stokendetect.errors import ReadError
+from k8stokendetect.reprs import with_short_repr
 
 _MIRROR: Final = "kubernetes.io/config.mirror"
 _OPERATORS: Final = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
@@ -109,6 +110,7 @@ class _Pod:
     spec: _Spec
 
 
+@with_short_repr
 @attrs.frozen
 class Unfilled:
     """An aggregated ClusterRole whose rules are left to the controller."""

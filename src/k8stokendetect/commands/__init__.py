@@ -14,7 +14,7 @@ from k8stokendetect.commands.exec_events import ExecEvent, ExecLog, read_auditd
 from k8stokendetect.commands.token_request_command import TokenRequestCommand
 from k8stokendetect.engine.selection import chosen_of
 from k8stokendetect.engine.tally import Tally
-from k8stokendetect.errors import DetectorError, OnError, ReadError, check, raise_error
+from k8stokendetect.errors import DetectorError, OnDetectError, ReadError, check, raise_error
 from k8stokendetect.findings import Finding
 
 __all__ = ["BUILTIN_COMMANDS", "ExecDetector", "ExecEvent", "TokenRequestCommand", "detect_commands", "read_auditd"]
@@ -33,7 +33,7 @@ def detect_commands(
     source: AuditdSource,
     *,
     detectors: Iterable[ExecDetector | str] | None = None,
-    on_error: OnError = raise_error,
+    on_error: OnDetectError = raise_error,
     tally: Tally | None = None,
 ) -> Iterator[Finding]:
     """Find requests for service account tokens among the commands of a Linux host's audit log.
@@ -60,7 +60,7 @@ def detect_commands(
     return _run(ExecLog(source), chosen, on_error, Tally() if tally is None else tally)
 
 
-def _run(log: ExecLog, detectors: Sequence[ExecDetector], on_error: OnError, tally: Tally) -> Iterator[Finding]:
+def _run(log: ExecLog, detectors: Sequence[ExecDetector], on_error: OnDetectError, tally: Tally) -> Iterator[Finding]:
     earlier, repeats = tally.skipped, _Deduplicator()
     for item in log.stream():
         tally.skipped = earlier + log.skipped
@@ -78,7 +78,9 @@ def _run(log: ExecLog, detectors: Sequence[ExecDetector], on_error: OnError, tal
     tally.skipped = earlier + log.skipped
 
 
-def _found(event: ExecEvent, detectors: Sequence[ExecDetector], on_error: OnError, tally: Tally) -> Iterator[Finding]:
+def _found(
+    event: ExecEvent, detectors: Sequence[ExecDetector], on_error: OnDetectError, tally: Tally
+) -> Iterator[Finding]:
     """Ask each detector; when one raises, the others still see the event."""
     for detector in detectors:
         try:

@@ -12,9 +12,10 @@ import attrs
 
 from k8stokendetect.commands.auditd import LONGEST_TITLE, AuditdSource, AuditRecord, Group, decode, lines_of, parse_line
 from k8stokendetect.convert.credentials import REDACTED, clean_text
-from k8stokendetect.errors import OnError, ReadError, check, raise_error
+from k8stokendetect.errors import OnReadError, ReadError, check, raise_error
 from k8stokendetect.findings import EventRef
 from k8stokendetect.input.sources import check_source
+from k8stokendetect.reprs import with_short_repr
 
 END_OF_EVENT: Final = timedelta(seconds=2)
 """No record of an event arrives after this time: the default `end_of_event_timeout` of auditd.conf(5)."""
@@ -23,13 +24,13 @@ PENDING_EVENTS: Final = 4096
 PENDING_BYTES: Final = 32 * 1024 * 1024
 """Maximum that waits for the rest of its event; beyond it the oldest event is read as it is."""
 
-_UNSET: Final = 2**32 - 1
-"""What the kernel writes for no user or no session."""
+_UNSET: Final = 2**32 - 1  # what the kernel writes for no user or no session
 
 _BEARER: Final = re.compile(r"(?i)(\bbearer(?:\s|%20|\+)+)(?![$@<{%`])[^\s\"'\\]{16,}")
 _TOKEN_OPTION: Final = re.compile(r"(--token(?:=|\s+))(?![$@<{%`])[^\s\"'\\]+")
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class ExecEvent:
     r"""A command that was run on a host, with tokens removed.
@@ -98,7 +99,7 @@ class ExecEvent:
         )
 
 
-def read_auditd(source: AuditdSource, /, on_error: OnError = raise_error) -> Iterator[ExecEvent]:
+def read_auditd(source: AuditdSource, /, on_error: OnReadError = raise_error) -> Iterator[ExecEvent]:
     """Read the commands in a Linux audit log; lazy, with bounded memory.
 
     Arguments:
@@ -116,7 +117,7 @@ def read_auditd(source: AuditdSource, /, on_error: OnError = raise_error) -> Ite
     return _events(log, on_error)
 
 
-def _events(log: ExecLog, on_error: OnError) -> Iterator[ExecEvent]:
+def _events(log: ExecLog, on_error: OnReadError) -> Iterator[ExecEvent]:
     for item in log.stream():
         if isinstance(item, ReadError):
             on_error(item)

@@ -11,6 +11,8 @@ from urllib.parse import unquote
 
 import attrs
 
+from k8stokendetect.reprs import with_short_repr
+
 _KUBECTL: Final = re.compile(r"(kubectl|oc)(?:[:@].*|[-_.]?v?\d.*)?", re.DOTALL)
 """Also with a version, as in `kubectl-1.33`, or an image tag."""
 
@@ -50,6 +52,7 @@ _LONGEST_TEXT: Final = 64 * 1024
 """Maximum number of characters of a script that are split into words; the path is looked for in all of it."""
 
 
+@with_short_repr
 @attrs.frozen
 class TokenCall:
     """A request for a token on a command line.

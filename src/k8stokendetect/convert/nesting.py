@@ -34,9 +34,9 @@ _BEGINS: Final = re.compile(rb"\s*:\s*(?=[\[{])")
 _KEYS: Final = {f'"{name}"'.encode(): name for name in BODIES}
 
 
-def is_deep(text: bytes, /) -> bool:
-    """Tell whether a JSON text is nested deeper than `MAX_NESTING`; brackets in strings do not count."""
-    if text.count(b"{") + text.count(b"[") <= MAX_NESTING:
+def is_deep(text: bytes, /, levels: int = MAX_NESTING) -> bool:
+    """Tell whether a JSON text is nested deeper than so many levels; brackets in strings do not count."""
+    if text.count(b"{") + text.count(b"[") <= levels:
         return False
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -45,11 +45,7 @@ def is_deep(text: bytes, /) -> bool:
         if not outside:
             return False
         outside = outside.replace(b"{}", b"").replace(b"[]", b"")
-    return _depth(brackets) > MAX_NESTING
-
-
-def _depth(brackets: bytes) -> int:
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+    return any(depth > levels for depth in accumulate(map(_STEPS.__getitem__, brackets)))
 
 
 def lost(cut: Iterable[str], /) -> frozenset[str]:

@@ -107,27 +107,30 @@ def _count_aliases(root: Any) -> None:
                 waiting.extend((child, False) for child in (item if isinstance(item, tuple) else (item,)))
 
 
-def write(document: Any, /, *, comments: Mapping[str, Sequence[str]] | None = None, is_flow: bool = False) -> str:
+def write(
+    document: Any, /, *, comments: Mapping[str, Sequence[str]] | None = None, is_flow: bool = False, indent: int = 2
+) -> str:
     """Write a document: every text in quotes unless it is a plain word to every YAML parser.
 
     Arguments:
         document: a text that ends its line becomes a literal block.
         comments: sentences to stand above a key of the document.
         is_flow: write lists of texts on one line.
+        indent: spaces by which a line is further in than what it is part of; after the hyphen of a list always two.
 
     Raises:
         ConfigError: when PyYAML is not installed.
 
     """
     if comments is None:
-        return _dump(document, is_flow=is_flow)
+        return _dump(document, is_flow=is_flow, indent=indent)
     lines: list[str] = []
     for key, value in document.items():
         for comment in comments.get(key, ()):
             lines += textwrap.wrap(
                 comment, _WIDTH, initial_indent="# ", subsequent_indent="#   ", break_long_words=False
             )
-        lines.append(_dump({key: value}, is_flow=is_flow).removesuffix("\n"))
+        lines.append(_dump({key: value}, is_flow=is_flow, indent=indent).removesuffix("\n"))
     return "\n".join(lines) + "\n"
 
 
@@ -136,12 +139,14 @@ def paragraph(text: str, /) -> str:
     return textwrap.fill(text, _WIDTH - 2, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
-def _dump(document: Any, *, is_flow: bool) -> str:
+def _dump(document: Any, *, is_flow: bool, indent: int) -> str:
     yaml = library()
 
     class Dumper(yaml.SafeDumper):  # type: ignore[name-defined,misc]  # mypy knows no base that is imported at run time
         def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - PyYAML's
             super().increase_indent(flow, False)  # noqa: FBT003 - the same
+            if self.sequence_context and not flow:
+                self.indent += 2 - indent
 
         def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's
             return True
@@ -159,6 +164,7 @@ def _dump(document: Any, *, is_flow: bool) -> str:
             Dumper=Dumper,
             sort_keys=False,
             width=1_000_000,
+            indent=indent,
             allow_unicode=allow_unicode,
             default_flow_style=None if is_flow else False,
         )

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
-from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import code_evidence, origin_of, who
 from k8stokendetect.events import Event, Signal
@@ -65,7 +64,6 @@ class AuditAnnotationForged(KeyedDetector[bool]):
         for resource in ADMISSION
         for verb in ("create", "update", "patch", "delete", "deletecollection")
     ) | {Signal.CONTRADICTED}
-    traits = Traits(separate_keys=True)
     remember_for = timedelta(days=1)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:

@@ -13,29 +13,28 @@ from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Referable, Rule, Severity
 from k8stokendetect.reading.prefilter import EVERYTHING, parse_watch
+from k8stokendetect.reprs import short_repr, with_short_repr
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Traits:
-    """What else a rule knows about itself, for exclusions, audit policies, Sigma and Spark.
+    """What else a rule knows about itself, for exclusions, audit policies and Sigma.
 
     Arguments:
         excludable: it is about minting by design, so exclusions that name no rules cover it; None: when it watches
             `serviceaccounts/token`.
         body: what it finds in the request's body, as a sentence that ends so; empty where level Metadata is enough.
         not_in_sigma: why Sigma cannot express it; empty where it can, or where nobody has tried.
-        separate_keys: a keyed detector's `fold` reads and writes the state of its own key alone, so that Spark can
-            spread the keys of one cluster.
 
     """
 
     excludable: bool | None = None
     body: str = ""
     not_in_sigma: str = ""
-    separate_keys: bool = False
 
 
 class Detector(abc.ABC):
@@ -95,6 +94,9 @@ class Detector(abc.ABC):
         if not hasattr(cls, "rule"):
             raise TypeError(f"{cls.__name__} is abstract: it has no rule")
         return super().__new__(cls)
+
+    def __repr__(self) -> str:
+        return short_repr(self, rule=self.rule.id)
 
     def inspect(self, event: Event | ReadError, /) -> Iterable[Finding]:
         """Yield a finding for everything to report about an event; by default what `describe` returns, if it matches.

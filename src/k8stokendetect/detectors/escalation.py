@@ -14,6 +14,7 @@ from k8stokendetect.cluster.attack_paths import NEEDS_POD, AttackPath, AttackPat
 from k8stokendetect.exclusions.base import AUTHENTICATED
 from k8stokendetect.findings import Evidence
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, ServiceAccount
+from k8stokendetect.reprs import with_short_repr
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Account, Cluster, Grant
@@ -28,6 +29,7 @@ _CLIENTS: Final = ("kubernetes.io/kube-apiserver-client", "kubernetes.io/*")
 _MOST: Final = 3
 
 
+@with_short_repr
 @attrs.frozen
 class EscalationPath:
     """How a token leads to the whole cluster; without `power` it does not.

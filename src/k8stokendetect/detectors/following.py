@@ -18,7 +18,7 @@ from k8stokendetect.detectors.wording import enabling, is_extended
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, LEGACY_TOKEN, POD_NAME, ServiceAccount
-from k8stokendetect.words import brief
+from k8stokendetect.words import brief, user_of
 
 _SPARE: Final = timedelta(minutes=5)
 """A token is accepted a little longer than it lives: go-jose allows a minute (jwt.DefaultLeeway), clocks differ."""
@@ -140,21 +140,21 @@ def used_finding(
     severity = Severity(severity - (severity > Severity.MEDIUM and not certain))
     if enable and not moved:
         severity = min(severity, Severity.HIGH)
-    first = f"; the chain of {depth} mints began with {brief(mints[0].user)}" if depth > 1 else ""
+    first = f"; the chain of {depth} mints began with {user_of(mints[0].user)}" if depth > 1 else ""
     outcome = "" if use.succeeded else f" (refused: {event.code})"
     act = f", which {use.act}" if use.act else ""
     return Finding(
         rule=rule,
         severity=severity,
         summary=(
-            f"the token that {brief(mint.user) or 'somebody'} minted for {brief(mint.target or 'a service account')}"
+            f"the token that {user_of(mint.user) or 'somebody'} minted for {brief(mint.target or 'a service account')}"
             f"{_ago(mint, event)} was used: {event.verb} {brief(event.target or 'a path of no resource')}{act}{outcome}"
             f"{moved and f', {moved}'}{first}"
         ),
         event=event,
         evidence=tuple(_evidence(event, moved=bool(moved), certain=certain)),
         related=mints,
-        caveats=(*caveats, *((f"the minter {enabling(enable)}",) if enable else ())),
+        caveats=(*caveats, *((enabling(enable, "The minter"),) if enable else ())),
         enable="" if moved else enable,
     )
 

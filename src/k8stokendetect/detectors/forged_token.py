@@ -15,7 +15,7 @@ from k8stokendetect.detectors.wording import origin_of
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import LEGACY_TOKEN, ServiceAccount
-from k8stokendetect.words import brief
+from k8stokendetect.words import brief, user_of
 
 UPGRADED: Final = 5
 """At least this many service accounts without ids before the first id: an upgrade to 1.30. A forger needs fewer."""
@@ -68,9 +68,7 @@ class ForgedToken(KeyedDetector[IdsSeen]):
         ),
     )
     watches = frozenset({Signal.USE_OF_ANY})
-    traits = Traits(
-        not_in_sigma="whether a cluster writes credential ids has to be learned from its log", separate_keys=True
-    )
+    traits = Traits(not_in_sigma="whether a cluster writes credential ids has to be learned from its log")
     remember_for = timedelta(days=30)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
@@ -94,7 +92,7 @@ class ForgedToken(KeyedDetector[IdsSeen]):
         upgraded = len(ids.without) >= UPGRADED and time - since <= SETTLED
         return self.finding(
             event,
-            f"{brief(event.user.username)} acted{origin_of(event)} with a token that was never issued: "
+            f"{user_of(event.user.username)} acted{origin_of(event)} with a token that was never issued: "
             f"{event.verb} {brief(event.resource) or 'a path of no resource'}",
             Evidence("user.username", event.user.username, "a service account, and no id of its token was logged"),
             severity=Severity.MEDIUM if upgraded else None,

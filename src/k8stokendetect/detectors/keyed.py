@@ -18,6 +18,7 @@ from k8stokendetect.detectors.event_clock import EventClock
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding
+from k8stokendetect.reprs import with_short_repr
 
 S = TypeVar("S")
 
@@ -31,6 +32,7 @@ MAX_KEYS: Final = 200_000
 """Maximum number of keys that one detector remembers; the one that expires first is forgotten first, and counted."""
 
 
+@with_short_repr
 @attrs.define
 class States(Generic[S]):
     """What a keyed detector remembers: one state per key, each with an expiry.
@@ -85,6 +87,7 @@ class States(Generic[S]):
         return iter([(key, state, expires) for key, (state, expires) in self._states.items()])
 
 
+@with_short_repr
 @attrs.define
 class View(Generic[S]):
     """What is remembered of the keys of one event.

@@ -16,7 +16,7 @@ from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, POD_NAME
-from k8stokendetect.words import brief
+from k8stokendetect.words import brief, user_of
 
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -75,7 +75,7 @@ class PodTokenMoved(KeyedDetector[Places]):
         ),
     )
     watches = frozenset({Signal.USE_OF_ANY})
-    traits = Traits(not_in_sigma="it compares the addresses of one token's uses in their order", separate_keys=True)
+    traits = Traits(not_in_sigma="it compares the addresses of one token's uses in their order")
     remember_for = timedelta(hours=2)
 
     def __init__(self, *, window: timedelta = timedelta(minutes=10), shared: Collection[str] = ()) -> None:
@@ -129,7 +129,7 @@ class PodTokenMoved(KeyedDetector[Places]):
         return Finding(
             rule=self.rule,
             severity=self.rule.severity,
-            summary=f"a pod's token of {brief(use.user)} was used from {peer} while {place.home} uses it: {what}",
+            summary=f"a pod's token of {user_of(use.user)} was used from {peer} while {place.home} uses it: {what}",
             event=use,
             evidence=(
                 Evidence(f"user.extra['{CREDENTIAL_ID}'][0]", use.used_credential, "the token both addresses use"),

@@ -14,6 +14,7 @@ from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.exclusions.base import Provenance, matches
 from k8stokendetect.exclusions.controllers import IN_KUBE_SYSTEM, IN_OPENSHIFT_INFRA
 from k8stokendetect.identity import ServiceAccount
+from k8stokendetect.reprs import Listing, with_short_repr
 
 CHECKED: Final = date(2026, 11, 25)
 
@@ -23,6 +24,7 @@ def _check_text(_: PowerfulAccount, attribute: attrs.Attribute[str], value: obje
         raise ConfigError(f"powerful account: {attribute.name} is {value!r}, not a text")
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class PowerfulAccount:
     """A service account, or a pattern of such, and what its token is worth.
@@ -42,6 +44,9 @@ class PowerfulAccount:
     name: str = attrs.field(validator=_check_text)
     power: str = attrs.field(validator=_check_text)
     provenance: Provenance
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
 
     def fits(self, account: ServiceAccount, /) -> bool:
         """Tell whether this is that account, or one of those."""
@@ -159,7 +164,7 @@ def _powerful() -> Iterator[PowerfulAccount]:
         yield PowerfulAccount(namespace=namespace, name=name, power=power, provenance=provenance)
 
 
-POWERFUL: Final[tuple[PowerfulAccount, ...]] = tuple(_powerful())
+POWERFUL: Final[tuple[PowerfulAccount, ...]] = Listing(_powerful())
 """Kubernetes' own controllers and well-known addons under their default names; a site adds its own."""
 
 

@@ -16,7 +16,7 @@ from k8stokendetect.detectors.token_read_by_exec import TokenReadByExec
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import POD_NAME, ServiceAccount
-from k8stokendetect.words import brief
+from k8stokendetect.words import brief, user_of
 
 POD_UID: Final = "authentication.kubernetes.io/pod-uid"
 MOST_PEERS: Final = 20
@@ -79,7 +79,7 @@ class ReadTokenUsed(KeyedDetector[Pod]):
         ),
     )
     watches = frozenset({Signal.USE_OF_ANY, "pods/exec", "pods/attach"})
-    traits = Traits(not_in_sigma="it joins a command with what a pod does later", separate_keys=True)
+    traits = Traits(not_in_sigma="it joins a command with what a pod does later")
     needs = frozenset({TokenReadByExec.rule.id})
     remember_for = timedelta(days=7)
 
@@ -113,7 +113,7 @@ class ReadTokenUsed(KeyedDetector[Pod]):
         usual = "the address of the one who read it" if event.peer_ip == read.peer_ip else "not an address of the pod"
         return self.finding(
             event,
-            f"the token of pod {brief(name)}, which {brief(read.user) or 'somebody'} had read by exec, was used from "
+            f"the token of pod {brief(name)}, which {user_of(read.user) or 'somebody'} had read by exec, was used from "
             f"{event.peer_ip}, {usual}: {what}{'' if event.succeeded else f' (refused: {event.code})'}",
             Evidence(
                 f"user.extra['{POD_NAME}'][0]", event.user.extra[POD_NAME][0], "the pod that the token is bound to"

@@ -14,7 +14,7 @@ from k8stokendetect.detectors.leadership import Doubt, Leadership
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, LEADERS
-from k8stokendetect.words import NAMELESS_ACCOUNT, brief
+from k8stokendetect.words import NAMELESS_ACCOUNT, brief, user_of
 
 
 class SecondControlPlaneCredential(KeyedDetector[Leadership]):
@@ -59,7 +59,6 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
     traits = Traits(
         excludable=False,  # a second credential has all of a component's proofs
         not_in_sigma="it compares the credentials of one identity over time",
-        separate_keys=True,
     )
     remember_for = timedelta(days=7)
 
@@ -103,7 +102,7 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
             rule=self.rule,
             severity=self.rule.severity if doubt.certain else Severity.HIGH,
             summary=(
-                f"{mint.user} minted a token for {brief(mint.target or NAMELESS_ACCOUNT)}"
+                f"{user_of(mint.user)} minted a token for {brief(mint.target or NAMELESS_ACCOUNT)}"
                 f"{f' from {mint.peer_ip}' if mint.peer_ip else ''} with a second credential: {doubt.why} "
                 f"({doubt.other[:19]}…)"
             ),

@@ -102,7 +102,6 @@ class SystemIdentityIssued(KeyedDetector[Known]):
     traits = Traits(
         excludable=False,  # a rogue node has all of a kubelet's proofs
         not_in_sigma="it joins a signing request with its approval",
-        separate_keys=True,
     )
     remember_for = timedelta(days=1)
 

@@ -10,7 +10,6 @@ from typing import Final
 import attrs
 
 from k8stokendetect.convert.credentials import REDACTED
-from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.wording import who
 from k8stokendetect.events import Event, JsonValue, Signal
@@ -75,7 +74,6 @@ class TokenInAuditLog(KeyedDetector[Reported]):
         ),
     )
     watches = frozenset({Signal.LIVE_TOKEN})
-    traits = Traits(separate_keys=True)
     remember_for = timedelta(days=1)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterable[str]:

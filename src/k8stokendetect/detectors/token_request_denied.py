@@ -84,7 +84,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         ),
     )
     watches = frozenset({f"create {TOKEN_SUBRESOURCE}"})
-    traits = Traits(excludable=False, separate_keys=True)  # nothing was minted
+    traits = Traits(excludable=False)  # nothing was minted
     remember_for = timedelta(days=1)
 
     def __init__(self, *, many: int = 5, window: timedelta = timedelta(minutes=10)) -> None:

@@ -65,11 +65,12 @@ class TokenRequestURI(Detector):
     def __init__(
         self,
         *,
-        standard_namespaces: Collection[str] = STANDARD_NAMESPACES,
-        standard_service_accounts: Collection[str] = STANDARD_SERVICE_ACCOUNTS,
+        standard_namespaces: Collection[str] | None = None,
+        standard_service_accounts: Collection[str] | None = None,
     ) -> None:
-        self.standard_namespaces = frozenset(standard_namespaces)
-        self.standard_service_accounts = frozenset(standard_service_accounts)
+        namespaces, accounts = standard_namespaces, standard_service_accounts
+        self.standard_namespaces = STANDARD_NAMESPACES if namespaces is None else frozenset(namespaces)
+        self.standard_service_accounts = STANDARD_SERVICE_ACCOUNTS if accounts is None else frozenset(accounts)
         self._components = FailingComponents(exclusion.component for exclusion in DEFAULT_EXCLUSIONS)
 
     def matches(self, event: Event, /) -> bool:

@@ -17,7 +17,7 @@ from k8stokendetect.events import ITS_MINT, Event, Signal
 from k8stokendetect.exclusions.controllers import IN_KUBE_SYSTEM, IN_OPENSHIFT_INFRA
 from k8stokendetect.findings import Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, POD_NAME, ServiceAccount
-from k8stokendetect.words import brief
+from k8stokendetect.words import brief, user_of
 
 ENOUGH: Final = 20
 """How many unbound tokens must have been used whose mints the log has."""
@@ -170,7 +170,7 @@ class UnknownTokenUsed(KeyedDetector[Coverage]):
         what = f"{event.verb} {brief(event.resource) or 'a path of no resource'}{f', which {act}' if act else ''}"
         return self.finding(
             event,
-            f"{brief(event.user.username)} acted{origin_of(event)} with a token whose mint is not in the log: {what}"
+            f"{user_of(event.user.username)} acted{origin_of(event)} with a token whose mint is not in the log: {what}"
             f"{'' if event.succeeded else f' (refused: {event.code})'}",
             Evidence(f"user.extra['{CREDENTIAL_ID}'][0]", event.used_credential, "no request in the log issued it"),
             *code_evidence(event, HOW_ANSWERED),

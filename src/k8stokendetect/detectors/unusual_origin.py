@@ -18,7 +18,7 @@ from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, LEADERS, SERVICE_ACCOUNT_PREFIX
-from k8stokendetect.words import NAMELESS_ACCOUNT, brief
+from k8stokendetect.words import NAMELESS_ACCOUNT, brief, user_of
 
 
 class UnusualOrigin(KeyedDetector[Origins]):
@@ -64,7 +64,6 @@ class UnusualOrigin(KeyedDetector[Origins]):
     traits = Traits(
         excludable=False,  # a stolen credential has a component's proofs
         not_in_sigma="what is usual for an actor has to be learned",
-        separate_keys=True,
     )
     remember_for = timedelta(days=90)
 
@@ -133,8 +132,8 @@ class UnusualOrigin(KeyedDetector[Origins]):
             rule=self.rule,
             severity=Severity.MEDIUM,
             summary=(
-                f"{brief(mint.user)} minted a token for {target} from {mint.peer_ip}: a network not seen of it before, "
-                "and the usual one is in use as well"
+                f"{user_of(mint.user)} minted a token for {target} from {mint.peer_ip}: a network not seen of it "
+                "before, and the usual one is in use as well"
             ),
             event=mint,
             evidence=(Evidence(mint.peer_path, mint.peer_ip, "in a network new to this caller"),),

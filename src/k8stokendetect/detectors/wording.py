@@ -9,7 +9,7 @@ from typing import Final
 from k8stokendetect.events import Event, TokenRequestSpec
 from k8stokendetect.findings import Evidence
 from k8stokendetect.identity import ISSUED_CREDENTIAL_ID
-from k8stokendetect.words import ANSWERED_WITH_TOKEN, NAMELESS_ACCOUNT, NOBODY, SOMEBODY, brief
+from k8stokendetect.words import ANSWERED_WITH_TOKEN, NAMELESS_ACCOUNT, NOBODY, SOMEBODY, named, user_of
 
 EXTENDED_EXPIRATION: Final = 3607
 """A pod-bound request of this many seconds gets a token valid for a year (pkg/serviceaccount/claims.go:39)."""
@@ -20,14 +20,14 @@ HOW_ANSWERED: Final = "how the API server answered"
 
 def who(event: Event, /) -> str:
     """Name the caller, and whom it impersonated."""
-    caller = brief(event.actor.username) or (NOBODY if event.code == 401 else SOMEBODY)  # noqa: PLR2004 - HTTP
-    return f"{caller}, impersonating {brief(event.assumed.username)}," if event.assumed else caller
+    caller = user_of(event.actor.username) or (NOBODY if event.code == 401 else SOMEBODY)  # noqa: PLR2004 - HTTP
+    return f"{caller}, impersonating {user_of(event.assumed.username)}," if event.assumed else caller
 
 
 def origin_of(event: Event, /) -> str:
     """Say from where and with what client, as far as it is known; the client's name is its own claim."""
     peer = f" from {event.peer_ip}" if event.peer_ip else ""
-    return f"{peer} with {brief(event.user_agent.split(' ', 1)[0])}" if event.user_agent else peer
+    return f"{peer} with {named(event.user_agent.split(' ', 1)[0])}" if event.user_agent else peer
 
 
 def target_of(event: Event, /) -> str:
@@ -69,9 +69,9 @@ def lifetime_evidence(event: Event, /) -> Iterator[Evidence]:
         yield Evidence("responseObject.status.expirationTimestamp", grant.expiration_timestamp, "granted until")
 
 
-def enabling(exclusion: str, /) -> str:
+def enabling(exclusion: str, /, who: str = "This") -> str:
     """Name the optional exclusion of which a caller has every proof."""
-    return f"has every proof of {exclusion}, which mints by design; if you run that: --enable {exclusion}"
+    return f"{who} fits `{exclusion}`; if you run it: `--enable {exclusion}`."
 
 
 def is_extended(spec: TokenRequestSpec | None, /) -> bool:

@@ -18,6 +18,7 @@ from k8stokendetect.doctor.verdicts import Carried, RuleVerdict, Verdict, judge,
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.reading import AuditLog, Source, read
+from k8stokendetect.reprs import with_short_repr
 
 MAX_NAMES: Final = 100
 """Maximum number of clusters, and of kinds of errors and losses, that are counted apart; the others together."""
@@ -27,6 +28,7 @@ UNNAMED: Final = "(not named)"
 """The cluster of events whose wrapper names none."""
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class ClusterReport:
     """What the events of one cluster carry.
@@ -66,6 +68,7 @@ class ClusterReport:
         }
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Report:
     """What a log holds, which rules can speak with it, and what to change.

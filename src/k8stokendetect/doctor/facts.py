@@ -11,6 +11,7 @@ import attrs
 from k8stokendetect.audit_policy.needs import NEEDS, UNAUTHENTICATED_MINTS, USES, Need, RequestKind
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
 from k8stokendetect.identity import LEADERS, LEGACY_TOKEN, POD_NAME, SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.reprs import with_short_repr
 
 ALMOST_ALL: Final = 0.9
 """A fact that fewer of its events carry is there in part: a pipeline drops it for some, or one of two forms has it."""
@@ -19,6 +20,7 @@ READS: Final = frozenset({"get", "list", "watch"})
 UNAUTHENTICATED: Final = 401
 
 
+@with_short_repr
 @attrs.define
 class Count:
     """How many events should carry something, and how many do.
@@ -50,6 +52,7 @@ class Count:
         return f"{self.has:,} of {self.of:,}"
 
 
+@with_short_repr
 @attrs.define
 class Requests:
     """How many requests of a kind were logged.
@@ -71,6 +74,7 @@ class Requests:
             self.bodies.take(has=body is not None)
 
 
+@with_short_repr
 @attrs.frozen
 class Fact:
     """Something that an event carries.

@@ -8,8 +8,10 @@ from typing import Final, Literal
 import attrs
 
 from k8stokendetect.audit_policy.needs import MINTS, USES
+from k8stokendetect.reprs import with_short_repr
 
 
+@with_short_repr
 @attrs.frozen
 class Wanted:
     """Facts that a rule rests on; tests/test_doctor_facts.py takes each out of a log and looks what the rule finds.

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import attrs
 
+from k8stokendetect.reprs import with_short_repr
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 MAX_SLOTS: Final = 20_000
@@ -21,6 +23,7 @@ SHORTEST_GAP: Final = timedelta(minutes=10)
 MAX_GAPS: Final = 5
 
 
+@with_short_repr
 @attrs.frozen
 class Gap:
     """A stretch of time without an event.

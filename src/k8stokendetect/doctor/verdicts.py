@@ -12,6 +12,7 @@ from k8stokendetect.audit_policy import Change, Level, merged
 from k8stokendetect.audit_policy.needs import Need
 from k8stokendetect.doctor.facts import BY_NAME, Count, Requests, needs_of
 from k8stokendetect.doctor.needs import ALTERNATIVES, ANY_EVENT, BOTH_IDS, EXPECTED, WANTED, Wanted
+from k8stokendetect.reprs import with_short_repr
 
 Verdict = Literal["can speak", "in part", "not known", "cannot speak"]
 VERDICTS: Final[tuple[Verdict, ...]] = ("cannot speak", "in part", "not known", "can speak")
@@ -25,6 +26,7 @@ _PROVIDERS: Final = {
 }
 
 
+@with_short_repr
 @attrs.frozen
 class RuleVerdict:
     """What a log means for one rule.
@@ -59,6 +61,7 @@ class RuleVerdict:
         }
 
 
+@with_short_repr
 @attrs.frozen
 class Carried:
     """What the events of one cluster carry.

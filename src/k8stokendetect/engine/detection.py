@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import checked_cluster
+from k8stokendetect.engine.claims import claimed
 from k8stokendetect.engine.memory import Memory
 from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.engine.selection import choose_detectors, choose_exclusions
 from k8stokendetect.engine.tally import Tally
-from k8stokendetect.errors import ConfigError, OnError, ReadError, raise_error
-from k8stokendetect.events import Platform
+from k8stokendetect.errors import ConfigError, OnDetectError, ReadError, raise_error
+from k8stokendetect.events import Event, Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
 from k8stokendetect.findings import Finding
 from k8stokendetect.reading import AuditLog, Source, read
@@ -32,7 +34,7 @@ def detect(
     exclusions: Iterable[Exclusion | str] = DEFAULT_EXCLUSIONS,
     keep_excluded: bool = False,
     platform: Platform | None = None,
-    on_error: OnError = raise_error,
+    on_error: OnDetectError = raise_error,
     tally: Tally | None = None,
     cluster: Cluster | None = None,
     cluster_name: str | None = None,
@@ -83,7 +85,7 @@ def detection(
     exclusions: Iterable[Exclusion | str] = DEFAULT_EXCLUSIONS,
     keep_excluded: bool = False,
     platform: Platform | None = None,
-    on_error: OnError = raise_error,
+    on_error: OnDetectError = raise_error,
     tally: Tally | None = None,
     cluster: Cluster | None = None,
     cluster_name: str | None = None,
@@ -110,16 +112,20 @@ def detection(
     if isinstance(source, AuditLog):
         if platform is not None and source.platform != platform:
             raise ConfigError("an AuditLog was given: give the platform to read()")
-        log, on_error = source, source.on_error if on_error is raise_error else on_error
+        # Its own is also called with what a detector raises, as it says: better than to stop, or to lose an error.
+        log, on_error = source, cast("OnDetectError", source.on_error) if on_error is raise_error else on_error
     else:
         log = read(source, platform=platform, on_error=on_error)
+    given = log if isinstance(source, AuditLog) else None
     tally = Tally() if tally is None else tally
     pipeline = Pipeline(chosen, excluding, on_error, tally, keep_excluded=keep_excluded, memory=memory)
-    return Detection(log, pipeline, on_error, tally, cluster, cluster_name)
+    alone: list[tuple[str, object]] = [(f"the detector of {one.rule.id}", one) for one in chosen]
+    alone += [(f"the {type(one).__name__}", one) for one in (memory, given, tally) if one is not None]
+    return Detection(log, pipeline, on_error, tally, cluster, cluster_name, alone)
 
 
 class Detection(Iterator[Finding]):
-    """A run of the pipeline over a log.
+    """A run of the pipeline over a log; several threads may take findings from it, each comes once.
 
     Arguments:
         log: what is read.
@@ -128,6 +134,7 @@ class Detection(Iterator[Finding]):
         tally: counted up.
         cluster: a snapshot of the cluster.
         cluster_name: the cluster of records that name none.
+        alone: what no other run may use at the same time, each with what to call it.
 
     """
 
@@ -135,29 +142,36 @@ class Detection(Iterator[Finding]):
         self,
         log: AuditLog,
         pipeline: Pipeline,
-        on_error: OnError,
+        on_error: OnDetectError,
         tally: Tally,
         cluster: Cluster | None = None,
         cluster_name: str | None = None,
+        alone: Iterable[tuple[str, object]] = (),
     ) -> None:
-        self._log = log
         self._pipeline = pipeline
-        self._on_error = on_error
-        self._tally = tally
         self._cluster = cluster
-        self._name = cluster_name
-        self._findings = self._run()
+        self._lock = threading.RLock()
+        self._findings = _run(log, pipeline, on_error, tally, cluster_name, alone)
+
+    def __repr__(self) -> str:
+        return "<the findings of detect(): iterate over them>"
 
     def __next__(self) -> Finding:
-        return self._enriched(next(self._findings))
+        with self._lock:
+            return self._enriched(next(self._findings))
 
     def close(self) -> None:
         """Stop reading, and close what is open; what still waits is not examined."""
-        self._findings.close()
+        with self._lock:
+            self._findings.close()
 
     def idle(self) -> Iterator[Finding]:
         """Yield the findings whose time has come by the clock; called from the source while it waits for more."""
         return map(self._enriched, self._pipeline.idle())
+
+    def waiting(self) -> Iterator[Event]:
+        """Yield the events that wait for earlier ones, in no order: what is remembered knows nothing of them yet."""
+        return self._pipeline.waiting()
 
     def _enriched(self, finding: Finding) -> Finding:
         if self._cluster is None:
@@ -166,14 +180,25 @@ class Detection(Iterator[Finding]):
 
         return enriched(finding, self._cluster)
 
-    def _named(self, finding: Finding) -> Finding:
-        """Name the cluster of what was found in a record that cannot be read."""
-        if self._name is None or finding.event.cluster is not None:
-            return finding
-        return attrs.evolve(finding, event=attrs.evolve(finding.event, cluster=self._name))
 
-    def _run(self) -> Generator[Finding]:
-        log, pipeline, tally, counts = self._log, self._pipeline, self._tally, self._log.counts
+def _named(finding: Finding, cluster_name: str | None) -> Finding:
+    """Name the cluster of what was found in a record that cannot be read."""
+    if cluster_name is None or finding.event.cluster is not None:
+        return finding
+    return attrs.evolve(finding, event=attrs.evolve(finding.event, cluster=cluster_name))
+
+
+def _run(
+    log: AuditLog,
+    pipeline: Pipeline,
+    on_error: OnDetectError,
+    tally: Tally,
+    cluster_name: str | None,
+    alone: Iterable[tuple[str, object]],
+) -> Generator[Finding]:
+    """Yield the findings; no part of the Detection, so that one that is dropped ends at once."""
+    with claimed(alone):
+        counts = log.counts
         skipped, events = tally.skipped - counts.other_logs, tally.events - counts.unwanted
         unproven = tally.unproven - counts.unproven
         pipeline.prefilter = prefilter = Prefilter(pipeline.watchers.watches, pipeline.watchers.followed)
@@ -184,13 +209,13 @@ class Detection(Iterator[Finding]):
                 tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
                 if isinstance(item, ReadError):
                     tally.unreadable += 1
-                    yield from map(self._named, pipeline.unreadable(item))
-                    self._on_error(item)
+                    yield from (_named(finding, cluster_name) for finding in pipeline.unreadable(item))
+                    on_error(item)
                 else:
                     events += 1
                     tally.events = events + counts.unwanted
-                    if self._name is not None and item.cluster is None:
-                        item = attrs.evolve(item, cluster=self._name)  # noqa: PLW2901 - the same, named
+                    if cluster_name is not None and item.cluster is None:
+                        item = attrs.evolve(item, cluster=cluster_name)  # noqa: PLW2901 - the same, named
                     yield from pipeline.take(item)
             tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
             tally.events = events + counts.unwanted

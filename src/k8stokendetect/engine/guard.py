@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from k8stokendetect.detectors import Detector
 from k8stokendetect.engine.tally import Tally
-from k8stokendetect.errors import DetectorError, OnError
+from k8stokendetect.errors import DetectorError, OnDetectError
 from k8stokendetect.events import Event
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class Guard:
 
     """
 
-    def __init__(self, on_error: OnError, tally: Tally) -> None:
+    def __init__(self, on_error: OnDetectError, tally: Tally) -> None:
         self._on_error = on_error
         self._tally = tally
 

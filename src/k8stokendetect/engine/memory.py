@@ -17,6 +17,7 @@ from k8stokendetect.engine.mints import MintsSeen
 from k8stokendetect.engine.profile import ClusterProfile
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import Finding
+from k8stokendetect.reprs import short_repr
 
 WINDOW: Final = 100_000
 """How many names are remembered; flooding it makes findings repeat, never vanish."""
@@ -94,6 +95,10 @@ class Memory:
         self.habits = Habits()
         self._saved: dict[str, Mapping[str, Any]] = {}
         self._detectors: dict[str, KeyedDetector[Any]] = {}
+
+    def __repr__(self) -> str:
+        rules = sorted({*self._detectors, *self._saved})
+        return short_repr(self, rules=rules, clusters=sorted(self.profiles))
 
     def attach(self, detectors: Iterable[Detector], /) -> None:
         """Let detectors go on with what is remembered, and remember what they learn.

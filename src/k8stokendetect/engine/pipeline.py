@@ -23,7 +23,7 @@ from k8stokendetect.engine.reorder import ReorderBuffer
 from k8stokendetect.engine.settling import Settling
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.engine.watchers import Watchers
-from k8stokendetect.errors import OnError, ReadError
+from k8stokendetect.errors import OnDetectError, ReadError
 from k8stokendetect.event_ref import request_id
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.exclusions import Exclusion
@@ -61,7 +61,7 @@ class Pipeline:
         self,
         detectors: Sequence[Detector],
         exclusions: Sequence[Exclusion],
-        on_error: OnError,
+        on_error: OnDetectError,
         tally: Tally,
         *,
         keep_excluded: bool = False,
@@ -97,6 +97,10 @@ class Pipeline:
         for due in self._buffer.idle():
             yield from self._examine(due)
         yield from self.settle()
+
+    def waiting(self) -> Iterator[Event]:
+        """Yield the events whose turn has not come, in no order."""
+        return (arrival.event for arrival in self._buffer)
 
     def rest(self) -> Iterator[Finding]:
         """Yield what there is to report about the events that still wait."""

@@ -19,6 +19,7 @@ from k8stokendetect.identity import (
     SERVICE_ACCOUNT_PREFIX,
     TRUNCATED,
 )
+from k8stokendetect.reprs import short_repr
 
 ENOUGH: Final = 20
 """A fact is usual once this number of requests had it."""
@@ -159,6 +160,9 @@ class ClusterProfile:
         """Return the facts that nobody has, out of enough who should: what shipped the log has dropped them."""
         of = {_AGENTS: REQUESTS, _GROUPS: REQUESTS, UIDS: _OF_ACCOUNTS}
         return frozenset([fact for fact, who in of.items() if self.seen[who] >= ENOUGH and not self.seen[fact]])
+
+    def __repr__(self) -> str:
+        return short_repr(self, seen=dict(self.seen))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""

@@ -60,6 +60,10 @@ class ReorderBuffer(Generic[T]):
         self._held = 0
         self._waiting: list[tuple[datetime, str, str, int, int, int, T]] = []  # order, number, size, item
 
+    def __iter__(self) -> Iterator[T]:
+        """Iterate over what waits, in no order."""
+        return (waiting[-1] for waiting in self._waiting)
+
     def put(self, event: Event, item: T, /) -> Iterator[T]:
         """Take what belongs to an event; yield that of the events whose time has come."""
         order = order_of(event)

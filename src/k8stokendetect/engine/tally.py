@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import attrs
 
+from k8stokendetect.reprs import with_short_repr
 
+
+@with_short_repr
 @attrs.define
 class Tally:
     """What happened to everything that was read; `detect` adds to it as it goes.
@@ -37,3 +41,12 @@ class Tally:
     undecided: int = 0
     dropped: set[str] = attrs.field(factory=set)
     failures: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON; the names are stable once released."""
+        return {
+            **attrs.asdict(self, recurse=False),
+            "findings": dict(self.findings),
+            "excluded": dict(self.excluded),
+            "dropped": sorted(self.dropped),
+        }

@@ -11,11 +11,13 @@ import attrs
 
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Platform
+from k8stokendetect.reprs import with_short_repr
 
 Pods: TypeAlias = frozenset[str]
 """Pods, each NAMESPACE/NAME."""
 
 
+@with_short_repr
 @attrs.frozen
 class Context:
     """What a wrapper tells about the events in it.
@@ -57,6 +59,7 @@ class Context:
 _NOTHING: Final = Context()
 
 
+@with_short_repr
 @attrs.frozen
 class Inner:
     """One thing taken out of a wrapper.
@@ -87,6 +90,7 @@ class Inner:
         return Inner(record, self.place, self.context, self.is_event, self.skipped)
 
 
+@with_short_repr
 @attrs.frozen
 class Form:
     """One common form of a wrapper, decoded without what does not matter.

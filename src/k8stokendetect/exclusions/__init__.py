@@ -6,6 +6,7 @@ from k8stokendetect.exclusions.catalogue import COMPONENTS, DEFAULT_EXCLUSIONS, 
 from k8stokendetect.exclusions.index import ExclusionIndex
 from k8stokendetect.exclusions.load import load_exclusions
 from k8stokendetect.exclusions.verdict import FailedCheck, Verdict, verdict
+from k8stokendetect.exclusions.write import to_toml
 
 __all__ = [
     "COMPONENTS",
@@ -21,5 +22,6 @@ __all__ = [
     "Verdict",
     "find_exclusion",
     "load_exclusions",
+    "to_toml",
     "verdict",
 ]

@@ -13,6 +13,7 @@ import attrs
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import PLATFORMS, Platform
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.reprs import with_short_repr
 
 AUTHENTICATED = "system:authenticated"
 MASTERS = "system:masters"
@@ -59,6 +60,7 @@ def _one_of(*choices: object) -> Any:
     return check
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Provenance:
     """Where a fact comes from.
@@ -75,6 +77,7 @@ class Provenance:
     note: str = attrs.field(default="", validator=_text)
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Actor:
     """Who calls: a name and its proofs, all of which must hold.
@@ -111,6 +114,7 @@ class Actor:
     groups_not_logged: str = attrs.field(default="", validator=_text)
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class TokenShape:
     """What the component asks for, checked where the request body was logged.
@@ -129,6 +133,7 @@ class TokenShape:
     )
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Component:
     """Something that mints tokens by design: its name, its proofs, and for whom it mints what.
@@ -172,6 +177,7 @@ def _id_of_component(exclusion: Exclusion) -> str:
     return exclusion.component.id
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Exclusion:
     """A component whose mints are not reported, and what that costs.

@@ -8,18 +8,17 @@ from typing import Final
 from k8stokendetect.errors import ConfigError, did_you_mean
 from k8stokendetect.exclusions import addons, kubernetes, openshift, providers, secret_stores
 from k8stokendetect.exclusions.base import Component, Exclusion
+from k8stokendetect.reprs import Listing
 
-DEFAULT_EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
-    *kubernetes.EXCLUSIONS,
-    *providers.EXCLUSIONS,
-    *openshift.EXCLUSIONS,
+DEFAULT_EXCLUSIONS: Final[tuple[Exclusion, ...]] = Listing(
+    (*kubernetes.EXCLUSIONS, *providers.EXCLUSIONS, *openshift.EXCLUSIONS)
 )
 """What `detect` excludes by default; the providers' entries apply on their own platform only."""
 
-OPTIONAL_EXCLUSIONS: Final[tuple[Exclusion, ...]] = (*secret_stores.EXCLUSIONS, *addons.EXCLUSIONS)
+OPTIONAL_EXCLUSIONS: Final[tuple[Exclusion, ...]] = Listing((*secret_stores.EXCLUSIONS, *addons.EXCLUSIONS))
 """Operators and other software: off, each one name to switch on."""
 
-COMPONENTS: Final[tuple[Component, ...]] = tuple(one.component for one in DEFAULT_EXCLUSIONS)
+COMPONENTS: Final[tuple[Component, ...]] = Listing(one.component for one in DEFAULT_EXCLUSIONS)
 """The components that mint by design on every cluster; who is named like one and lacks a proof is a look-alike."""
 
 

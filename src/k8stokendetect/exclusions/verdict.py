@@ -21,6 +21,7 @@ from k8stokendetect.identity import (
     credential_kind,
     token_uri_is_disguised,
 )
+from k8stokendetect.reprs import with_short_repr
 
 _EVERYBODY: Final = (AUTHENTICATED,)
 
@@ -52,6 +53,7 @@ REFUSALS: Final = "token-request-denied"
 REFUSED: Final = "refused, where a component may do what it does by design"
 
 
+@with_short_repr
 @attrs.frozen
 class FailedCheck:
     """One fact about a component that an event does not show: where, what is there, and what is wrong with it."""
@@ -61,6 +63,7 @@ class FailedCheck:
     why: str
 
 
+@with_short_repr
 @attrs.frozen
 class Verdict:
     """What an exclusion says about an event whose actor has its component's name.

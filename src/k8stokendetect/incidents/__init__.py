@@ -3,7 +3,7 @@
 
 from k8stokendetect.incidents.alert import Alert, alerts
 from k8stokendetect.incidents.grouping import Incidents, incidents
-from k8stokendetect.incidents.incident import Incident
+from k8stokendetect.incidents.incident import Incident, IncidentList
 from k8stokendetect.incidents.step import Step
 
-__all__ = ["Alert", "Incident", "Incidents", "Step", "alerts", "incidents"]
+__all__ = ["Alert", "Incident", "IncidentList", "Incidents", "Step", "alerts", "incidents"]

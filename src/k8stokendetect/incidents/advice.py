@@ -3,29 +3,29 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from k8stokendetect.bounds import short_repr
-from k8stokendetect.cluster import Change, Changes, Cluster, Grant
 from k8stokendetect.detectors.wording import enabling
-from k8stokendetect.enrichment import traces_of
-from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, JsonValue
-from k8stokendetect.findings import EventRef, Finding
+from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef
+from k8stokendetect.findings import EventRef
 from k8stokendetect.identity import ReasonedBinding, ServiceAccount, credential_kind
-from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
+from k8stokendetect.incidents.deeds import done, what
 from k8stokendetect.incidents.step import Step
 from k8stokendetect.incidents.story import Request, by_known_components
-from k8stokendetect.words import SOMEBODY, brief, caller_of, listed, request_of
+from k8stokendetect.reprs import with_short_repr
+from k8stokendetect.words import account_or_user, caller_of, listed, named
 
 _CHANGES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _CHANGE_NOTHING: Final = ("reviews", "/exec", "/attach", "/portforward", "/proxy")
 _READS: Final = frozenset({"get", "list", "watch"})
 
 
+@with_short_repr
 @attrs.frozen
 class ClusterAdvice:
     """What a snapshot of the cluster adds to the advice.
@@ -79,12 +79,16 @@ def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER,
 
 
 def _enabling(known: Iterable[Request]) -> Iterator[Step]:
+    """Name each optional exclusion once, however often its callers minted."""
+    callers: dict[str, dict[str, None]] = {}
     for request in known:
         if request.enable and request.ref.mints_token:
-            yield Step(
-                f"{caller_of(request.ref)} {enabling(request.enable)}. If you do not, ask who does: what it minted and "
-                "did is what an attacker would."
-            )
+            callers.setdefault(request.enable, {})[caller_of(request.ref)] = None
+    for exclusion, names in callers.items():
+        yield Step(
+            f"{enabling(exclusion)} If you do not, ask who does: what {listed(names)} minted and did is what an "
+            "attacker would."
+        )
 
 
 def _needs_right(request: Request) -> bool:
@@ -108,11 +112,39 @@ def _rights(refs: Iterable[EventRef], known: Collection[str]) -> Iterator[Step]:
 
 def _right(binding: ReasonedBinding) -> Step:
     name = binding.name
-    gave = f"{binding.kind} {brief(binding.quoted)} gave {brief(binding.subject)} the role {brief(binding.role)}"
+    gave = f"{with_kind(str(binding))} gave {_subject(binding.subject)} the role {_unquoted(binding.role)}"
     if name == "cluster-admin" or name.startswith("system:"):
-        return Step(f"{gave}: it is Kubernetes' own, so take away the membership or the credential, not the binding.")
+        return Step(
+            f"{gave}: it belongs to Kubernetes, so take away the membership or the credential, not the binding."
+        )
     delete = _kubectl("delete", binding.kind.lower(), name=name, namespace=binding.namespace)
-    return Step(f"Review who needs it: {gave}; if nobody:", delete)
+    return Step(f"Review who needs it: {gave}. If nobody:", delete)
+
+
+def with_kind(kind_and_name: str, /) -> str:
+    """Name an object: `RoleBinding prod/minters`."""
+    kind, _, name = kind_and_name.partition(" ")
+    return f"{kind} {named(name)}"
+
+
+def _unquoted(quoted: str) -> str:
+    """Return a name that the API server wrote as a Go string."""
+    try:
+        return named(str(json.loads(quoted)))
+    except ValueError:
+        return named(quoted)
+
+
+def _subject(text: str) -> str:
+    """Name a subject as the API server's reason has it: `User "alice"`, `ServiceAccount "NAME/NAMESPACE"`.
+
+    Source: kubernetes pkg/registry/rbac/validation/rule.go, describeSubject; and the recordings.
+    """
+    kind, _, quoted = text.partition(" ")
+    if kind == "ServiceAccount":
+        name, slash, namespace = _unquoted(quoted).partition("/")
+        return f"service account {namespace}/{name}" if slash else f"service account {name}"
+    return f"{kind.lower() if kind in {'User', 'Group'} else named(kind)} {_unquoted(quoted)}"
 
 
 def _end_tokens(mints: Iterable[EventRef]) -> Iterator[Step]:
@@ -122,7 +154,7 @@ def _end_tokens(mints: Iterable[EventRef]) -> Iterator[Step]:
         if ref.token_account:
             accounts.setdefault(ref.token_account, []).append(_bound(ref))
         elif ref.minted_credential:
-            id_ = brief(ref.minted_credential)
+            id_ = named(ref.minted_credential)
             yield Step(f"Find the service account whose token is {id_}: the log does not name it.")
         else:
             yield Step(f"Find the service account for which {caller_of(ref)} minted: the log does not name it.")
@@ -133,7 +165,7 @@ def _end_tokens(mints: Iterable[EventRef]) -> Iterator[Step]:
         for kind, name in sorted({(bound.kind, bound.name) for bound in objects if bound}):
             namespace = "" if kind == "Node" else account.namespace
             delete = _kubectl("delete", kind.lower(), name=name, namespace=namespace)
-            yield Step(f"End the token of {account} that is bound to {kind} {brief(name)}:", delete)
+            yield Step(f"End the token of {account} that is bound to {kind} {named(name)}:", delete)
 
 
 def _bound(ref: EventRef) -> BoundObjectRef | None:
@@ -158,9 +190,9 @@ def _kubectl(*words: str, name: str, namespace: str = "") -> str:
 
 def _undo(uses: Sequence[EventRef], reported: Iterable[EventRef]) -> Iterator[Step]:
     """Name what the tokens were used for, and what else was reported, as far as it worked."""
-    done = [ref for ref in (*uses, *reported) if ref.succeeded and not ref.mints_token]
-    read = [request_of(ref) for ref in done if ref.verb in _READS and ref.resource == "secrets"]
-    changed = [request_of(ref) for ref in done if ref.verb in _CHANGES and not ref.resource.endswith(_CHANGE_NOTHING)]
+    worked = [ref for ref in (*uses, *reported) if ref.succeeded and not ref.mints_token]
+    read = [what(ref) for ref in worked if ref.verb in _READS and ref.resource == "secrets"]
+    changed = [done(ref) for ref in worked if ref.verb in _CHANGES and not ref.resource.endswith(_CHANGE_NOTHING)]
     if read:
         yield Step(f"Rotate the secrets that were read: {listed(read)}.")
     if changed:
@@ -170,7 +202,8 @@ def _undo(uses: Sequence[EventRef], reported: Iterable[EventRef]) -> Iterator[St
 def _impersonations(refs: Iterable[EventRef]) -> Iterator[Step]:
     for ref in refs:
         if ref.impersonating is not None and ref.succeeded:
-            yield Step(f"Take from {caller_of(ref)} the right to impersonate {brief(ref.impersonating) or 'somebody'}.")
+            whom = named(account_or_user(ref.impersonating)) or "somebody"
+            yield Step(f"Take from {caller_of(ref)} the right to impersonate {whom}.")
 
 
 def _certificates(refs: Iterable[EventRef]) -> Iterator[Step]:
@@ -181,105 +214,3 @@ def _certificates(refs: Iterable[EventRef]) -> Iterator[Step]:
                 f"The client certificate of {caller_of(ref)} cannot be revoked: if it was stolen, remove the bindings "
                 "of its user and groups; system:masters and nodes need none, there only a new CA helps."
             )
-
-
-_MOST: Final = 5
-
-
-@attrs.frozen
-class Access:
-    """A right through which a caller could mint, as the snapshot of the cluster shows it, and how to take it away.
-
-    Arguments:
-        caller: the user name.
-        accounts: for whom the caller minted through it, as `namespace/name`.
-        grant: the binding, the subject that the caller is, the role and its rule.
-        change: the smallest change after which this right is gone, see `Change`; a caller may have several rights.
-
-    """
-
-    caller: str
-    accounts: tuple[str, ...]
-    grant: Grant
-    change: Change
-
-    def __repr__(self) -> str:
-        return short_repr(self, caller=self.caller, accounts=self.accounts, binding=str(self.grant.binding))
-
-    def to_dict(self) -> dict[str, JsonValue]:
-        """Return it as JSON; the names are stable once released."""
-        return {
-            "caller": self.caller,
-            "service_accounts": list(self.accounts),
-            "binding": str(self.grant.binding),
-            "role": str(self.grant.role),
-            "subject": str(self.grant.subject),
-            "change": str(self.change.kind),
-            "command": self.change.command,
-            "also_loses": len(self.change.loses),
-            "warnings": list(self.change.warnings),
-        }
-
-
-class AccessFinder:
-    """Finds the rights behind incidents in one snapshot of the cluster.
-
-    Arguments:
-        cluster: the snapshot.
-
-    """
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._changes = Changes(cluster)
-
-    def about(self, findings: Iterable[Finding], /) -> tuple[tuple[Access, ...], ClusterAdvice]:
-        """Return the rights behind the mints of an incident, and what to say about them."""
-        mints, _ = observed(findings, ())
-        shown: dict[tuple[str, Grant], list[Mint]] = {}
-        missing: dict[Step, None] = {}
-        for mint in mints:
-            explanation = explain_mint(self._cluster, mint)
-            for grant in explanation.grants:
-                shown.setdefault((mint.user, grant), []).append(mint)
-            if explanation.cause is not None:
-                missing[_missing(mint, explanation.cause, explanation.why)] = None
-        access = tuple(self._access(caller, grant, found) for (caller, grant), found in shown.items())
-        return access, ClusterAdvice(
-            (*_steps(access), *missing),
-            frozenset(str(one.grant.binding) for one in access),
-            tuple(dict.fromkeys(self._clouds(mints))),
-        )
-
-    def _access(self, caller: str, grant: Grant, mints: Sequence[Mint]) -> Access:
-        accounts = tuple(dict.fromkeys(str(mint.account) for mint in mints))
-        return Access(caller, accounts, grant, self._changes.for_grant(grant))
-
-    def _clouds(self, mints: Iterable[Mint]) -> Iterator[Step]:
-        for mint in mints:
-            for trace in traces_of(self._cluster, mint.account):
-                yield Step(f"{mint.account} has an identity in a cloud. {trace.advice}")
-
-
-def _steps(access: Sequence[Access]) -> Iterator[Step]:
-    for one in access[:_MOST]:
-        grant = one.grant
-        accounts = listed(one.accounts)
-        loses = f" It loses {len(one.change.loses)} other rules with it." if one.change.loses else ""
-        warnings = "".join(f" Note: {warning}." for warning in one.change.warnings)
-        yield Step(
-            f"Take from {brief(one.caller)} the right behind its mint for {accounts}: {brief(str(grant.binding))} "
-            f"gives {brief(str(grant.role))} to {brief(str(grant.subject))}.{loses}{warnings}",
-            one.change.command,
-        )
-    if len(access) > _MOST:
-        more = len(access) - _MOST
-        yield Step(f"{more} more bindings give such rights: `k8stokendetect who-can-mint` lists all of them.")
-
-
-def _missing(mint: Mint, cause: Cause, why: str) -> Step:
-    caller = brief(mint.user) or SOMEBODY
-    if cause is Cause.MASTERS:
-        return Step(f"{caller} {why}: take away the credential.")
-    seen = f"The snapshot of the cluster shows no binding behind the mint for {mint.account}"
-    return Step(f"{seen}: {caller} {brief(why, 200)}.")

@@ -11,12 +11,13 @@ from typing import Self
 
 import attrs
 
-from k8stokendetect.bounds import short_repr
+from k8stokendetect.cards import card
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import JsonValue
-from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
+from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity, facts, shown
 from k8stokendetect.incidents.grouping import Incidents
+from k8stokendetect.reprs import short_repr
 
 
 @attrs.frozen(kw_only=True)
@@ -123,6 +124,21 @@ class Alert:
     def last(self) -> datetime | None:
         """The time of the last of them; None where it is about one request."""
         return max((finding.last for finding in self.findings if finding.last), default=None)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return card(
+            f"{str(self.severity).upper()}  {self.summary}",
+            (
+                ("rules", ", ".join(rule.id for rule in self.rules)),
+                *facts(self.event),
+                ("requests", f"{self.count:,}" if self.count > 1 else ""),
+                ("evidence", shown(self.evidence)),
+                ("note", [(caveat, "") for caveat in self.caveats]),
+                ("incident", self.incident or ""),
+                ("excluded by", self.excluded_by or ""),
+            ),
+        )
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON; the names are stable once released."""

@@ -13,9 +13,10 @@ from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.errors import check
 from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, STRANGERS
-from k8stokendetect.incidents.advice import AccessFinder
-from k8stokendetect.incidents.incident import Incident, first_of, incident_of
+from k8stokendetect.incidents.access import AccessFinder
+from k8stokendetect.incidents.incident import Incident, IncidentList, first_of, incident_of
 from k8stokendetect.incidents.story import BEGINNING
+from k8stokendetect.reprs import short_repr
 
 Actor: TypeAlias = tuple[str, str, str]
 """Who called: the cluster, the name, and what else distinguishes callers of that name."""
@@ -61,6 +62,9 @@ class Incidents:
         self._uses: dict[str, list[int]] = {}
         self._active: dict[Actor, list[tuple[datetime, int]]] = {}
 
+    def __repr__(self) -> str:
+        return short_repr(self, incidents=len(self._members), findings=len(self._findings), window=str(self._window))
+
     def add(self, finding: Finding, /) -> None:
         """Take a finding; an excluded one is ignored."""
         if finding.excluded_by is None:
@@ -80,11 +84,11 @@ class Incidents:
         number = self._requests.get(finding.event.request_id)
         return None if number is None else self._first[self._root(number)].request_id
 
-    def all(self) -> list[Incident]:
+    def all(self) -> IncidentList:
         """Return the incidents so far, the worst first, then the earliest."""
         return _in_order(self._incident(members) for members in self._members.values())
 
-    def close(self, now: datetime, /) -> list[Incident]:
+    def close(self, now: datetime, /) -> IncidentList:
         """Forget and return the incidents that are over: nothing was added in the window before this time.
 
         Later uses of their tokens begin a new incident, which still names the mints.
@@ -161,7 +165,7 @@ class Incidents:
 
 def incidents(
     findings: Iterable[Finding], /, *, window: timedelta = timedelta(hours=1), cluster: Cluster | None = None
-) -> list[Incident]:
+) -> IncidentList:
     """Group findings into incidents, the worst first, then the earliest; the order of findings does not matter.
 
     Arguments:
@@ -198,5 +202,6 @@ def _decides(mint: EventRef, use: EventRef) -> bool:
     return use.uses_token_of(mint) or (mint.mints_token and not use.user)
 
 
-def _in_order(found: Iterable[Incident]) -> list[Incident]:
-    return sorted(found, key=lambda incident: (-incident.severity, incident.first_seen or BEGINNING, incident.id))
+def _in_order(found: Iterable[Incident]) -> IncidentList:
+    found = sorted(found, key=lambda incident: (-incident.severity, incident.first_seen or BEGINNING, incident.id))
+    return IncidentList(found)

@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
 import attrs
 
-from k8stokendetect.bounds import short_repr
+from k8stokendetect.cards import card, table
 from k8stokendetect.convert.times import format_time
 from k8stokendetect.events import JsonValue
 from k8stokendetect.findings import EventRef, Finding, Severity
-from k8stokendetect.incidents.advice import NO_CLUSTER, Access, AccessFinder, advice
+from k8stokendetect.incidents.access import Access, AccessFinder
+from k8stokendetect.incidents.advice import NO_CLUSTER, advice
 from k8stokendetect.incidents.step import Step
 from k8stokendetect.incidents.story import BEGINNING, by_known_components, depths, requests_of, title
+from k8stokendetect.reprs import short, short_repr
+from k8stokendetect.words import listed
 
 
 @attrs.frozen(kw_only=True)
@@ -55,6 +59,26 @@ class Incident:
         number = len(self.findings)
         return short_repr(self, id=self.id, severity=str(self.severity), title=self.title, number_of_findings=number)
 
+    @property
+    def enable(self) -> tuple[str, ...]:
+        """The ids of the optional exclusions that its callers fit; empty for most."""
+        return tuple(dict.fromkeys(finding.enable for finding in self.findings if finding.enable))
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return card(
+            f"{str(self.severity).upper()}  {self.title}",
+            (
+                ("first seen", self.first_seen.isoformat(" ", "seconds") if self.first_seen else "not logged"),
+                ("last seen", self.last_seen.isoformat(" ", "seconds") if self.last_seen else "not logged"),
+                ("callers", listed(self.actors)),
+                ("service accounts", listed(self.service_accounts)),
+                ("findings", f"{len(self.findings):,}"),
+                ("what to do", [(step.text, step.command) for step in self.advice]),
+                ("id", self.id),
+            ),
+        )
+
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON; the names are stable once released."""
         return {
@@ -67,10 +91,26 @@ class Incident:
             "first_seen": format_time(self.first_seen) if self.first_seen else None,
             "last_seen": format_time(self.last_seen) if self.last_seen else None,
             "depth": self.depth,
+            "enable": list(self.enable),
             "advice": [step.to_dict() for step in self.advice],
             "access": [one.to_dict() for one in self.access],
             "findings": [finding.to_dict() for finding in self.findings],
         }
+
+
+class IncidentList(list[Incident]):
+    """Incidents, the worst first: a list that is written in three lines, and in a notebook as a table."""
+
+    def __repr__(self) -> str:
+        counts = Counter(incident.severity for incident in self)
+        numbers = ", ".join(f"{count} {severity}" for severity, count in sorted(counts.items(), reverse=True))
+        worst = f"; the worst: {short(self[0].title)[:100]!r}" if self else ""
+        return f"<{len(self)} incidents{': ' if numbers else ''}{numbers}{worst}>"
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook: a line for each."""
+        rows = ((str(one.severity), one.title, str(one.first_seen or ""), listed(one.actors), one.id) for one in self)
+        return table(("severity", "incident", "first seen", "callers", "id"), rows)
 
 
 def incident_of(findings: Iterable[Finding], finder: AccessFinder | None = None, /) -> Incident:

@@ -9,7 +9,6 @@ from datetime import datetime
 
 import attrs
 
-from k8stokendetect.bounds import short_repr
 from k8stokendetect.cluster import AttackPathKind, Cluster, Grant
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import TOKEN_SUBRESOURCE, Event
@@ -17,6 +16,7 @@ from k8stokendetect.exclusions import Exclusion, ExclusionIndex
 from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS
 from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import ReasonedBinding, ServiceAccount
+from k8stokendetect.reprs import short_repr, with_short_repr
 from k8stokendetect.words import brief
 
 _IMPERSONATES = frozenset(
@@ -76,6 +76,7 @@ class Cause(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+@with_short_repr
 @attrs.frozen
 class Explanation:
     """What allowed a mint, by the snapshot of the cluster.

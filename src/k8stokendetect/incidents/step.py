@@ -6,8 +6,10 @@ from __future__ import annotations
 import attrs
 
 from k8stokendetect.events import JsonValue
+from k8stokendetect.reprs import with_short_repr
 
 
+@with_short_repr
 @attrs.frozen
 class Step:
     """One thing to do.

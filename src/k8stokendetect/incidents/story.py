@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final
@@ -12,7 +12,9 @@ import attrs
 
 from k8stokendetect.findings import EventRef, Finding, Severity
 from k8stokendetect.identity import LEADERS
-from k8stokendetect.words import NAMELESS_ACCOUNT, brief, caller_of, request_of
+from k8stokendetect.incidents.deeds import done, weight
+from k8stokendetect.reprs import with_short_repr
+from k8stokendetect.words import NAMELESS_ACCOUNT, caller_of
 
 BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 """Sorts before every time that was logged."""
@@ -20,6 +22,7 @@ BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 _MOST_TARGETS: Final = 3
 
 
+@with_short_repr
 @attrs.define
 class Request:
     """One request of an incident.
@@ -31,6 +34,7 @@ class Request:
         severity: the worst that they gave it.
         count: how many requests it stands for.
         enable: the optional exclusion of which its caller has every proof; empty for none.
+        shows: the id of the request that this one only shows the effect of, see `is_witness`.
 
     """
 
@@ -40,6 +44,7 @@ class Request:
     severity: Severity = Severity.INFORMATIONAL
     count: int = 1
     enable: str = ""
+    shows: str | None = None
 
     @property
     def is_witness(self) -> bool:
@@ -58,6 +63,8 @@ def requests_of(findings: Iterable[Finding], /) -> dict[str, Request]:
         request.severity = max(request.severity, finding.severity)
         request.count = max(request.count, finding.count)
         request.enable = request.enable or finding.enable
+        for ref in finding.related:
+            found[ref.request_id].shows = finding.event.request_id
         for mint, ref in pairwise((*finding.related, finding.event)):
             if ref.uses_token_of(mint):
                 found[ref.request_id].parent = mint.request_id
@@ -111,32 +118,68 @@ def depths(requests: Mapping[str, Request], /) -> dict[str, int]:
     return known
 
 
+def worst_act(requests: Mapping[str, Request], /, among: Collection[str] | None = None) -> Request | None:
+    """Return the worst request that succeeded: by severity, by what was done, by depth in the chain, the earliest.
+
+    One whose answer was not logged may have succeeded, and counts where none is known to have. What a component did
+    that an optional exclusion knows counts where there is nothing else. None where everything was refused.
+
+    Arguments:
+        requests: of an incident.
+        among: the ids of those to choose from; by default all.
+
+    """
+    depth, known = depths(requests), by_known_components(requests)
+    able = {
+        id_: one
+        for id_, one in requests.items()
+        if (among is None or id_ in among)
+        and not one.is_witness
+        and (one.ref.mints_token or one.ref.succeeded or one.ref.code is None)
+    }
+    place = {id_: -number for number, id_ in enumerate(requests)}
+
+    def urgency(id_: str) -> tuple[object, ...]:
+        one = able[id_]
+        is_mint, worked = one.ref.mints_token, one.ref.mints_token or one.ref.succeeded
+        return id_ not in known, worked, one.severity, not is_mint, weight(one.ref), depth[id_], place[id_]
+
+    return able[max(able, key=urgency)] if able else None
+
+
+def callers(requests: Mapping[str, Request], /) -> tuple[EventRef, ...]:
+    """Return the first request of each caller whose token was not minted in this incident."""
+    roots = [one.ref for one in requests.values() if one.parent is None and not one.is_witness]
+    roots = roots or [one.ref for one in requests.values()]
+    return tuple({caller_of(ref): ref for ref in reversed(roots)}.values())[::-1]
+
+
 def title(requests: Mapping[str, Request], findings: Sequence[Finding], /) -> str:
-    """Say in one sentence who did what to whom, and how it ended."""
-    refs = [request.ref for request in requests.values()]
-    mints = [ref for ref in refs if ref.mints_token]
+    """Say in one sentence who did what to whom, and the worst that succeeded."""
+    mints = [one for one in requests.values() if one.ref.mints_token]
     refused = [one for one in requests.values() if one.ref.token_account and not one.ref.mints_token]
     if mints:
-        return f"{_who(requests, findings)} minted {_minted(mints, requests)}; {_end(requests)}"
-    if refused:
-        return f"{_who(requests, findings)} asked {_refused(refused)}"
-    return max(findings, key=lambda finding: finding.severity).summary
+        return f"{_who(requests)} minted {_minted(mints, requests)}{_end(requests)}"
+    worst = worst_act(requests)
+    about = [one for one in findings if worst and one.event.request_id == worst.ref.request_id] or findings
+    if refused and (worst is None or not worst.ref.succeeded):
+        return f"{_who(requests)} asked {_refused(refused)}"
+    also = f"; also asked {_refused(refused)}" if refused else ""
+    return f"{max(about, key=lambda finding: finding.severity).summary}{also}"
 
 
-def _who(requests: Mapping[str, Request], findings: Sequence[Finding]) -> str:
+def _who(requests: Mapping[str, Request]) -> str:
     """Name the first caller whose token was not minted in this incident, and count the others."""
-    roots = [one.ref for one in requests.values() if one.parent is None and not one.is_witness]
-    roots = roots or [findings[0].event]
-    first, *others = dict.fromkeys(map(caller_of, roots))
+    first, *others = map(caller_of, callers(requests))
     if not others:
         return first
-    return f"{first} and {len(others)} other{'s' if len(others) > 1 else ''}"
+    return f"{first} and {len(others):,} other{'s' if len(others) > 1 else ''}"
 
 
-def _minted(mints: Sequence[EventRef], requests: Mapping[str, Request]) -> str:
+def _minted(mints: Sequence[Request], requests: Mapping[str, Request]) -> str:
     depth = max(depths(requests).values())
-    number = "a token" if len(mints) == 1 else f"{len(mints)} tokens"
-    chain = f", {depth} of them one with another" if depth > 1 else ""
+    number = "a token" if len(mints) == 1 else f"{len(mints):,} tokens"
+    chain = f", {depth:,} of them one with another" if depth > 1 else ""
     return f"{number} for {_targets(mints)}{chain}"
 
 
@@ -145,25 +188,27 @@ def _refused(refused: Sequence[Request]) -> str:
     times = f"{number:,} times " if number > 1 else ""
     answered = all(request.ref.code is not None for request in refused)
     outcome = "none was issued" if answered else "whether one was issued is not known"
-    return f"{times}for a token of {_targets(request.ref for request in refused)}; {outcome}"
+    return f"{times}for a token of {_targets(refused)}; {outcome}"
 
 
-def _targets(refs: Iterable[EventRef]) -> str:
-    names = list(dict.fromkeys(brief(str(ref.token_account or NAMELESS_ACCOUNT)) for ref in refs))
+def _targets(asked: Sequence[Request]) -> str:
+    """Name the service accounts in the order of time; of many, the worst."""
+    names = list(dict.fromkeys(str(one.ref.token_account or NAMELESS_ACCOUNT) for one in asked))
     if len(names) > _MOST_TARGETS:
-        names[_MOST_TARGETS - 1 :] = [f"{len(names) - _MOST_TARGETS + 1} more"]
+        by_severity = sorted(asked, key=lambda one: -one.severity)
+        names = list(dict.fromkeys(str(one.ref.token_account or NAMELESS_ACCOUNT) for one in by_severity))
+        names[_MOST_TARGETS - 1 :] = [f"{len(names) - _MOST_TARGETS + 1:,} more"]
     return " and ".join(", ".join(names).rsplit(", ", 1))
 
 
 def _end(requests: Mapping[str, Request]) -> str:
-    """Name the worst use of the tokens: one that worked, was urgent, came from deep in the chain, came late."""
-    depth = depths(requests)
-    uses = {id_: request for id_, request in requests.items() if request.parent and not request.ref.mints_token}
-    if not uses:
-        chained = any(request.parent for request in requests.values())
-        return "they were used to mint one another" if chained else "no use was reported"
-    order = {id_: place for place, id_ in enumerate(uses)}
-    worst = max(uses, key=lambda id_: (uses[id_].ref.succeeded, uses[id_].severity, depth[id_], order[id_]))
-    ref = uses[worst].ref
-    refused = "" if ref.succeeded or ref.code is None else f", refused with {ref.code}"
-    return f"it ended with {request_of(ref)} as {caller_of(ref)}{refused}"
+    """Say what the tokens, or else the callers, did with success; or that they did not."""
+    acts = {id_: one for id_, one in requests.items() if not one.ref.mints_token and (one.parent or one.rules)}
+    worst = worst_act(requests, acts)
+    if worst is not None:
+        who = caller_of(worst.ref)
+        whom = "" if who == caller_of(callers(requests)[0]) else f" as {who}"
+        return f", and {done(worst.ref)}{whom}"
+    if any(one.parent for one in acts.values()):
+        return "; every reported use was refused"
+    return "" if any(one.parent for one in requests.values()) else "; no use was reported"

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from k8stokendetect.audit_policy import AuditPolicy, Change, Review, Unseen, hints, merged
-from k8stokendetect.outputs.values import one_line
+from k8stokendetect.outputs.size import one_line
 
 
 def to_text(reviews: Sequence[Review], policy: AuditPolicy, /) -> Iterator[str]:

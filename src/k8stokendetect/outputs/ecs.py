@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings as alerts in the Elastic Common Schema: for Elasticsearch, Elastic Security and OpenSearch.
+"""Alerts, findings and incidents in the Elastic Common Schema: for Elasticsearch, Elastic Security and OpenSearch.
 
 Source of the fields: the ECS field reference, 8.17; they are the same in 9.x. What ECS has no field for is under
 `k8stokendetect`, in texts and numbers of one type each, so that no two documents can conflict in an index.
@@ -7,19 +7,25 @@ Source of the fields: the ECS field reference, 8.17; they are the same in 9.x. W
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from k8stokendetect.convert.times import format_time
-from k8stokendetect.findings import EventRef, Finding, Rule
+from k8stokendetect.findings import EventRef, Finding, Rule, Severity
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.incidents import Alert, Incident
+from k8stokendetect.incidents.story import callers, requests_of, worst_act
+from k8stokendetect.outputs.size import MOST_LISTED, bounded, one_line
 from k8stokendetect.outputs.values import (
     AttackEntry,
     address,
+    alert_facts,
+    alert_of,
+    alerts_of,
     as_text,
     given,
     is_command,
-    one_line,
     request_facts,
     resource_of,
     tactics,
@@ -39,30 +45,53 @@ _SCORES: Final = (0, 1, 21, 47, 73, 99)
 _PROVIDERS: Final[dict[str | None, str]] = {"eks": "aws", "aks": "azure", "gke": "gcp"}
 
 
-def to_ecs(finding: Finding, /, *, observed: datetime | None = None) -> dict[str, Any]:
-    """Return a finding as an ECS document; nothing in it is null, and no key holds a dot.
+def to_ecs(item: Alert | Finding | Incident, /, *, observed: datetime | None = None) -> dict[str, Any]:
+    """Return an alert, a finding or an incident as an ECS document; nothing in it is null, and no key holds a dot.
 
-    An excluded finding is no alert: its `event.kind` is `event`.
+    The rule of an alert is that of its worst finding; `k8stokendetect.rules` has all. What is excluded is no alert: its
+    `event.kind` is `event`. A document of more than 64 KiB is cut, and `k8stokendetect.left_out` says what of.
 
     Arguments:
-        finding: what to say.
+        item: what to say.
         observed: the time to give where the record has none, such as when it was read; by default the beginning of
             1970. `k8stokendetect.event.time` is only there where a time was logged.
 
     """
-    ref, rule = finding.event, finding.rule
+    if isinstance(item, Incident):
+        left = len({finding.event.request_id for finding in item.findings}) - MOST_LISTED
+        return bounded(_incident(item, observed), _note, {"alerts": left} if left > 0 else {})
+    return bounded(_request(item, observed), _note)
+
+
+def to_ecs_line(item: Alert | Finding | Incident, /, *, observed: datetime | None = None) -> str:
+    """Return one line of an ECS document in printable ASCII, without the line end."""
+    return one_line(to_ecs(item, observed=observed))
+
+
+def _note(document: dict[str, Any], left_out: list[dict[str, Any]]) -> None:
+    document[PRODUCT] = {**document[PRODUCT], "left_out": left_out}
+
+
+def _request(item: Alert | Finding, observed: datetime | None) -> dict[str, Any]:
+    alert = alert_of(item)
+    ref, rule = alert.event, alert.worst.rule
     account = ref.token_account
     resource = resource_of(ref)
     target = f"{SERVICE_ACCOUNT_PREFIX}{account.namespace}:{account.name}" if account else None
     return {
-        "@timestamp": format_time(time_of(finding, observed)),
+        "@timestamp": format_time(time_of(ref.time, observed)),
         "ecs": {"version": ECS_VERSION},
-        "message": finding.summary,
-        "event": _event(finding),
+        "message": alert.summary,
+        "event": {
+            **_event(alert.severity, ref, is_alert=not alert.excluded_by),
+            "action": rule.id,
+            "id": item.fingerprint,
+            "dataset": f"{PRODUCT}.{'alert' if isinstance(item, Alert) else 'finding'}",
+        },
         "rule": _rule(rule),
         **given(
-            tags=["excluded"] if finding.excluded_by else [],
-            threat=_threat(rule),
+            tags=["excluded"] if alert.excluded_by else [],
+            threat=_threat(alert.rules),
             user=given(
                 name=ref.user,
                 effective=given(name=ref.impersonating),
@@ -73,33 +102,23 @@ def to_ecs(finding: Finding, /, *, observed: datetime | None = None) -> dict[str
             http=given(request=given(id=ref.audit_id), response=given(status_code=ref.code)),
             orchestrator={} if is_command(ref) else _orchestrator(ref, resource),
             cloud=given(provider=_PROVIDERS.get(ref.platform), account=given(id=ref.account), region=ref.region),
-            related=_related(finding, target),
+            related=_related((ref, *alert.related), target),
         ),
-        PRODUCT: _own(finding),
+        PRODUCT: _own(alert) | (_parts(alert) if isinstance(item, Alert) else {}),
     }
 
 
-def to_ecs_line(finding: Finding, /, *, observed: datetime | None = None) -> str:
-    """Return a finding as one line of an ECS document in printable ASCII, without the line end."""
-    return one_line(to_ecs(finding, observed=observed))
-
-
-def _event(finding: Finding) -> dict[str, Any]:
-    ref = finding.event
+def _event(severity: Severity, ref: EventRef, *, is_alert: bool) -> dict[str, Any]:
     worked = ref.mints_token or ref.succeeded
-    outcome = "success" if worked else "unknown" if ref.code is None else "failure"
     return {
-        "kind": "event" if finding.excluded_by else "alert",
+        "kind": "alert" if is_alert else "event",
         "category": ["intrusion_detection"],
         "type": ["allowed" if worked else "info" if ref.code is None else "denied"],
-        "action": finding.rule.id,
-        "outcome": outcome,
-        "severity": _SCORES[finding.severity],
-        "risk_score": float(_SCORES[finding.severity]),
-        "id": finding.fingerprint,
+        "outcome": "success" if worked else "unknown" if ref.code is None else "failure",
+        "severity": _SCORES[severity],
+        "risk_score": float(_SCORES[severity]),
         "provider": PRODUCT,
         "module": PRODUCT,
-        "dataset": f"{PRODUCT}.finding",
     }
 
 
@@ -108,11 +127,13 @@ def _rule(rule: Rule) -> dict[str, Any]:
     return given(id=rule.id, name=rule.title, ruleset=PRODUCT, description=rule.description, reference=reference)
 
 
-def _threat(rule: Rule) -> dict[str, Any]:
-    whole = [technique(id_) for id_ in dict.fromkeys(id_.partition(".")[0] for id_ in rule.techniques)]
-    parts = [technique(id_) for id_ in dict.fromkeys(rule.techniques) if "." in id_]
+def _threat(rules: Sequence[Rule]) -> dict[str, Any]:
+    ids = dict.fromkeys(id_ for rule in rules for id_ in rule.techniques)
+    whole = [technique(id_) for id_ in dict.fromkeys(id_.partition(".")[0] for id_ in ids)]
+    parts = [technique(id_) for id_ in ids if "." in id_]
     known = given(
-        technique={**_columns(whole), **given(subtechnique=_columns(parts))}, tactic=_columns(tactics(rule.tactics))
+        technique={**_columns(whole), **given(subtechnique=_columns(parts))},
+        tactic=_columns(tactics(name for rule in rules for name in rule.tactics)),
     )
     return {"framework": "MITRE ATT&CK", **known} if known else {}
 
@@ -142,25 +163,85 @@ def _source(ref: EventRef) -> dict[str, str]:
     return given(address=ref.peer_ip, ip=address(ref.peer_ip or ""))
 
 
-def _related(finding: Finding, target: str | None) -> dict[str, Any]:
-    refs = (finding.event, *finding.related)
+def _related(refs: Iterable[EventRef], *more: str | None) -> dict[str, Any]:
+    refs = tuple(refs)
     return given(
-        user=unique([*(name for ref in refs for name in (ref.user, ref.impersonating)), target]),
+        user=unique([*(name for ref in refs for name in (ref.user, ref.impersonating)), *more]),
         ip=unique(address(text) for ref in refs for text in ref.source_ips),
     )
 
 
-def _own(finding: Finding) -> dict[str, Any]:
+def _own(alert: Alert) -> dict[str, Any]:
     """Return what ECS has no field for."""
     return given(
-        severity=str(finding.severity),
-        excluded_by=finding.excluded_by,
-        count=finding.count if finding.count > 1 else None,
-        last=format_time(finding.last) if finding.last else None,
-        enable=finding.enable,
-        caveats=list(finding.caveats),
-        response=finding.rule.response,
-        event=request_facts(finding.event),
-        related=[request_facts(ref) for ref in finding.related],
-        evidence=[given(path=item.path, value=as_text(item.value), why=item.why) for item in finding.evidence],
+        severity=str(alert.severity),
+        excluded_by=alert.excluded_by,
+        count=alert.count if alert.count > 1 else None,
+        last=format_time(alert.last) if alert.last else None,
+        enable=alert.enable,
+        caveats=list(alert.caveats),
+        response=alert.worst.rule.response,
+        event=request_facts(alert.event),
+        related=[request_facts(ref) for ref in alert.related],
+        evidence=[given(path=item.path, value=as_text(item.value), why=item.why) for item in alert.evidence],
     )
+
+
+def _parts(alert: Alert) -> dict[str, Any]:
+    """Return what joins an alert with its findings, its mint and its incident."""
+    return given(
+        id=alert.id,
+        incident=alert.incident,
+        mint=alert.mint.request_id if alert.mint else None,
+        findings=[finding.fingerprint for finding in alert.findings],
+        rules=[
+            given(id=finding.rule.id, name=finding.rule.title, severity=str(finding.severity), summary=finding.summary)
+            for finding in alert.findings
+        ],
+    )
+
+
+def _incident(incident: Incident, observed: datetime | None) -> dict[str, Any]:
+    requests = requests_of(incident.findings)
+    first, worst, alerts = callers(requests)[0], worst_act(requests), alerts_of(incident)
+    ref = worst.ref if worst else alerts[0].event
+    refs = [one.ref for one in requests.values() if not one.is_witness][:MOST_LISTED]
+    return {
+        "@timestamp": format_time(time_of(incident.last_seen, observed)),
+        "ecs": {"version": ECS_VERSION},
+        "message": incident.title,
+        "event": {
+            **_event(incident.severity, ref, is_alert=True),
+            **given(
+                start=format_time(incident.first_seen) if incident.first_seen else None,
+                end=format_time(incident.last_seen) if incident.last_seen else None,
+            ),
+            "action": "incident",
+            "id": incident.id,
+            "dataset": f"{PRODUCT}.incident",
+        },
+        **given(
+            threat=_threat([rule for alert in alerts[:MOST_LISTED] for rule in alert.rules]),
+            user=given(name=first.user),
+            source=_source(first),
+            orchestrator={"type": "kubernetes", **given(cluster=given(name=first.cluster))},
+            cloud=given(provider=_PROVIDERS.get(first.platform), account=given(id=first.account), region=first.region),
+            related=_related(refs),
+        ),
+        PRODUCT: given(
+            severity=str(incident.severity),
+            id=incident.id,
+            depth=incident.depth,
+            number_of_alerts=len(alerts),
+            number_of_findings=len(incident.findings),
+            service_accounts=list(incident.service_accounts),
+            credentials=list(incident.credentials),
+            worst=request_facts(ref),
+            advice=[given(text=step.text, command=step.command) for step in incident.advice],
+            access=[
+                given(**{k: as_text(v) if isinstance(v, list) else v for k, v in one.to_dict().items()})
+                for one in incident.access
+            ],
+            alerts=[alert_facts(alert) for alert in alerts[:MOST_LISTED]],
+        ),
+    }

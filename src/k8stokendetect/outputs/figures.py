@@ -1,29 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two pictures of an incident as inline SVG: its steps in time, and its chain of identities, tokens and acts."""
+"""The two pictures of an incident: its requests in time, and the graph of identities, tokens and acts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from k8stokendetect.findings import EventRef, Severity
 from k8stokendetect.incidents.story import Request
-from k8stokendetect.outputs.html import cells, fitting, render
+from k8stokendetect.outputs.html import fitting, render
 from k8stokendetect.outputs.text import utc
 from k8stokendetect.outputs.tree import Part, forest
 from k8stokendetect.words import NAMELESS_ACCOUNT, caller_of, request_of
 
-ROWS: Final = 40
-"""Maximum number of boxes of the chain, the most urgent first; the findings below it are complete."""
+NODES: Final = 30
+"""Maximum number of nodes of the graph, the most urgent first; the steps below it have the others."""
+
+COLUMNS: Final = 12
+"""Maximum number of columns of the graph, so that a long chain of tokens stays on the page."""
 
 LANES: Final = 8
 """Maximum number of lines of the timeline, an identity each; the last one takes all others."""
 
-_STEP, _ROW, _BOX, _DEEPEST, _LONGEST = 22, 52, 42, 12, 64
+_LONGEST: Final = 64
+_FEWEST_TIMES: Final = 6
 _LANE, _BRIEFLY = 40, 10
-_CHARACTER = 7.3
-"""Pixels of a character of 12 px in the usual fixed-width fonts, rounded up."""
 
 
 def lasting(first: datetime, last: datetime, /) -> str:
@@ -35,52 +37,45 @@ def lasting(first: datetime, last: datetime, /) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
-class _Box(NamedTuple):
-    """A part of the chain, in its place."""
+class _Node(NamedTuple):
+    """A part of the graph, in the order in which nested lists are written.
+
+    Attributes:
+        part: what it is about.
+        note: what else to say about it.
+        has_children: a list of what depends on it follows.
+        ends: so many lists end after it.
+
+    """
 
     part: Part
-    label: str
     note: str
-    title: str
-    x: int
-    y: int
-    width: int
-    edge: str
-
-    @classmethod
-    def of(cls, part: Part, depth: int, row: int, parent: tuple[int, int] | None) -> Self:
-        """Place a part in a row, and draw the line from its parent's depth and row."""
-        x, y = 1 + _STEP * min(depth, _DEEPEST), 1 + _ROW * row
-        whole = (part.label, _second_line(part))
-        label, note = (fitting(text, _LONGEST) for text in whole)
-        width = round(20 + _CHARACTER * max(cells(label), cells(note)))
-        edge = ""
-        if parent is not None:
-            left = min(x - 10, 11 + _STEP * min(parent[0], _DEEPEST))
-            edge = f"M{left} {1 + _ROW * parent[1] + _BOX}V{y + _BOX // 2}H{x}"
-        return cls(part, label, note, "" if whole == (label, note) else ", ".join(whole), x, y, width, edge)
+    has_children: bool
+    ends: int
 
 
-def chain(requests: Mapping[str, Request], /) -> str:
-    """Draw who minted which token and what was done with it: each box below the one it depends on."""
-    parts = forest(requests, describe=_described, describe_caller=_described_caller, name=caller_of)
-    boxes: list[_Box] = []
-    waiting: list[tuple[Part, int, tuple[int, int] | None]] = [(part, 0, None) for part in reversed(parts)]
+def graph(requests: Mapping[str, Request], /) -> str:
+    """Draw who minted which token and what was done with it: each node right of the one that it depends on."""
+    roots = forest(requests, describe=_described, describe_caller=_described_caller, name=caller_of)
+    kept: list[tuple[Part, int]] = []
+    waiting = [(part, 0) for part in reversed(roots)]
     more = 0
     while waiting:
-        part, depth, parent = waiting.pop()
-        if len(boxes) == ROWS:
+        part, depth = waiting.pop()
+        if len(kept) == NODES or depth >= COLUMNS:
             more += 1
         else:
-            boxes.append(_Box.of(part, depth, len(boxes), parent))
-        here = (depth, len(boxes) - 1)
-        waiting += [(child, depth + 1, here) for child in reversed(part.children)]
-    width = max([300 if more else 0, *(box.x + box.width + 2 for box in boxes)])
-    height = _ROW * len(boxes) + (20 if more else 0)
-    return render("chain.svg", boxes=boxes, more=more, width=width, height=height, box_height=_BOX)
+            kept.append((part, depth))
+        waiting += [(child, depth + 1) for child in reversed(part.children)]
+    depths = [depth for _, depth in kept] + [0]
+    nodes = [
+        _Node(part, _note(part), depths[place + 1] > depth, max(0, depth - depths[place + 1]))
+        for place, (part, depth) in enumerate(kept)
+    ]
+    return render("graph.html", nodes=nodes, more=more)
 
 
-def _second_line(part: Part) -> str:
+def _note(part: Part) -> str:
     """Say when it was, how often, and how it went."""
     clock = [utc(time)[-9:] for time in (min(part.seen), max(part.seen))] if part.seen else []
     when = " to ".join(dict.fromkeys(clock)) or ("" if part.kind == "identity" else utc(None))
@@ -93,14 +88,20 @@ def _described_caller(refs: Sequence[EventRef]) -> Part:
     return Part(caller_of(refs[0]), f"from {peers[0]}{more}" if peers else "address not known")
 
 
-def _described(request: Request, _: EventRef | None) -> Part:
+def _described(request: Request, mint: EventRef | None) -> Part:
     ref = request.ref
     kind = "token" if ref.mints_token else "act" if ref.succeeded or ref.code is None else "refused"
-    label = f"token of {ref.token_account or NAMELESS_ACCOUNT}" if kind == "token" else request_of(ref)
+    label = str(ref.token_account or NAMELESS_ACCOUNT) if kind == "token" else request_of(ref)
     answer = "answer not known" if ref.code is None else f"{'refused' if kind == 'refused' else 'answered'} {ref.code}"
     note = "minted" if kind == "token" else answer
+    if request.count > 1:
+        note += f", counted {request.count:,} times"
     if ref.impersonating is not None:
         note += f", impersonating {ref.impersonating or 'somebody'}"
+    if mint and ref.peer_ip != mint.peer_ip:
+        note += f", from {ref.peer_ip or 'an unknown address'}"
+    if request.is_witness:
+        note += ", by design: it shows what was done"
     return Part(label, note, kind)
 
 
@@ -114,9 +115,9 @@ class _Mark(NamedTuple):
 
 
 def timeline(requests: Mapping[str, Request], /) -> str:
-    """Draw the requests on a line for each caller, in percent of any width; empty where no time was logged."""
+    """Draw the requests on a line for each caller, in percent of any width; empty where a list says as much."""
     timed = [(time, request) for request in requests.values() if (time := request.ref.time)]
-    if not timed:
+    if len({time for time, _ in timed}) < _FEWEST_TIMES:
         return ""
     first, last = min(time for time, _ in timed), max(time for time, _ in timed)
     span = (last - first).total_seconds()
@@ -124,7 +125,7 @@ def timeline(requests: Mapping[str, Request], /) -> str:
     lanes = {name: min(place, LANES - 1) for place, name in enumerate(names)}
     words: dict[_Mark, list[str]] = {}
     for time, request in timed:
-        percent = round(2 + 96 * (time - first).total_seconds() / span, 1) if span else 50.0
+        percent = round(1 + 98 * (time - first).total_seconds() / span, 1)
         mark = _Mark(lanes[caller_of(request.ref)], percent, request.ref.mints_token, request.severity)
         words.setdefault(mark, []).append(f"{utc(time)} {request.severity}: {request_of(request.ref)}")
     labels = names if len(names) <= LANES else [*names[: LANES - 1], f"{len(names) - LANES + 1} other callers"]
@@ -139,5 +140,5 @@ def timeline(requests: Mapping[str, Request], /) -> str:
         lane_height=_LANE,
         number=len(timed),
         ends=[f"{time.astimezone(UTC).time().isoformat(precision)}Z" for time in (first, last)],
-        lasting=lasting(first, last) if span else "",
+        lasting=lasting(first, last),
     )

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import unicodedata
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
@@ -25,10 +27,36 @@ def render(template: str, /, **values: Any) -> str:
         ConfigError: when Jinja2 is not installed.
 
     """
-    rendered = environment().get_template(template).render(**values)
+    return _as_it_is(environment().get_template(template).render(**values))
+
+
+def inline(*names: str) -> str:
+    """Return templates that hold no value, such as a script, one after the other, as they are."""
+    found = environment()
+    sources = (found.loader.get_source(found, name)[0] for name in names) if found.loader else ()
+    return _as_it_is("\n".join(source.strip() for source in sources))
+
+
+def policy(*, style: str, script: str) -> str:
+    """Return the Content-Security-Policy of a page that has one style and one script, and may do nothing else.
+
+    Its directives: https://www.w3.org/TR/CSP3/#csp-directives.
+    """
+    return (
+        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    """Name an inline element by what stands in it: https://www.w3.org/TR/CSP3/#match-element-to-source-list."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _as_it_is(text: str) -> str:
     from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2
 
-    return Markup(rendered)  # noqa: S704 - the template has escaped it
+    return Markup(text)  # noqa: S704 - a template has escaped it, or is it
 
 
 def cells(text: str, /) -> int:
@@ -59,6 +87,11 @@ def environment() -> Environment:
     def shown(value: str, longest: int = LONGEST) -> Markup:
         return escape(neutral(cut(value, longest)))
 
+    def printed(value: str) -> Markup:
+        """Escape a text of printable characters and line ends that stands in an element; quotes may stay there."""
+        lines = "\n".join(map(neutral, value.split("\n")))
+        return Markup(lines.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))  # noqa: S704 - escaped
+
     def finalize(value: Any) -> Any:
         return value if hasattr(value, "__html__") or not isinstance(value, str) else shown(value)
 
@@ -71,4 +104,5 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters["shown"] = shown
+    found.filters["printed"] = printed
     return found

@@ -23,8 +23,8 @@ from k8stokendetect.cluster import (
     Step,
     Subject,
 )
+from k8stokendetect.outputs.size import one_line
 from k8stokendetect.outputs.text import neutral
-from k8stokendetect.outputs.values import one_line
 from k8stokendetect.words import listed
 
 MOST_ENTRIES: Final = 40

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own JSON of findings and incidents, and back: a line each, ASCII only, so that it fools no terminal."""
+"""Our own JSON of alerts, findings and incidents: a line each, ASCII only, at most 64 KiB; and findings back."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+import attrs
+
 from k8stokendetect.commands.token_request_command import TokenRequestCommand
 from k8stokendetect.convert.structure import structure
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
-from k8stokendetect.incidents import Incident
-from k8stokendetect.outputs.values import one_line
+from k8stokendetect.incidents import Alert, Incident
+from k8stokendetect.outputs.size import MOST_LISTED, bounded, one_line
+from k8stokendetect.outputs.values import alert_facts, alerts_of
 
 _RULES: Final = {rule.id: rule for rule in (*(cls.rule for cls in (*BUILTIN, *OPTIONAL)), TokenRequestCommand.rule)}
 
@@ -23,9 +26,37 @@ def to_line(finding: Finding, /) -> str:
     r"""Return a finding as one line of JSON, without the line end.
 
     Everything but printable ASCII is escaped: U+2028 in a user agent would break the line elsewhere, and U+009B would
-    steer a terminal.
+    steer a terminal. A line of more than 64 KiB is cut, and `left_out` says what of.
     """
-    return one_line(finding.to_dict())
+    return one_line(bounded(finding.to_dict(), _note))
+
+
+def to_alert_line(alert: Alert, /) -> str:
+    """Return an alert as one line of JSON like `to_line`: what `Alert.to_dict` gives, cut to 64 KiB."""
+    return one_line(bounded(alert.to_dict(), _note))
+
+
+def to_incident_line(incident: Incident, /) -> str:
+    """Return an incident as one line of JSON like `to_line`.
+
+    `alerts` has what matters of each, the worst first; `findings` their fingerprints. Of more than 100 the others are
+    counted in `left_out`.
+    """
+    found = alerts_of(incident)
+    fingerprints = [finding.fingerprint for alert in found for finding in alert.findings]
+    document = {
+        **attrs.evolve(incident, findings=()).to_dict(),
+        "number_of_alerts": len(found),
+        "number_of_findings": len(fingerprints),
+        "alerts": [alert_facts(alert) for alert in found[:MOST_LISTED]],
+        "findings": fingerprints[:MOST_LISTED],
+    }
+    left = {"alerts": len(found) - MOST_LISTED, "findings": len(fingerprints) - MOST_LISTED}
+    return one_line(bounded(document, _note, {name: count for name, count in left.items() if count > 0}))
+
+
+def _note(document: dict[str, Any], left_out: list[dict[str, Any]]) -> None:
+    document["left_out"] = left_out
 
 
 def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule] = ()) -> Finding:
@@ -40,7 +71,8 @@ def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule
         rules: of detectors of your own.
 
     Raises:
-        ReadError: when it is no such line, says where; or when its fingerprint is another than that of what it says.
+        ReadError: when it is no such line, says where; when it was cut to 64 KiB; or when its fingerprint is another
+            than that of what it says.
 
     """
     document = _decoded(line)
@@ -65,6 +97,8 @@ def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule
         )
     except ConfigError as error:
         raise ReadError(f"not a finding: {error}") from None
+    if document.get("left_out"):
+        raise ReadError("not a whole finding: it was too large, and cut when it was written", path="$.left_out")
     if finding.fingerprint != document.get("fingerprint"):
         raise ReadError("another fingerprint than that of what it says: changed, or of another release", None, "$")
     try:
@@ -102,8 +136,3 @@ def _rule(document: Mapping[str, Any], severity: Severity, known: Mapping[str, R
     title = structure(document.get("title"), str, "$.title")
     techniques = structure(document.get("techniques", []), tuple[str, ...], "$.techniques")
     return Rule(id_, title, severity, techniques=techniques)
-
-
-def to_incident_line(incident: Incident, /) -> str:
-    """Return an incident as one line of JSON, without the line end; in printable ASCII."""
-    return one_line(incident.to_dict())

@@ -1,128 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Incidents as one HTML page that needs nothing else: no network, no script."""
+"""Incidents as one HTML page that needs nothing else: no network, and everything can be read without its script."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
-from typing import Final, NamedTuple, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
-from k8stokendetect.findings import Evidence, Finding
-from k8stokendetect.incidents import Incident, Step
-from k8stokendetect.incidents.story import requests_of
-from k8stokendetect.outputs.figures import chain, lasting, timeline
-from k8stokendetect.outputs.html import render
-from k8stokendetect.outputs.text import new_facts, span, utc
-from k8stokendetect.outputs.values import as_text
+from k8stokendetect.findings import EventRef
+from k8stokendetect.incidents import Incident
+from k8stokendetect.outputs.html import inline, policy, render
+from k8stokendetect.outputs.provenance import Scan
+from k8stokendetect.outputs.report_parts import MOST_IDS, IncidentPart, Room, in_full, number_of, when
+from k8stokendetect.outputs.text import utc
 
 OPEN_UP_TO: Final = 3
-"""Maximum number of incidents that are shown open; of more, each opens by a click."""
+"""Maximum number of incidents that are shown open; of more, the worst is, and each other opens by a click."""
+
+MOST_INCIDENTS: Final = 2000
+"""Maximum number of incidents on a page, the worst of them; the JSON form has the others."""
 
 MOST_NAMES: Final = 12
 
+MOST_ADVICE: Final = 8
+"""How much of what to do is seen at once; the rest opens by a click."""
 
-class _FindingView(NamedTuple):
-    """A finding, and what the one above does not say already."""
+_STEPS, _MOST_STEPS, _FEWEST_STEPS = 6000, 200, 5
+"""How many steps the incidents of a page share, and what each gets at most and at least."""
 
-    finding: Finding
-    is_again: bool
-    evidence: tuple[Evidence, ...]
+_IN_FULL: Final = 1000
+"""How many of these steps have their evidence and their event on the page."""
 
+_FIRST: Final = 600
+"""How many incidents have at least one such step: a page of a thousand should open in a second."""
 
-class _IncidentView(NamedTuple):
-    """What the page says about an incident besides its own fields."""
-
-    incident: Incident
-    head: str
-    timeline: str
-    chain: str
-    advice: tuple[Step, ...]
-    findings: tuple[_FindingView, ...]
-
-    @classmethod
-    def of(cls, incident: Incident, /) -> Self:
-        """Prepare an incident."""
-        requests = requests_of(incident.findings)
-        when = _when(incident.first_seen, incident.last_seen)
-        chained = f" · {incident.depth} tokens minted one with another" if incident.depth > 1 else ""
-        return cls(
-            incident,
-            f"{when} · {_number(len(incident.findings), 'finding')}{chained}",
-            timeline(requests),
-            chain(requests),
-            tuple(incident.advice or _responses(incident.findings)),
-            tuple(_finding_views(incident.findings)),
-        )
+_EVENTS: Final = 2_000_000
+"""How many characters the events on a page may have together; for the others the page says how to see them."""
 
 
 def to_report(
     incidents: Sequence[Incident],
     /,
     *,
+    scan: Scan | None = None,
+    events: Mapping[str, str] = MappingProxyType({}),
     title: str = "Minted Kubernetes service account tokens",
-    generated: datetime | None = None,
 ) -> str:
     """Return a page about some incidents, the worst first.
 
-    Whatever a client chose is escaped and stripped of control characters, and the page forbids itself to load or run
-    anything. A value of more than 1000 characters is cut; the JSON form has it whole.
+    Whatever a client chose is escaped and stripped of control characters. The page forbids itself to load anything, and
+    to run anything but the one script in it, which copies and filters. Long values are cut, and of many steps or
+    incidents the worst are shown: the page says what it leaves out, and how to see it.
 
     Arguments:
         incidents: what to show.
+        scan: what was read, with which options; without it, equal incidents give equal pages.
+        events: the redacted audit events behind the requests, as `to_event_text` writes them, by `EventRef.request_id`;
+            `requests_shown` says which there is room for.
         title: the page's heading.
-        generated: when it was made; left out by default, so that equal incidents give equal pages.
 
     Raises:
         ConfigError: when Jinja2 is not installed.
 
     """
-    worst_first = sorted(incidents, key=lambda incident: -incident.severity)
-    rules = {finding.rule.id: finding.rule for incident in worst_first for finding in incident.findings}
+    worst_first = _worst_first(incidents)
+    shown = worst_first[:MOST_INCIDENTS]
+    rooms = _rooms(len(shown))
+    finder = _Events(events)
+    explain = scan.explain if scan else _no_command
+    parts = [IncidentPart.of(incident, room, finder, explain) for incident, room in zip(shown, rooms, strict=True)]
+    rules = {finding.rule.id: finding.rule for incident in shown for finding in incident.findings}
+    first = {part.incident.severity: number for number, part in reversed(list(enumerate(parts, 1)))}
+    counts = Counter(incident.severity for incident in worst_first)
+    style, script = inline("report.css"), inline("report.js")
     page = render(
         "report.html",
         title=title,
-        scope=_scope(worst_first, generated),
-        counts=sorted(Counter(incident.severity for incident in worst_first).items(), reverse=True),
-        views=[_IncidentView.of(incident) for incident in worst_first],
+        policy=policy(style=style, script=script),
+        style=style,
+        script=script,
+        scan=scan,
+        scope=_scope(worst_first),
+        counts=[(severity, counts[severity], first.get(severity)) for severity in sorted(counts, reverse=True)],
+        parts=parts,
+        more=len(worst_first) - len(shown),
         rules=sorted(rules.values(), key=lambda rule: (-rule.severity, rule.id)),
-        is_open=len(incidents) <= OPEN_UP_TO,
+        is_short=len(incidents) <= OPEN_UP_TO,
+        most_advice=MOST_ADVICE,
         most_names=MOST_NAMES,
+        most_ids=MOST_IDS,
         utc=utc,
-        value=as_text,
+        when=when,
     )
     return f"{page}\n"
 
 
-def _scope(incidents: Sequence[Incident], generated: datetime | None) -> str:
+def requests_shown(incidents: Iterable[Incident], /) -> list[EventRef]:
+    """Return the requests whose events `to_report` has room for: a few thousand at most, however many there are."""
+    shown = _worst_first(incidents)[:MOST_INCIDENTS]
+    rooms = _rooms(len(shown))
+    return [ref for incident, room in zip(shown, rooms, strict=True) for ref in in_full(incident, room)]
+
+
+def _worst_first(incidents: Iterable[Incident]) -> list[Incident]:
+    return sorted(incidents, key=lambda incident: -incident.severity)
+
+
+def _rooms(number: int) -> Iterator[Room]:
+    """Yield how much room each of so many incidents has, the worst first."""
+    for place in range(number):
+        steps = max(_FEWEST_STEPS, min(_MOST_STEPS, _STEPS // number))
+        yield Room(steps, max(place < _FIRST, min(_MOST_STEPS, _IN_FULL // number)))
+
+
+class _Events:
+    """Finds the events behind requests, as far as a page has room for them."""
+
+    def __init__(self, events: Mapping[str, str]) -> None:
+        self._events = events
+        self._room = _EVENTS
+
+    def __call__(self, ref: EventRef) -> str:
+        """Return the event behind a request; empty where there is none, or no room for it."""
+        text = self._events.get(ref.request_id, "")
+        if len(text) > self._room:
+            return ""
+        self._room -= len(text)
+        return text
+
+
+def _no_command(*_: str) -> str:
+    return ""
+
+
+def _scope(incidents: Sequence[Incident]) -> str:
     findings = sum(len(incident.findings) for incident in incidents)
-    parts = [f"{_number(len(incidents), 'incident')}, {_number(findings, 'finding')}"]
+    parts = [f"{number_of(len(incidents), 'incident')}, {number_of(findings, 'finding')}"]
     first = min((incident.first_seen for incident in incidents if incident.first_seen), default=None)
     last = max((incident.last_seen for incident in incidents if incident.last_seen), default=None)
     if first and last:
-        parts.append(_when(first, last))
-    if generated:
-        parts.append(f"report of {utc(generated)}")
+        parts.append(when(first, last))
     return " · ".join(parts)
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _when(first: datetime | None, last: datetime | None) -> str:
-    return span(first, last) + (f" ({lasting(first, last)})" if first and last and first != last else "")
-
-
-def _responses(findings: Iterable[Finding]) -> Iterable[Step]:
-    """Return what the rules say is to be done, the worst first; for an incident without advice."""
-    worst_first = sorted(findings, key=lambda finding: -finding.severity)
-    return dict.fromkeys(Step(finding.rule.response) for finding in worst_first if finding.rule.response)
-
-
-def _finding_views(findings: Sequence[Finding]) -> Iterator[_FindingView]:
-    previous: Finding | None = None
-    for finding in findings:
-        again = previous if previous is not None and previous.event == finding.event else None
-        yield _FindingView(finding, again is not None, new_facts(finding, again))
-        previous = finding

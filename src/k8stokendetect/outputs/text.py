@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person reads at a terminal: plain text in which no field can steer the terminal."""
+"""Findings and alerts as text for a terminal, in which no value can steer the terminal or a shell it is pasted into."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Final
 
-from k8stokendetect.convert.structure import plain
-from k8stokendetect.findings import EventRef, Evidence, Finding
+from k8stokendetect.convert.structure import plain as plain_value
+from k8stokendetect.findings import EventRef, Evidence, Finding, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, REASON
+from k8stokendetect.incidents import Alert
+from k8stokendetect.incidents.deeds import done
+from k8stokendetect.outputs.columns import Line, Span, cells, fitted, plain, wrapped
 from k8stokendetect.outputs.values import is_command
+from k8stokendetect.words import caller_of, escape, named
 
 
 def caller_facts(ref: EventRef, /) -> tuple[Evidence, ...]:
@@ -52,6 +57,18 @@ def neutral(text: str, /) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
+_INERT: Final = str.maketrans({"'": "’", '"': "”", "`": "’", ";": ",", **{char: escape(char) for char in "$|&<>!"}})  # noqa: RUF001
+
+
+_VALUE: Final = {**_INERT, ord(";"): escape(";"), ord("`"): escape("`"), ord("\\"): "\\\\"}
+
+
+def inert(text: str, /) -> str:
+    """Return a sentence for a terminal: nothing in it steers the terminal, or is run if it is pasted into a shell."""
+    shown = neutral(text).translate(_INERT)
+    return f"{shown[:-1]}{escape(shown[-1])}" if shown.endswith("\\") else shown
+
+
 def utc(time: datetime | None, /) -> str:
     """Return a time in UTC, to the second."""
     if time is None:
@@ -79,6 +96,26 @@ def new_facts(finding: Finding, again: Finding | None, /) -> tuple[Evidence, ...
     return tuple(item for item in facts_of(finding) if (item.path, item.why) not in known)
 
 
+def severity_span(severity: Severity, /) -> Span:
+    """Return the word for a severity in eight cells, with its style."""
+    return Span(f"{word_of(severity):<8}", str(severity))
+
+
+def word_of(severity: Severity, /) -> str:
+    """Return the word for a severity in capitals, eight letters at most."""
+    return "INFO" if severity is Severity.INFORMATIONAL else str(severity).upper()
+
+
+def place_of(origin: str | None, /) -> str:
+    """Return file and line without the folders; empty where they are not known."""
+    return named(_origin(origin).rpartition("/")[2], 60)
+
+
+def _origin(origin: str | None) -> str:
+    """Return the place without the signs around `stdin` and `stream`, which a shell would act on."""
+    return (origin or "").replace("<stdin>", "stdin", 1).replace("<stream>", "stream", 1)
+
+
 def to_text(finding: Finding, /, previous: Finding | None = None) -> str:
     """Return a finding as some lines of text, without the last line end.
 
@@ -88,18 +125,72 @@ def to_text(finding: Finding, /, previous: Finding | None = None) -> str:
             begins with an empty line.
 
     """
-    event, severity = finding.event, str(finding.severity).upper()
+    return "\n".join(map(plain, finding_lines(finding, previous)))
+
+
+def finding_lines(finding: Finding, /, previous: Finding | None = None, width: int | None = None) -> Iterator[Line]:
+    """Yield the lines of `to_text`, with styles, each as wide as the window at most.
+
+    Arguments:
+        finding: what to show.
+        previous: what was shown before.
+        width: in cells; None for lines of any length.
+
+    """
+    event = finding.event
     again = previous if previous is not None and previous.event == event else None
+    word = severity_span(finding.severity)
     if again:
-        lines = [f"  also {severity} {finding.rule.id}: {finding.summary}"]
+        head = Span(f"also {word.text.rstrip()}", word.style)
+        yield from wrapped((head, Span(f" {finding.rule.id}: {inert(finding.summary)}")), width, _IN, _FURTHER)
     else:
-        head = (severity, finding.rule.id, utc(event.time), event.origin or "")
-        lines = [*([""] if previous else []), "  ".join(filter(None, head)), f"  {finding.summary}"]
+        if previous:
+            yield ()
+        place = named(_origin(event.origin), 200)
+        head = Span(word.text.rstrip(), word.style)
+        rest = "  ".join(filter(None, (finding.rule.id, utc(event.time), place)))
+        yield from wrapped((head, Span(f"  {rest}")), width, (), _FURTHER)
+        yield from wrapped((Span(inert(finding.summary)),), width, _SUMMARY, _FURTHER)
     if finding.excluded_by:
-        lines.append(f"    excluded by {finding.excluded_by}")
-    lines += [
-        f"    {item.path} = {cut(str(plain(item.value)), LONGEST_VALUE)}  ({item.why})"
-        for item in new_facts(finding, again)
-    ]
-    lines += [f"    note: {caveat}" for caveat in finding.caveats if not again or caveat not in again.caveats]
-    return "\n".join(neutral(line) for line in lines)
+        yield from wrapped((Span(f"excluded by {named(finding.excluded_by)}"),), width, _IN, _FURTHER)
+    for item in new_facts(finding, again):
+        value = cut(neutral(str(plain_value(item.value))).translate(_VALUE), LONGEST_VALUE)
+        spans = (Span(f"{_path(item.path)} = {value}"), Span(f"  ({inert(item.why)})", "dim"))
+        yield from wrapped(spans, width, _FACT, _FURTHER)
+    for caveat in finding.caveats:
+        if not again or caveat not in again.caveats:
+            yield from wrapped((Span(f"note: {inert(caveat)}", "dim"),), width, _FACT, _FURTHER)
+
+
+_IN: Final[Line] = (Span("  "),)
+_SUMMARY: Final[Line] = (Span("  ▸ "),)
+_FACT: Final[Line] = (Span("    "),)
+_FURTHER: Final[Line] = (Span("      "),)
+
+
+def _path(path: str) -> str:
+    """Return where a fact stands; its quotes may stay where they are in pairs."""
+    shown = inert(path)
+    return shown.replace("’", "'") if path.count("'") % 2 == 0 and "’" not in path and '"' not in path else shown  # noqa: RUF001
+
+
+def alert_line(alert: Alert, /, width: int | None = None) -> Line:
+    """Return an alert as one line: severity, time, what happened, and the place in the log.
+
+    Arguments:
+        alert: what to show.
+        width: of the window, in cells; what is wider is cut.
+
+    """
+    place = place_of(alert.event.origin)
+    number = f", {alert.count:,} requests" if alert.count > 1 else ""
+    mark = f"excluded by {named(alert.excluded_by)}: " if alert.excluded_by else ""
+    text = f"{mark}{inert(alert.summary)}{number}"
+    time = f"{utc(alert.event.time):<20}"
+    if width is not None:
+        place = fitted(place, max(width // 5, 12), keep_end=True)
+        room = max(width - 34 - cells(place), 10)
+        if cells(text) > room and not is_command(alert.event):
+            text = f"{mark}{caller_of(alert.event)} {done(alert.event)}{number}"
+        text = fitted(text, room)
+    return (severity_span(alert.severity), Span(f"  {time}  {text}"), Span(f"  {place}" if place else "", "dim"))

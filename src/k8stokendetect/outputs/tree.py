@@ -10,11 +10,13 @@ from typing import Final
 import attrs
 
 from k8stokendetect.findings import EventRef, Severity
-from k8stokendetect.identity import ServiceAccount
-from k8stokendetect.incidents import Incident
+from k8stokendetect.identity import STRANGERS, ServiceAccount
+from k8stokendetect.incidents import Incident, Step
+from k8stokendetect.incidents.deeds import done
 from k8stokendetect.incidents.story import Request, requests_of
-from k8stokendetect.outputs.text import neutral, span
-from k8stokendetect.words import NAMELESS_ACCOUNT, brief, caller_of, request_of
+from k8stokendetect.outputs.columns import Line, Span, plain, wrapped
+from k8stokendetect.outputs.text import inert, neutral, place_of, severity_span, span
+from k8stokendetect.words import caller_of, listed, named
 
 
 @attrs.define(eq=False)
@@ -31,6 +33,8 @@ class Part:
         times: how many there are.
         children: what was done with the token.
         shape: the same number for what looks the same.
+        severity: its own.
+        place: in the log, of the first.
 
     """
 
@@ -43,6 +47,8 @@ class Part:
     times: int = 1
     children: tuple[Part, ...] = ()
     shape: int = -1
+    severity: Severity = Severity.INFORMATIONAL
+    place: str = ""
 
 
 def forest(
@@ -55,6 +61,8 @@ def forest(
 ) -> tuple[Part, ...]:
     """Group requests by caller, each below the mint of the token it was made with, the most urgent first.
 
+    What a controller only did by design is below the request whose effect it shows.
+
     Arguments:
         requests: of an incident.
         describe: what to say about a request, and the mint of its token where that is known.
@@ -64,7 +72,8 @@ def forest(
     """
     below: dict[str | None, list[str]] = {}
     for key, request in requests.items():
-        below.setdefault(request.parent, []).append(key)
+        shows = request.shows if request.is_witness and request.shows in requests else None
+        below.setdefault(request.parent or shows, []).append(key)
     order = list(below.get(None, ()))
     for key in order:
         order.extend(below.get(key, ()))
@@ -101,97 +110,105 @@ def _folded(parts: Iterable[Part]) -> tuple[Part, ...]:
     return tuple(sorted(found.values(), key=lambda part: -part.worst))
 
 
-LONGEST: Final = 40
-"""Maximum number of lines of an incident; the JSON form has it whole."""
+LONGEST: Final = 25
+"""Maximum number of callers and requests of an incident, and of steps, unless all are asked for."""
 
-_WIDEST: Final = 45
-"""Maximum number of characters of indentation, for chains that are deeper than the terminal is wide."""
-
-_MOST_RULES: Final = 3
+_WIDEST: Final = 30
+"""Maximum number of characters of indentation, for chains that are deeper than the window is wide."""
 
 
-def to_tree(incident: Incident, /) -> str:
-    """Return an incident as at most 40 lines of text, without the last line end.
+def to_tree(incident: Incident, /, *, width: int | None = None, full: bool = False) -> str:
+    """Return an incident as lines of text, without the last line end; commands stand on lines of their own.
 
-    No value can steer the terminal. Equal requests are folded into one line with their number.
+    No value can steer the terminal, and none but those of the commands is run where the text is pasted into a shell.
+    Equal requests are folded into one with their number.
+
+    Arguments:
+        incident: what to show.
+        width: of the window, in cells; None for lines of any length. Commands are never broken.
+        full: all requests and steps; otherwise those after the first 25 are counted.
+
     """
-    head = [
-        f"{str(incident.severity).upper()}  {incident.title}",
-        f"  {span(incident.first_seen, incident.last_seen)}  {_count(incident)}  incident {incident.id}",
-    ]
-    todo = [f"  {number}. {sentence}" for number, sentence in enumerate(map(str, incident.advice), 1)]
-    tree = list(
-        _lines(
-            forest(
-                requests_of(incident.findings),
-                describe=_described,
-                describe_caller=lambda refs: Part(_identity(refs[0])),
-                name=_identity,
-            )
-        )
+    return "\n".join(map(plain, tree_lines(incident, width=width, full=full)))
+
+
+def tree_lines(
+    incident: Incident, /, *, width: int | None = None, full: bool = False, number: int | None = None
+) -> Iterator[Line]:
+    """Yield the lines of `to_tree`, with styles.
+
+    Arguments:
+        incident: what to show.
+        width: of the window, in cells.
+        full: whether to show everything.
+        number: of the incident in the overview.
+
+    """
+    word = severity_span(incident.severity)
+    mark = () if number is None else (Span(f"#{number}  ", "dim"),)
+    head = (*mark, Span(word.text.rstrip(), word.style), Span("  "))
+    yield from wrapped((Span(inert(incident.title), "title"),), width, head, (Span("  "),))
+    facts = (
+        span(incident.first_seen, incident.last_seen),
+        _count(incident),
+        f"chain of {incident.depth:,} tokens" if incident.depth > 1 else "",
+        f"incident {incident.id}",
     )
-    room = LONGEST - len(head) - 1
-    todo = _cut(todo, max(room // 2, room - len(tree)))
-    tree = _cut(tree, room - len(todo))
-    return "\n".join(neutral(line) for line in (*head, *tree, "what to do:", *todo))
+    yield from wrapped((Span("  ".join(filter(None, facts)), "dim"),), width, (Span("  "),), (Span("  "),))
+    longest = None if full else LONGEST
+    yield from _tree(incident, width, longest)
+    if incident.advice:
+        yield (Span("what to do:", "title"),)
+    for place, step in enumerate(incident.advice[:longest], 1):
+        yield from _step(place, step, width)
+    if longest is not None and len(incident.advice) > longest:
+        yield (Span(f"  … {len(incident.advice) - longest} more steps: --limit 0 prints all", "dim"),)
 
 
-def _cut(lines: list[str], longest: int) -> list[str]:
-    """Keep so many lines, the last of which says how many more there were."""
-    more = len(lines) - longest
-    return [*lines[: longest - 1], f"  … {more + 1} more"] if more > 0 else lines
+def _step(place: int, step: Step, width: int | None) -> Iterator[Line]:
+    yield from wrapped((Span(inert(step.text)),), width, (Span(f"  {place}. "),), (Span("     "),))
+    if step.command:
+        yield (Span("     "), Span(neutral(step.command), "command"))
 
 
 def _count(incident: Incident) -> str:
-    number = len(incident.findings)
-    chain = f", chain of {incident.depth} tokens" if incident.depth > 1 else ""
-    return f"{number} finding{'s' if number > 1 else ''}{chain}"
+    findings = len(incident.findings)
+    alerts = len({finding.event.request_id for finding in incident.findings})
+    return f"{alerts:,} alert{'s' if alerts > 1 else ''}, {findings:,} finding{'s' if findings > 1 else ''}"
 
 
-def _described(request: Request, mint: EventRef | None) -> Part:
-    more = len(request.rules) - _MOST_RULES
-    rules = ", ".join(request.rules[:_MOST_RULES]) + (f" and {more} more rules" if more > 0 else "")
-    note = f"{str(request.severity).upper()} {rules}" if rules else "known from a later finding only"
-    note = "by design: it shows what was done" if request.is_witness else note
-    label = _label(request.ref, mint)
-    label = f"{label}, counted {request.count:,} times" if request.count > 1 else label
-    return Part(label, note, "act", brief(request.ref.minted_credential or ""))
-
-
-def _identity(ref: EventRef) -> str:
-    peer = f" at {ref.peer_ip}" if ref.peer_ip and ref.user else ""
-    return f"{caller_of(ref)}{peer}"
-
-
-def _label(ref: EventRef, mint: EventRef | None) -> str:
-    """Say what was done, and where it differs from what its place in the tree says already."""
-    account = ref.token_account
-    if ref.mints_token:
-        text = f"minted a token for {account or NAMELESS_ACCOUNT}"
-    elif account:
-        text = f"asked for a token of {account}"
-    else:
-        text = request_of(ref)
-    if ref.impersonating is not None:
-        text += f", impersonating {brief(ref.impersonating) or 'somebody'}"
-    if mint and ServiceAccount.of_username(ref.user) != mint.token_account:
-        text += f", as {caller_of(ref)}"
-    if mint and ref.peer_ip != mint.peer_ip:
-        text += f", from {ref.peer_ip or 'an unknown address'}"
-    if ref.code is None and not ref.mints_token:
-        return f"{text}: answer not known"
-    return text if ref.mints_token or ref.succeeded else f"{text}: refused with {ref.code}"
-
-
-def _lines(forest: Iterable[Part]) -> Iterator[str]:
+def _tree(incident: Incident, width: int | None, longest: int | None) -> Iterator[Line]:
     """Draw the tree, depth first; without recursion, for a chain may be long."""
-    for identity in forest:
-        yield identity.label
-        waiting = _below(identity, "")
+    requests = requests_of(incident.findings)
+    peers: dict[str, set[str | None]] = {}
+    for request in requests.values():
+        if request.parent is None:
+            peers.setdefault(_caller(request.ref), set()).add(request.ref.peer_ip)
+    days = {time.astimezone(UTC).date() for one in requests.values() if (time := one.ref.time)}
+    clock = "%H:%M:%S" if len(days) <= 1 else "%m-%d %H:%M:%S"
+
+    def describe(request: Request, mint: EventRef | None) -> Part:
+        return _described(request, mint, is_from_many=len(peers.get(_caller(request.ref), ())) > 1)
+
+    parts = forest(requests, describe=describe, describe_caller=_described_caller, name=_caller)
+    left = longest if longest is not None else len(requests) * 2 + 1
+    more = 0
+    for caller in parts:
+        waiting = _below(caller, "")
+        if left > 0:
+            yield from wrapped((Span(caller.label),), width, (Span("▸ ", "dim"),), (Span("  "),))
+            left -= 1
         while waiting:
             node, here, further = waiting.pop()
-            yield here + _line(node)
+            if left > 0:
+                yield from _act(node, here, further, clock, width)
+                left -= 1
+            else:
+                more += node.times
             waiting += _below(node, further)
+    if more:
+        noun = "request" if more == 1 else "requests"
+        yield (Span(f"  … {more:,} more {noun}: --limit 0 prints all, --findings says what each rule saw", "dim"),)
 
 
 def _below(node: Part, prefix: str) -> list[tuple[Part, str, str]]:
@@ -205,12 +222,44 @@ def _below(node: Part, prefix: str) -> list[tuple[Part, str, str]]:
     return found[::-1]
 
 
-def _line(node: Part) -> str:
-    seen = [f"{time.astimezone(UTC):%H:%M:%S}" for time in (min(node.seen), max(node.seen))] if node.seen else []
-    parts = (
-        f"{node.label} ×{node.times}" if node.times > 1 else node.label,  # noqa: RUF001 - the sign for times
-        "-".join(dict.fromkeys(seen)),
-        node.note,
-        node.id if node.times == 1 else "",
-    )
-    return "  ".join(part for part in parts if part)
+def _act(node: Part, here: str, further: str, clock: str, width: int | None) -> Iterator[Line]:
+    """Yield severity, time, what was done and its details; the first two in columns of their own."""
+    times = [f"{time.astimezone(UTC):{clock}}" for time in (min(node.seen), max(node.seen))] if node.seen else []
+    until = f", until {times[1]}" if len(set(times)) > 1 else ""
+    often = f" ×{node.times:,}" if node.times > 1 else ""  # noqa: RUF001 - the sign for times
+    when = times[0] if times else "-"
+    room = len(datetime(2000, 1, 1, tzinfo=UTC).strftime(clock))
+    first = (severity_span(node.severity), Span(f" {when:<{room}} {here}"))
+    again = (Span(f"{'':<{room + 10}}{further}"),)
+    details = (node.place, node.note, node.id if node.times == 1 else "")
+    spans = [Span(f"{node.label}{often}{until}"), *(Span(f"  {text}", "dim") for text in details if text)]
+    yield from wrapped(spans, width, first, again)
+
+
+def _caller(ref: EventRef) -> str:
+    """Name the caller; all who were refused without a name are one."""
+    if ref.user in STRANGERS and not ref.succeeded and not ref.mints_token:
+        return "unauthenticated clients" if ref.user or ref.code == 401 else "unknown callers"  # noqa: PLR2004 - HTTP
+    return caller_of(ref) if ref.user or not ref.peer_ip else caller_of(attrs.evolve(ref, source_ips=()))
+
+
+def _described_caller(refs: Sequence[EventRef]) -> Part:
+    peers = listed((named(ref.peer_ip) for ref in refs if ref.peer_ip), 3)
+    return Part(f"{_caller(refs[0])} from {peers}" if peers else _caller(refs[0]))
+
+
+def _described(request: Request, mint: EventRef | None, *, is_from_many: bool) -> Part:
+    ref = request.ref
+    reasons = [rule for rule in request.rules if rule != "token-request-uri"] or list(request.rules)
+    note = ", ".join(map(named, reasons)) or "known from a later finding only"
+    if request.is_witness:
+        note = f"by {caller_of(ref)}, by design: it shows what was done"
+    text = done(ref)
+    if mint and ServiceAccount.of_username(ref.user) != mint.token_account:
+        text += f", as {caller_of(ref)}"
+    if (ref.peer_ip != mint.peer_ip) if mint else (is_from_many and ref.user not in STRANGERS):
+        text += f", from {named(ref.peer_ip) if ref.peer_ip else 'an unknown address'}"
+    if request.count > 1:
+        text += f", {request.count:,} requests"
+    id_ = named(ref.minted_credential or "")
+    return Part(text, note, "act", id_, severity=request.severity, place=place_of(ref.origin))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the forms for a SIEM share: values as text, nothing empty, one line of ASCII, the names of MITRE ATT&CK."""
+"""What the forms for a SIEM share: values as text, nothing empty, alerts in brief, the names of MITRE ATT&CK."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import attrs
 
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.findings import EventRef, Finding
+from k8stokendetect.incidents import Alert, Incident
 
 _NOTHING: Final[tuple[object, ...]] = (None, "", (), [], {})
 
@@ -39,11 +40,6 @@ def _with_text_keys(value: Any) -> Any:
     return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
 
 
-def one_line(document: Mapping[str, Any], /) -> str:
-    """Return a document as one line of JSON in printable ASCII, without the line end."""
-    return json.dumps(document, separators=(",", ":"), allow_nan=False).replace("\x7f", "\\u007f")
-
-
 def address(text: str, /) -> str | None:
     """Return an IP address in its usual form; None if it is none: behind a proxy a client can forge it."""
     try:
@@ -53,9 +49,9 @@ def address(text: str, /) -> str | None:
     return None if "%" in text else str(known)
 
 
-def time_of(finding: Finding, observed: datetime | None, /) -> datetime:
-    """Return the time of a finding in UTC; where none was logged `observed`, or the beginning of 1970."""
-    time = finding.event.time or observed or datetime.fromtimestamp(0, UTC)
+def time_of(time: datetime | None, observed: datetime | None, /) -> datetime:
+    """Return a time in UTC; where none was logged `observed`, or the beginning of 1970."""
+    time = time or observed or datetime.fromtimestamp(0, UTC)
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
@@ -142,3 +138,37 @@ def _tactic(name: str) -> AttackEntry:
     id_ = TACTICS.get(name, "")
     words = [word if word == "and" else word.capitalize() for word in name.split("-")]
     return AttackEntry(id_, " ".join(words), f"https://attack.mitre.org/tactics/{id_}/" if id_ else "")
+
+
+def alert_of(item: Alert | Finding, /) -> Alert:
+    """Return an alert, or a finding as an alert of its own."""
+    return item if isinstance(item, Alert) else Alert.of([item])
+
+
+def alert_facts(alert: Alert, /) -> dict[str, Any]:
+    """Return what the document of an incident says about one of its alerts; the alert's own document has the rest."""
+    ref = alert.event
+    return given(
+        id=alert.id,
+        fingerprint=alert.fingerprint,
+        severity=str(alert.severity),
+        summary=alert.summary,
+        rules=[rule.id for rule in alert.rules],
+        time=plain(ref.time),
+        actor=ref.user,
+        target=ref.target,
+        verb=ref.verb,
+        code=ref.code,
+        peer=ref.peer_ip,
+        origin=ref.origin,
+        count=alert.count if alert.count > 1 else None,
+        mint=alert.mint.request_id if alert.mint else None,
+    )
+
+
+def alerts_of(incident: Incident, /) -> list[Alert]:
+    """Return the alerts of an incident, the worst first, then the earliest."""
+    same: dict[str, list[Finding]] = {}
+    for finding in incident.findings:
+        same.setdefault(finding.event.request_id, []).append(finding)
+    return sorted((Alert.of(findings, incident.id) for findings in same.values()), key=lambda alert: -alert.severity)

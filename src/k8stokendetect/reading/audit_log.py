@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from k8stokendetect.envelopes import Envelope
-from k8stokendetect.errors import ConfigError, OnError, ReadError, check, raise_error
+from k8stokendetect.errors import ConfigError, OnReadError, ReadError, check, raise_error
 from k8stokendetect.events import PLATFORMS, Event, JsonValue, Platform
 from k8stokendetect.input.limits import DEFAULT, Limits
 from k8stokendetect.input.sources import check_source
@@ -18,6 +18,7 @@ from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.reader import Reading
 from k8stokendetect.reading.skipping import Counts
 from k8stokendetect.reading.trust import Trust
+from k8stokendetect.reprs import short_repr
 
 Item: TypeAlias = "Mapping[str, JsonValue] | Event | bytes | os.PathLike[str] | BinaryFile | AuditLog"
 Source: TypeAlias = "str | Item | Iterable[Item]"
@@ -32,7 +33,7 @@ def read(
     source: Source,
     *,
     platform: Platform | None = None,
-    on_error: OnError = raise_error,
+    on_error: OnReadError = raise_error,
     max_record: int = DEFAULT.record,
     max_nesting: int = DEFAULT.nesting,
     max_ratio: float = DEFAULT.ratio,
@@ -50,7 +51,8 @@ def read(
             `remote`. `bytes` are content.
         platform: where the records come from, where they do not say so themselves; it decides which provider's
             exclusions apply.
-        on_error: called with a ReadError for every record that cannot be read; the default raises it.
+        on_error: called with a ReadError for every record that cannot be read; the default raises it. A `detect` of
+            this log that has none of its own also calls it with a DetectorError for each detector that raised.
         max_record: longest record, in bytes, decompressed; a few times this much is held in memory.
         max_nesting: how many wrappers may stand around one event.
         max_ratio: so many times its size may come out of compressed data.
@@ -105,7 +107,7 @@ class AuditLog:
         source: Source,
         *,
         platform: Platform | None = None,
-        on_error: OnError = raise_error,
+        on_error: OnReadError = raise_error,
         max_record: int = DEFAULT.record,
         max_nesting: int = DEFAULT.nesting,
         max_ratio: float = DEFAULT.ratio,
@@ -131,6 +133,14 @@ class AuditLog:
         self.counts = Counts()
         self.source = source
         self._limits = Limits(record=max_record, nesting=max_nesting, ratio=max_ratio, members=max_members)
+
+    def __repr__(self) -> str:
+        """Name a path; any other source only by its type: a URL may hold a password, and content a token."""
+        source = self.source
+        named = type(source).__name__
+        if isinstance(source, os.PathLike) or (isinstance(source, str) and "://" not in source):
+            named = os.fspath(source)
+        return short_repr(self, source=named, platform=self.platform)
 
     def __iter__(self) -> Iterator[Event]:
         for item in self.stream():

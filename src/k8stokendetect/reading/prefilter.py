@@ -127,7 +127,11 @@ class Prefilter:
     def _decision(self) -> Callable[[Plain | Projection], str | None]:  # noqa: C901 - as inside
         """Return `unwanted`. It is asked of every line: names of its own take half the time of attributes."""
         resources, followed, any_use, unreadable = self._verbs, self.followed, self._any_use, self._unreadable
-        leases, follows, prefix = self._leases, self.follows, SERVICE_ACCOUNT_PREFIX
+        leases, follows, prefix = (
+            resources.get("leases") if self._leases else None,
+            self.follows,
+            SERVICE_ACCOUNT_PREFIX,
+        )
         unbound, known = self._unbound, self._known
         everything, live, plain, longest, absent = self.everything, self._live, Plain, LONGEST_HARMLESS, ABSENT
 
@@ -136,41 +140,42 @@ class Prefilter:
             if ref is None:
                 if self._wants_path(event.verb, uri):
                     return None
-            elif (subresources := resources.get(ref.resource)) is not None:
+            elif (resource := ref.resource) in resources:
+                subresources = resources[resource]
                 verbs = subresources.get(ref.subresource)
                 if (
                     verbs is not None
                     and (event.verb in verbs or None in verbs)
-                    and self._watches(event.verb, ref.resource, ref.subresource, ref.api_group)
+                    and self._watches(event.verb, resource, ref.subresource, ref.api_group)
                 ):
                     return None
-                if leases and ref.resource == "leases" and _is_leaders(event):
+                if subresources is leases and event.verb == "update" and user is not None and user.username in LEADERS:
                     return None
             if user is not None:
                 extra = user.extra
                 if extra is not None and (ids := extra.credential):
-                    credential = ids[0]
-                    if credential in followed:
+                    used = ids[0]
+                    if used in followed:
                         return None
-                    if any_use and (credential[:4] == "JTI=" or user.username.startswith(prefix)):
-                        return None
-                    if unbound and not extra.pod and credential not in known and credential[:4] == "JTI=":
+                    if used[:4] == "JTI=":
+                        if any_use or (unbound and not extra.pod and used not in known):
+                            return None
+                        credential = used
+                    elif any_use and user.username.startswith(prefix):
                         return None
                 elif (any_use or follows) and user.username.startswith(prefix):
                     return None
             if unreadable and ("/token" in uri or "%" in uri) and _is_token_path(uri):
                 return None
-            if event.__class__ is not plain and self._wants_rare(event):
-                return None
             if live:
                 request, response = event.request_object, event.response_object
                 if (request is not absent and _has_sign(request)) or (response is not absent and _has_sign(response)):
                     return None
-                if len(uri) > longest and _is_suspicious(uri):
+                if len(uri) > longest and has_token_sign(uri.encode("utf-8", "replace")):
                     return None
-            if everything:
+            if everything or (type(event) is not plain and self._wants_rare(event)):
                 return None
-            return credential if credential[:4] == "JTI=" else ""
+            return credential
 
         return unwanted
 
@@ -235,12 +240,6 @@ def has_token_sign(text: bytes, /) -> bool:
         or b'"token"' in text
         or ((_PERCENT in text or (_BACKSLASH in text and b"\\u" in text)) and _HIDDEN.search(text) is not None)
     )
-
-
-def _is_leaders(event: Plain | Projection) -> bool:
-    """Tell whether a lease is updated by an identity that leads with it."""
-    user = event.user
-    return event.verb == "update" and user is not None and user.username in LEADERS
 
 
 def _is_token_path(uri: str) -> bool:

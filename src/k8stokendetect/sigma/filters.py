@@ -6,7 +6,6 @@ Each filter is as narrow as the exclusion or narrower: what it does not fit is r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -41,6 +40,7 @@ from k8stokendetect.sigma.terms import (
     missing,
     one_or_list,
     one_or_terms,
+    slug,
     there,
 )
 
@@ -68,6 +68,7 @@ class Filter:
         caller: selections about who calls; all must match.
         request: selections about what is asked for; all must match.
         never: selections of which none may match.
+        logged: fields about who calls that may be missing, by name, and what must match where they are there.
 
     """
 
@@ -75,16 +76,30 @@ class Filter:
     caller: Mapping[str, Selection]
     request: Mapping[str, Selection]
     never: Mapping[str, Selection]
+    logged: Mapping[str, tuple[str, Selection]] = attrs.field(factory=dict)
 
     @property
     def condition(self) -> str:
-        """Over all of its selections."""
-        return f"({' and '.join([*self.caller, *self.request, *(f'not {name}' for name in self.never)])})"
+        """Over all of its selections.
+
+        What may be missing is asked for as `not (there and not good)`: Lucene's parser takes the `NOT` in
+        `(NOT _exists_:a OR a:good)` as a demand on the whole, so that it never matches.
+        """
+        never = [f"not {name}" for name in self.never]
+        never += [f"not ({name}_logged and not {name})" for name in self.logged]
+        return f"({' and '.join([*self.caller, *self.request, *never])})"
 
     @property
     def selections(self) -> Mapping[str, Selection]:
         """All of them."""
-        return {**self.caller, **self.request, **self.never}
+        fields = {f"{name}_logged": there(field) for name, (field, _) in self.logged.items()}
+        return {
+            **self.caller,
+            **self.request,
+            **self.never,
+            **fields,
+            **{name: good for name, (_, good) in self.logged.items()},
+        }
 
     @property
     def about_the_caller(self) -> Filter:
@@ -111,24 +126,30 @@ def inexpressible(exclusion: Exclusion, /) -> tuple[str, ...]:
     return tuple(found)
 
 
-def filters(exclusion: Exclusion, /) -> Iterator[Filter]:
-    """Yield the filters of an exclusion: one for the callers of each namespace, whose groups differ."""
+def filters(exclusion: Exclusion, kind: str = "main", /) -> Iterator[Filter]:
+    """Yield the filters of an exclusion: one for the callers of each namespace, whose groups differ.
+
+    Arguments:
+        exclusion: whose callers they take out.
+        kind: `main` or `optional`, as SigmaHQ tells them apart.
+
+    """
     component = exclusion.component
     by_namespace: dict[str, list[str]] = {}
     for pattern in component.actor.username:
         by_namespace.setdefault(_namespace(pattern), []).append(pattern)
-    slug = re.sub(r"[^a-z0-9]+", "_", exclusion.id.lower()).strip("_") or "unnamed"
     for number, (namespace, names) in enumerate(by_namespace.items(), start=1):
         targets = [namespace] if component.own_namespace and namespace else list(component.namespaces)
         if component.own_namespace and namespace and not any(matches(one, namespace) for one in component.namespaces):
             continue
-        name = f"filter_main_{slug}{f'_{number}' if len(by_namespace) > 1 else ''}"
+        name = f"filter_{kind}_{slug(exclusion.id)}{f'_{number}' if len(by_namespace) > 1 else ''}"
         yield Filter(
             name,
             {f"{name}{end}": what for end, what in _caller(component.actor, namespace, names)}
             | {f"{name}_namespace": one_or_terms(fits("objectRef.namespace", targets))},
             {f"{name}{end}": what for end, what in _request(component)} | PLAIN_URI,
             _never(component) | {f"{name}{end}": what for end, what in _beyond(component, names, targets)},
+            {f"{name}{end}": what for end, what in _where_logged(component.actor, namespace)},
         )
 
 
@@ -141,32 +162,30 @@ def _is_account(username: str) -> bool:
 
 
 def _caller(actor: Actor, namespace: str, names: list[str]) -> Iterator[tuple[str, Selection]]:
-    base: dict[str, Any] = {**missing("impersonatedUser.username")}
+    base: dict[str, Any] = {}
     if actor.user_agents:
         base |= guarded({"userAgent|startswith": one_or_list([literal(one) for one in actor.user_agents])})
-    if namespace:
-        base |= missing(f"annotations.{LEGACY_TOKEN}")
     if actor.in_pod:
         base |= there(f"{EXTRA}.{POD_NAME}")
-    if actor.certificate:
-        base |= missing("user.uid")
-    if actor.groups_not_logged:
-        base |= missing(GROUPS)
     user = fits(USERNAME, names)
     if len(user) == 1:
         yield "", {**user[0], **base}
     else:
-        yield "", base
+        if base:
+            yield "", base
         yield "_user", user
     own = ServiceAccount(namespace, "any").groups if namespace else ()
     required = () if actor.groups_not_logged else dict.fromkeys((*actor.groups, *own))
     for number, group in enumerate(required, start=1):
         yield f"_group{number}", has_element(GROUPS, group)
+
+
+def _where_logged(actor: Actor, namespace: str) -> Iterator[tuple[str, tuple[str, Selection]]]:
     if wanted := actor.credential or ("JTI" if namespace else "X509SHA256" if actor.certificate else None):
-        yield "_credential", [missing(_CREDENTIAL), first_begins(_CREDENTIAL, f"{wanted}=")]
+        yield "_credential", (_CREDENTIAL, first_begins(_CREDENTIAL, f"{wanted}="))
     if actor.reason is not None:
         field = f"annotations.{REASON}"
-        yield "_reason", [missing(field), guarded({field: literal(actor.reason)})]
+        yield "_reason", (field, guarded({field: literal(actor.reason)}))
 
 
 def _request(component: Component) -> Iterator[tuple[str, Selection]]:
@@ -198,10 +217,17 @@ def _token(component: Component) -> Iterator[Terms]:
 
 def _never(component: Component) -> dict[str, Selection]:
     """Return what no exclusion covers."""
-    masters: dict[str, Selection] = (
-        {} if MASTERS in component.actor.groups else {"masters": has_element(GROUPS, MASTERS)}
-    )
-    return {**masters, "refused": guarded({CODE: [401, 403]}), **ODD_URI}
+    actor = component.actor
+    found: dict[str, Selection] = {"impersonated": there("impersonatedUser.username")}
+    if MASTERS not in actor.groups:
+        found["masters"] = has_element(GROUPS, MASTERS)
+    if _is_account(actor.username[0]):
+        found["legacy_token"] = there(f"annotations.{LEGACY_TOKEN}")
+    if actor.certificate:
+        found["uid"] = there("user.uid")
+    if actor.groups_not_logged:
+        found["groups"] = there(GROUPS)
+    return {**found, "refused": [guarded({CODE: code}) for code in (401, 403)], **ODD_URI}
 
 
 def _beyond(component: Component, names: list[str], targets: list[str]) -> Iterator[tuple[str, Selection]]:
@@ -216,18 +242,19 @@ def _beyond(component: Component, names: list[str], targets: list[str]) -> Itera
             yield f"_not_{end}", guarded({field: one_or_list(found)})
 
 
-def lookalike(exclusions: Iterable[Exclusion], weaker: Collection[str], /) -> tuple[Mapping[str, Selection], str]:
+def lookalike(
+    exclusions: Iterable[Exclusion], filtered: Collection[Exclusion], /
+) -> tuple[Mapping[str, Selection], str]:
     """Return selections and a condition for callers that are not who their name says.
 
-    Names of exclusions with a proof that Sigma cannot express are left out: no filter covers them, so `token-request`
-    reports each of their mints. So are exclusions for logs without groups: other logs have groups.
+    Arguments:
+        exclusions: whose names are known.
+        filtered: those of them that are filters: mints of the others `token-request` reports. Exclusions for logs
+            without groups are left out: other logs have groups.
+
     """
     known = tuple(exclusions)
-    usable = [
-        one
-        for one in known
-        if not one.component.actor.groups_not_logged and (not inexpressible(one) or one.id in weaker)
-    ]
+    usable = [one for one in known if not one.component.actor.groups_not_logged and one in filtered]
     callers = [one.about_the_caller for exclusion in usable for one in filters(exclusion)]
     names = dict.fromkeys(name for one in known for name in one.component.actor.username)
     like = dict.fromkeys(name for one in usable for name in one.component.actor.username)
@@ -238,7 +265,9 @@ def lookalike(exclusions: Iterable[Exclusion], weaker: Collection[str], /) -> tu
         "account_group": has_element(GROUPS, SERVICE_ACCOUNTS_GROUP),
         "account_certificate": first_begins(_CREDENTIAL, "X509SHA256="),
     }
-    unknown = "(reserved and not account and not anonymous) or (account and (not account_group or account_certificate))"
+    unknown = (
+        "(reserved and not account and not anonymous) or (account and not (account_group and not account_certificate))"
+    )
     if names:
         selections["known"] = one_or_terms(fits(USERNAME, names))
         unknown = f"not known and ({unknown})"

@@ -90,7 +90,7 @@ FORMS: Final[tuple[Form, ...]] = (
             **PLAIN_URI,
             **ODD_URI,
         },
-        condition="selection and not received and (odd_uri or not standard or not plain_uri)",
+        condition="selection and not received and not (standard and plain_uri and not odd_uri)",
         wider=(
             "every query string counts as odd, even one that the API server knows; so do a URI that was not logged, "
             "one of an account or namespace whose name begins with `token`, and calls to `ServiceAccounts` or "

@@ -7,6 +7,7 @@ expressions (Lucene has no anchors) and no `cased` (Splunk, Lucene, ES|QL and Ku
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
@@ -32,6 +33,11 @@ CODE: Final = "responseStatus.code"
 def literal(text: str, /) -> str:
     """Escape what has a special meaning in a Sigma value."""
     return text.replace("\\", "\\\\").replace("*", "\\*").replace("?", "\\?")
+
+
+def slug(text: str, /) -> str:
+    """Return a text as a part of a selection's name: small letters, digits and underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "unnamed"
 
 
 def there(field: str, /) -> Terms:
@@ -168,6 +174,8 @@ class Form:
         wider: why it flags more than the detector; empty where missing filters are the only difference.
         left_to: what it does not flag, by the id of the rule whose Sigma form does.
         lost: what none of our Sigma forms flags.
+        left_out: how the short form differs from the full one, and what that costs.
+        not_found: calls of components that were answered 404 are filtered: what they ask for was just deleted.
 
     """
 
@@ -179,6 +187,8 @@ class Form:
     wider: str = ""
     left_to: Mapping[str, str] = attrs.field(factory=dict)
     lost: str = ""
+    left_out: tuple[str, ...] = ()
+    not_found: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -12,25 +12,22 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from k8stokendetect.detectors import Detector
-from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
+from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.engine.selection import choose_detectors, choose_exclusions
 from k8stokendetect.errors import ConfigError, check
 from k8stokendetect.events import Platform, check_platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
-from k8stokendetect.spark.back import in_order
-from k8stokendetect.spark.front import Front, minted
-from k8stokendetect.spark.plan import INDEPENDENT, Plan
-from k8stokendetect.spark.schema import ERROR, FINDING, ROUTED, SAID, tables
+from k8stokendetect.spark.front import Front
+from k8stokendetect.spark.plan import Plan
+from k8stokendetect.spark.schema import ERROR, FINDING, ROUTED, SAID, TALLY, tables
+from k8stokendetect.spark.share import in_order
 from k8stokendetect.spark.stream import STATE, folding
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-BUCKETS: Final = 64
-"""Default number of buckets for events that have to be joined; a cluster of 64 cores works on all of them at once."""
+    from k8stokendetect.cluster import Cluster
 
 _PAGE: Final = 1000
 
@@ -44,19 +41,15 @@ def detect(
     keep_excluded: bool = False,
     platform: Platform | None = None,
     origin: Column | str | None = None,
-    partition: Column | str | None = None,
-    buckets: int = BUCKETS,
-    independent: Iterable[str] = INDEPENDENT,
-    patience: timedelta = ALLOWED_LATENESS,
+    cluster: Cluster | None = None,
+    cluster_name: Column | str | None = None,
+    patience: timedelta | None = None,
 ) -> DataFrame:
-    """Find minted service account tokens in a table of audit records, a batch or a stream.
+    """Find minted service account tokens in a table of audit records, a batch or a stream; it is read once.
 
     Every row holds one record in any form that `read` accepts: a line of a file, a message, a JSON column. The result
-    has the columns `FINDING`, `line` (the finding as `outputs.native` writes it) and `error`. In a row with an error
-    all other columns are null. `findings` and `errors` separate the two.
-
-    If a detector follows tokens, a batch is read twice: during the call for reported mints, then for everything else. A
-    stream is read once.
+    has the columns `FINDING`, `line` (the finding as `outputs.native` writes it), `error` and `tally`. In a row with an
+    error or a tally all other columns are null. `findings`, `errors` and `tallies` separate the three.
 
     Arguments:
         df: the table.
@@ -66,12 +59,12 @@ def detect(
         keep_excluded: also return excluded findings, with `excluded_by`.
         platform: the platform of records that do not name one.
         origin: where a row comes from, for findings and errors, such as `_metadata.file_path`.
-        partition: a column whose values share nothing with each other, normally the cluster. Detectors then keep a
-            separate memory for each value, and several values are processed at once.
-        buckets: the number of buckets for events that have to be joined. A checkpoint belongs to one number.
-        independent: rules that keep the state of each key to itself: their keys are spread, too. All keys of any
-            other rule go to one bucket of each partition.
-        patience: how long, by the clock, a stream's bucket waits for earlier events when no later ones come.
+        cluster: a snapshot of the cluster, as for `k8stokendetect.detect`.
+        cluster_name: the column that names the cluster of a row. Clusters share nothing: each has its own memory, and
+            several are worked on at once. Without it, all rows are of one.
+        patience: how long, by the machine's clock, a stream lets events wait for earlier ones when nothing more comes
+            from their cluster. None: until more comes, or for no time at all if they are over a minute old; a query
+            with the trigger `availableNow` ends by itself then.
 
     Raises:
         ConfigError: when an argument is wrong, or pyspark, pandas or pyarrow is missing.
@@ -79,37 +72,31 @@ def detect(
     """
     _check_installed()
     check_platform(platform)
-    check(buckets, int, f"buckets must be an integer of at least 1: {buckets!r}", lambda number: number >= 1)
+    kinds = (timedelta, type(None))
+    check(patience, kinds, "patience is not a timedelta of zero or more", lambda it: it is None or it >= timedelta())
     chosen = choose_detectors(detectors)
-    plan = Plan(
-        detectors=chosen,
-        exclusions=choose_exclusions(exclusions, chosen),
-        keep_excluded=keep_excluded,
-        platform=platform,
-        buckets=buckets,
-        independent=frozenset(independent),
-        every_use=bool(df.isStreaming),
-    )
-    return _detected(_rows(df, column, origin, partition), plan, patience)
-
-
-def _detected(rows: DataFrame, plan: Plan, patience: timedelta) -> DataFrame:
-    """Return what both halves give: the first for each row, the second for each bucket."""
-    if plan.pipeline(lambda _: None).watchers.follows and not plan.every_use:
-        plan = attrs.evolve(plan, followed=_followed(plan, rows))
-    routed = rows.mapInArrow(_front(plan), ROUTED)
-    found: DataFrame = tables(_streamed(routed, plan, patience) if plan.every_use else _at_once(routed, plan))
+    if checked_cluster(cluster) is not None:
+        for detector in chosen:
+            detector.cluster = cluster
+    plan = Plan(chosen, choose_exclusions(exclusions, chosen), keep_excluded, platform, cluster)
+    routed = _rows(df, column, origin, cluster_name).mapInArrow(_front(plan), ROUTED)
+    found: DataFrame = tables(_streamed(routed, plan, patience) if df.isStreaming else _at_once(routed, plan))
     return found
 
 
 def findings(found: DataFrame, /) -> DataFrame:
     """Return the findings in the result of `detect`."""
-    return found.where("error is null").drop("error")
+    return found.where("line is not null").drop("error", "tally")
 
 
 def errors(found: DataFrame, /) -> DataFrame:
     """Return the errors in the result of `detect`: `origin`, `reason`, `path`, `rule_id`."""
     return found.where("error is not null").select("error.*")
+
+
+def tallies(found: DataFrame, /) -> DataFrame:
+    """Return the tallies in the result of `detect`: their sum accounts for everything that was read, see `TALLY`."""
+    return found.where("tally is not null").select("tally.*")
 
 
 def session(name: str = "k8stokendetect", *, cores: int = 2, memory: str = "2g") -> SparkSession:
@@ -143,8 +130,8 @@ def _check_installed() -> None:
         raise ConfigError(f"{', '.join(missing)} not installed: pip install 'k8stokendetect[spark]'")
 
 
-def _rows(df: DataFrame, column: str, origin: Column | str | None, partition: Column | str | None) -> DataFrame:
-    """Return the records as binary, with their origin and partition."""
+def _rows(df: DataFrame, column: str, origin: Column | str | None, cluster: Column | str | None) -> DataFrame:
+    """Return the records as binary, with their origin and cluster."""
     from pyspark.sql import functions as sf  # noqa: PLC0415 - an extra
     from pyspark.sql import types  # noqa: PLC0415 - an extra
 
@@ -154,22 +141,9 @@ def _rows(df: DataFrame, column: str, origin: Column | str | None, partition: Co
         record = sf.to_json(record)
     elif not isinstance(value, types.StringType | types.BinaryType):
         raise ConfigError(f"column {column!r} is {value.simpleString()}, not text, binary or JSON")
-    known = {name: sf.lit(None) if item is None else item for name, item in (("origin", origin), ("part", partition))}
+    known = {name: sf.lit(None) if item is None else item for name, item in (("origin", origin), ("cluster", cluster))}
     columns = [(sf.col(item) if isinstance(item, str) else item).cast("string").alias(n) for n, item in known.items()]
     return df.select(record.cast("binary").alias("value"), *columns)
-
-
-def _followed(plan: Plan, rows: DataFrame) -> frozenset[str]:
-    """Return the tokens of a batch to follow: those whose mint is reported."""
-
-    def mints(batches: Iterator[Any]) -> Iterator[Any]:
-        import pyarrow as pa  # noqa: PLC0415 - an extra
-
-        for names in minted(plan, batches):
-            yield pa.RecordBatch.from_pydict({"name": pa.array(names, pa.string())})
-
-    found = rows.mapInArrow(mints, "name string").distinct().collect()
-    return frozenset(row["name"] for row in found)
 
 
 def _front(plan: Plan) -> Callable[[Iterator[Any]], Iterator[Any]]:
@@ -177,12 +151,10 @@ def _front(plan: Plan) -> Callable[[Iterator[Any]], Iterator[Any]]:
 
     def front(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa  # noqa: PLC0415 - an extra
-        from pyspark import TaskContext  # noqa: PLC0415 - an extra
 
-        kinds = [pa.int32(), pa.int64(), pa.string(), pa.string(), pa.string(), pa.binary()]
-        names = ["bucket", "moment", "tie", "part", "kind", "payload"]
-        context = TaskContext.get()
-        for rows in Front(plan, context.partitionId() if context else 0).route(batches):
+        kinds = [pa.string(), pa.int64(), pa.string(), pa.string(), pa.binary()]
+        names = ["cluster", "moment", "tie", "kind", "payload"]
+        for rows in Front(plan).route(batches):
             columns = zip(*rows, strict=True) if rows else [()] * len(names)
             arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, names)
@@ -191,7 +163,7 @@ def _front(plan: Plan) -> Callable[[Iterator[Any]], Iterator[Any]]:
 
 
 def _at_once(routed: DataFrame, plan: Plan) -> DataFrame:
-    """Run the second half of a batch: each bucket's rows in order."""
+    """Run the second half of a batch: each cluster's rows in order."""
 
     def back(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa  # noqa: PLC0415 - an extra
@@ -203,14 +175,13 @@ def _at_once(routed: DataFrame, plan: Plan) -> DataFrame:
                 [pa.array(column, pa.string()) for column in zip(*page, strict=True)], ["kind", "document"]
             )
 
-    return routed.repartition("bucket").sortWithinPartitions("bucket", "part", "moment", "tie").mapInArrow(back, SAID)
+    return routed.repartition("cluster").sortWithinPartitions("cluster", "moment", "tie").mapInArrow(back, SAID)
 
 
-def _streamed(routed: DataFrame, plan: Plan, patience: timedelta) -> DataFrame:
+def _streamed(routed: DataFrame, plan: Plan, patience: timedelta | None) -> DataFrame:
     """Run the second half of a stream."""
-    return routed.groupBy("bucket").applyInPandasWithState(
-        folding(plan, patience), SAID, STATE, "append", "ProcessingTimeTimeout"
-    )
+    timeout = "NoTimeout" if patience is None else "ProcessingTimeTimeout"
+    return routed.groupBy("cluster").applyInPandasWithState(folding(plan, patience), SAID, STATE, "append", timeout)
 
 
-__all__ = ["BUCKETS", "ERROR", "FINDING", "INDEPENDENT", "detect", "errors", "findings", "session"]
+__all__ = ["ERROR", "FINDING", "TALLY", "detect", "errors", "findings", "session", "tallies"]

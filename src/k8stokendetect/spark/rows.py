@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.errors import ReadError
+from k8stokendetect.findings import Finding
 from k8stokendetect.input.streams import is_packed
 
 _REMEMBERED: Final = 200_000
@@ -27,12 +28,18 @@ class Source:
 
     Arguments:
         origin: as named in the table; None if it is not.
-        part: the value of the partition column; parts share nothing.
+        cluster: the name of its cluster, as named in the table.
 
     """
 
     origin: str | None = None
-    part: str | None = None
+    cluster: str | None = None
+
+    def name(self, finding: Finding, /) -> Finding:
+        """Name the cluster of what was found in a record that cannot be read."""
+        if self.cluster is None or finding.event.cluster is not None:
+            return finding
+        return attrs.evolve(finding, event=attrs.evolve(finding.event, cluster=self.cluster))
 
 
 Row = tuple[bytes, Source]
@@ -72,8 +79,8 @@ class Rows:
     """Sources for `read`: one-line rows form a stream; a row of several lines, or of gzip, is a source of its own.
 
     Arguments:
-        batches: Arrow record batches with the column `value` (binary), and optionally `origin` and `part`.
-        aside: takes rows out before they are read, and returns the others.
+        batches: Arrow record batches with the column `value` (binary), and optionally `origin` and `cluster`.
+        to_be_read: told some rows, returns those that are to be read.
         trouble: called for each row that holds nothing to read.
 
     """
@@ -81,11 +88,11 @@ class Rows:
     def __init__(
         self,
         batches: Iterable[Any],
-        aside: Callable[[Sequence[Row]], Sequence[Row]] | None,
+        to_be_read: Callable[[Sequence[Row]], Sequence[Row]],
         trouble: Callable[[ReadError, Source], object],
     ) -> None:
         self._batches = iter(batches)
-        self._aside = aside
+        self._to_be_read = to_be_read
         self._trouble = trouble
         self._rows: deque[Row] = deque()
         self._ended = False
@@ -113,8 +120,7 @@ class Rows:
             if batch is None:
                 self._ended = True
             else:
-                rows = list(self._of(batch))
-                self._rows.extend(self._aside(rows) if self._aside is not None else rows)
+                self._rows.extend(self._to_be_read(list(self._of(batch))))
         return bool(self._rows)
 
     def _next(self) -> list[Row]:
@@ -130,12 +136,15 @@ class Rows:
         values = batch.column("value").to_pylist()
         nothing = [None] * len(values)
         origins = batch.column("origin").to_pylist() if "origin" in names else nothing
-        parts = batch.column("part").to_pylist() if "part" in names else nothing
-        for value, origin, part in zip(values, origins, parts, strict=True):
+        clusters = batch.column("cluster").to_pylist() if "cluster" in names else nothing
+        source = Source()
+        for value, origin, cluster in zip(values, origins, clusters, strict=True):
+            if origin != source.origin or cluster != source.cluster:
+                source = Source(origin, cluster)
             if value is None:
-                self._trouble(ReadError("the column is null"), Source(origin, part))
+                self._trouble(ReadError("the column is null"), source)
             else:
-                yield value.removesuffix(b"\n"), Source(origin, part)
+                yield value.removesuffix(b"\n"), source
 
     def source(self, place: str | None, /) -> tuple[str | None, Source]:
         """Return where an event comes from, given the origin that the reader reports: `<rows 1>:12.records[3]`."""

@@ -27,22 +27,31 @@ FINDING: Final = (
 ERROR: Final = "origin string, reason string, path string, rule_id string"
 """A record that could not be read, or a detector that raised (`rule_id`)."""
 
-ROUTED: Final = "bucket int, moment bigint, tie string, part string, kind string, payload binary"
-"""A row from the first half to a bucket of the second."""
+TALLY: Final = (
+    "events bigint, findings map<string,bigint>, excluded map<string,bigint>, duplicates bigint, unreadable bigint, "
+    "skipped bigint, unproven bigint, undecided bigint, dropped array<string>, failures bigint"
+)
+"""A part of a `Tally`, of one task or of one cluster in one batch: their sum accounts for everything that was read."""
+
+ROUTED: Final = "cluster string, moment bigint, tie string, kind string, payload binary"
+"""A row from the first half to its cluster: an event (pickled), the text of a use, whose `tie` is its origin, or what
+goes into the result as it is."""
 
 SAID: Final = "kind string, document string"
-"""A finding or an error as JSON, written by the second half."""
+"""A finding, an error or a tally as JSON."""
 
 
 def tables(said: Any, /) -> Any:
-    """Return the JSON that the second half wrote as typed columns: those of a finding, `line` and `error`."""
+    """Return the JSON that the second half wrote as typed columns: those of a finding, `line`, `error` and `tally`."""
     from pyspark.sql import functions as sf  # noqa: PLC0415 - an extra
 
     finding = sf.when(sf.col("kind") == "finding", sf.col("document"))
     error = sf.when(sf.col("kind") == "error", sf.col("document"))
+    tally = sf.when(sf.col("kind") == "tally", sf.col("document"))
     typed = said.select(
         sf.from_json(finding, FINDING).alias("finding"),
         finding.alias("line"),
         sf.from_json(error, ERROR).alias("error"),
+        sf.from_json(tally, TALLY).alias("tally"),
     )
-    return typed.select("finding.*", "line", "error")
+    return typed.select("finding.*", "line", "error", "tally")

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is answered to whom: batches, the page, health and metrics.
+
+kube-apiserver takes any answer from 200 to 206 for success and anything else for a reason to post the batch again:
+five attempts, 10 s, 15 s, 22 s and 34 s apart by default, each given up after 30 s; then the batch is dropped
+(https://github.com/kubernetes/apiserver/blob/24a394e516bfda066d7e2221d7d92c052de27c54/plugin/pkg/audit/webhook/webhook.go
+`retryOnError`, and pkg/util/webhook/webhook.go there). Within an attempt its client asks again where 429 or 5xx comes
+with `Retry-After` in seconds
+(https://github.com/kubernetes/client-go/blob/32ce75a7d6bc6960fd048d3d1e3b34185418d8c8/rest/with_retry.go).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from k8stokendetect.serve.auth import Tokens
+from k8stokendetect.serve.batch import RefusedError, lines_of
+from k8stokendetect.serve.board import Board
+from k8stokendetect.serve.examiner import Examiner, Full
+from k8stokendetect.serve.metrics import Metrics
+
+PATIENCE: Final = 25.0
+"""Seconds for a batch to arrive, and then for it to be on the disk; the API server gives up after 30."""
+
+_CLOSE: Final = {"Connection": "close"}
+_LATER: Final = {"Retry-After": "2"}
+_ASK: Final = {"WWW-Authenticate": 'Basic realm="k8stokendetect"'}
+_PAGE: Final = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Budget:
+    """How many bytes of bodies may be held at once.
+
+    Arguments:
+        total: bytes.
+
+    """
+
+    def __init__(self, total: int) -> None:
+        self.left = total
+
+    def take(self, size: int, /) -> bool:
+        """Take some, if there are enough."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+    def give_back(self, size: int, /) -> None:
+        """Give them back."""
+        self.left += size
+
+
+class Receiver:
+    """Answers.
+
+    Arguments:
+        examiner: takes batches.
+        board: makes the page.
+        metrics: counted up.
+        report: takes what goes wrong, as kind and text.
+        tokens: that are asked for; None for none.
+        max_body: bytes of one body.
+        budget: bytes of all bodies at once.
+        patience: seconds for a body, and for its examination.
+
+    """
+
+    def __init__(
+        self,
+        examiner: Examiner,
+        board: Board,
+        metrics: Metrics,
+        report: Callable[[str, str], object],
+        tokens: Tokens | None,
+        *,
+        max_body: int,
+        budget: Budget,
+        patience: float,
+    ) -> None:
+        self._examiner = examiner
+        self._board = board
+        self._metrics = metrics
+        self._report = report
+        self._tokens = tokens
+        self._max_body = max_body
+        self._budget = budget
+        self._patience = patience
+        self._intake = ThreadPoolExecutor(1, "intake")
+        self._pages = ThreadPoolExecutor(1, "pages")
+
+    def app(self) -> Starlette:
+        """Return the application of the port that the API server posts to."""
+        return Starlette(
+            routes=[
+                Route("/", self._counted("page", self._asked(self._page)), methods=["GET"]),
+                Route("/audit", self._counted("audit", self._asked(self._batch)), methods=["POST"]),
+                Route("/", self._counted("audit", self._asked(self._batch)), methods=["POST"]),
+                Route("/metrics", self._counted("metrics", self._asked(self._show_metrics)), methods=["GET"]),
+                Route("/healthz", self._counted("healthz", self._health), methods=["GET"]),
+            ]
+        )
+
+    def inside(self) -> Starlette:
+        """Return the application of the port for the kubelet and Prometheus, where nobody is asked who they are."""
+        return Starlette(
+            routes=[
+                Route("/metrics", self._counted("metrics", self._show_metrics), methods=["GET"]),
+                Route("/healthz", self._counted("healthz", self._health), methods=["GET"]),
+            ]
+        )
+
+    def stop(self) -> None:
+        """Finish what is being done."""
+        self._intake.shutdown()
+        self._pages.shutdown()
+
+    def _counted(self, name: str, endpoint: Endpoint) -> Endpoint:
+        async def counting(request: Request) -> Response:
+            answer = await endpoint(request)
+            self._metrics.requests.labels(name, str(answer.status_code)).inc()
+            return answer
+
+        return counting
+
+    def _asked(self, endpoint: Endpoint) -> Endpoint:
+        """Ask for a token first."""
+
+        async def asking(request: Request) -> Response:
+            if self._tokens is None or self._tokens.accepts(request.headers.get("authorization", "")):
+                return await endpoint(request)
+            self._report("warning", f"a client without a valid token at {_peer(request)} asked for {request.url.path}")
+            return Response(status_code=401, headers={**_ASK, **_CLOSE})
+
+        return asking
+
+    async def _health(self, _: Request) -> Response:
+        is_well = self._examiner.is_alive() and not self._examiner.failure
+        return Response("ok" if is_well else "not examining", 200 if is_well else 503, media_type="text/plain")
+
+    async def _show_metrics(self, _: Request) -> Response:
+        return Response(self._metrics.text(), headers={"Content-Type": self._metrics.content_type})
+
+    async def _page(self, _: Request) -> Response:
+        loop = asyncio.get_running_loop()
+        page = await loop.run_in_executor(self._pages, self._board.page)
+        return Response(page, media_type="text/html", headers=_PAGE)
+
+    async def _batch(self, request: Request) -> Response:
+        try:
+            size = self._announced(request)
+        except RefusedError as error:
+            return self._refused(request, error)
+        if not self._budget.take(size):
+            self._report("warning", "too many batches at once; the API server is asked to come again")
+            return Response(status_code=503, headers={**_LATER, **_CLOSE})
+        try:
+            return await self._taken(request, size)
+        except RefusedError as error:
+            return self._refused(request, error)
+        finally:
+            self._budget.give_back(size)
+
+    async def _taken(self, request: Request, size: int) -> Response:
+        """Take a batch, and answer when it is on the disk."""
+        try:
+            async with asyncio.timeout(self._patience):
+                body = await _read(request, size)
+        except TimeoutError:
+            raise RefusedError(408, "it did not arrive in time") from None
+        except ClientDisconnect:
+            raise RefusedError(400, "the client left before it was complete") from None
+        try:
+            await self._take(body)
+        except Full:
+            self._report("warning", "batches wait to be examined; the API server is asked to come again")
+        except OSError as error:
+            self._report("error", f"a batch could not be kept: {error.strerror}; the API server is asked to come again")
+        else:
+            return Response(status_code=200)
+        return Response(status_code=503, headers=_LATER)
+
+    async def _take(self, body: bytes) -> None:
+        """Read a batch and put it on the disk; one that waits too long is left: the API server posts it again."""
+        loop = asyncio.get_running_loop()
+        working = loop.run_in_executor(self._intake, self._keep, body)
+        try:
+            async with asyncio.timeout(self._patience):
+                await working
+        except TimeoutError:
+            raise Full from None
+
+    def _keep(self, body: bytes) -> None:
+        lines = lines_of(body)
+        if lines:
+            self._examiner.take(lines)
+        self._metrics.body_bytes.inc(len(body))
+
+    def _announced(self, request: Request) -> int:
+        """Return how long the body may be, before any of it is read."""
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise RefusedError(415, "it is compressed, as no API server does")
+        length = request.headers.get("content-length")
+        if length is None:
+            return self._max_body
+        if not length.isdecimal() or int(length) > self._max_body:
+            raise RefusedError(413, f"it is longer than {self._max_body} bytes")
+        return int(length)
+
+    def _refused(self, request: Request, error: RefusedError) -> Response:
+        self._report("warning", f"a batch of {_peer(request)} was refused: {error.reason}")
+        return Response(status_code=error.status, headers=_CLOSE)
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else "an unknown address"
+
+
+async def _read(request: Request, most: int) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            raise RefusedError(413, f"it is longer than {most} bytes")
+    return bytes(body)

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An append-only journal on the disk: what was appended is there after a crash, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from k8stokendetect.errors import ConfigError
+
+SEGMENT: Final = 8 * 1024 * 1024
+"""Bytes after which a new file is begun; old files are removed whole."""
+
+_HEAD: Final = struct.Struct(">QII")
+"""Number, length and CRC-32 of an entry."""
+
+_MOST: Final = 256 * 1024 * 1024
+"""Longest entry in bytes; more is damage."""
+
+
+class Journal:
+    """Entries of bytes, numbered from 1.
+
+    Arguments:
+        folder: where its files are; it is made.
+        name: the beginning of their names.
+        segment: bytes after which a new file is begun.
+
+    Attributes:
+        end: the number of the next entry.
+
+    Raises:
+        ConfigError: when the folder cannot be used, or an entry before the last is damaged.
+
+    """
+
+    def __init__(self, folder: Path, name: str, segment: int = SEGMENT) -> None:
+        self._folder = folder
+        self._name = name
+        self._segment = segment
+        self._file: int | None = None
+        self._size = 0
+        self._length = 0
+        self._lock = threading.Lock()
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.end = self._repaired()
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be used: {error.strerror}") from None
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob(f"{self._name}-*.journal"))
+
+    def _first_of(self, path: Path) -> int:
+        return int(path.stem.rpartition("-")[2])
+
+    def _repaired(self) -> int:
+        """Cut off an entry that was not written to its end, and return the number that comes next."""
+        paths = self._paths()
+        if not paths:
+            return 1
+        number, good = self._first_of(paths[-1]) - 1, 0
+        for number, _, good in _entries(paths[-1]):  # noqa: B007 - the last of them
+            pass
+        if good < paths[-1].stat().st_size:
+            os.truncate(paths[-1], good)
+        self._length = sum(path.stat().st_size for path in paths)
+        return number + 1
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return self._length
+
+    def append(self, entry: bytes, /) -> int:
+        """Append an entry, wait until it is on the disk, and return its number.
+
+        Raises:
+            OSError: when it could not be written; nothing of it is left.
+
+        """
+        with self._lock:
+            return self._append(entry)
+
+    def _append(self, entry: bytes) -> int:
+        file = self._writable()
+        number = self.end
+        data = _HEAD.pack(number, len(entry), zlib.crc32(entry, number & 0xFFFFFFFF)) + entry
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(file, data[written:])
+            os.fdatasync(file)
+        except OSError:
+            os.ftruncate(file, self._size)
+            raise
+        self._size += len(data)
+        self._length += len(data)
+        self.end = number + 1
+        return number
+
+    def _writable(self) -> int:
+        """Return the file to append to."""
+        if self._file is not None and self._size < self._segment:
+            return self._file
+        self.close()
+        paths = self._paths()
+        path = paths[-1] if paths and paths[-1].stat().st_size < self._segment else self._path(self.end)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._file).st_size
+        sync_folder(self._folder)
+        return self._file
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{self._name}-{number:020}.journal"
+
+    def read(self, first: int, /) -> Iterator[tuple[int, bytes]]:
+        """Yield entries from a number on, as far as they were appended before this call.
+
+        Raises:
+            ConfigError: when an entry is damaged: what it held is lost.
+
+        """
+        end, paths = self.end, self._paths()
+        starts = [self._first_of(path) for path in paths]
+        if not starts:
+            return
+        expected = max(first, starts[0])
+        for path, following in zip(paths, [*starts[1:], end], strict=True):
+            if following <= first:
+                continue
+            for number, entry, _ in _entries(path):
+                if number >= end:
+                    return
+                if number == expected:
+                    yield number, entry
+                    expected += 1
+            if expected < min(following, end):
+                raise ConfigError(f"{path}: damaged at entry {expected}; move the folder away to begin again")
+
+    def drop_before(self, number: int, /) -> None:
+        """Remove the files whose entries all come before a number."""
+        with self._lock:
+            paths = self._paths()
+            starts = [self._first_of(path) for path in paths]
+            for path, following in zip(paths[:-1], starts[1:], strict=True):
+                if following <= number:
+                    self._length -= path.stat().st_size
+                    path.unlink()
+
+    def close(self) -> None:
+        """Close the file that is appended to."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _entries(path: Path) -> Iterator[tuple[int, bytes, int]]:
+    """Yield the number, the bytes and the end of each whole entry, up to the first that is not."""
+    with path.open("rb") as file:
+        while len(head := file.read(_HEAD.size)) == _HEAD.size:
+            number, length, check = _HEAD.unpack(head)
+            if length > _MOST:
+                return
+            entry = file.read(length)
+            if len(entry) < length or zlib.crc32(entry, number & 0xFFFFFFFF) != check:
+                return
+            yield number, entry, file.tell()
+
+
+def sync_folder(folder: Path, /) -> None:
+    """Wait until the names in a folder are on the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, data: bytes, /, *, wait: bool = True) -> None:
+    """Replace a file at once or not at all.
+
+    Arguments:
+        path: of the file.
+        data: all that it is to hold.
+        wait: until it is on the disk.
+
+    Raises:
+        OSError: when it cannot be written.
+
+    """
+    written = path.with_name(f"{path.name}.new")
+    file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        left = data
+        while left:
+            left = left[os.write(file, left) :]
+        if wait:
+            os.fsync(file)
+    finally:
+        os.close(file)
+    written.replace(path)
+    if wait:
+        sync_folder(path.parent)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP/1.1 as uvicorn speaks it, with a limit on the time that a client may take to say what it wants, and on whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from k8stokendetect.serve.auth import names_of
+
+HEADER_TIME: Final = 10.0
+"""Seconds from the beginning of a connection, or of a request, to the end of its headers."""
+
+HANDSHAKE_TIME: Final = 10.0
+"""Seconds for the TLS handshake; kube-apiserver's own client takes no longer (client-go transport/cache.go)."""
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop whose servers do not wait a minute for a TLS handshake."""
+
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+        """Make a server, with a time limit for handshakes."""
+        if options.get("ssl") is not None:
+            options.setdefault("ssl_handshake_timeout", HANDSHAKE_TIME)
+        return await super().create_server(*args, **options)
+
+
+class BoundedProtocol(H11Protocol):
+    """A connection whose client has a verified name where names are asked for, and sends its headers in time.
+
+    Attributes:
+        names: what a client's certificate may be called; empty for any that was verified.
+        refused: called when one is called otherwise.
+        header_time: seconds for the headers of a request.
+
+    """
+
+    names: frozenset[str] = frozenset()
+    refused: Callable[[], object] = staticmethod(lambda: None)
+    header_time: float = HEADER_TIME
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, or hang up on a client with another name."""
+        super().connection_made(transport)
+        if self.names and self.names.isdisjoint(names_of(transport.get_extra_info("peercert"))):
+            self.refused()
+            transport.abort()
+        else:
+            self._wait_for_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._headers_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take some bytes."""
+        if self._is_between_requests():
+            self._wait_for_headers()
+        super().data_received(data)
+        if not self._is_between_requests():
+            self._headers_came()
+
+    def _is_between_requests(self) -> bool:
+        cycle: object = self.cycle  # None before the first request
+        return cycle is None or self.cycle.response_complete
+
+    def _wait_for_headers(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.header_time, self.transport.abort)
+
+    def _headers_came(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def protocol(names: frozenset[str], refused: Callable[[], object]) -> type[BoundedProtocol]:
+    """Return the class of connections for these names."""
+    return type("Named", (BoundedProtocol,), {"names": names, "refused": staticmethod(refused)})

@@ -1,0 +1,419 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The receiver as an API server, an attacker, a person with a browser and Prometheus see it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+from click.testing import CliRunner
+
+from api_server import ApiServer, event_list
+from k8stokendetect.cli import main
+from k8stokendetect.errors import ConfigError
+from k8stokendetect.serve import Settings, service
+from k8stokendetect.serve.app import Budget
+from k8stokendetect.serve.auth import Tokens
+from k8stokendetect.serve.lock import locked
+from k8stokendetect.serve.protocol import BoundedProtocol
+from k8stokendetect.serve.reporting import MOST_A_MINUTE, Log
+from k8stokendetect.serve.tls import TlsFiles
+from serving import TOKEN, FakeServer, Lines, attack, batches, eventually, expected, findings_of, serving, written
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    """Return a file with a token."""
+    path = tmp_path / "tokens"
+    path.write_text(f"{TOKEN}\n")
+    return path
+
+
+class Authority:
+    """An authority with a server's and clients' certificates, as PEM files.
+
+    Arguments:
+        folder: where they are written.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.ca = trustme.CA()
+        self.ca.cert_pem.write_to_path(folder / "ca.pem")
+        self.issue(folder)
+
+    def issue(self, folder: Path) -> None:
+        """Write a certificate for the server."""
+        server = self.ca.issue_cert("127.0.0.1")
+        server.private_key_pem.write_to_path(folder / "key.pem")
+        for number, pem in enumerate(server.cert_chain_pems):
+            pem.write_to_path(folder / "cert.pem", append=number > 0)
+
+    def files(self) -> TlsFiles:
+        """Return what a service is given."""
+        folder = self._folder
+        return TlsFiles(certificate=folder / "cert.pem", key=folder / "key.pem", client_ca=folder / "ca.pem")
+
+    def client(self, name: str = "", ca: trustme.CA | None = None) -> ssl.SSLContext:
+        """Return what a client needs that trusts the server; with a name it has a certificate, of this authority."""
+        context = ssl.create_default_context()
+        self.ca.configure_trust(context)
+        if name:
+            (ca or self.ca).issue_cert(common_name=name).configure_cert(context)
+        return context
+
+
+def test_mutual_tls_lets_in_whom_the_authority_knows_by_name(tmp_path: Path) -> None:
+    """As a kube-apiserver's own ports do: every alert of what it posts comes; nobody else gets to speak HTTP."""
+    authority, lines = Authority(tmp_path), Lines()
+    events = attack()[:100]
+    settings = {"tls": authority.files(), "client_names": frozenset({"kube-apiserver"})}
+    with serving(tmp_path / "s", [f"file:{tmp_path / 'out'}"], lines=lines, **settings) as (_, port, _):
+        url = f"https://127.0.0.1:{port}/audit"
+        for context in (
+            authority.client(),
+            authority.client("kube-apiserver", trustme.CA()),
+            authority.client("system:node:worker"),
+        ):
+            with pytest.raises(httpx.TransportError), httpx.Client(verify=context) as client:
+                client.post(url, content=b"{}")
+        with pytest.raises((OSError, httpx.TransportError)):
+            httpx.post(url.replace("https", "http"), content=b"{}")
+        server = ApiServer(url, context=authority.client("kube-apiserver"))
+        assert all(server.post(body) for body in batches(events))
+        server.client.close()
+    assert set(findings_of(tmp_path / "out")) == expected(events)
+    assert "warning: a client was refused: its certificate is not called as --client-name says" in lines
+
+
+def test_a_certificate_that_was_renewed_is_used_without_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is damaged meanwhile changes nothing, and is reported."""
+    monkeypatch.setattr(service, "RELOAD", 0.02)
+    authority, lines = Authority(tmp_path), Lines()
+    with serving(tmp_path / "s", lines=lines, tls=authority.files()) as (_, port, _):
+
+        def serial() -> str:
+            context = authority.client("kube-apiserver")
+            with (
+                socket.create_connection(("127.0.0.1", port)) as plain,
+                context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+            ):
+                return str((connection.getpeercert() or {})["serialNumber"])
+
+        first = serial()
+        (tmp_path / "cert.pem").write_text("damaged")
+        eventually(lambda: any("not a certificate and its key" in line for line in lines))
+        assert serial() == first
+        authority.issue(tmp_path)
+        eventually(lambda: serial() != first)
+
+
+def test_a_token_is_asked_for_and_may_change(tmp_path: Path, tokens: Path) -> None:
+    """The API server sends it as a bearer token, a browser as the password of a person."""
+    with serving(tmp_path / "s", token_file=tokens, health=("127.0.0.1", 0)) as (_, port, health):
+        base = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=base) as client:
+            answers = [client.get("/"), client.get("/metrics"), client.post("/audit", content=event_list([]))]
+            answers += [
+                client.get("/", auth=("me", "wrong")),
+                client.get("/", headers={"Authorization": f"Basic {TOKEN}"}),
+            ]
+            assert [answer.status_code for answer in answers] == [401] * 5
+            assert 'Basic realm="' in answers[0].headers["www-authenticate"]
+            assert client.get("/healthz").text == "ok"
+            bearer = {"Authorization": f"Bearer {TOKEN}"}
+            assert client.post("/audit", content=event_list([]), headers=bearer).status_code == 200
+            assert client.get("/", auth=("anyone", TOKEN)).status_code == 200
+            tokens.write_text(f"another-token-of-nobody\n{TOKEN}\n")
+            assert client.get("/", auth=("", "another-token-of-nobody")).status_code == 200
+            tokens.write_text("another-token-of-nobody\n")
+            assert client.get("/", headers=bearer).status_code == 401
+        inside = f"http://127.0.0.1:{health}"
+        assert "k8stokendetect_requests_total" in httpx.get(f"{inside}/metrics").text
+        assert httpx.get(f"{inside}/healthz").status_code == 200
+        assert [httpx.get(f"{inside}{path}").status_code for path in ("/", "/audit")] == [404, 404]
+
+
+def test_tokens_that_cannot_be_read_any_more_stay_valid_and_are_reported(tokens: Path) -> None:
+    """A file that is being replaced must not let events be lost."""
+    said: list[str] = []
+    known = Tokens(tokens, lambda kind, text: said.append(f"{kind}: {text}"))
+    for damage in (b"", b"short\n"):
+        tokens.write_bytes(damage)
+        assert known.accepts(f"Bearer {TOKEN}")
+    tokens.unlink()
+    assert known.accepts(f"bearer  {TOKEN} ")
+    assert not any(known.accepts(header) for header in ("", "Bearer", f"Token {TOKEN}", "Basic !!", "Bearer \udcff"))
+    assert len(said) >= 3
+    assert not [line for line in said if TOKEN in line]
+
+
+@contextlib.contextmanager
+def open_port(port: int, sent: bytes) -> Iterator[socket.socket]:
+    """Connect and send some bytes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(sent)
+        yield client
+
+
+def answer_of(port: int, sent: bytes) -> bytes:
+    """Send some bytes, and return what comes back until the server hangs up."""
+    with open_port(port, sent) as client:
+        parts = []
+        with contextlib.suppress(ConnectionResetError):
+            while part := client.recv(65536):
+                parts.append(part)
+        return b"".join(parts)
+
+
+def request(headers: str, body: bytes = b"") -> bytes:
+    """Write a POST."""
+    return f"POST /audit HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n{headers}\r\n".encode() + body
+
+
+def test_hostile_clients_are_bounded_and_the_api_server_is_served(
+    tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too long, compressed, cut off, too slow in its headers or its body, and brackets: each costs only itself."""
+    monkeypatch.setattr(BoundedProtocol, "header_time", 0.3)
+    lines = Lines()
+    events = attack()[:60]
+    size = 5_000_000
+    given = {"token_file": tokens, "max_body": size, "patience": 2.0}
+    with serving(tmp_path / "s", [f"file:{tmp_path / 'out'}"], lines=lines, **given) as (
+        _,
+        port,
+        _,
+    ):
+        with contextlib.ExitStack() as stack:
+            for begun in (b"", b"POST /au", request("Content-Length: 10\r\n")[:-2]):
+                for _ in range(20):
+                    stack.enter_context(open_port(port, begun))
+            assert answer_of(port, request(f"Content-Length: {size + 1}\r\n")).startswith(b"HTTP/1.1 413 ")
+            endless = b"%x\r\n" % size + b" " * size + b"\r\n"
+            assert answer_of(port, request("Transfer-Encoding: chunked\r\n", endless * 2)).startswith(b"HTTP/1.1 413 ")
+            bomb = "Content-Encoding: gzip\r\nContent-Length: 10\r\n"
+            assert answer_of(port, request(bomb)).startswith(b"HTTP/1.1 415 ")
+            brackets = request(f"Content-Length: {size}\r\nConnection: close\r\n", b"[" * size)
+            assert answer_of(port, brackets).startswith(b"HTTP/1.1 400 ")
+            assert answer_of(port, request("Content-Length: 10\r\n", b"{")).startswith(b"HTTP/1.1 408 ")
+            assert answer_of(port, b"GET / HTTP/1.1\r\nx: " + b"y" * 200_000).startswith(b"HTTP/1.1 400 ")
+            assert answer_of(port, b"GET / HTTP/1.1\r\n") == b""
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert all(server.post(body) for body in batches(events))
+        assert server.statuses == [200] * len(batches(events))
+        server.client.close()
+    assert set(findings_of(tmp_path / "out")) == expected(events)
+    assert any("nested" in line or "not an EventList" in line for line in lines)
+
+
+def test_what_cannot_be_kept_is_asked_for_again(tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, and too much that waits: 503 with `Retry-After`, which client-go heeds, and nothing is lost."""
+    lines = Lines()
+    events = attack()[:60]
+    full = [True] * 3
+    real = os.fdatasync
+
+    def sync(file: int) -> None:
+        if full:
+            full.pop()
+            raise OSError(28, "No space left on device")
+        real(file)
+
+    with serving(tmp_path / "s", [f"file:{tmp_path / 'out'}"], lines=lines, token_file=tokens) as (_, port, _):
+        monkeypatch.setattr(os, "fdatasync", sync)
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert all(server.post(body) for body in batches(events))
+        server.client.close()
+    assert server.statuses == [503] * 3 + [200] * 3
+    assert set(findings_of(tmp_path / "out")) == expected(events)
+    assert any("No space left on device" in line for line in lines)
+
+
+def test_bodies_share_a_budget() -> None:
+    """What is announced is taken before any of it is read."""
+    budget = Budget(10)
+
+    assert [budget.take(6), budget.take(6)] == [True, False]
+    budget.give_back(6)
+    assert budget.take(10)
+
+
+def test_a_batch_that_breaks_the_examination_is_put_aside(
+    tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are examined, also after a restart, and a person finds it."""
+    lines = Lines()
+    events = attack()[:60]
+    bodies = batches(events)
+    broken = events[25]["auditID"]
+    from k8stokendetect.engine.pipeline import Pipeline
+
+    real = Pipeline.take
+
+    def take(self: Any, event: Any, /) -> Any:
+        if event.audit_id == broken:
+            raise RuntimeError("a fault of ours")
+        return real(self, event)
+
+    monkeypatch.setattr(Pipeline, "take", take)
+    for posted in (bodies, bodies[:1]):
+        with serving(tmp_path / "s", [f"file:{tmp_path / 'out'}"], lines=lines, token_file=tokens) as (_, port, _):
+            server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+            assert all(server.post(body) for body in posted)
+            server.client.close()
+    found = findings_of(tmp_path / "out")
+    assert set(found) >= expected(events[:20])
+    assert sorted(found) == sorted(set(found))
+    assert len([line for line in lines if "batch 2 is not examined" in line]) == 1
+    assert broken in (tmp_path / "s/not-examined/batch-2.jsonl").read_text()
+
+
+def test_alerts_wait_for_a_sink_that_is_down_and_survive_a_restart(tmp_path: Path, tokens: Path) -> None:
+    """Its answer is 503 until the service is started again; then each alert comes once, with its incident."""
+    events = attack()[:60]
+    with FakeServer((503, {})) as fake:
+        sinks = [f"webhook:{fake.url}", f"file:{tmp_path / 'out'}"]
+        with serving(tmp_path / "s", sinks, token_file=tokens, grace=0.1) as (running, port, _):
+            server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+            assert all(server.post(body) for body in batches(events))
+            server.client.close()
+            assert running is not None
+        tried = len(fake.got)
+        fake.answers = [(200, {})]
+        with serving(tmp_path / "s", sinks, token_file=tokens):
+            eventually(lambda: len(fake.got) - tried >= len(written(tmp_path / "out")))
+        sent = [alert["fingerprint"] for alert in fake.bodies()[tried:]]
+    assert sent == [alert["fingerprint"] for alert in written(tmp_path / "out")]
+    assert all(alert["incident"] for alert in written(tmp_path / "out"))
+    assert not (tmp_path / "dead.jsonl").exists()
+
+
+def test_the_page_shows_the_incidents_also_after_a_restart(tmp_path: Path, tokens: Path) -> None:
+    """The report page, live, with what a client chose escaped."""
+    events = attack()[:60]
+    with serving(tmp_path / "s", token_file=tokens) as (_, port, _):
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert all(server.post(body) for body in batches(events))
+        server.client.close()
+    with serving(tmp_path / "s", token_file=tokens) as (_, port, _), httpx.Client(auth=("me", TOKEN)) as client:
+        page = client.get(f"http://127.0.0.1:{port}/")
+        assert page.headers["cache-control"] == "no-store"
+        assert re.search(r"\b[1-9]\d* incident", page.text)
+        assert client.post(f"http://127.0.0.1:{port}/metrics").status_code == 405
+
+
+@pytest.mark.slow
+def test_the_page_can_be_looked_at_in_a_browser(tmp_path: Path, tokens: Path) -> None:
+    """In Chromium: a person who gives the token sees the incidents; nothing is loaded from elsewhere."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("needs Chromium")
+    events = attack()
+    with serving(tmp_path / "s", token_file=tokens) as (running, port, _):
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert all(server.post(body) for body in batches(events))
+        server.client.close()
+        assert running is not None
+    with serving(tmp_path / "s", token_file=tokens) as (_, port, _):
+        url = f"http://me:{TOKEN}@127.0.0.1:{port}/"
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+        done = subprocess.run(  # noqa: S603 - a browser on our own page
+            [*command, "--dump-dom", "--virtual-time-budget=3000", url],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    assert "</html>" in done.stdout
+    assert re.search(r"\b[1-9]\d* incident", done.stdout)
+    assert TOKEN not in done.stdout
+
+
+def test_one_folder_has_one_process(tmp_path: Path) -> None:
+    """Two would write into each other's journals."""
+    with locked(tmp_path), pytest.raises(ConfigError, match="another process uses it"):
+        locked(tmp_path)
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"listen": ("0.0.0.0", 0), "token_file": Path("x")}, "without TLS only on this machine"),  # noqa: S104
+        ({}, "anyone could post"),
+        ({"token_file": Path("x"), "client_names": frozenset({"a"})}, "it needs --client-ca"),
+    ],
+)
+def test_nobody_is_let_in_unasked(settings: dict[str, Any], problem: str) -> None:
+    """Without TLS, or without authentication, nothing listens where others are."""
+    with pytest.raises(ConfigError, match=problem):
+        Settings(**{"listen": ("127.0.0.1", 0), "folder": Path("s"), **settings}).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("--listen here", "expected ADDRESS:PORT"),
+        ("--tls-cert a", "go together"),
+        ("--client-ca a", "needs --tls-cert"),
+        ("--token-file missing", "cannot be read"),
+        ("--token-file short", "at least 16 characters"),
+        ("--token-file tokens --keep long", "--keep"),
+        ("--token-file tokens --sink slack:T000-secret", "name it as env:NAME"),
+        ("--token-file tokens --tls-cert tokens --tls-key tokens", "not a certificate and its key"),
+        ("--token-file tokens --rule nonsense", "unknown rule"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_2(options: str, problem: str, tmp_path: Path, tokens: Path) -> None:
+    """Before anything listens; what may be a secret is not repeated."""
+    (tmp_path / "short").write_text("short\n")
+    with contextlib.chdir(tmp_path):
+        result = CliRunner().invoke(main, ["serve", "--state", "s", *options.split()])
+
+    assert tokens.exists()
+    assert result.exit_code == 2
+    assert problem in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "T000-secret" not in result.stderr
+
+
+def test_a_flood_of_lines_is_counted() -> None:
+    """An operator reads some of a kind in a minute, and how many more there were."""
+    lines, now = Lines(), [0.0]
+    log = Log(lines.append, lambda: now[0])
+    for number in range(100):
+        log("error", f"\x1b[2J{number}")
+    now[0] = 61.0
+    log("error", "later")
+    log("warning", "of another kind")
+
+    assert len(lines) == MOST_A_MINUTE + 4
+    assert lines[0] == r"error: \x1b[2J0"
+    assert "80 more" in lines[-3]
+
+
+def test_nothing_of_a_service_stays_behind(tmp_path: Path, tokens: Path) -> None:
+    """After its end no thread of it runs, and its folder can be used again."""
+    before = threading.active_count()
+    with serving(tmp_path / "s", token_file=tokens):
+        pass
+    assert threading.active_count() <= before
+    with serving(tmp_path / "s", token_file=tokens):
+        pass
