@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from click.testing import CliRunner
 
 from api_server import ApiServer, event_list
 from k8stokendetect.cli import main
+from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.serve import Settings, service
 from k8stokendetect.serve.app import Budget
@@ -191,6 +193,7 @@ def test_hostile_clients_are_bounded_and_the_api_server_is_served(
 ) -> None:
     """Too long, compressed, cut off, too slow in its headers or its body, and brackets: each costs only itself."""
     monkeypatch.setattr(BoundedProtocol, "header_time", 0.3)
+    monkeypatch.setattr(BoundedProtocol, "most", 10)
     lines = Lines()
     events = attack()[:60]
     size = 5_000_000
@@ -204,6 +207,7 @@ def test_hostile_clients_are_bounded_and_the_api_server_is_served(
             for begun in (b"", b"POST /au", request("Content-Length: 10\r\n")[:-2]):
                 for _ in range(20):
                     stack.enter_context(open_port(port, begun))
+            assert httpx.get(f"http://127.0.0.1:{port}/healthz").text == "ok"
             assert answer_of(port, request(f"Content-Length: {size + 1}\r\n")).startswith(b"HTTP/1.1 413 ")
             endless = b"%x\r\n" % size + b" " * size + b"\r\n"
             assert answer_of(port, request("Transfer-Encoding: chunked\r\n", endless * 2)).startswith(b"HTTP/1.1 413 ")
@@ -262,8 +266,6 @@ def test_a_batch_that_breaks_the_examination_is_put_aside(
     events = attack()[:60]
     bodies = batches(events)
     broken = events[25]["auditID"]
-    from k8stokendetect.engine.pipeline import Pipeline
-
     real = Pipeline.take
 
     def take(self: Any, event: Any, /) -> Any:
@@ -345,6 +347,30 @@ def test_the_page_can_be_looked_at_in_a_browser(tmp_path: Path, tokens: Path) ->
     assert TOKEN not in done.stdout
 
 
+def test_damage_to_what_was_saved_stops_nothing(tmp_path: Path, tokens: Path) -> None:
+    """A state that is none is put aside, and what is kept of the batches is examined again: no alert comes twice."""
+    lines = Lines()
+    events = attack()[:60]
+    sinks = [f"file:{tmp_path / 'out'}"]
+    with serving(tmp_path / "s", sinks, token_file=tokens) as (_, port, _):
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert all(server.post(body) for body in batches(events))
+        server.client.close()
+    before = findings_of(tmp_path / "out")
+    (tmp_path / "s/state.json").write_text('{"version": 1}')
+    (journal,) = (tmp_path / "s/batches").iterdir()
+    journal.write_bytes(journal.read_bytes()[:-5] + b"xxxxx")
+    (tmp_path / "s/alerts/delivered-file").write_text("[]")
+    with serving(tmp_path / "s", sinks, lines=lines, token_file=tokens) as (_, port, _):
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert all(server.post(body) for body in batches(events))
+        server.client.close()
+
+    assert findings_of(tmp_path / "out") == before
+    assert (tmp_path / "s/state.json.damaged").exists()
+    assert len([line for line in lines if line.startswith("error: ")]) == 2
+
+
 def test_one_folder_has_one_process(tmp_path: Path) -> None:
     """Two would write into each other's journals."""
     with locked(tmp_path), pytest.raises(ConfigError, match="another process uses it"):
@@ -392,6 +418,17 @@ def test_a_wrong_option_is_one_line_and_exit_2(options: str, problem: str, tmp_p
     assert problem in result.stderr
     assert result.stderr.count("\n") == 1
     assert "T000-secret" not in result.stderr
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line."""
+    for name in [name for name in sys.modules if name.startswith("k8stokendetect.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = CliRunner().invoke(main, ["serve", "--state", "s"])
+
+    assert result.exit_code == 2
+    assert result.stderr == "error: uvicorn is missing: pip install 'k8stokendetect[serve]'\n"
 
 
 def test_a_flood_of_lines_is_counted() -> None:

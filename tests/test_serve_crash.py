@@ -29,10 +29,15 @@ from k8stokendetect.serve.examiner import Examiner
 from k8stokendetect.serve.journal import Journal
 from k8stokendetect.serve.metrics import Metrics
 from k8stokendetect.serve.outbox import Outbox
+from k8stokendetect.serve.state import State
 from k8stokendetect.sinks import open_all
 from serving import TOKEN, attack, batches, eventually, expected, findings_of, written
 
 RULES = ("token-request", "token-request-unbound", "minted-token-used")
+
+
+CHANCE = random.Random
+"""The same in every run."""
 
 
 class CrashError(BaseException):
@@ -109,7 +114,7 @@ def test_a_crash_at_any_write_loses_nothing_and_repeats_nothing(
         assert live(tmp_path / "whole", bodies, 0) == len(bodies)
     assert set(findings_of(tmp_path / "whole/alerts.jsonl")) == wanted
 
-    points = random.Random(7).sample(range(1, counting.count + 1), min(most, counting.count))
+    points = CHANCE(7).sample(range(1, counting.count + 1), min(most, counting.count))
     for number in points:
         folder = tmp_path / str(number)
         with monkeypatch.context() as patch:
@@ -119,6 +124,23 @@ def test_a_crash_at_any_write_loses_nothing_and_repeats_nothing(
         assert taken == len(bodies)
         found = findings_of(folder / "alerts.jsonl")
         assert (number, sorted(found)) == (number, sorted(wanted))
+
+
+def test_a_crash_between_the_alerts_and_what_is_remembered_of_them_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outbox knows better than the state that is still the old one."""
+    events = attack()[:50]
+
+    def crash(*_: object) -> None:
+        raise CrashError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "save", crash)
+        assert live(tmp_path, batches(events), 0) == len(batches(events))
+    live(tmp_path, [], 0)
+
+    assert sorted(findings_of(tmp_path / "alerts.jsonl")) == sorted(expected(events, RULES))
 
 
 def test_what_is_taken_is_found_after_a_crash_though_nothing_was_examined(tmp_path: Path) -> None:
@@ -139,17 +161,23 @@ def test_half_an_entry_is_none(tmp_path: Path) -> None:
     for number in range(1, 9):
         assert journal.append(b"%d" % number * 20) == number
     journal.close()
-    last = sorted(tmp_path.iterdir())[-1]
+    last = max(tmp_path.iterdir())
     assert len(list(tmp_path.iterdir())) > 2
     os.truncate(last, last.stat().st_size - 1)
 
-    again = Journal(tmp_path, "x", segment=100)
+    damage: list[str] = []
+    again = Journal(tmp_path, "x", segment=100, report=damage.append)
     assert again.end == 8
     assert again.append(b"new") == 8
     assert [(number, entry[:3]) for number, entry in again.read(6)] == [(6, b"666"), (7, b"777"), (8, b"new")]
-    again.drop_before(7)
+    again.drop_before(4)
     assert next(again.read(1))[0] > 1
     assert again.size == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert damage == []
+    first = min(tmp_path.iterdir())
+    first.write_bytes(b"x" * 40)
+    assert 8 in [number for number, _ in again.read(1)]
+    assert len(damage) == 1
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
@@ -170,7 +198,7 @@ def test_a_service_that_is_killed_again_and_again_sends_each_alert_once(tmp_path
     """SIGKILL at random moments, while an API server posts and posts again what was not answered."""
     events = attack()
     waiting = batches(events, 10)
-    chance = random.Random(11)
+    chance = CHANCE(11)
     for life in range(7):
         process, url = start(tmp_path)
         server = ApiServer(url, TOKEN)
@@ -192,4 +220,4 @@ def test_a_service_that_is_killed_again_and_again_sends_each_alert_once(tmp_path
     eventually(lambda: written(tmp_path / "alerts.jsonl"))
     found = findings_of(tmp_path / "alerts.jsonl")
     assert sorted(found) == sorted(set(found))
-    assert {name for name in found} >= expected(events)
+    assert set(found) >= expected(events)

@@ -16,6 +16,7 @@ from k8stokendetect.cli.selecting import Choice
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, did_you_mean, raise_error
 from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.incidents import Alert, Incident, Incidents
+from k8stokendetect.outputs.columns import Span, wrapped
 from k8stokendetect.outputs.ecs import to_ecs_line
 from k8stokendetect.outputs.html import environment
 from k8stokendetect.outputs.native import to_alert_line, to_incident_line, to_line
@@ -71,6 +72,7 @@ class Printer:
         worst: the highest severity of what was chosen and is not excluded.
         groups: the incidents that are not yet complete.
         page: makes the HTML page.
+        send: called with each alert that is not excluded, whatever is printed.
 
     Raises:
         ConfigError: when there is no such form, or the output cannot be written.
@@ -96,6 +98,7 @@ class Printer:
             environment()  # says what is missing before the log is read
         self.worst: Severity | None = None
         self.page: Callable[[Sequence[Incident]], str] = to_report
+        self.send: Callable[[Alert], object] = lambda _: None
         self.groups = Incidents(cluster=cluster)
         self._form = form
         self._quiet = quiet
@@ -121,7 +124,6 @@ class Printer:
             self.flush()
         self._pending.append(finding)
         if finding.excluded_by is None:
-            self._fired[finding.rule.id] = finding.rule.response
             self.groups.add(finding)
             if finding.severity >= Severity.HIGH:
                 self.urgent(Alert.of([finding], self.groups.id_of(finding)))
@@ -134,6 +136,8 @@ class Printer:
             return
         alert = Alert.of(self._pending, self.groups.id_of(self._pending[0]))
         self._pending = []
+        if alert.excluded_by is None:
+            self.send(alert)
         if self._level == "alerts" and self._wants(alert):
             if self._form == "text":
                 self._screen.line(alert_line(alert, self._screen.line_width))
@@ -184,7 +188,8 @@ class Printer:
         elif self._level == "findings":
             for rule, response in self._fired.items():
                 if response:
-                    self._screen.text(f"\nWhat to do about {rule}: {inert(response)}")
+                    words = Span(f"What to do about {rule}: {inert(response)}")
+                    self._screen.lines([(), *wrapped((words,), self._screen.line_width, (), ())])
 
     def _wants(self, item: Alert | Finding | Incident) -> bool:
         """Tell whether to print something; what is wanted counts for the exit status, printed or not."""
@@ -203,6 +208,8 @@ class Printer:
 
     def _print_finding(self, finding: Finding) -> None:
         if self._form == "text":
+            if finding.excluded_by is None:
+                self._fired[finding.rule.id] = finding.rule.response
             self._screen.lines(finding_lines(finding, self._previous, self._screen.line_width))
             self._previous = finding
         else:

@@ -62,7 +62,8 @@ def detect(
         memory: what detectors remember from one call to the next.
 
     Raises:
-        ConfigError: when an argument is wrong: an unknown rule, exclusion or platform, a source of no known type.
+        ConfigError: when an argument is wrong: an unknown rule, exclusion or platform, a source of no known type; and
+            while iterating, when another call that is not finished uses the same Memory, Tally, AuditLog or detectors.
 
     """
     return detection(
