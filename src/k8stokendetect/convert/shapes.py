@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Knows events again that differ from an earlier one only in their ids and times, as most mints of kubelets do.
+"""Knows mints again that differ from earlier ones only in their ids and times, as most of kubelets' do.
 
-Such an event is made from the earlier one, without typing and redacting the same texts again; and what was found out
-about that one holds for it, as long as it rests on nothing but its kind.
+From the third on, such an event is made from an earlier one, without typing and redacting the same texts again; and
+what was found out about that one holds for it, as long as it rests on nothing but its kind.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from k8stokendetect.events import Event, Platform
 from k8stokendetect.identity import ISSUED_CREDENTIAL_ID, LONGEST_AUDIT_ID
 
 Shape: TypeAlias = tuple[Any, ...]
-"""All that an event says, but for its ids and times."""
+"""All that a mint says, but for its ids and times."""
 
 Kind: TypeAlias = tuple[Any, ...]
 """A shape, and what the log around an event says about it."""
 
 MOST: Final = 4096
 """Maximum number of shapes that are remembered; then all are forgotten."""
+
+_MOST_ONCE: Final = 100_000
+"""The same of those that came once: of them, only a number is remembered."""
 
 _LONGEST: Final = 2048
 """Maximum length of the texts of any length in a shape that is remembered."""
@@ -39,14 +42,17 @@ _KIND: Final = len("JTI=")
 
 _AROUND: Final = ("lost", "usual", "cluster", "account", "region")
 _around: Final = attrgetter(*_AROUND)
+_once: Final[set[int]] = set()
 _facts: Final[dict[Shape, dict[str, Any]]] = {}
 
 
 def shape_of(found: Typed, platform: Platform | None, /) -> Shape | None:
-    """Return the shape of an event; None where nothing like it is to be expected, as with bodies."""
-    user, status, notes = found.user, found.response_status, found.annotations or {}
+    """Return the shape of a mint; None where nothing like it is to be expected, as with bodies."""
+    user, status, notes = found.user, found.response_status, found.annotations
     if (
-        user is None
+        notes is None
+        or _ISSUED not in notes
+        or user is None
         or found.impersonated_user is not None
         or found.authentication_metadata is not None
         or found.request_object is not None
@@ -70,7 +76,7 @@ def shape_of(found: Typed, platform: Platform | None, /) -> Shape | None:
         *(platform, found.verb, found.level, found.stage, found.api_version, found.request_uri, found.user_agent),
         *(user.username, user.uid, user.groups, *user.extra.values(), *user.extra),
         *(found.object_ref, found.source_ips, *answer, *notes),
-        *(notes | {_ISSUED: notes[_ISSUED][:_KIND]} if _ISSUED in notes else notes).values(),
+        *(notes | {_ISSUED: notes[_ISSUED][:_KIND]}).values(),
         *(not found.audit_id, found.request_received_timestamp is None, found.stage_timestamp is None),
     )
 
@@ -86,7 +92,7 @@ def known(found: Typed, shape: Shape, origin: str | None, /) -> Event | None:
     if facts is None:
         return None
     notes = found.annotations or {}
-    issued = notes.get(_ISSUED, "")
+    issued = notes[_ISSUED]
     if len(issued) > LONGEST_AUDIT_ID or is_suspect(f"{found.audit_id}|{issued}"):
         return None
     received, reached = found.request_received_timestamp, found.stage_timestamp
@@ -104,7 +110,13 @@ def known(found: Typed, shape: Shape, origin: str | None, /) -> Event | None:
 
 
 def remember(event: Event, shape: Shape, /) -> None:
-    """Remember the shape of an event that nobody else has seen yet, and that held no credential."""
+    """Remember the shape of an event that nobody else has seen yet, and that held no credential, the second time."""
+    number = hash(shape)
+    if number not in _once:
+        if len(_once) >= _MOST_ONCE:
+            _once.clear()
+        _once.add(number)
+        return
     size, status = sum(map(len, event.annotations.values())), event.response_status
     size += len(event.request_uri) + len(event.user_agent) + (len(status.message) if status else 0)
     parts = len(shape) + len(event.user.groups) + len(event.source_ips) + sum(map(len, event.user.extra.values()))

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from k8stokendetect.convert.shapes import MOST, Kind, kind_of
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector, KeyedDetector
 from k8stokendetect.engine.guard import Guard
-from k8stokendetect.engine.watchers import Watchers
+from k8stokendetect.engine.watchers import Watchers, Watching
 from k8stokendetect.events import Event
 
 _OURS: Final = frozenset({*BUILTIN, *OPTIONAL})
@@ -21,13 +21,13 @@ class Asked(NamedTuple):
 
     Attributes:
         reporting: those that remember nothing and are asked for findings.
-        matching: those that remember nothing and match, from whose rules the event is excluded: they are counted.
+        counting: those that remember nothing, from whose rules the event is excluded: whether they match is counted.
         keyed: those that remember.
 
     """
 
     reporting: tuple[Detector, ...]
-    matching: tuple[Detector, ...]
+    counting: tuple[Detector, ...]
     keyed: tuple[KeyedDetector[Any], ...]
 
 
@@ -47,20 +47,35 @@ class Asking:
         self._helpers = helpers
         self._guard = guard
         self._keep_excluded = keep_excluded
+        self._parted: dict[tuple[Watching, frozenset[str]], Asked] = {}
         self._known: dict[tuple[Kind, frozenset[str]], Asked] = {}
 
     def of(self, event: Event, excluded: frozenset[str], /) -> Asked:
-        """Return the detectors that an event concerns, which is excluded from some rules."""
-        kind = kind_of(event)
-        found = self._known.get((kind, excluded)) if kind is not None else None
-        if found is None:
-            stateless, keyed = self._watchers.of(event)
-            none = frozenset[str]() if self._keep_excluded else excluded
-            reporting = tuple([one for one in stateless if one.rule.id not in none])
-            counted = [one for one in stateless if one.rule.id in none and one.rule.id not in self._helpers]
-            found = Asked(reporting, tuple(self._guard.matching(counted, event)), keyed)
-            if kind is not None and _OURS.issuperset(map(type, counted)):
-                if len(self._known) >= MOST:
-                    self._known.clear()
-                self._known[kind, excluded] = found
+        """Return the detectors that an event concerns, which is excluded from some rules; of `counting`, which match.
+
+        Arguments:
+            event: the event.
+            excluded: the rules from which it is excluded.
+
+        """
+        kind = kind_of(event) if excluded else None
+        if kind is not None and (found := self._known.get((kind, excluded))) is not None:
+            return found
+        watching = self._watchers.of(event)
+        parted = self._parted.get((watching, excluded)) or self._part(watching, excluded)
+        if not parted.counting:
+            return parted
+        found = parted._replace(counting=tuple(self._guard.matching(parted.counting, event)))
+        if kind is not None and _OURS.issuperset(map(type, parted.counting)):
+            if len(self._known) >= MOST:
+                self._known.clear()
+            self._known[kind, excluded] = found
+        return found
+
+    def _part(self, watching: Watching, excluded: frozenset[str]) -> Asked:
+        """Part the detectors that are asked for findings from those whose rules an event is excluded from."""
+        none = frozenset[str]() if self._keep_excluded else excluded
+        reporting = tuple([one for one in watching.stateless if one.rule.id not in none])
+        counting = tuple([one for one in watching.stateless if one.rule.id in none - frozenset(self._helpers)])
+        found = self._parted[watching, excluded] = Asked(reporting, counting, watching.keyed)
         return found

@@ -54,20 +54,27 @@ class Judge:
             for exclusion in exclusions
         }
         self._expires = any(exclusion.expires for exclusion in exclusions)
-        self._by_design: dict[Kind, Judgement] = {}
+        self._by_design: dict[tuple[str, ...], Judgement] = {}
+        self._known: dict[Kind, Judgement] = {}
 
     def judge(self, event: Event, /) -> Judgement:
         """Return what the exclusions say about an event; of one kind, all are excluded or none."""
         kind = None if self._expires else kind_of(event)
-        found = self._by_design.get(kind) if kind is not None else None
-        if found is not None:
+        if kind is not None and (found := self._known.get(kind)) is not None:
             return found
         verdicts = self._index.judge(event)
-        found = self._judgement(verdicts) if verdicts else UNKNOWN_ACTOR
-        if kind is not None and not (verdicts and verdicts[-1].failed):  # else it holds facts of this event
-            if len(self._by_design) >= MOST:
-                self._by_design.clear()
-            self._by_design[kind] = found
+        if not verdicts:
+            return UNKNOWN_ACTOR
+        if verdicts[-1].failed:  # the last has the most; it holds facts of this event
+            return self._judgement(verdicts)
+        names = tuple([verdict.exclusion.id for verdict in verdicts])
+        found = self._by_design.get(names)
+        if found is None:
+            found = self._by_design[names] = self._judgement(verdicts)
+        if kind is not None:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            self._known[kind] = found
         return found
 
     def _judgement(self, verdicts: Sequence[Verdict]) -> Judgement:

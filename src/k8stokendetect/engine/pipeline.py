@@ -167,7 +167,7 @@ class Pipeline:
         for detector in asked.reporting:
             for finding in self._guard.all_of(Finding, detector, event.origin, detector.inspect, event):
                 yield from self._said(arrival, finding)
-        for detector in asked.matching:
+        for detector in asked.counting:
             rule = detector.rule.id
             self._register.enter(arrival, rule, judgement.by_rule[rule].exclusion.id)
 
