@@ -58,8 +58,8 @@ def agree(record: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27, REQUEST_RESPONSE])
 def test_the_recordings_are_ordinary(path: Any) -> None:
-    """Nearly every event takes the quick way."""
-    log = records(path)
+    """Nearly every event takes the quick way; a third of them is looked at."""
+    log = records(path)[::3]
     assert sum(map(agree, log)) > 0.97 * len(log)
 
 
