@@ -84,7 +84,7 @@ def _shallow(body: bytes) -> list[bytes]:
     try:
         batch = _decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        raise RefusedError(400, "not JSON, or not an EventList") from None
+        return _deep(body)  # one event must not cost the others: Go takes more than msgspec
     _check(batch)
     return [bytes(item) for item in batch.items or ()]
 
@@ -95,7 +95,7 @@ def _check(batch: _List) -> None:
 
 
 def _deep(body: bytes) -> list[bytes]:
-    """Cut a batch into its events by counting brackets: one that is nested deeply costs only its own bodies.
+    """Cut a batch into its events by counting brackets: one that is nested deeply, or no JSON, costs only itself.
 
     Go writes the fields of an event in the order of its struct, `level` first (apiserver pkg/apis/audit/v1/types.go),
     and escapes quotes in texts; so an event begins at each of these where the brackets before it match.
@@ -103,7 +103,7 @@ def _deep(body: bytes) -> list[bytes]:
     start = body.find(_BEGINS_LIST)
     end = body.rfind(b"]")
     if start < 0 or end < start:
-        raise RefusedError(400, "nested deeply, and not as an API server writes it")
+        raise RefusedError(400, "not JSON as an API server writes it")
     start += len(_BEGINS_LIST) - len(_BEGINS)
     try:
         _check(_decode(body[:start] + body[end:]))
