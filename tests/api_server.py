@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Posts batches as a kube-apiserver's audit webhook backend does: the same request, the same retries.
 
-Looked up in kubernetes/apiserver (plugin/pkg/audit/webhook, pkg/util/webhook) and kubernetes/client-go (rest/request.go,
-rest/with_retry.go): POST to the kubeconfig's URL with `?timeout=30s`; JSON; success is 200 to 206; whatever else there
-is, five attempts with growing pauses; within an attempt up to ten more where 429 or 5xx comes with `Retry-After`.
+Looked up in kubernetes/apiserver (plugin/pkg/audit/webhook, pkg/util/webhook) and in kubernetes/client-go
+(rest/request.go, rest/with_retry.go): POST to the kubeconfig's URL with `?timeout=30s`; JSON; success is 200 to 206;
+whatever else there is, five attempts with growing pauses; within an attempt up to ten more where 429 or 5xx comes with
+`Retry-After`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from api_server import event_list
 from k8stokendetect import DEFAULT_EXCLUSIONS, Alert, Finding, detect
@@ -21,7 +21,7 @@ from k8stokendetect.serve.reporting import Log
 from k8stokendetect.sinks import open_all
 from recordings import METADATA, labelled_token_requests, records
 
-TOKEN: Final = "a-token-of-nobody-0123456789"
+TOKEN: Final = "a-token-of-nobody-0123456789"  # noqa: S105 - nobody's
 BATCH: Final = 20
 
 
@@ -141,7 +141,7 @@ class FakeServer:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook/secret-part"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
-    def __enter__(self) -> FakeServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -107,7 +107,9 @@ def test_python(block: Block) -> None:
 
 @of_language("toml")
 def test_toml(block: Block) -> None:
-    """It is a file of exclusions."""
+    """It is a file of exclusions; one of sinks is opened by tests/test_deploy.py."""
+    if block.text.startswith("[[sink]]"):
+        return
     Path("block.toml").write_text(block.text, encoding="utf-8")
     assert load_exclusions("block.toml")
 
@@ -186,6 +188,8 @@ def test_shell(block: Block) -> None:
     for line in block.text.splitlines():
         if line.split(" ")[0] in TOOLS:
             continue  # test_what_a_vendors_tool_prints_is_scanned
+        if line.startswith("k8stokendetect serve "):
+            continue  # tests/test_deploy.py: it would not end
         for command in line.split(" && "):
             run(command)
 

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 from api_server import ApiServer, event_list
 from k8stokendetect.cli import main
+from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.serve import Settings, service
 from k8stokendetect.serve.app import Budget
@@ -262,8 +263,6 @@ def test_a_batch_that_breaks_the_examination_is_put_aside(
     events = attack()[:60]
     bodies = batches(events)
     broken = events[25]["auditID"]
-    from k8stokendetect.engine.pipeline import Pipeline
-
     real = Pipeline.take
 
     def take(self: Any, event: Any, /) -> Any:
@@ -343,6 +342,30 @@ def test_the_page_can_be_looked_at_in_a_browser(tmp_path: Path, tokens: Path) ->
     assert "</html>" in done.stdout
     assert re.search(r"\b[1-9]\d* incident", done.stdout)
     assert TOKEN not in done.stdout
+
+
+def test_damage_to_what_was_saved_stops_nothing(tmp_path: Path, tokens: Path) -> None:
+    """A state that is none is put aside, and what is kept of the batches is examined again: no alert comes twice."""
+    lines = Lines()
+    events = attack()[:60]
+    sinks = [f"file:{tmp_path / 'out'}"]
+    with serving(tmp_path / "s", sinks, token_file=tokens) as (_, port, _):
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert all(server.post(body) for body in batches(events))
+        server.client.close()
+    before = findings_of(tmp_path / "out")
+    (tmp_path / "s/state.json").write_text('{"version": 1}')
+    (journal,) = (tmp_path / "s/batches").iterdir()
+    journal.write_bytes(journal.read_bytes()[:-5] + b"xxxxx")
+    (tmp_path / "s/alerts/delivered-file").write_text("[]")
+    with serving(tmp_path / "s", sinks, lines=lines, token_file=tokens) as (_, port, _):
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert all(server.post(body) for body in batches(events))
+        server.client.close()
+
+    assert findings_of(tmp_path / "out") == before
+    assert (tmp_path / "s/state.json.damaged").exists()
+    assert len([line for line in lines if line.startswith("error: ")]) == 2
 
 
 def test_one_folder_has_one_process(tmp_path: Path) -> None:

@@ -35,6 +35,10 @@ from serving import TOKEN, attack, batches, eventually, expected, findings_of, w
 RULES = ("token-request", "token-request-unbound", "minted-token-used")
 
 
+CHANCE = random.Random
+"""The same in every run."""
+
+
 class CrashError(BaseException):
     """The process ends here."""
 
@@ -109,7 +113,7 @@ def test_a_crash_at_any_write_loses_nothing_and_repeats_nothing(
         assert live(tmp_path / "whole", bodies, 0) == len(bodies)
     assert set(findings_of(tmp_path / "whole/alerts.jsonl")) == wanted
 
-    points = random.Random(7).sample(range(1, counting.count + 1), min(most, counting.count))
+    points = CHANCE(7).sample(range(1, counting.count + 1), min(most, counting.count))
     for number in points:
         folder = tmp_path / str(number)
         with monkeypatch.context() as patch:
@@ -139,17 +143,23 @@ def test_half_an_entry_is_none(tmp_path: Path) -> None:
     for number in range(1, 9):
         assert journal.append(b"%d" % number * 20) == number
     journal.close()
-    last = sorted(tmp_path.iterdir())[-1]
+    last = max(tmp_path.iterdir())
     assert len(list(tmp_path.iterdir())) > 2
     os.truncate(last, last.stat().st_size - 1)
 
-    again = Journal(tmp_path, "x", segment=100)
+    damage: list[str] = []
+    again = Journal(tmp_path, "x", segment=100, report=damage.append)
     assert again.end == 8
     assert again.append(b"new") == 8
     assert [(number, entry[:3]) for number, entry in again.read(6)] == [(6, b"666"), (7, b"777"), (8, b"new")]
-    again.drop_before(7)
+    again.drop_before(4)
     assert next(again.read(1))[0] > 1
     assert again.size == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert damage == []
+    first = min(tmp_path.iterdir())
+    first.write_bytes(b"x" * 40)
+    assert 8 in [number for number, _ in again.read(1)]
+    assert len(damage) == 1
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
@@ -170,7 +180,7 @@ def test_a_service_that_is_killed_again_and_again_sends_each_alert_once(tmp_path
     """SIGKILL at random moments, while an API server posts and posts again what was not answered."""
     events = attack()
     waiting = batches(events, 10)
-    chance = random.Random(11)
+    chance = CHANCE(11)
     for life in range(7):
         process, url = start(tmp_path)
         server = ApiServer(url, TOKEN)
@@ -192,4 +202,4 @@ def test_a_service_that_is_killed_again_and_again_sends_each_alert_once(tmp_path
     eventually(lambda: written(tmp_path / "alerts.jsonl"))
     found = findings_of(tmp_path / "alerts.jsonl")
     assert sorted(found) == sorted(set(found))
-    assert {name for name in found} >= expected(events)
+    assert set(found) >= expected(events)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from k8stokendetect.cli.serve_options import serve_options, sink
 from k8stokendetect.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
+@sink
+@click.option("--dead-letters", metavar="FILE", help="With --sink: keep what a sink does not take.")
 @click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
 @_trust_pods
 @_day_first
@@ -141,30 +144,9 @@ def scan(**options: Any) -> None:
     _run("scan", "scan", **options)
 
 
-_sink = click.option(
-    "--sink",
-    "sinks",
-    multiple=True,
-    metavar="KIND:TARGET",
-    help="Also send alerts there: stdout, file:PATH, webhook:URL, slack:env:NAME, teams:env:NAME, pagerduty:env:NAME, "
-    "syslog:tls://HOST:PORT, kafka:BROKER:PORT/TOPIC, or FILE.toml; `?severity=high` limits it; may be repeated.",
-)
-
-
 @main.command()
-@click.option("--listen", default="127.0.0.1:8443", show_default=True, metavar="ADDRESS:PORT", help="Where to listen.")
-@click.option(
-    "--health-listen", "health", metavar="ADDRESS:PORT", help="/healthz and /metrics, without TLS, for anyone."
-)
-@click.option("--tls-cert", "certificate", metavar="FILE", help="The server's certificate, in PEM.")
-@click.option("--tls-key", "key", metavar="FILE", help="Its key.")
-@click.option("--client-ca", metavar="FILE", help="Let in clients with a certificate of these authorities only.")
-@click.option("--client-name", "client_names", multiple=True, metavar="NAME", help="… that is called so; repeatable.")
-@click.option("--token-file", metavar="FILE", help="Ask for a bearer token, one of the lines of this file.")
-@click.option("--state", metavar="FOLDER", required=True, help="What is remembered, and alerts on their way.")
-@_sink
-@click.option("--keep", default="1d", show_default=True, metavar="12h|7d", help="How long the page shows an incident.")
-@click.option("--max-body", default=16, show_default=True, type=click.IntRange(1, 256), help="MiB of one batch.")
+@serve_options
+@sink
 @_platform
 @_exclusions
 @click.option("--cluster", "cluster_files", multiple=True, metavar="FILE", help="The cluster's objects, as for scan.")

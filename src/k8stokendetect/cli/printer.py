@@ -71,6 +71,7 @@ class Printer:
         worst: the highest severity of what was chosen and is not excluded.
         groups: the incidents that are not yet complete.
         page: makes the HTML page.
+        send: called with each alert that is not excluded, whatever is printed.
 
     Raises:
         ConfigError: when there is no such form, or the output cannot be written.
@@ -96,6 +97,7 @@ class Printer:
             environment()  # says what is missing before the log is read
         self.worst: Severity | None = None
         self.page: Callable[[Sequence[Incident]], str] = to_report
+        self.send: Callable[[Alert], object] = lambda _: None
         self.groups = Incidents(cluster=cluster)
         self._form = form
         self._quiet = quiet
@@ -134,6 +136,8 @@ class Printer:
             return
         alert = Alert.of(self._pending, self.groups.id_of(self._pending[0]))
         self._pending = []
+        if alert.excluded_by is None:
+            self.send(alert)
         if self._level == "alerts" and self._wants(alert):
             if self._form == "text":
                 self._screen.line(alert_line(alert, self._screen.line_width))

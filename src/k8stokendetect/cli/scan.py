@@ -19,7 +19,7 @@ from k8stokendetect import Severity, Tally, read
 from k8stokendetect.cli.printer import Printer
 from k8stokendetect.cli.reporting import Reporting
 from k8stokendetect.cli.selecting import Choice
-from k8stokendetect.cli.shared import Errors, Selection, exclusions_of, load_cluster, source_of
+from k8stokendetect.cli.shared import Errors, Selection, exclusions_of, load_cluster, open_sinks, source_of
 from k8stokendetect.cli.suggesting import Suggester
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.commands import detect_commands
@@ -60,6 +60,8 @@ class Options:
     rules: tuple[str, ...]
     plugins: bool
     follow: bool
+    sinks: tuple[str, ...]
+    dead_letters: str | None
     keep_excluded: bool
     trust_pods: tuple[str, ...]
     day_first: bool | None
@@ -147,6 +149,8 @@ def scan(**given: Any) -> int:
         memory=memory,
     )
     printer = _printer(options, selection, cluster, errors)
+    sinks = open_sinks(options.sinks, options.dead_letters, errors)
+    printer.send = sinks.send
     if options.report is not None:
         printer.page = _reporting(options, selection, tally, errors).page
     for source in sources:
@@ -165,6 +169,8 @@ def scan(**given: Any) -> int:
         raise
     except OSError as error:
         errors(ReadError(f"cannot be written: {error.strerror}", str(error.filename)))
+    finally:
+        sinks.close()
     if not options.quiet:
         warnings.end("about the objects of the cluster")
         click.echo(summary(tally), err=True)

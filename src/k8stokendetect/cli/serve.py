@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from datetime import timedelta
@@ -73,12 +74,12 @@ def serve(**given: Any) -> int:
         cluster = load_cluster(options.cluster_files, on_error=errors, warn=Errors("warning"))
     exclusions = exclusions_of(options.enable, options.exclusion_file)
 
-    def say(error: K8sTokenDetectError) -> None:
+    def report(error: K8sTokenDetectError) -> None:
         log("error", str(error))
 
     _made(folder)
     sinks = open_all(
-        options.sinks or ("stdout",), dead_letters=folder / "dead-letters.jsonl", on_error=say, patience=PATIENCE
+        options.sinks or ("stdout",), dead_letters=folder / "dead-letters.jsonl", on_error=report, patience=PATIENCE
     )
 
     def detectors() -> Sequence[Detector]:
@@ -99,7 +100,8 @@ def serve(**given: Any) -> int:
         also = f"; health and metrics on port {health}" if health is not None else ""
         click.echo(f"listening on {settings.listen[0]} port {port}{also}", err=True)
 
-    return service.run(ready)
+    with contextlib.closing(sinks):
+        return service.run(ready)
 
 
 def _made(folder: Path) -> None:

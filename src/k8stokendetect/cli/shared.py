@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import click
@@ -19,6 +19,9 @@ from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, Rea
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion, find_exclusion, load_exclusions
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.plugins import Output, load_detectors, load_envelopes, load_outputs
+
+if TYPE_CHECKING:
+    from k8stokendetect.sinks import Sinks
 
 SHOWN_ERRORS = 20
 """Maximum number of errors that are printed; the others are counted."""
@@ -112,6 +115,18 @@ def exclusions_of(enable: Sequence[str], file: str | None, /) -> tuple[Exclusion
     """
     found = (*DEFAULT_EXCLUSIONS, *map(find_exclusion, enable))
     return found if file is None else (*found, *load_exclusions(file))
+
+
+def open_sinks(specs: Sequence[str], dead_letters: str | None, on_error: OnError, /) -> Sinks:
+    """Open what `--sink` names, with the file of `--dead-letters`.
+
+    Raises:
+        ConfigError: when a specification is wrong, or a file cannot be written.
+
+    """
+    from k8stokendetect.sinks import open_all  # noqa: PLC0415 - only where alerts are sent
+
+    return open_all(specs, dead_letters=Path(dead_letters) if dead_letters else None, on_error=on_error)
 
 
 def source_of(name: str, /) -> Any:

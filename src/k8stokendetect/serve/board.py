@@ -94,7 +94,7 @@ class Board:
         self._number = len(findings)
 
     def page(self) -> bytes:
-        """Return the page; it is made anew when something changed and some seconds have passed."""
+        """Return the page; it is made again when something changed and some seconds have passed."""
         with self._making:
             now = time.monotonic()
             is_old = self._made_at is None or now - self._made_at > FRESH

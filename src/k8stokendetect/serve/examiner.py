@@ -23,7 +23,7 @@ from typing import Final
 
 from k8stokendetect.engine.detection import Detection
 from k8stokendetect.engine.memory import Memory
-from k8stokendetect.errors import K8sTokenDetectError
+from k8stokendetect.errors import ConfigError, K8sTokenDetectError
 from k8stokendetect.findings import Finding
 from k8stokendetect.incidents import Alert, alerts
 from k8stokendetect.serve.board import Board
@@ -99,7 +99,7 @@ class Examiner(threading.Thread):
         super().__init__(name="examiner", daemon=True)
         self._path = folder / "state.json"
         self._aside = folder / "not-examined"
-        self._journal = Journal(folder / "batches", "batches")
+        self._journal = Journal(folder / "batches", "batches", report=lambda text: report("error", text))
         self._detecting = detecting
         self._outbox = outbox
         self._board = board
@@ -119,7 +119,13 @@ class Examiner(threading.Thread):
         self._state = self._loaded()
 
     def _loaded(self) -> State:
-        state = State.load(self._path)
+        try:
+            state = State.load(self._path)
+        except ConfigError as error:
+            aside = self._path.with_name(f"{self._path.name}.damaged")
+            self._path.replace(aside)
+            self._report("error", f"{error}; it is put aside as {aside}, and what detectors remembered is lost")
+            state = State()
         for number, entry in self._outbox.read(state.entry):
             state.entry = number + 1
             for alert in entry:

@@ -7,7 +7,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -31,19 +31,23 @@ class Journal:
         folder: where its files are; it is made.
         name: the beginning of their names.
         segment: bytes after which a new file is begun.
+        report: called with what is damaged, and so lost.
 
     Attributes:
         end: the number of the next entry.
 
     Raises:
-        ConfigError: when the folder cannot be used, or an entry before the last is damaged.
+        ConfigError: when the folder cannot be used.
 
     """
 
-    def __init__(self, folder: Path, name: str, segment: int = SEGMENT) -> None:
+    def __init__(
+        self, folder: Path, name: str, segment: int = SEGMENT, report: Callable[[str], object] = lambda _: None
+    ) -> None:
         self._folder = folder
         self._name = name
         self._segment = segment
+        self._report = report
         self._file: int | None = None
         self._size = 0
         self._length = 0
@@ -123,9 +127,7 @@ class Journal:
     def read(self, first: int, /) -> Iterator[tuple[int, bytes]]:
         """Yield entries from a number on, as far as they were appended before this call.
 
-        Raises:
-            ConfigError: when an entry is damaged: what it held is lost.
-
+        What is damaged is reported; what stands behind it in the same file is lost, other files are not.
         """
         end, paths = self.end, self._paths()
         starts = [self._first_of(path) for path in paths]
@@ -142,7 +144,8 @@ class Journal:
                     yield number, entry
                     expected += 1
             if expected < min(following, end):
-                raise ConfigError(f"{path}: damaged at entry {expected}; move the folder away to begin again")
+                self._report(f"{path}: damaged; entries {expected} to {min(following, end) - 1} are lost")
+                expected = following
 
     def drop_before(self, number: int, /) -> None:
         """Remove the files whose entries all come before a number."""

@@ -46,8 +46,8 @@ class Outbox:
         report: Callable[[str, str], object],
         rules: Iterable[Rule] = (),
     ) -> None:
-        self._journal = Journal(folder, "alerts")
         self._report = report
+        self._journal = Journal(folder, "alerts", report=self.trouble)
         self._rules = tuple(rules)
         self._changed = threading.Condition()
         self._stopping = False

@@ -83,8 +83,7 @@ class State:
                 set(map(int, document["not_examined"])),
             )
         except (ConfigError, TypeError, KeyError, ValueError, AttributeError):
-            reason = "not a state of this release; move its folder away to begin without what was remembered"
-            raise ConfigError(f"{path}: {reason}") from None
+            raise ConfigError(f"{path}: not a state of this release") from None
 
     def save(self, path: Path, /) -> None:
         """Replace the file; raises OSError when it cannot be written."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -114,8 +113,16 @@ class SyslogSink:
 
 
 def _is_over(connection: socket.socket) -> bool:
-    """Tell whether the other side hung up: a syslog receiver sends nothing, so what can be read is the end."""
-    return bool(select.select([connection], [], [], 0)[0])
+    """Tell whether the other side hung up; a syslog receiver says nothing, but TLS itself may."""
+    connection.settimeout(0)
+    try:
+        return connection.recv(1) == b""
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return False
+    except OSError:
+        return True
+    finally:
+        connection.settimeout(TIMEOUT)
 
 
 def syslog_message(alert: Alert, line: str, /) -> bytes:
