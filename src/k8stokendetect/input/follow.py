@@ -43,12 +43,13 @@ class FollowedFile:
         stop: asked between two reads; true ends the file, after what is there already.
         on_error: called with a ReadError where something may have been lost.
         folder: where rotated files are; None for the folder of the file and those in it.
-        resume: what `position` returned, of an earlier process; None to begin with the beginning of the file.
+        resume: what `at.position` returned, of an earlier process; None to begin with the beginning of the file.
 
     Attributes:
         on_idle: called while waiting.
         on_seam: called before each read: all whole lines that were delivered have been taken.
         is_replaying: what is delivered was delivered by the earlier process, too.
+        at: how far it has been read, and from where another process would have to read on.
 
     Raises:
         ConfigError: when `resume` is damaged.
@@ -80,7 +81,7 @@ class FollowedFile:
         self._live: tuple[int, int] | None = None
         self._before: Place | None = None
         self._modified_empty = 0
-        self._at = Progress()
+        self.at = Progress()
         self._tries = 0
         self._failed = ""
         self._stopped_at: float | None = None
@@ -89,7 +90,7 @@ class FollowedFile:
 
     def read(self, size: int = -1, /) -> bytes:
         """Return what comes next, up to `size` bytes; nothing only once `stop` says so."""
-        if self._replayed is not None and self._at.offset >= self._replayed:
+        if self._replayed is not None and self.at.offset >= self._replayed:
             self.is_replaying, self._replayed = False, None
         self.on_seam()
         while not self._is_ended:
@@ -130,7 +131,7 @@ class FollowedFile:
             if self._before is not None and not self._queue and not self._is_next(self._before, file, begun=bool(data)):
                 continue
             if data:
-                return self._at.deliver(data)
+                return self.at.deliver(data)
             if not self._queue and (file.is_at(self._path) or not self._go_on(file)):
                 return self._late_lines()
             if (last := self._end_of_file(size)) is not None:
@@ -140,7 +141,7 @@ class FollowedFile:
     def _end_of_file(self, size: int) -> bytes | None:
         """Go to the next file; return what is still to be delivered of this one, nothing to wait, None once it is done.
 
-        Whoever wrote this file may go on until the next one is in use.
+        What writes this file may go on until the next one is in use.
         """
         if len(self._queue) == 1 and self._queue[0].size == 0:
             if self._queue[0].modified != self._queue[0].status.st_mtime_ns:
@@ -148,9 +149,9 @@ class FollowedFile:
                 return None
             return b""
         if data := self._file and self._read_here(self._file, size):
-            return self._at.deliver(data)
-        if self._at.is_open:
-            return self._at.insert(b"\n")  # the line that was left open is not glued to the next file
+            return self.at.deliver(data)
+        if self.at.is_open:
+            return self.at.insert(b"\n")  # the line that was left open is not glued to the next file
         self._enter(self._queue.popleft(), 0)
         return None
 
@@ -173,7 +174,7 @@ class FollowedFile:
 
         Returns false while nothing is found, or less than there should be: a rotation takes a moment.
         """
-        place = self._from if self._file is None else self._at.place()
+        place = self._from if self._file is None else self.at.place()
         assert place is not None  # noqa: S101 - a process that goes on has one
         found = trail(self._path, self._folder, place, held)
         if found is not None and not found.is_found and self._file is None and self._until is not None:
@@ -243,25 +244,25 @@ class FollowedFile:
             self._left.file.close()
         is_copied = self._live in {None, (file.status.st_dev, file.status.st_ino)}
         is_log = self._file is not None and not self._queue and not offset
-        self._before = self._at.place() if is_log and is_copied else None
+        self._before = self.at.place() if is_log and is_copied else None
         self._modified_empty = file.status.st_mtime_ns
         if not self._queue:
             self._live = file.status.st_dev, file.status.st_ino
         is_left = self._file is not None and not self._file.is_at(self._path)
-        self._left = Left(self._file, self._at.offset) if self._file is not None and is_left else None
+        self._left = Left(self._file, self.at.offset) if self._file is not None and is_left else None
         if self._file is not None and not is_left:
             self._file.close()
         self._file = file
-        self._at.enter(file, offset)
+        self.at.enter(file, offset)
         if self.is_replaying and self._until is not None and self._until.is_in(file):
             self._replayed, self._until = self._until.offset, None
 
     def _read_here(self, file: LogFile, size: int) -> bytes | None:
         """Read on in the file; where that fails it is reported, and None, and the next file is next."""
-        if self._replayed is not None and self._at.offset < self._replayed:
-            size = min(size, self._replayed - self._at.offset)
+        if self._replayed is not None and self.at.offset < self._replayed:
+            size = min(size, self._replayed - self.at.offset)
         try:
-            return file.read_at(self._at.offset, size)
+            return file.read_at(self.at.offset, size)
         except ReadError as error:
             if error.reason != self._failed:
                 self._on_error(error)
@@ -274,20 +275,16 @@ class FollowedFile:
     def _is_truncated(self, file: LogFile) -> bool:
         """Tell whether what stands before our place is no longer what we read there, also if it grew back since."""
         with contextlib.suppress(ReadError):
-            tail = self._at.tail
-            return not file.is_packed and file.read_at(self._at.offset - len(tail), len(tail)) != tail
+            tail = self.at.tail
+            return not file.is_packed and file.read_at(self.at.offset - len(tail), len(tail)) != tail
         return False
-
-    def position(self, oldest: int | None = None) -> dict[str, Any] | None:
-        """Return from where to read on in another process, see `Progress.position`."""
-        return self._at.position(oldest)
 
     def _late_lines(self) -> bytes:
         """Return lines that were written to the last file after this one had begun, and report that."""
-        if self._left is None or self._at.is_open or not (lines := self._left.late_lines()):
+        if self._left is None or self.at.is_open or not (lines := self._left.late_lines()):
             return b""
         self._report("the file before was written to after this one had begun; that is read late")
-        return self._at.insert(lines)
+        return self.at.insert(lines)
 
     def _report(self, reason: str) -> None:
         self._on_error(ReadError(reason, self.name))

@@ -6,11 +6,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
 
-from k8stokendetect.errors import ReadError
+from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.input.place import HEAD, TAIL, LogFile, Place
 
 AGAIN: Final = 4 * 1024 * 1024
@@ -126,3 +127,14 @@ class Left:
         lines = lines[: lines.rfind(b"\n") + 1]
         self.offset += len(lines)
         return lines
+
+
+def checked_position(document: object, /) -> Mapping[str, Any] | None:
+    """Return what `Progress.position` returned and was saved, None for None; raises ConfigError for anything else."""
+    if document is None:
+        return None
+    if not isinstance(document, Mapping):
+        raise ConfigError("not a position in a log")
+    for key in ("from", "read"):
+        Place.from_dict(document.get(key))
+    return document

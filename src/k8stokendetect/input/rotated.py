@@ -78,7 +78,7 @@ class Trail:
     """What is to be read.
 
     Arguments:
-        files: in their order; the last is the log itself, where it exists. Whoever gets them closes them.
+        files: in their order; the last is the log itself, where it exists. Who gets them closes them.
         is_found: the place is in the first of them; else all are to be read from their beginning.
         problem: why something between them may be missing; empty where nothing is.
 
