@@ -15,7 +15,7 @@ def main() -> None:
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     session = SparkSession.builder.remote("local[2]").config("spark.sql.shuffle.partitions", "2").getOrCreate()
-    print(spark.findings(spark.detect(session.read.text(sys.argv[1]))).count())
+    sys.stdout.write(f"{spark.findings(spark.detect(session.read.text(sys.argv[1]))).count()}\n")
     session.stop()
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from k8stokendetect import Alert, ConfigError, Finding, detect
+from builders import token_request
+from k8stokendetect import Alert, ConfigError, Finding, Severity, detect
 from k8stokendetect.incidents import Incidents, alerts, incidents
 from recordings import DATA, METADATA, METADATA_1_27
 
@@ -84,3 +85,16 @@ def test_an_alert_without_findings_is_refused() -> None:
     """There is nothing to say."""
     with pytest.raises(ConfigError, match="at least one finding"):
         Alert.of([])
+
+
+def test_an_odd_uri_is_a_reason_inside_the_alert() -> None:
+    """The mint names it, also where both are rated alike; a call that stands alone is a low alert."""
+    mint, uri = detect(token_request(query="?dryRun=All"), exclusions=())
+    assert (mint.severity, uri.rule.id, uri.severity) == (Severity.MEDIUM, "token-request-uri", Severity.MEDIUM)
+    assert [rule.id for rule in Alert.of([uri, mint]).rules] == ["token-request", "token-request-uri"]
+    assert any("dryRun" in str(item.value) for item in Alert.of([uri, mint]).evidence)
+
+    alone = list(alerts(detect(token_request(code=405, verb="get", issued=None), exclusions=())))
+    assert [(str(alert.severity), [rule.id for rule in alert.rules]) for alert in alone] == [
+        ("low", ["token-request-uri"])
+    ]

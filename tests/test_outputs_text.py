@@ -89,7 +89,7 @@ def test_text_and_page_print_each_fact_once(detector: Any) -> None:
 
     for path in FACTS:
         assert to_text(finding).count(f"    {path} = ") == 1
-        assert page.count(f"<td>{path}</td>") == 1
+        assert page.count(f"<code>{path}: ") == 1
 
 
 def test_the_second_finding_about_a_request_does_not_repeat_them() -> None:

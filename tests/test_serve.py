@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,6 +193,7 @@ def test_hostile_clients_are_bounded_and_the_api_server_is_served(
 ) -> None:
     """Too long, compressed, cut off, too slow in its headers or its body, and brackets: each costs only itself."""
     monkeypatch.setattr(BoundedProtocol, "header_time", 0.3)
+    monkeypatch.setattr(BoundedProtocol, "most", 10)
     lines = Lines()
     events = attack()[:60]
     size = 5_000_000
@@ -205,6 +207,7 @@ def test_hostile_clients_are_bounded_and_the_api_server_is_served(
             for begun in (b"", b"POST /au", request("Content-Length: 10\r\n")[:-2]):
                 for _ in range(20):
                     stack.enter_context(open_port(port, begun))
+            assert httpx.get(f"http://127.0.0.1:{port}/healthz").text == "ok"
             assert answer_of(port, request(f"Content-Length: {size + 1}\r\n")).startswith(b"HTTP/1.1 413 ")
             endless = b"%x\r\n" % size + b" " * size + b"\r\n"
             assert answer_of(port, request("Transfer-Encoding: chunked\r\n", endless * 2)).startswith(b"HTTP/1.1 413 ")
@@ -415,6 +418,17 @@ def test_a_wrong_option_is_one_line_and_exit_2(options: str, problem: str, tmp_p
     assert problem in result.stderr
     assert result.stderr.count("\n") == 1
     assert "T000-secret" not in result.stderr
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line."""
+    for name in [name for name in sys.modules if name.startswith("k8stokendetect.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = CliRunner().invoke(main, ["serve", "--state", "s"])
+
+    assert result.exit_code == 2
+    assert result.stderr == "error: uvicorn is missing: pip install 'k8stokendetect[serve]'\n"
 
 
 def test_a_flood_of_lines_is_counted() -> None:

@@ -29,6 +29,7 @@ from k8stokendetect.serve.examiner import Examiner
 from k8stokendetect.serve.journal import Journal
 from k8stokendetect.serve.metrics import Metrics
 from k8stokendetect.serve.outbox import Outbox
+from k8stokendetect.serve.state import State
 from k8stokendetect.sinks import open_all
 from serving import TOKEN, attack, batches, eventually, expected, findings_of, written
 
@@ -123,6 +124,23 @@ def test_a_crash_at_any_write_loses_nothing_and_repeats_nothing(
         assert taken == len(bodies)
         found = findings_of(folder / "alerts.jsonl")
         assert (number, sorted(found)) == (number, sorted(wanted))
+
+
+def test_a_crash_between_the_alerts_and_what_is_remembered_of_them_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outbox knows better than the state that is still the old one."""
+    events = attack()[:50]
+
+    def crash(*_: object) -> None:
+        raise CrashError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "save", crash)
+        assert live(tmp_path, batches(events), 0) == len(batches(events))
+    live(tmp_path, [], 0)
+
+    assert sorted(findings_of(tmp_path / "alerts.jsonl")) == sorted(expected(events, RULES))
 
 
 def test_what_is_taken_is_found_after_a_crash_though_nothing_was_examined(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ from k8stokendetect.sigma.short import CLIENTS, SHORT
 from k8stokendetect.testing import request
 from recordings import METADATA, Request, records
 
+pytestmark = pytest.mark.xdist_group("sigma")  # one process keeps the tables
+
 MANAGER = "system:kube-controller-manager"
 """Its exclusion asks for `no other group`, which Sigma cannot express: with `strict` each of its mints is reported."""
 
@@ -265,7 +267,7 @@ def of_exclusion(exclusion: Exclusion) -> dict[str, Any]:
         name,
         f"{namespace}/{exclusion.component.names[0].replace('*', 'payments-sa')}",
         groups=(*actor.groups, *own),
-        userAgent=f"{next(iter(actor.user_agents or CLIENTS.get(name, ())), '')}x",
+        userAgent=f"{next(iter(actor.user_agents or CLIENTS.get(exclusion.component.id, ())), '')}x",
     )
     if actor.inside:
         event["sourceIPs"] = ["10.0.0.2"]
@@ -299,6 +301,17 @@ def test_a_filter_excuses_whom_its_exclusion_does(exclusion: Exclusion) -> None:
         assert f"filter_{kind}_" in text or form != "full"
     full = sigma.rule_for("token-request", form="full", exclusions=[exclusion], platform=platform)
     assert runner.flagged(stranger, full) == {0, 1}
+
+
+def test_a_name_alone_excludes_nobody() -> None:
+    """Without a group or client to ask for, a short filter is narrowed to its targets, or not there."""
+    eks = next(one for one in DEFAULT_EXCLUSIONS if one.id == "eks-cloud-controller-manager")
+    text = sigma.rule_for("token-request", exclusions=[eks], platform="eks")
+    assert all(f"            - {name}\n" in text for name in eks.component.names)
+    anybody = attrs.evolve(eks, component=attrs.evolve(eks.component, names=("*",)))
+    text = sigma.rule_for("token-request", exclusions=[anybody], platform="eks")
+    assert "No filter for eks-cloud-controller-manager: in the short form its name would be the only proof." in text
+    assert "filter_" not in text.partition("detection:")[2]
 
 
 MAIN = ("kubelet", "kube-controller-manager", "cloud-controller-manager", "cloud-controller-manager-user")

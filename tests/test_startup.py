@@ -11,7 +11,7 @@ import pytest
 
 import k8stokendetect
 from k8stokendetect import Severity
-from k8stokendetect.cli.app import PLATFORMS, SEVERITIES
+from k8stokendetect.cli.options import PLATFORMS, SEVERITIES
 from k8stokendetect.events import PLATFORMS as KNOWN_PLATFORMS
 
 RUN = """

@@ -9,7 +9,7 @@ import pytest
 
 from builders import about
 from k8stokendetect.findings import EventRef
-from k8stokendetect.words import brief, caller_of, listed, request_of
+from k8stokendetect.words import account_or_user, brief, caller_of, listed, named, request_of, user_of
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,33 @@ def test_a_list_counts_what_it_leaves_out(texts: list[str], expected: str) -> No
 def test_a_brief_text_says_that_it_was_cut() -> None:
     """Only then."""
     assert (brief("x" * 100), brief("x" * 101), brief("abc", 2)) == ("x" * 100, f"{'x' * 100}…", "ab…")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("alice@corp.example", "alice@corp.example"),
+        ("jos\u00e9 \u4e2d\u6587", "jos\u00e9 \u4e2d\u6587"),
+        ("a b", "a b"),
+        (" a ", r"\x20a\x20"),
+        ("a\x1b[2J\n", r"a\x1b[2J\x0a"),
+        ("CORP\\alice", r"CORP\x5calice"),
+        ("$(x);`y`|&<>'\"!", r"\x24\x28x\x29\x3b\x60y\x60\x7c\x26\x3c\x3e\x27\x22\x21"),
+        ("\u0430lice", r"\u0430lice"),
+        ("\u0430\u043b\u0438\u0441\u0430", "\u0430\u043b\u0438\u0441\u0430"),
+        ("a\u202eb\u200bc\u3164d", r"a\u202eb\u200bc\u3164d"),
+        ("\U000e0101", r"\U000e0101"),
+        ("x" * 101, f"{'x' * 100}…"),
+    ],
+)
+def test_odd_characters_in_a_name_are_shown_as_such(text: str, shown: str) -> None:
+    """What does not print, what shows nothing, what looks like another letter, what a shell acts on."""
+    assert named(text) == shown
+
+
+def test_a_service_account_is_named_by_namespace_and_name() -> None:
+    """And nobody else can look like it."""
+    assert account_or_user("system:serviceaccount:prod:api") == "prod/api"
+    assert account_or_user("prod/api") == "user prod/api"
+    assert user_of("system:serviceaccount:prod:$(x)") == r"prod/\x24\x28x\x29"
+    assert user_of("https://issuer/#alice") == "https://issuer/#alice"

@@ -60,7 +60,13 @@ if TYPE_CHECKING:
         review as review,
     )
     from k8stokendetect import (
+        serve as serve,
+    )
+    from k8stokendetect import (
         sigma as sigma,
+    )
+    from k8stokendetect import (
+        sinks as sinks,
     )
     from k8stokendetect import (
         spark as spark,
@@ -129,7 +135,7 @@ _HOMES = {
 
 _MODULES = (
     "audit_policy cluster commands detectors doctor engine enrichment envelopes errors events exclusions findings "
-    "identity incidents outputs plugins reading review sigma spark suggestions testing"
+    "identity incidents outputs plugins reading review serve sigma sinks spark suggestions testing"
 ).split()
 """What is found as an attribute without an import of its own."""
 
@@ -160,7 +166,7 @@ if not TYPE_CHECKING:  # hidden from type checkers: they would take every unknow
         try:
             return importlib.import_module(f"{__name__}.{name}")
         except Exception as error:
-            if type(error).__name__ != "ConfigError":
+            if not isinstance(error, ImportError) and type(error).__name__ != "ConfigError":
                 raise
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {error}") from error
 

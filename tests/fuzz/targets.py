@@ -132,7 +132,8 @@ def _written(findings: Iterable[Finding]) -> None:
         line = to_line(finding)
         texts = (line, to_text(finding), to_ecs_line(finding), to_ocsf_line(finding), repr(finding))
         require(not any(LIVE_TOKEN in text for text in texts), "a finding holds a live token")
-        require(to_line(finding_of(line, rules=(finding.rule,))) == line, "a finding is not what was written")
+        if '"left_out"' not in line:  # cut to 64 KiB
+            require(to_line(finding_of(line, rules=(finding.rule,))) == line, "a finding is not what was written")
 
 
 def _without_token(items: Iterable[object]) -> None:
@@ -236,7 +237,8 @@ def check_finding(content: bytes) -> None:
         _without_token([error])
     else:
         line = to_line(finding)
-        require(to_line(finding_of(line)) == line, "a finding is not what was written")
+        if '"left_out"' not in line:
+            require(to_line(finding_of(line)) == line, "a finding is not what was written")
         for text in (to_text(finding), to_ecs_line(finding), to_ocsf_line(finding)):
             require(text, "an empty finding")
 

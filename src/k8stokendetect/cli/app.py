@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from k8stokendetect.cli.options import (
+    day_first,
+    enable,
+    exclusion_file,
+    fail_on,
+    files,
+    platform,
+    printing,
+    text_or_json,
+    trust_pods,
+)
 from k8stokendetect.cli.serve_options import serve_options, sink
 from k8stokendetect.errors import ConfigError
-
-if TYPE_CHECKING:
-    from k8stokendetect.events import Platform
-
-PLATFORMS: Final[tuple[Platform, ...]] = ("kubernetes", "eks", "aks", "gke", "openshift")
-SEVERITIES: Final = ("informational", "low", "medium", "high", "critical")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,74 +44,13 @@ def _run(module: str, name: str, /, **options: Any) -> NoReturn:
     sys.exit(status)
 
 
-_files = click.argument("files", nargs=-1, required=True, metavar="FILES…")
-_platform = click.option("--platform", type=click.Choice(PLATFORMS), help="Where it comes from: adds its exclusions.")
-_exclusions = click.option("--exclusions", "exclusion_file", metavar="FILE", help="Exclusions of your own, in TOML.")
-_enable = click.option(
-    "--enable", multiple=True, metavar="NAME", help="Switch on an optional exclusion; may be repeated."
-)
-_fail_on = click.option(
-    "--fail-on",
-    type=click.Choice(SEVERITIES, case_sensitive=False),
-    default="low",
-    show_default=True,
-    help="Exit with 1 for a finding of at least this severity.",
-)
-
-
-_trust_pods = click.option(
-    "--trust-pod",
-    "trust_pods",
-    multiple=True,
-    metavar="NAMESPACE/NAME",
-    help="A pod that prints an audit log, besides kube-apiserver; * in NAME stands for any letters; may be repeated.",
-)
-
-
-_day_first = click.option(
-    "--day-first/--month-first",
-    "day_first",
-    default=None,
-    help="How dates such as 12/11/2026 are meant. By default: what a day over 12 in the same file proves.",
-)
-
-
-def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(
-        "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help=help_text
-    )
-
-
 @main.command()
-@_files
-@_platform
-@click.option(
-    "--format",
-    "form",
-    metavar="[text|json|ecs|ocsf|NAME]",
-    default="text",
-    show_default=True,
-    help="Text, or lines of JSON: our own, ECS, OCSF. NAME: of a plug-in, with --plugins.",
-)
-@click.option("--alerts", "level", flag_value="alerts", help="A line for each request; the default of JSON, ECS, OCSF.")
-@click.option("--findings", "level", flag_value="findings", help="What each rule said about it, with evidence.")
-@click.option("--incidents", "level", flag_value="incidents", help="One for each attack; the default of text.")
-@click.option("--min-severity", type=click.Choice(SEVERITIES, case_sensitive=False), help="Print nothing below it.")
-@click.option("--since", metavar="TIME", help="Print nothing before it: 2026-11-23, 2026-11-23T21:43Z, 90m, 24h, 7d.")
-@click.option("--until", metavar="TIME", help="Print nothing after it.")
-@click.option(
-    "--actor",
-    "actors",
-    multiple=True,
-    metavar="NAME",
-    help="Print what this user did, or service account NAMESPACE/NAME; * stands for any letters; may be repeated.",
-)
-@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Print at most N; 0 prints everything in full.")
-@click.option("--output", metavar="FILE", help="Write there instead of to standard output.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar, no warnings, no last line with the numbers.")
+@files
+@platform
+@printing
 @click.option("--report", metavar="FILE", help="Also write an HTML page about the incidents.")
 @click.option("--state", metavar="FILE", help="What detectors remember: read at the start if it exists, then written.")
-@_exclusions
+@exclusion_file
 @click.option(
     "--cluster",
     "cluster_files",
@@ -117,7 +60,7 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
     "clusterrolebindings,pods -A -o json` prints them; may be repeated.",
 )
 @click.option("--cluster-name", metavar="NAME", help="The cluster of records that name none.")
-@_enable
+@enable
 @click.option(
     "--suggest-exclusions",
     "suggest",
@@ -132,15 +75,16 @@ def _text_or_json(help_text: str) -> Callable[[Callable[..., Any]], Callable[...
 @sink
 @click.option("--dead-letters", metavar="FILE", help="With --sink: keep what a sink does not take.")
 @click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
-@_trust_pods
-@_day_first
-@_fail_on
+@trust_pods
+@day_first
+@fail_on
 def scan(**options: Any) -> None:
     """Scan audit logs: files, compressed or not, archives, folders of rotated files, URLs, or - for standard input.
 
-    Prints incidents: findings that belong to one attack, as a tree, the worst first, and what to do. With --follow each
-    finding is printed as it comes. With --cluster, targets are judged by what they may do, and incidents say through
-    which bindings their callers could mint, how to take those away, and where to look in the cloud.
+    Prints an overview of the incidents, which are the attacks that findings belong to, then a tree for each of the
+    worst, and what to do. With --follow each finding is printed as it comes. With --cluster, targets are judged by what
+    they may do, and incidents say through which bindings their callers could mint, how to take those away, and where to
+    look in the cloud.
 
     Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
     read, an option is wrong or the output could not be written; everything that can be read is examined in any case.
@@ -152,11 +96,11 @@ def scan(**options: Any) -> None:
 @main.command()
 @serve_options
 @sink
-@_platform
-@_exclusions
+@platform
+@exclusion_file
 @click.option("--cluster", "cluster_files", multiple=True, metavar="FILE", help="The cluster's objects, as for scan.")
 @click.option("--cluster-name", metavar="NAME", help="The cluster that posts.")
-@_enable
+@enable
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors of installed plug-ins.")
 def serve(**options: Any) -> None:
@@ -172,11 +116,11 @@ def serve(**options: Any) -> None:
 
 @main.command()
 @click.argument("names", nargs=-1, required=True, metavar="ID… LOG…")
-@_text_or_json("Text, or a line of JSON for each request.")
-@_platform
+@text_or_json("Text, or a line of JSON for each request.")
+@platform
 @click.option("--plugins", is_flag=True, help="Load detectors and envelopes of installed plug-ins.")
-@_trust_pods
-@_day_first
+@trust_pods
+@day_first
 def explain(**options: Any) -> None:
     """Show all that is known about a request: what was said about it, why, and its audit event without credentials.
 
@@ -190,10 +134,10 @@ def explain(**options: Any) -> None:
 
 
 @main.command()
-@_files
-@_text_or_json("A page of text, or one JSON document.")
-@_platform
-@_trust_pods
+@files
+@text_or_json("A page of text, or one JSON document.")
+@platform
+@trust_pods
 def doctor(**options: Any) -> None:
     """Show what audit logs hold, which rules can speak with them, and what to change.
 
@@ -206,9 +150,9 @@ def doctor(**options: Any) -> None:
 
 
 @main.command()
-@_files
-@_text_or_json("Each finding with its evidence, or JSON lines.")
-@_fail_on
+@files
+@text_or_json("Each finding with its evidence, or JSON lines.")
+@fail_on
 def scan_host(**options: Any) -> None:
     """Scan audit logs of Linux hosts (auditd): files, gzip files, folders of rotated files, or - for standard input.
 
@@ -219,12 +163,12 @@ def scan_host(**options: Any) -> None:
 
 
 @main.command()
-@_files
-@_text_or_json("Text that groups similar subjects, or a line of JSON for each subject.")
+@files
+@text_or_json("Text that groups similar subjects, or a line of JSON for each subject.")
 @click.option("--graph", metavar="FILE.svg", help="Also draw who can obtain whose tokens through which role.")
-@_platform
-@_exclusions
-@_enable
+@platform
+@exclusion_file
+@enable
 def who_can_mint(**options: Any) -> None:
     """Show who can mint tokens of which service accounts or obtain them indirectly, and what would end it.
 
@@ -240,9 +184,9 @@ def who_can_mint(**options: Any) -> None:
 @main.command()
 @click.argument("rules", nargs=-1, metavar="[RULE…]")
 @click.option("--out", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each rule.")
-@_platform
-@_exclusions
-@_enable
+@platform
+@exclusion_file
+@enable
 @click.option(
     "--for",
     "target",
@@ -270,7 +214,7 @@ def sigma(**options: Any) -> None:
 
 @main.command()
 @click.argument("policy", metavar="POLICY.yaml")
-@_text_or_json("Text, or a line of JSON for each rule and each warning.")
+@text_or_json("Text, or a line of JSON for each rule and each warning.")
 def audit_policy(**options: Any) -> None:
     """Show which rules work with the log that an audit policy produces, whom they miss, and what to change.
 

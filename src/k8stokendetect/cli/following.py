@@ -7,7 +7,7 @@ import hashlib
 import re
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -28,6 +28,9 @@ SAVE_AFTER: Final = 2.0
 QUIET: Final = 3600.0
 """Seconds without a finding and without anything to read after which all incidents are complete."""
 
+TIMELESS: Final = 1000
+"""Findings about events without a time that are remembered: no other memory tells their repetitions."""
+
 _LINE: Final = re.compile(r":(\d+)")
 
 
@@ -39,8 +42,8 @@ def checked(more: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, list[Fin
 
     """
     found = more.get("open", [])
-    if not isinstance(found, list):
-        raise ConfigError("what was saved of incidents is no list")
+    if not isinstance(found, list) or not isinstance(more.get("printed", []), list):
+        raise ConfigError("what was saved of findings is no list")
     try:
         return checked_position(more.get("followed")), [finding_of(one) for one in found if isinstance(one, Mapping)]
     except ReadError as error:
@@ -81,7 +84,8 @@ class Following:
         self._printer = printer
         self._checkpoint = checkpoint
         self._memory = saved.memory
-        self._again = Counter(saved.noted)
+        self._again = Counter([*saved.noted, *map(str, saved.more.get("printed", ()))])
+        self._timeless: deque[str] = deque(maxlen=TIMELESS)
         self._unreadable = frozenset(unreadable)
         self._request = ""
         self._pending: list[str] = []
@@ -90,7 +94,7 @@ class Following:
         self._last = time.monotonic()
         source.on_seam, source.on_idle = self._seam, self._idle
         if checkpoint is not None and not checkpoint.path.exists():
-            checkpoint.save(saved.memory, {})
+            checkpoint.save(saved.memory, {"followed": source.at.position()})
 
     def take(self, finding: Finding, /) -> None:
         """Print a finding, unless the earlier process has; its incident gets it in any case."""
@@ -106,6 +110,8 @@ class Following:
             self._printed()
         self._request = finding.event.request_id
         self._pending.append(name)
+        if finding.event.time is None:
+            self._timeless.append(name)
         self._printer.take(finding)
 
     def finish(self) -> None:
@@ -153,10 +159,11 @@ class Following:
             [one.to_dict() for one in self._printer.groups.findings()] if self._printer.level == "incidents" else []
         )
         now = (position, len(opened), len(lines))
-        if position is None or now == self._saved:
+        if now == self._saved:
             return
         begun = time.monotonic()
-        self._checkpoint.save(self._memory, {"followed": position, "open": opened})
+        printed = [*self._again.elements(), *self._timeless]
+        self._checkpoint.save(self._memory, {"followed": position, "open": opened, "printed": printed})
         self._saved = now
         ended = time.monotonic()
         self._due = ended + max(SAVE_AFTER, 20 * (ended - begun))

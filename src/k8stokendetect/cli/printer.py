@@ -16,6 +16,7 @@ from k8stokendetect.cli.selecting import Choice
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, did_you_mean, raise_error
 from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.incidents import Alert, Incident, Incidents
+from k8stokendetect.outputs.columns import Span, wrapped
 from k8stokendetect.outputs.ecs import to_ecs_line
 from k8stokendetect.outputs.html import environment
 from k8stokendetect.outputs.native import to_alert_line, to_incident_line, to_line
@@ -128,7 +129,6 @@ class Printer:
             self.flush()
         self._pending.append(finding)
         if finding.excluded_by is None:
-            self._fired[finding.rule.id] = finding.rule.response
             self.groups.add(finding)
             if finding.severity >= Severity.HIGH:
                 self.urgent(Alert.of([finding], self.groups.id_of(finding)))
@@ -193,7 +193,8 @@ class Printer:
         elif self.level == "findings":
             for rule, response in self._fired.items():
                 if response:
-                    self._screen.text(f"\nWhat to do about {rule}: {inert(response)}")
+                    words = Span(f"What to do about {rule}: {inert(response)}")
+                    self._screen.lines([(), *wrapped((words,), self._screen.line_width, (), ())])
 
     def _wants(self, item: Alert | Finding | Incident) -> bool:
         """Tell whether to print something; what is wanted counts for the exit status, printed or not."""
@@ -212,6 +213,8 @@ class Printer:
 
     def _print_finding(self, finding: Finding) -> None:
         if self._form == "text":
+            if finding.excluded_by is None:
+                self._fired[finding.rule.id] = finding.rule.response
             self._screen.lines(finding_lines(finding, self._previous, self._screen.line_width))
             self._previous = finding
         else:

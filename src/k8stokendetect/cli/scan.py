@@ -11,11 +11,11 @@ from typing import Any
 
 from k8stokendetect import Severity, Tally
 from k8stokendetect.cli.following import Following, checked
-from k8stokendetect.cli.options import Options
 from k8stokendetect.cli.printer import Printer
 from k8stokendetect.cli.progress import progress, size_of
 from k8stokendetect.cli.reporting import Reporting
 from k8stokendetect.cli.running import INTERRUPTED, Ending, Run, stopped_by_signals
+from k8stokendetect.cli.scan_options import Options
 from k8stokendetect.cli.shared import Errors, Selection, cannot_write, exclusions_of, open_sinks, source_of, tell
 from k8stokendetect.cli.suggesting import Suggester
 from k8stokendetect.cluster import Cluster

@@ -57,11 +57,8 @@ def serve(**given: Any) -> int:
 
     """
     options = Options(**given)
-    try:
-        from k8stokendetect.serve.reporting import Log  # noqa: PLC0415 - part of an extra
-        from k8stokendetect.serve.service import Service  # noqa: PLC0415 - the same
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is missing: pip install 'k8stokendetect[serve]'") from None
+    from k8stokendetect.serve.reporting import Log  # noqa: PLC0415 - part of an extra
+    from k8stokendetect.serve.service import Service  # noqa: PLC0415 - the same
     from k8stokendetect.sinks import open_all  # noqa: PLC0415 - the same
 
     environment()  # says what is missing before anything listens

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
+from k8stokendetect.convert.shapes import within
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.engine.claims import claimed
@@ -63,7 +64,8 @@ def detect(
         memory: what detectors remember from one call to the next.
 
     Raises:
-        ConfigError: when an argument is wrong: an unknown rule, exclusion or platform, a source of no known type.
+        ConfigError: when an argument is wrong: an unknown rule, exclusion or platform, a source of no known type; and
+            while iterating, when another call that is not finished uses the same Memory, Tally, AuditLog or detectors.
 
     """
     return detection(
@@ -228,7 +230,7 @@ def _run(
                     events += 1
                     tally.events = events + counts.unwanted
                     if cluster_name is not None and item.cluster is None:
-                        item = attrs.evolve(item, cluster=cluster_name)  # noqa: PLW2901 - the same, named
+                        item = within(item, cluster=cluster_name)  # noqa: PLW2901 - the same, named
                     yield from pipeline.take(item)
             tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
             tally.events = events + counts.unwanted

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-import attrs
-
+from k8stokendetect.convert.shapes import within
 from k8stokendetect.events import ITS_MINT, Event
 
 MOST_MINTS: Final = 50_000
@@ -41,4 +40,4 @@ class MintsSeen:
         if name in self.names:
             self.add(event)
             return event
-        return attrs.evolve(event, usual=event.usual | {ITS_MINT})
+        return within(event, usual=event.usual | {ITS_MINT})

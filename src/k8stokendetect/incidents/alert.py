@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Self
+from typing import Final, Self
 
 import attrs
 
@@ -18,6 +18,9 @@ from k8stokendetect.events import JsonValue
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity, facts, shown
 from k8stokendetect.incidents.grouping import Incidents
 from k8stokendetect.reprs import short_repr
+
+_REASONS: Final = frozenset({"token-request-uri"})
+"""Rules that say how a request was made: of two alike the other one names the alert."""
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +46,8 @@ class Alert:
     @classmethod
     def of(cls, findings: Iterable[Finding], incident: str | None = None, /) -> Self:
         """Make an alert of findings about one request, in any order."""
-        return cls(findings=tuple(sorted(findings, key=lambda finding: -finding.severity)), incident=incident)
+        worst_first = sorted(findings, key=lambda finding: (-finding.severity, finding.rule.id in _REASONS))
+        return cls(findings=tuple(worst_first), incident=incident)
 
     def __repr__(self) -> str:
         rules = [rule.id for rule in self.rules]

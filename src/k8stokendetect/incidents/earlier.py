@@ -16,7 +16,7 @@ Actor: TypeAlias = tuple[str, str, str]
 """Who called: the cluster, the name, and what else distinguishes callers of that name."""
 
 MOST: Final = 50_000
-"""Maximum number of tokens, of requests and of callers remembered; of one that was forgotten, a use begins an incident of its own."""
+"""Maximum number of tokens, of requests and of callers remembered; what belongs to another begins a new incident."""
 
 
 class Earlier:

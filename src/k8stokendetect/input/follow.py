@@ -14,7 +14,7 @@ import attrs
 
 from k8stokendetect.errors import OnError, ReadError, raise_error
 from k8stokendetect.input.place import LogFile, Place
-from k8stokendetect.input.progress import Left, Progress
+from k8stokendetect.input.progress import Left, Progress, beginning
 from k8stokendetect.input.rotated import Trail, trail
 
 POLL: Final = 0.2
@@ -25,10 +25,6 @@ LAST_LOOK: Final = 5.0
 
 _PATIENCE: Final = 10
 """How often a rotation that looks incomplete is looked at again before it is reported."""
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 class FollowedFile:
@@ -48,7 +44,6 @@ class FollowedFile:
     Attributes:
         on_idle: called while waiting.
         on_seam: called before each read: all whole lines that were delivered have been taken.
-        is_replaying: what is delivered was delivered by the earlier process, too.
         at: how far it has been read, and from where another process would have to read on.
 
     Raises:
@@ -65,15 +60,14 @@ class FollowedFile:
         resume: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = str(path)
-        self.on_idle: Callable[[], object] = _nothing
-        self.on_seam: Callable[[], object] = _nothing
+        self.on_idle: Callable[[], object] = lambda: None
+        self.on_seam: Callable[[], object] = lambda: None
         self._path = path
         self._stop = stop
         self._on_error = on_error
         self._folder = folder
         self._from = None if resume is None else Place.from_dict(resume.get("from"))
         self._until = None if resume is None else Place.from_dict(resume.get("read"))
-        self.is_replaying = resume is not None
         self._replayed: int | None = None
         self._file: LogFile | None = None
         self._queue: deque[LogFile] = deque()
@@ -81,17 +75,20 @@ class FollowedFile:
         self._live: tuple[int, int] | None = None
         self._before: Place | None = None
         self._modified_empty = 0
-        self.at = Progress()
+        self.at = Progress(beginning(path) if resume is None else resume)
         self._tries = 0
         self._failed = ""
         self._stopped_at: float | None = None
         self._asked_at = time.monotonic()
         self._is_ended = False
 
+    @property
+    def is_replaying(self) -> bool:
+        """What is delivered was delivered by the earlier process, too."""
+        return self.at.replays_to is not None
+
     def read(self, size: int = -1, /) -> bytes:
         """Return what comes next, up to `size` bytes; nothing only once `stop` says so."""
-        if self._replayed is not None and self.at.offset >= self._replayed:
-            self.is_replaying, self._replayed = False, None
         self.on_seam()
         while not self._is_ended:
             data = self._next(size if size > 0 else 1 << 20)
@@ -102,7 +99,7 @@ class FollowedFile:
                 self._is_ended = True
             if data:
                 return data
-            self.is_replaying = self.is_replaying and self._file is None
+            self.at.replays_to = None if self._file is not None else self.at.replays_to  # all that was there is read
             self.on_idle()
             time.sleep(POLL)
         self.close()
@@ -166,6 +163,7 @@ class FollowedFile:
         except OSError as error:
             self._report(f"cannot be opened: {error.strerror}")
             return False
+        self.at.replays_to = None
         self._enter(file, 0)
         return True
 
@@ -181,7 +179,7 @@ class FollowedFile:
             found = self._nearer(found)
             place = self._until if found.is_found else place
         is_waiting = found is not None and not found.is_found and not self._path.exists()
-        if found is None or is_waiting or (found.problem and self._tries < _PATIENCE):
+        if found is None or is_waiting or (found.problem and place.head_size and self._tries < _PATIENCE):
             self._tries = 0 if is_waiting else self._tries + 1
             for file in () if found is None else found.files:
                 file.close()
@@ -190,7 +188,7 @@ class FollowedFile:
         if found.problem:
             self._report(f"{found.problem}; what is left, and may have been read before, is read")
         if self._until is not None and not any(self._until.is_in(file) for file in found.files):
-            self.is_replaying = False
+            self.at.replays_to = None
         self._queue.extend(found.files)
         self._from = None
         if held is not None:
@@ -259,7 +257,9 @@ class FollowedFile:
 
     def _read_here(self, file: LogFile, size: int) -> bytes | None:
         """Read on in the file; where that fails it is reported, and None, and the next file is next."""
-        if self._replayed is not None and self.at.offset < self._replayed:
+        if self._replayed is not None and self.at.offset >= self._replayed:
+            self.at.replays_to = self._replayed = None
+        elif self._replayed is not None:
             size = min(size, self._replayed - self.at.offset)
         try:
             return file.read_at(self.at.offset, size)

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -34,18 +35,24 @@ class _Mark:
 class Progress:
     """Where reading is in the present file, and where the lines began that were delivered.
 
+    Arguments:
+        start: the position before anything is read.
+
     Attributes:
         offset: how many bytes of the present file were delivered.
         tail: the last bytes that were delivered of it.
         is_open: what was delivered last does not end a line.
+        replays_to: the place that an earlier process had reached, until it is reached again.
 
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start: Mapping[str, Any]) -> None:
         self.offset = 0
         self.tail = b""
         self.is_open = False
         self._head = b""
+        self.replays_to: Mapping[str, Any] | None = start["read"]
+        self._start = dict(start)
         self._modified = 0
         self._delivered = self._lines = 0
         self._marks: deque[_Mark] = deque()
@@ -87,8 +94,8 @@ class Progress:
         """Return the present place."""
         return Place.of(self.offset, self._head, self.tail, self._modified)
 
-    def position(self, oldest: int | None, /) -> dict[str, Any] | None:
-        """Return from where to read on in another process, as JSON; None where nothing was read yet.
+    def position(self, oldest: int | None = None, /) -> dict[str, Any]:
+        """Return from where to read on in another process, as JSON.
 
         Arguments:
             oldest: the number of the first line, of all that were delivered, that is still needed; None for none.
@@ -96,11 +103,11 @@ class Progress:
         """
         marks = self._marks
         if not marks:
-            return None
+            return self._start
         enough = self._delivered - AGAIN
         while len(marks) > 1 and marks[1].delivered <= enough and (oldest is None or marks[1].line <= oldest):
             marks.popleft()
-        return {"from": marks[0].place.to_dict(), "read": self.place().to_dict()}
+        return {"from": marks[0].place.to_dict(), "read": self.replays_to or self.place().to_dict()}
 
 
 @attrs.define
@@ -127,6 +134,16 @@ class Left:
         lines = lines[: lines.rfind(b"\n") + 1]
         self.offset += len(lines)
         return lines
+
+
+def beginning(path: Path, /) -> dict[str, Any]:
+    """Return the position of a reader that begins with a file, which may not exist yet."""
+    try:
+        modified = path.stat().st_mtime_ns
+    except OSError:
+        modified = time.time_ns()
+    nothing = Place.of(0, b"", b"", modified).to_dict()
+    return {"from": nothing, "read": nothing}
 
 
 def checked_position(document: object, /) -> Mapping[str, Any] | None:

@@ -107,7 +107,8 @@ def trail(path: Path, folder: Path | None, place: Place, held: LogFile | None, /
     if used is None:
         newer = [one.file for one in (groups or [[]])[0] if one.file.status.st_mtime_ns >= place.modified]
         newer.sort(key=lambda file: file.status.st_mtime_ns)
-        used = Trail((*newer, *current), is_found=False, problem=_NOT_FOUND)
+        is_start = not place.head_size and not newer  # nothing was read before, and nothing was rotated since
+        used = Trail((*newer, *current), is_found=False, problem="" if is_start else _NOT_FOUND)
     for group in groups:
         for one in group:
             if one.file not in used.files:

@@ -22,6 +22,10 @@ WRAPPED: Final = "┆ "
 """Begins a line that goes on with the one above, so that no line begins with a name that a client chose."""
 
 
+_NARROWEST: Final = 3
+"""Cells that a column has in the narrowest window."""
+
+
 def cells(text: str, /) -> int:
     """Count the cells that a text takes in a window: East Asian wide characters take two, combining marks none."""
     return len(text) if text.isascii() else sum(map(_cells_of, text))
@@ -54,15 +58,16 @@ def shared(rows: Sequence[Sequence[str]], room: int, least: Sequence[int], /) ->
     Arguments:
         rows: the texts; each row has one for each column.
         room: the cells for all columns.
-        least: what each column keeps in any case.
+        least: what each column keeps, as long as there is room at all.
 
     """
     widths = [max(map(cells, column), default=0) for column in zip(*rows, strict=True)]
     while sum(widths) > room:
-        spare = [width - min(low, width) for width, low in zip(widths, least, strict=True)]
-        if not any(spare):
+        spare = [width > low for width, low in zip(widths, least, strict=True)]
+        widest = max(range(len(widths)), key=lambda place: (spare[place], widths[place]))
+        if widths[widest] <= _NARROWEST:
             break
-        widths[max(range(len(widths)), key=lambda place: (spare[place] > 0, widths[place]))] -= 1
+        widths[widest] -= 1
     return widths
 
 

@@ -19,7 +19,7 @@ from k8stokendetect.outputs.text import place_of, span, word_of
 from k8stokendetect.words import account_or_user, caller_of, named
 
 _HEADS: Final = ("", "", "who", "as whom", "worst act that succeeded", "UTC", "from", "log")
-_LEAST: Final = (99, 99, 9, 9, 18, 99, 9, 8)
+_LEAST: Final = (99, 99, 8, 8, 22, 99, 11, 8)
 """What each column keeps in a window that is too narrow."""
 
 _NARROW: Final = 100
@@ -157,7 +157,7 @@ def _table(entries: Sequence[Entry], width: int | None, *, has_log: bool) -> Ite
             _SHORT[entry.severity] if is_narrow else word_of(entry.severity),
             entry.who,
             entry.as_whom,
-            entry.act.replace("minted a token for ", "minted: ") if is_narrow else entry.act,
+            _short(entry.act) if is_narrow else entry.act,
             entry.time.astimezone(UTC).strftime(clock) if entry.time else "-",
             entry.peer,
             entry.place if has_log else f"line {entry.place.rpartition(':')[2]}",
@@ -166,6 +166,7 @@ def _table(entries: Sequence[Entry], width: int | None, *, has_log: bool) -> Ite
     ]
     room = (1 << 30) if width is None else width - len(_HEADS) + 1
     widths = shared(rows, room, _LEAST)
+    is_cut = any(cells(text) > most for row in rows for text, most in zip(row, widths, strict=True))
     styles = ["dim", *(str(entry.severity) for entry in entries)]
     for row, style in zip(rows, styles, strict=True):
         texts = [
@@ -175,3 +176,10 @@ def _table(entries: Sequence[Entry], width: int | None, *, has_log: bool) -> Ite
         padded = [f"{text}{' ' * (most - cells(text))} " for text, most in zip(texts, widths, strict=True)]
         rest = "".join(padded[2:]).rstrip()
         yield Span(padded[0], "dim"), Span(padded[1], style), Span(rest, "dim" if row is _HEADS else "")
+    if is_cut:
+        hint = "… is what does not fit: the trees have it whole, and so has a wider window, or COLUMNS=200"
+        yield from wrapped((Span(hint, "dim"),), width, (), ())
+
+
+def _short(act: str) -> str:
+    return act.replace("minted a token for ", "minted: ").replace("listed the ", "listed ")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
@@ -63,9 +64,13 @@ _INERT: Final = str.maketrans({"'": "’", '"': "”", "`": "’", ";": ",", **{
 _VALUE: Final = {**_INERT, ord(";"): escape(";"), ord("`"): escape("`"), ord("\\"): "\\\\"}
 
 
+_QUOTED: Final = re.compile(r"`([-\w ./:=]+)`")
+"""Code in a sentence of our own: a shell would run what stands in backticks."""
+
+
 def inert(text: str, /) -> str:
     """Return a sentence for a terminal: nothing in it steers the terminal, or is run if it is pasted into a shell."""
-    shown = neutral(text).translate(_INERT)
+    shown = _QUOTED.sub(r"\1", neutral(text)).translate(_INERT)
     return f"{shown[:-1]}{escape(shown[-1])}" if shown.endswith("\\") else shown
 
 

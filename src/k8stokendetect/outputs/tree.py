@@ -209,7 +209,8 @@ def _tree(incident: Incident, width: int | None, longest: int | None) -> Iterato
             waiting += _below(node, further)
     if more:
         noun = "request" if more == 1 else "requests"
-        yield (Span(f"  … {more:,} more {noun}: --limit 0 prints all, --findings says what each rule saw", "dim"),)
+        hint = f"… {more:,} more {noun}: --limit 0 prints all, --findings says what each rule saw"
+        yield from wrapped((Span(hint, "dim"),), width, (Span("  "),), (Span("  "),))
 
 
 def _below(node: Part, prefix: str) -> list[tuple[Part, str, str]]:

@@ -6,28 +6,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import prometheus_client as client
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
 from k8stokendetect.engine.tally import Tally
-from k8stokendetect.errors import ConfigError
 
 if TYPE_CHECKING:
-    from prometheus_client.core import Metric
-
     from k8stokendetect.sinks import Delivery
 
 
 class Metrics:
-    """Counts what a service does; everything that it counts elsewhere is read when it is asked for.
-
-    Raises:
-        ConfigError: when prometheus-client is missing.
-
-    """
+    """Counts what a service does; everything that it counts elsewhere is read when it is asked for."""
 
     def __init__(self) -> None:
-        try:
-            import prometheus_client as client  # noqa: PLC0415 - part of an extra
-        except ModuleNotFoundError:
-            raise ConfigError("prometheus-client is missing: pip install 'k8stokendetect[serve]'") from None
         self.registry = client.CollectorRegistry()
         self._write = client.generate_latest
         self.content_type = client.CONTENT_TYPE_LATEST
@@ -83,8 +74,6 @@ class _Elsewhere:
         self._undelivered = undelivered
 
     def collect(self) -> Iterator[Metric]:
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415 - part of an extra
-
         def counter(name: str, text: str, label: str, counts: dict[str, int]) -> Metric:
             family = CounterMetricFamily(f"k8stokendetect_{name}", text, labels=[label])
             for value, count in counts.items():

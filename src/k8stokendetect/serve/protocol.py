@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -14,18 +14,25 @@ from k8stokendetect.serve.auth import names_of
 HEADER_TIME: Final = 10.0
 """Seconds from the beginning of a connection, or of a request, to the end of its headers."""
 
+CONNECTIONS: Final = 1000
+"""How many may be open: an API server has up to 25 idle ones (client-go transport/cache.go) and 15 in a burst."""
+
 HANDSHAKE_TIME: Final = 10.0
 """Seconds for the TLS handshake; kube-apiserver's own client takes no longer (client-go transport/cache.go)."""
 
 
-class Loop(asyncio.SelectorEventLoop):
-    """An event loop whose servers do not wait a minute for a TLS handshake."""
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop whose servers do not wait a minute for a TLS handshake."""
+    loop = asyncio.new_event_loop()
+    create: Callable[..., Awaitable[asyncio.Server]] = loop.create_server
 
-    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
-        """Make a server, with a time limit for handshakes."""
+    async def create_server(*args: Any, **options: Any) -> asyncio.Server:
         if options.get("ssl") is not None:
             options.setdefault("ssl_handshake_timeout", HANDSHAKE_TIME)
-        return await super().create_server(*args, **options)
+        return await create(*args, **options)
+
+    loop.create_server = create_server  # type: ignore[method-assign]
+    return loop
 
 
 class BoundedProtocol(H11Protocol):
@@ -35,12 +42,17 @@ class BoundedProtocol(H11Protocol):
         names: what a client's certificate may be called; empty for any that was verified.
         refused: called when one is called otherwise.
         header_time: seconds for the headers of a request.
+        most: how many connections may be open. Of more, the oldest that has not asked for anything yet is closed, so
+            that a crowd which only connects shuts out nobody but itself.
+        since: when it began, by the loop's clock.
 
     """
 
     names: frozenset[str] = frozenset()
     refused: Callable[[], object] = staticmethod(lambda: None)
     header_time: float = HEADER_TIME
+    most: int = CONNECTIONS
+    since: float = 0.0
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -49,8 +61,22 @@ class BoundedProtocol(H11Protocol):
         if self.names and self.names.isdisjoint(names_of(transport.get_extra_info("peercert"))):
             self.refused()
             transport.abort()
-        else:
-            self._wait_for_headers()
+            return
+        self.since = self.loop.time()
+        self._wait_for_headers()
+        if len(self.connections) > self.most:
+            self._oldest_idle().transport.abort()
+
+    def _oldest_idle(self) -> BoundedProtocol:
+        """Return the connection that has waited longest without a request; this one where all others have one."""
+        idle = [one for one in self.connections if isinstance(one, BoundedProtocol) and one.has_asked_nothing]
+        return min(idle, key=lambda one: one.since, default=self)
+
+    @property
+    def has_asked_nothing(self) -> bool:
+        """Whether no request was begun."""
+        cycle: object = self.cycle
+        return cycle is None and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""

@@ -27,6 +27,7 @@ from k8stokendetect.engine.tally import Tally
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import Exclusion
+from k8stokendetect.reprs import with_short_repr
 from k8stokendetect.serve.app import PATIENCE, Budget, Receiver
 from k8stokendetect.serve.auth import Tokens
 from k8stokendetect.serve.board import Board
@@ -34,7 +35,7 @@ from k8stokendetect.serve.examiner import Examiner
 from k8stokendetect.serve.lock import locked
 from k8stokendetect.serve.metrics import Metrics
 from k8stokendetect.serve.outbox import Outbox
-from k8stokendetect.serve.protocol import Loop, protocol
+from k8stokendetect.serve.protocol import new_loop, protocol
 from k8stokendetect.serve.reporting import Log
 from k8stokendetect.serve.tls import TlsFiles
 from k8stokendetect.sinks import Sinks
@@ -44,9 +45,6 @@ MAX_BODY: Final = 16 * MIB
 """Bytes of one batch; with `--audit-webhook-truncate-enabled` the API server posts 10 MiB and some hundred bytes."""
 
 ALL_BODIES: Final = 64 * MIB
-CONNECTIONS: Final = 256
-"""How many may be open: an API server has up to 25 idle ones (client-go transport/cache.go) and 15 in a burst."""
-
 ROOM: Final = 128 * MIB
 """Bytes of batches that may wait to be examined."""
 
@@ -57,6 +55,7 @@ GRACE: Final = 10.0
 """Seconds that the sinks get at the end."""
 
 
+@with_short_repr
 @attrs.frozen(kw_only=True)
 class Settings:
     """How to serve.
@@ -202,7 +201,7 @@ class Service:
             if ready is not None:
                 ready(ports[0], ports[1] if len(ports) > 1 else None)
             try:
-                with asyncio.Runner(loop_factory=Loop) as runner:
+                with asyncio.Runner(loop_factory=new_loop) as runner:
                     runner.run(self._serve(sockets))
             finally:
                 self._receiver.stop()
@@ -221,9 +220,9 @@ class Service:
             raise ConfigError(f"{host}:{port}: cannot listen: {error.strerror}") from None
 
     async def _serve(self, sockets: Sequence[socket.socket]) -> None:
-        servers = [self._server(self._receiver.app(), self._context, CONNECTIONS)]
+        servers = [self._server(self._receiver.app(), self._context)]
         if len(sockets) > 1:
-            servers.append(self._server(self._receiver.inside(), None, CONNECTIONS // 4))
+            servers.append(self._server(self._receiver.inside(), None))
 
         def stop() -> None:
             for server in servers:
@@ -238,7 +237,7 @@ class Service:
         await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in zip(servers, sockets, strict=True)))
         watching.cancel()
 
-    def _server(self, app: Starlette, context: ssl.SSLContext | None, connections: int) -> uvicorn.Server:
+    def _server(self, app: Starlette, context: ssl.SSLContext | None) -> uvicorn.Server:
         names = self._settings.client_names if context is not None else frozenset[str]()
         config = uvicorn.Config(
             app,
@@ -249,7 +248,6 @@ class Service:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=connections,
             timeout_keep_alive=90,
             timeout_graceful_shutdown=int(self._settings.patience) + 1,
             ssl_context_factory=None if context is None else lambda *_: context,

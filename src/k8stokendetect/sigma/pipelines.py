@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the fields of an audit event are called in Elastic, Splunk, Sentinel, Loki and CloudWatch, for pySigma.
+"""What the fields of an audit event are called in Elastic, Splunk, Sentinel, Loki, CloudWatch and Databricks.
 
 Sources: Elastic's integration, github.com/elastic/integrations@0a35e489 packages/kubernetes/data_stream/audit_logs
 (fields/fields.yml, and the ingest pipeline, which writes `_` for the dots in annotations' keys); Sentinel's AKSAudit,
@@ -20,7 +20,7 @@ from k8stokendetect.sigma.forms import FORMS, JOINS
 from k8stokendetect.sigma.short import SHORT, short_join
 from k8stokendetect.sigma.terms import EXTRA, GROUPS, Selection
 
-Product: TypeAlias = Literal["elastic", "splunk", "sentinel", "loki", "cloudwatch"]
+Product: TypeAlias = Literal["elastic", "splunk", "sentinel", "loki", "cloudwatch", "databricks"]
 
 _ANNOTATIONS: Final = "annotations."
 _LISTS: Final = re.compile(r"user\.groups|user\.extra\..*|requestObject\.spec\.audiences|.*\.rules\.resources")
@@ -94,6 +94,7 @@ _NAMES: Final[Mapping[str, Callable[[str], str | list[str]]]] = {
     "sentinel": _sentinel,
     "loki": _plain,
     "cloudwatch": _cloudwatch,
+    "databricks": _plain,
 }
 PRODUCTS: Final = tuple(_NAMES)
 

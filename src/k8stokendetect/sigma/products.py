@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, TypeAlias
 
@@ -14,6 +15,7 @@ from k8stokendetect.detectors import Detector
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, Exclusion
+from k8stokendetect.reprs import with_short_repr
 from k8stokendetect.sigma.pipelines import extraction, fields_of, pipeline
 from k8stokendetect.sigma.terms import slug
 from k8stokendetect.sigma.write import FormName, documents
@@ -53,6 +55,7 @@ github.com/elastic/integrations@0a35e489 packages/kubernetes/data_stream/audit_l
 """
 
 
+@with_short_repr
 @attrs.frozen
 class Written:
     """What was written for a product.
@@ -95,10 +98,14 @@ def write_for(
     chosen, left_out = [], {}
     for files in documents(rules, form=form, exclusions=exclusions, platform=where):
         rule = [found for text in files.values() for found in yaml.read_documents(text.encode())]
-        if why := _cannot(target, rule[-1]):
+        why = _cannot(target, rule[-1])
+        query = "" if why else _query(target, rule)
+        if target == "sentinel" and len(query) > MOST_CHARACTERS:
+            why = f"its query has {len(query):,} characters, and Sentinel takes {MOST_CHARACTERS:,}"
+        if why:
             left_out[rule[-1]["title"]] = why
         else:
-            chosen.append((rule[-1], _query(target, rule)))
+            chosen.append((rule[-1], query))
     write = {"elastic": _kibana, "splunk": _splunk, "sentinel": _sentinel}[target]
     return Written(dict(write(chosen)), left_out)
 
@@ -206,7 +213,7 @@ def _splunk(rules: _Rules) -> Iterator[tuple[str, str]]:
         span, cron = _JOINED if "correlation" in document else _SINGLE
         values = {
             "description": " ".join(document["description"].split()),
-            "search": _searching(query).replace("\n", " \\\n"),
+            "search": re.sub(r"\n+", r" \\\n", _searching(query)),
             "cron_schedule": cron,
             "dispatch.earliest_time": f"-{span}",
             "dispatch.latest_time": "now",

@@ -32,12 +32,14 @@ from k8stokendetect.sigma.terms import (
     CODE,
     CREATE,
     GROUPS,
+    SUCCEEDED,
     URI,
     USED,
     USERNAME,
     Form,
     Join,
     Selection,
+    Terms,
     literal,
     one_or_list,
     slug,
@@ -55,10 +57,10 @@ ONLY_201: Final = (
 )
 
 CLIENTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "system:kube-controller-manager": ("kube-controller-manager/", "k3s/", "kubelite/", "microshift/"),
-    "system:cloud-controller-manager": ("cloud-controller-manager/",),
+    "kube-controller-manager": ("kube-controller-manager/", "k3s/", "kubelite/", "microshift/"),
+    "cloud-controller-manager-user": ("cloud-controller-manager/",),
 }
-"""The user agents of components that have no group of their own: the name of the executable, as for the kubelet.
+"""By component that has no group of its own: its user agents, which begin with the name of the executable.
 
 k8s.io/client-go rest/config.go DefaultKubernetesUserAgent; which binaries contain the controller manager is said at
 `exclusions.kubernetes.KUBELET_CLIENTS`.
@@ -71,12 +73,6 @@ _NOT_RECEIVED: Final[Mapping[str, Selection]] = {"filter_main_received": {"stage
 _ANSWERED: Final = "selection and not filter_main_received"
 
 
-def codes(*values: int) -> list[dict[str, Any]]:
-    """Ask for one of several status codes, each by itself: Kusto's backend writes a list of numbers as texts."""
-    return [{CODE: value} for value in values]
-
-
-_MADE: Final = codes(200, 201)
 NOT_FOUND: Final[Mapping[str, Any]] = {CODE: 404}
 
 _FULL: Final = {form.detector: form for form in FORMS}
@@ -100,7 +96,15 @@ def _minted(detector: type[detectors.Detector], name: str = "", what: Selection 
 
 
 def _full_selection(detector: type[detectors.Detector], name: str) -> Selection:
-    return _FULL[detector].selections[name]
+    """Return a selection of the full form without its `exists`, which only a negation needs."""
+    selection = _FULL[detector].selections[name]
+    if isinstance(selection, list):
+        return [_unguarded(terms) for terms in selection]
+    return _unguarded(selection)
+
+
+def _unguarded(terms: Terms) -> Terms:
+    return {key: value for key, value in terms.items() if not key.endswith("|exists")}
 
 
 SHORT: Final[tuple[Form, ...]] = (
@@ -152,10 +156,10 @@ SHORT: Final[tuple[Form, ...]] = (
         detectors.TokenRequestDenied,
         selections={
             "selection_call": CREATE,
-            "selection_code": codes(400, 401, 403, 404, 405, 406, 409, 410, 413, 415, 422),
+            "selection_code": {f"{CODE}|gte": 400, f"{CODE}|lt": 500},
+            "later": {CODE: 429},
         },
-        condition="all of selection_*",
-        left_out=("other codes of 4xx, which the API server does not give here, are not flagged",),
+        condition="all of selection_* and not later",
         not_found=True,
     ),
     _FULL[detectors.TokenInAuditLog],
@@ -174,7 +178,7 @@ SHORT: Final[tuple[Form, ...]] = (
                 "objectRef.name": sorted(FORGES_ANNOTATIONS),
                 "verb": ["create", "update", "patch"],
             },
-            "selection_code": _MADE,
+            "selection_code": SUCCEEDED,
             "filter_main_status": {"objectRef.subresource": ANY},
         },
         condition="selection and selection_code and not filter_main_status",
@@ -189,7 +193,7 @@ SHORT: Final[tuple[Form, ...]] = (
         selections={
             **_FULL[detectors.TokenRightGranted].selections,
             "selection": {"objectRef.resource": sorted(right.RBAC), "verb": sorted(set(right.DONE) - {"delete"})},
-            "selection_code": _MADE,
+            "selection_code": SUCCEEDED,
         },
         condition="selection and selection_code and (role or binding or built_in)",
     ),
@@ -198,7 +202,9 @@ SHORT: Final[tuple[Form, ...]] = (
 
 
 def short_filter(exclusion: Exclusion, kind: str, /) -> tuple[str, Selection] | None:
-    """Return the name and the selection of an exclusion's filter; None where a name is all that could be asked for.
+    """Return the name and the selection of an exclusion's filter; None where a user name is all it could ask for.
+
+    Without a group or client to ask for, the names of all targets are what narrows it.
 
     Arguments:
         exclusion: whose callers it takes out.
@@ -206,15 +212,14 @@ def short_filter(exclusion: Exclusion, kind: str, /) -> tuple[str, Selection] | 
 
     """
     component = exclusion.component
-    actor = component.actor
-    user = dict(_one_of(USERNAME, actor.username))
+    user = dict(_one_of(USERNAME, component.actor.username))
     proofs = dict(_proofs(exclusion))
-    if not proofs:
+    if not proofs and "*" in component.names:
         return None
     target: dict[str, Any] = {}
     if "*" not in component.namespaces:
         target |= _one_of("objectRef.namespace", component.namespaces)
-    if "*" not in component.names and len(component.names) <= _MOST_NAMES:
+    if "*" not in component.names and (len(component.names) <= _MOST_NAMES or not proofs):
         target |= _one_of("objectRef.name", component.names)
     if component.token and component.if_unseen == "report" and component.token.bound_kind:
         target["requestObject.spec.boundObjectRef.kind"] = literal(component.token.bound_kind)
@@ -229,7 +234,7 @@ def _proofs(exclusion: Exclusion) -> Iterator[tuple[str, Any]]:
         groups = [SERVICE_ACCOUNTS_GROUP]
     if groups:
         yield f"{GROUPS}|contains", literal(groups[0])
-    agents = actor.user_agents or [agent for name in actor.username for agent in CLIENTS.get(name, ())]
+    agents = actor.user_agents or CLIENTS.get(exclusion.component.id, ())
     if agents:
         yield "userAgent|startswith", one_or_list([literal(agent) for agent in agents])
 

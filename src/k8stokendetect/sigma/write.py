@@ -150,7 +150,7 @@ def _rule(form: Form, options: _Options) -> str:
         detection, more = _detection(form.selections, form.condition, covering, options)
         comments += more
     if form.not_found:
-        names = [name for name in detection if name.startswith("filter_")]
+        names = [name for name in detection if name.startswith("filter_") and name not in form.selections]
         detection |= {name: {**detection[name], **NOT_FOUND} for name in names}
         comments.append(_ONLY_404)
     return _document(rule, rule.id, "detection", detection, comments, level=form.level)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.incidents import Alert
+from k8stokendetect.outputs.native import to_alert_line
 from k8stokendetect.outputs.size import one_line
 from k8stokendetect.outputs.text import cut, neutral, utc
 
@@ -66,7 +67,7 @@ def plain(text: str, longest: int, /) -> str:
 
 def to_json(alert: Alert, /) -> str:
     """Return an alert as one line of JSON in printable ASCII, without the line end."""
-    return one_line(alert.to_dict())
+    return to_alert_line(alert)
 
 
 def to_short_json(alert: Alert, /) -> str:

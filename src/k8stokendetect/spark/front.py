@@ -132,7 +132,7 @@ class Front:
         return False
 
     def _can_go_on(self, event: Projection, text: bytes, source: Source) -> bool:
-        """Send a use as it is, and drop what is none; False for one that has to be read first."""
+        """Send a use as it is, and drop anything else; False for one that has to be read first."""
         user = event.user
         if user is None:
             return True
