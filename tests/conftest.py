@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hypothesis without deadlines, as no test measures time; no window's width; recordings that no test changes."""
+"""Hypothesis without deadlines, as machines are shared and no test measures time; recordings that no test changes.
+
+`pytest --hypothesis-profile=thorough` draws a thousand examples where a test names no number of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from hypothesis import settings
 
 from recordings import changed
 
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("quick", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+settings.load_profile("quick")
 
 os.environ.pop("COLUMNS", None)  # readline sets it for child processes, such as those that run tests side by side
 

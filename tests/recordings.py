@@ -15,6 +15,7 @@ import attrs
 import orjson
 
 from k8stokendetect import Event, Finding, parse_event
+from k8stokendetect.identity import CREDENTIAL_ID, ISSUED_CREDENTIAL_ID
 
 DATA = Path(__file__).parent / "data"
 METADATA = DATA / "metadata.log.gz"
@@ -60,6 +61,51 @@ def changed() -> list[str]:
     return [path.name for path in _READ if _decoded(path) != tuple(map(orjson.loads, _lines(path)))]
 
 
+@functools.cache
+def few(path: Path, each: int, *, others: bool = True) -> tuple[dict[str, Any], ...]:
+    """Return a small part of a recording, in its order, in which all the same is found.
+
+    Of each rule, severity and exclusion in its snapshot, the events of the first `each` requests, or of all that are
+    critical, with the mints of the tokens that they used. With others, the first event of each resource as well.
+    """
+    names: dict[str, set[str]] = defaultdict(set)
+    for part, words in (("reported", 2), ("excluded", 3)):
+        for line in _snapshot_of(path, part).read_text(encoding="utf-8").splitlines():
+            *kind, name = line.split(" ", words)
+            if len(names[str(kind)]) < each or "critical" in kind:
+                names[str(kind)].add(name)
+    log = records(path)
+    wanted = set[str]().union(*names.values())
+    chosen = {number for number, record in enumerate(log) if json.dumps(record["auditID"])[1:-1] in wanted}
+    mints = {_issued(record): number for number, record in enumerate(log)}
+    waiting = list(chosen)
+    while waiting:
+        mint = mints.get(_used(log[waiting.pop()]))
+        if mint is not None and mint not in chosen:
+            chosen.add(mint)
+            waiting.append(mint)
+    if others:
+        chosen.update({_resource(log[number]): number for number in reversed(range(len(log)))}.values())
+    return tuple(log[number] for number in sorted(chosen))
+
+
+def _resource(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what an event is about."""
+    ref = record.get("objectRef", {})
+    return ref.get("resource"), ref.get("subresource")
+
+
+def _issued(record: dict[str, Any]) -> str | None:
+    """Return the id of the token that an event issued."""
+    notes = record.get("annotations", {})
+    return next((notes[key] for key in ISSUED_CREDENTIAL_ID if key in notes), None)
+
+
+def _used(record: dict[str, Any]) -> str:
+    """Return the id of the credential that a request was made with."""
+    return "".join(record["user"].get("extra", {}).get(CREDENTIAL_ID, ()))
+
+
 _READ: list[Path] = []
 """What has been decoded."""
 
@@ -73,6 +119,10 @@ def _decoded(path: Path) -> tuple[Any, ...]:
 def _lines(path: Path) -> list[bytes]:
     with gzip.open(path) as file:
         return [line for line in file.read().split(b"\n") if line]
+
+
+def _snapshot_of(path: Path, part: str) -> Path:
+    return DATA / "snapshots" / f"{path.name.partition('.log')[0]}.{part}.txt"
 
 
 def _labels_of(path: Path) -> Path:

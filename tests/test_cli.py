@@ -118,12 +118,13 @@ def test_what_was_remembered_is_kept_from_run_to_run(tmp_path: Path) -> None:
 
 def test_json_is_a_line_an_alert() -> None:
     """The same as the library's; with --findings a line for each."""
-    parts = [json.loads(line) for line in run("scan", METADATA, "--format", "json", "--findings").stdout.splitlines()]
-    lines = [json.loads(line) for line in run("scan", METADATA, "--format", "json").stdout.splitlines()]
-    known = {incident.id for incident in incidents(detect(METADATA))}
+    printed = run("scan", REQUEST_RESPONSE, "--format", "json", "--findings").stdout
+    parts = [json.loads(line) for line in printed.splitlines()]
+    lines = [json.loads(line) for line in run("scan", REQUEST_RESPONSE, "--format", "json").stdout.splitlines()]
+    known = {incident.id for incident in incidents(detect(REQUEST_RESPONSE))}
 
-    assert [finding.fingerprint for finding in detect(METADATA)] == [part["fingerprint"] for part in parts]
-    assert [alert.fingerprint for alert in alerts(detect(METADATA))] == [line["fingerprint"] for line in lines]
+    assert [finding.fingerprint for finding in detect(REQUEST_RESPONSE)] == [part["fingerprint"] for part in parts]
+    assert [alert.fingerprint for alert in alerts(detect(REQUEST_RESPONSE))] == [line["fingerprint"] for line in lines]
     assert sorted(one for line in lines for one in line["findings"]) == sorted(part["fingerprint"] for part in parts)
     assert sum(line["incident"] in known for line in lines) > 0.9 * len(lines)
 
@@ -132,10 +133,10 @@ def test_json_is_a_line_an_alert() -> None:
 def test_the_forms_of_a_siem_are_a_line_an_alert_a_finding_or_an_incident(form: str, to_line: ToLine) -> None:
     """The same documents as the library's; a record without a time gets that of now."""
     options = ["--format", form, "--keep-excluded"]
-    findings = list(detect(METADATA, keep_excluded=True))
+    findings = list(detect(REQUEST_RESPONSE, keep_excluded=True))
 
     def printed(level: str) -> list[str]:
-        return run("scan", METADATA, *options, level).stdout.splitlines()
+        return run("scan", REQUEST_RESPONSE, *options, level).stdout.splitlines()
 
     assert [to_line(finding) for finding in findings] == printed("--findings")
     assert [to_line(incident) for incident in incidents(findings)] == printed("--incidents")

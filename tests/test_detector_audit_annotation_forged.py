@@ -184,7 +184,8 @@ def test_what_was_issued_is_saved_and_bounded() -> None:
     profile = ClusterProfile()
     for number in range(MOST_ISSUED + 1):
         profile.learn(parse_event(mint(1, f"JTI={number}")))
-        profile.learn(parse_event(mint(1, "JTI=0")))
+        if number % 100 == 0:
+            profile.learn(parse_event(mint(1, "JTI=0")))
     assert len(profile.issued) == MOST_ISSUED
     assert "JTI=0" in profile.issued
     assert "JTI=1" not in profile.issued

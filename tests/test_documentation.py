@@ -197,9 +197,10 @@ def test_shell(block: Block) -> None:
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
-    """The two that install are run by .ci/run as they stand here."""
+    """The two that install are run by .ci/run as they stand here, but that it measures what the tests cover."""
     installing = [block.text.strip() for block in blocks() if block.text.startswith("pip install")]
-    script = [line.strip() for line in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()]
+    text = (ROOT / ".ci/run").read_text(encoding="utf-8").replace("python -m slipcover -m pytest", "pytest")
+    script = [line.strip() for line in text.splitlines()]
 
     assert len(installing) == 2
     for command in installing:

@@ -146,8 +146,8 @@ def test_nothing_is_loaded_unless_asked(install: Install, tmp_path: Path) -> Non
     """Neither by importing `plugins` nor by a scan without --plugins."""
     folder = install(DETECTORS, {"a": "acme_rules:Minted"}, code="raise SystemExit('was imported')")
     (tmp_path / "log").write_text(json.dumps(token_request()), encoding="utf-8")
-    run = "from k8stokendetect.cli import main; main(['scan', 'log', '--format', 'json', '--findings', '--fail-on', 'critical'])"
-    code = f"import k8stokendetect.plugins; {run}"
+    run = "main(['scan', 'log', '--format', 'json', '--findings', '--fail-on', 'critical'])"
+    code = f"import k8stokendetect.plugins; from k8stokendetect.cli import main; {run}"
     result = subprocess.run(  # noqa: S603 - our own code
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True,
         text=True, check=False,

@@ -145,10 +145,10 @@ def test_an_array_longer_than_a_record_is_read_element_by_element() -> None:
     assert items == [value for _, value in split(json.dumps(items).encode(), limit=100)]
 
 
-@pytest.mark.parametrize("limit", [64, 100, 1 << 21])
+@pytest.mark.parametrize("limit", [64, 1 << 16])
 def test_objects_in_one_line_longer_than_a_record_are_read_one_by_one(limit: int) -> None:
     """Firehose writes no newline; a broken object costs itself, and what follows the line is read."""
-    items = [{"auditID": str(number), "s": '}{"'} for number in range(60_000)]
+    items = [{"auditID": str(number), "s": '}{"'} for number in range(6000)]
     line = b"".join(json.dumps(item).encode() for item in items)
     assert [value for _, value in split(line + b" \n" + LINES, limit=limit)] == items + GOOD
 
@@ -288,7 +288,7 @@ def test_a_mint_behind_a_record_that_was_cut_is_told() -> None:
     mint = b'{"kind":"Event","auditID":"b","requestURI":"/api/v1/namespaces/prod/serviceaccounts/web/token"}'
     errors = [record for _, record in split_records(io.BytesIO(HEAD + mint)) if isinstance(record, ReadError)]
     assert [error.revealed.get("auditID") for error in errors] == ["a", "b"]
-    assert len(list(split_records(io.BytesIO(HEAD + b",".join([mint] * 1000))))) < 30
+    assert len(list(split_records(io.BytesIO(HEAD + b",".join([mint] * 200))))) < 30
 
 
 WHOLE = b"\n".join(COMPACT)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 
 from builders import token_request
@@ -86,7 +87,8 @@ def outcome(source: Any, *more: Detector) -> tuple[set[str], set[str], int]:
     found = detect(source, detectors=[*(cls() for cls in BUILTIN), *more], on_error=errors.append, tally=tally)
     # A watch is logged at two stages under one time; which of the two is reported, or both, is no difference.
     staged = {
-        str(attrs.asdict(attrs.evolve(one, event=attrs.evolve(one.event, stage="", origin=None)))) for one in found
+        msgspec.json.encode(attrs.evolve(one, event=attrs.evolve(one.event, stage="", origin=None))).decode()
+        for one in found
     }
     place = "<stream>" if hasattr(source, "read") else "<bytes>"
     reported = {str(error).removeprefix(place) for error in errors}
@@ -113,7 +115,7 @@ def compare(seeds: Iterator[int] | range, lines: int) -> None:
 
 def test_damaged_logs_give_the_same_in_every_way() -> None:
     """Some of each kind of damage."""
-    compare(range(30), 30)
+    compare(range(10), 30)
 
 
 @pytest.mark.slow
@@ -129,7 +131,7 @@ LEGACY = (
 )
 
 
-@pytest.mark.parametrize("between", [0, 1, 900, 3000])
+@pytest.mark.parametrize("between", [0, 1, 1500])
 def test_json_then_text_then_json(between: int) -> None:
     """Wherever blocks are cut."""
     noise = [write(pods(auditID=f"n{number}")) for number in range(between)]
@@ -137,7 +139,7 @@ def test_json_then_text_then_json(between: int) -> None:
     found, errors, count = outcome(content)
     assert not errors
     assert count == 3 + 2 * between
-    assert all(f"'user': '{name}'" in "".join(found) for name in ("m1", "mallory", "m3"))
+    assert all(f'"user":"{name}"' in "".join(found) for name in ("m1", "mallory", "m3"))
 
 
 def test_names_that_are_escaped_or_repeated_change_nothing() -> None:

@@ -173,14 +173,13 @@ def open_port(port: int, sent: bytes) -> Iterator[socket.socket]:
         yield client
 
 
-def answer_of(port: int, sent: bytes) -> bytes:
-    """Send some bytes, and return what comes back until the server hangs up."""
-    with open_port(port, sent) as client:
-        parts = []
-        with contextlib.suppress(ConnectionResetError):
-            while part := client.recv(65536):
-                parts.append(part)
-        return b"".join(parts)
+def answer_of(port: int, sent: bytes) -> int:
+    """Send some bytes, and return the status that comes back; 0 where the server hung up on bytes it did not want."""
+    answer = b""
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError), open_port(port, sent) as client:
+        while part := client.recv(65536):
+            answer += part
+    return int(answer[9:12] or b"0")
 
 
 def request(headers: str, body: bytes = b"") -> bytes:
@@ -208,16 +207,16 @@ def test_hostile_clients_are_bounded_and_the_api_server_is_served(
                 for _ in range(20):
                     stack.enter_context(open_port(port, begun))
             assert httpx.get(f"http://127.0.0.1:{port}/healthz").text == "ok"
-            assert answer_of(port, request(f"Content-Length: {size + 1}\r\n")).startswith(b"HTTP/1.1 413 ")
+            assert answer_of(port, request(f"Content-Length: {size + 1}\r\n")) == 413
             endless = b"%x\r\n" % size + b" " * size + b"\r\n"
-            assert answer_of(port, request("Transfer-Encoding: chunked\r\n", endless * 2)).startswith(b"HTTP/1.1 413 ")
+            assert answer_of(port, request("Transfer-Encoding: chunked\r\n", endless * 2)) in {0, 413}
             bomb = "Content-Encoding: gzip\r\nContent-Length: 10\r\n"
-            assert answer_of(port, request(bomb)).startswith(b"HTTP/1.1 415 ")
+            assert answer_of(port, request(bomb)) == 415
             brackets = request(f"Content-Length: {size}\r\nConnection: close\r\n", b"[" * size)
-            assert answer_of(port, brackets).startswith(b"HTTP/1.1 400 ")
-            assert answer_of(port, request("Content-Length: 10\r\n", b"{")).startswith(b"HTTP/1.1 408 ")
-            assert answer_of(port, b"GET / HTTP/1.1\r\nx: " + b"y" * 200_000).startswith(b"HTTP/1.1 400 ")
-            assert answer_of(port, b"GET / HTTP/1.1\r\n") == b""
+            assert answer_of(port, brackets) == 400
+            assert answer_of(port, request("Content-Length: 10\r\n", b"{")) == 408
+            assert answer_of(port, b"GET / HTTP/1.1\r\nx: " + b"y" * 200_000) in {0, 400}
+            assert answer_of(port, b"GET / HTTP/1.1\r\n") == 0
         server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
         assert all(server.post(body) for body in batches(events))
         assert server.statuses == [200] * len(batches(events))

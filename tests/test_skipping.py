@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 
 from builders import token_request
@@ -30,7 +31,7 @@ from k8stokendetect.identity import CREDENTIAL_ID, POD_NAME
 from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.window import KEPT
 from k8stokendetect.testing import request
-from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, records
+from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, few, records
 from test_damage import OF_COLUMNS, variants
 from test_detector_minted_token_used import pods, use
 from test_wrappers import WRAPPINGS
@@ -47,7 +48,7 @@ class Everything(Detector):
         return iter(())
 
 
-def outcome(content: bytes, *extra: Detector) -> tuple[list[str], list[str], int, int, int]:
+def outcome(content: bytes, *extra: Detector) -> tuple[list[bytes], list[str], int, int, int]:
     """Return findings and errors, and how many events, errors and skipped records were counted."""
     errors: list[Any] = []
     tally = Tally()
@@ -55,7 +56,7 @@ def outcome(content: bytes, *extra: Detector) -> tuple[list[str], list[str], int
     # A watch is logged at two stages under one time; which of the two is reported, or both, is no difference.
     staged = (attrs.evolve(one, event=attrs.evolve(one.event, stage="", origin=None)) for one in found)
     return (
-        sorted({str(attrs.asdict(one)) for one in staged}),
+        sorted({msgspec.json.encode(one) for one in staged}),
         sorted(map(str, errors)),
         tally.events,
         tally.unreadable,
@@ -79,17 +80,7 @@ def test_the_recordings_give_the_same(path: Any) -> None:
         assert log.passed_over > len(records(path)) / 2
 
 
-def once(log: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Leave out what a caller repeats: the same verb on the same path at the same stage."""
-    seen = set()
-    for record in log:
-        what = record["user"].get("username"), record["verb"], record["requestURI"].partition("?")[0], record["stage"]
-        if what not in seen:
-            seen.add(what)
-            yield record
-
-
-PART = [r for r in once(records(METADATA)[3690:4100]) if "/token" in r["requestURI"] or "JTI=" in str(r)]
+PART = list(few(METADATA, 1, others=False))
 """Mints and uses, the recorded chain among them."""
 
 
@@ -107,13 +98,14 @@ def test_every_wrapper_gives_the_same(name: str) -> None:
     content = WRAPPINGS[name](PART)
     whole = outcome(content, Everything())
     assert outcome(content) == whole
-    if name not in OF_COLUMNS:  # which are no text
-        assert outcome(content.replace(b'": ', b'":').replace(b'", "', b'","')) == whole
+    compacted = content.replace(b'": ', b'":').replace(b'", "', b'","')
+    if compacted != content and name not in OF_COLUMNS:  # which are no text
+        assert outcome(compacted) == whole
 
 
 def test_damaged_lines_give_the_same() -> None:
     """Each is an error all the same, with its line."""
-    lines = [*variants()[:500], *compact(records(METADATA)[3600:4100]).split(b"\n")]
+    lines = [*variants(200), *compact(records(METADATA)[3800:4000]).split(b"\n")]
     random.Random(1).shuffle(lines)  # noqa: S311 - no secret
     content = b"\n".join(lines)
     assert outcome(content) == outcome(content, Everything())

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from k8stokendetect.convert.shapes import within
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.engine.claims import claimed
@@ -230,7 +229,7 @@ def _run(
                     events += 1
                     tally.events = events + counts.unwanted
                     if cluster_name is not None and item.cluster is None:
-                        item = within(item, cluster=cluster_name)  # noqa: PLW2901 - the same, named
+                        item = attrs.evolve(item, cluster=cluster_name)  # noqa: PLW2901 - the same, named
                     yield from pipeline.take(item)
             tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
             tally.events = events + counts.unwanted

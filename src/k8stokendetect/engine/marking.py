@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from k8stokendetect.convert.shapes import MOST, Kind, kind_of
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import is_excludable
 from k8stokendetect.events import Event
@@ -45,7 +44,7 @@ class Judge:
 
     """
 
-    def __init__(self, exclusions: Sequence[Exclusion], detectors: Sequence[Detector]) -> None:
+    def __init__(self, exclusions: Iterable[Exclusion], detectors: Sequence[Detector]) -> None:
         self._index = ExclusionIndex(exclusions)
         self._covered = {
             exclusion.id: frozenset(
@@ -53,21 +52,19 @@ class Judge:
             )
             for exclusion in exclusions
         }
-        self._expires = any(exclusion.expires for exclusion in exclusions)
-        self._by_design: dict[Kind, Judgement] = {}
+        self._by_design: dict[tuple[str, ...], Judgement] = {}
 
     def judge(self, event: Event, /) -> Judgement:
-        """Return what the exclusions say about an event; of one kind, all are excluded or none."""
-        kind = None if self._expires else kind_of(event)
-        found = self._by_design.get(kind) if kind is not None else None
-        if found is not None:
-            return found
+        """Return what the exclusions say about an event."""
         verdicts = self._index.judge(event)
-        found = self._judgement(verdicts) if verdicts else UNKNOWN_ACTOR
-        if kind is not None and not (verdicts and verdicts[-1].failed):  # else it holds facts of this event
-            if len(self._by_design) >= MOST:
-                self._by_design.clear()
-            self._by_design[kind] = found
+        if not verdicts:
+            return UNKNOWN_ACTOR
+        if verdicts[-1].failed:  # the last has the most
+            return self._judgement(verdicts)
+        names = tuple([verdict.exclusion.id for verdict in verdicts])
+        found = self._by_design.get(names)
+        if found is None:
+            found = self._by_design[names] = self._judgement(verdicts)
         return found
 
     def _judgement(self, verdicts: Sequence[Verdict]) -> Judgement:
