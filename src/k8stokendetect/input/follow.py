@@ -230,10 +230,11 @@ class FollowedFile:
         """Begin where the earlier process stopped reading, where what it would have read again is gone."""
         assert self._until is not None  # noqa: S101 - asked by the caller
         nearer = trail(self._path, self._folder, self._until, None)
-        if nearer is None or not nearer.is_found:
-            return found
-        for file in found.files:
+        is_better = nearer is not None and nearer.is_found
+        for file in found.files if is_better else nearer.files if nearer is not None else ():
             file.close()
+        if nearer is None or not is_better:
+            return found
         return attrs.evolve(nearer, problem="what waited to be examined was in a file that is gone")
 
     def _enter(self, file: LogFile, offset: int) -> None:
