@@ -374,7 +374,7 @@ def test_a_stream_forgets_what_is_over() -> None:
 
 
 def test_a_stream_makes_room_for_what_is_new() -> None:
-    """The incidents go first in which nothing happened for longest; what one of their callers does next continues it."""
+    """The incidents go first in which nothing happened for longest; what a caller of theirs does next continues one."""
     story = Incidents()
     for minutes in range(4):
         story.add(found(ref("alice", minutes=minutes)))
