@@ -302,6 +302,21 @@ def test_the_file_may_be_standard_output(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out.count("# [[exclusion]]") == 2
 
 
+@pytest.mark.parametrize("mine", ["## mine\n\n[[exclusion]]\n", "# a\r\n  enable = []\r\n", "no TOML \udcff"])
+def test_a_file_in_which_somebody_confirmed_something_is_not_overwritten(mine: str, tmp_path: Path) -> None:
+    """It is refused before anything is read; a file of comments is written again."""
+    toml = tmp_path / "mine.toml"
+    toml.write_bytes(mine.encode("utf-8", "surrogateescape"))
+    result = run(str(METADATA), "--suggest-exclusions", str(toml))
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "mine.toml: holds more than comments and is not overwritten" in result.stderr
+    assert toml.read_bytes() == mine.encode("utf-8", "surrogateescape")
+    toml.write_text("\n  # only this\n", encoding="utf-8")
+    Suggester(str(toml), DEFAULT_EXCLUSIONS, output=None).finish()
+    assert "Nobody minted" in toml.read_text(encoding="utf-8")
+
+
 def test_the_command_refuses_what_it_could_not_write_before_it_reads(tmp_path: Path) -> None:
     """Nothing is printed but the reason."""
     for arguments, reason in (
