@@ -161,7 +161,7 @@ def test_the_day_of_the_check_is_left_to_the_person(tmp_path: Path) -> None:
     text = suggestions_to_toml(suggested(SEEN)[0])
     path.write_text(re.sub(r"(?m)^# ", "", text), encoding="utf-8")
 
-    with pytest.raises(ConfigError, match="a date such as 2026-11-24, got a string @ .*provenance.0..checked"):
+    with pytest.raises(ConfigError, match=r"a date such as 2026-11-24, got a string @ .*provenance.0..checked"):
         load_exclusions(path)
     assert {one.component.provenance[0].checked for one in confirmed(text, tmp_path)} == {TODAY}
 
@@ -311,6 +311,8 @@ def test_the_command_writes_the_file_and_the_file_does_what_it_says(tmp_path: Pa
 
     assert (first.exit_code, unread.exit_code, again.exit_code) == (1, 1, 0)
     assert "excluded: " in again.stderr
+    assert f"warning: {toml}: excludes nobody" in unread.stderr
+    assert "warning" not in again.stderr
     assert "staging/app" in first.stdout
     assert f"{log}:1" in toml.read_text(encoding="utf-8")
 
