@@ -100,9 +100,9 @@ class Found:
             of_event.append(audit_ids.get(event.audit_id.lower()))
             origin = event.origin or ""
             of_event += (name for name in lines.get(origin.rpartition(":")[2], ()) if _stands_at(origin, name))
-            for name in of_event:
-                if name is not None:
-                    found._take(name, event)
+            for one in of_event:
+                if one is not None:
+                    found._take(one, event)
         return found
 
     def _take(self, name: str, event: Event) -> None:
