@@ -125,7 +125,8 @@ def explain(**options: Any) -> None:
     """Show all that is known about a request: what was said about it, why, and its audit event without credentials.
 
     ID is the fingerprint of a finding or an alert, or the request_id of an event, an alert or an incident, as `scan`
-    prints them: 32 hexadecimal digits. LOG is what `scan` takes, but for standard input: it is read twice. Every rule
+    prints them: 32 hexadecimal digits; or file and line as the trees have them (audit.log:351), the id of a credential
+    (JTI=…), or an auditID. LOG is what `scan` takes, but for standard input: it is read twice. Every rule
     is asked, also those that are off by default. A token that was minted in another log needs that log, too.
 
     Exits with 0 when every ID was found, and with 2 when one was not, a record could not be read or an option is wrong.

@@ -142,14 +142,19 @@ class Selection:
 
 
 def exclusions_of(enable: Sequence[str], file: str | None, /) -> tuple[Exclusion, ...]:
-    """Return the default exclusions, the optional ones that were named, and those of a file.
+    """Return the default exclusions, the optional ones that were named, and those of a file; warn where it has none.
 
     Raises:
         ConfigError: when there is no such exclusion, or the file is wrong.
 
     """
     found = (*DEFAULT_EXCLUSIONS, *map(find_exclusion, enable))
-    return found if file is None else (*found, *load_exclusions(file))
+    if file is None:
+        return found
+    own = load_exclusions(file)
+    if not own:
+        describe(ConfigError(f"{file}: excludes nobody: it has no entry that is not a comment"), "warning")
+    return (*found, *own)
 
 
 def open_sinks(specs: Sequence[str], dead_letters: str | None, on_error: OnError, /) -> Sinks:
