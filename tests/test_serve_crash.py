@@ -279,6 +279,23 @@ def test_many_alerts_are_many_entries_and_a_long_one_is_cut(tmp_path: Path) -> N
     assert lines == []
 
 
+def test_what_waits_is_not_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events of a minute end their wait together: their alerts are written while the others are examined."""
+    sizes: list[int] = []
+    real = Outbox.append
+
+    def append(self: Outbox, alerts: Sequence[Alert], /) -> None:
+        sizes.append(len(alerts))
+        real(self, alerts)
+
+    monkeypatch.setattr(Outbox, "append", append)
+    monkeypatch.setattr(examining, "MOST_ALERTS", 3)
+    events = attack()[:50]
+    live(tmp_path, batches(events, 50), 0)
+    assert max(sizes) <= 3 < sum(sizes)
+    assert sorted(findings_of(tmp_path / "alerts.jsonl")) == sorted(expected(events, RULES))
+
+
 def test_a_courier_goes_on_behind_what_is_lost(tmp_path: Path) -> None:
     """Also where nothing whole stands behind it: it would look for it for ever."""
     found = some_alerts()[:3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import struct
 import threading
 import zlib
@@ -206,11 +207,9 @@ def _entry_at(data: bytes, place: int, first: int) -> tuple[int, bytes, int] | N
 
 def _whole_after(data: bytes, place: int, first: int) -> int | None:
     """Find the next whole entry behind damage, by the first bytes of its number."""
-    begins = first.to_bytes(8)[:5]
-    while (place := data.find(begins, place + 1)) >= 0:
-        if _entry_at(data, place, first):
-            return place
-    return None
+    begins = re.compile(rb"(?=%b(?!\0\0\0))" % re.escape(first.to_bytes(8)[:5]))  # a file may end in many zeros
+    places = (match.start() for match in begins.finditer(data, place + 1))
+    return next((place for place in places if _entry_at(data, place, first)), None)
 
 
 def sync_folder(folder: Path, /) -> None:
