@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from k8stokendetect.serve import Settings, service
 from k8stokendetect.serve.app import Budget
 from k8stokendetect.serve.auth import Tokens
 from k8stokendetect.serve.lock import locked
+from k8stokendetect.serve.metrics import Metrics
 from k8stokendetect.serve.protocol import BoundedProtocol
 from k8stokendetect.serve.reporting import MOST_A_MINUTE, Log
 from k8stokendetect.serve.tls import TlsFiles
@@ -149,6 +151,14 @@ def test_a_token_is_asked_for_and_may_change(tmp_path: Path, tokens: Path) -> No
         assert "k8stokendetect_requests_total" in httpx.get(f"{inside}/metrics").text
         assert httpx.get(f"{inside}/healthz").status_code == 200
         assert [httpx.get(f"{inside}{path}").status_code for path in ("/", "/audit")] == [404, 404]
+
+
+def test_a_restart_does_not_look_as_if_no_batch_ever_came() -> None:
+    """Before the first batch the metric has the time of the start, or an alert on its age fires at once."""
+    before = int(time.time())
+    (age,) = re.findall(r"(?m)^k8stokendetect_last_batch_timestamp_seconds (\S+)", Metrics().text().decode())
+
+    assert float(age) >= before
 
 
 def test_tokens_that_cannot_be_read_any_more_stay_valid_and_are_reported(tokens: Path) -> None:
