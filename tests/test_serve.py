@@ -377,7 +377,7 @@ def test_damage_to_what_was_saved_stops_nothing(tmp_path: Path, tokens: Path) ->
 
     assert findings_of(tmp_path / "out") == before
     assert (tmp_path / "s/state.json.damaged").exists()
-    assert len([line for line in lines if line.startswith("error: ")]) == 2
+    assert len([line for line in lines if line.startswith("error: ")]) == 3
 
 
 def test_one_folder_has_one_process(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ looks into it: a reader that takes any log would search each bracket for what it
 
 from __future__ import annotations
 
+import io
 from typing import Any, Final
 
 import msgspec
@@ -50,6 +51,21 @@ class RefusedError(Exception):
         super().__init__(reason)
         self.status = status
         self.reason = reason
+
+
+class Batch(io.BytesIO):
+    """A batch as an open file: its name is the origin of its events."""
+
+    def __init__(self, number: int, lines: bytes) -> None:
+        super().__init__(lines)
+        self.name = f"batch {number}"
+
+
+def number_of(origin: str | None, /) -> int | None:
+    """Return the number of the batch that an event came in."""
+    word, _, rest = (origin or "").partition(" ")
+    number = rest.partition(":")[0]
+    return int(number) if word == "batch" and number.isdecimal() else None
 
 
 class _List(msgspec.Struct, gc=False):
