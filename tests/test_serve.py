@@ -225,6 +225,40 @@ def test_hostile_clients_are_bounded_and_the_api_server_is_served(
     assert any("nested" in line or "not an EventList" in line for line in lines)
 
 
+def test_nobody_unknown_keeps_a_connection(tmp_path: Path, tokens: Path) -> None:
+    """Whatever a client without a token asks for, and on the health port, is the last thing on its connection."""
+    with serving(tmp_path / "s", token_file=tokens, health=("127.0.0.1", 0)) as (_, port, health):
+        asked = [("GET", "/healthz", 200), ("GET", "/", 401), ("POST", "/audit", 401), ("GET", "/x", 404)]
+        asked += [("PUT", "/audit", 405), ("POST", "/", 405), ("POST", "/audit/", 404)]
+        base = f"http://127.0.0.1:{port}"
+        answers = [(httpx.request(method, base + path), status) for method, path, status in asked]
+        inside = f"http://127.0.0.1:{health}"
+        answers += [(httpx.get(inside + path), status) for path, status in (("/metrics", 200), ("/healthz", 200))]
+        answers += [(httpx.get(f"{inside}/"), 404)]
+        counted = httpx.get(f"{inside}/metrics").text
+    assert [answer.status_code for answer, _ in answers] == [status for _, status in answers]
+    assert [answer.headers.get("connection") for answer, _ in answers] == ["close"] * len(answers)
+    assert 'k8stokendetect_requests_total{path="other",status="405"} 2.0' in counted
+
+
+def test_a_crowd_of_connections_shuts_out_only_itself(
+    tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when each has had an answer; the one that posts keeps its own where there are others to close."""
+    monkeypatch.setattr(BoundedProtocol, "most", 4)
+    body = event_list([])
+    known = request(f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n", body)
+    with serving(tmp_path / "s", token_file=tokens) as (_, port, _), contextlib.ExitStack() as stack:
+        posting = stack.enter_context(open_port(port, known))
+        assert b"HTTP/1.1 200" in posting.recv(65536)
+        for _ in range(20):
+            stack.enter_context(open_port(port, b""))
+        posting.sendall(known)
+        assert b"HTTP/1.1 200" in posting.recv(65536)
+        for _ in range(20):
+            assert stack.enter_context(open_port(port, known)).recv(12) == b"HTTP/1.1 200"
+
+
 def test_what_cannot_be_kept_is_asked_for_again(tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk, and too much that waits: 503 with `Retry-After`, which client-go heeds, and nothing is lost."""
     lines = Lines()

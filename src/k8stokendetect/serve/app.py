@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -106,24 +107,31 @@ class Receiver:
 
     def app(self) -> Starlette:
         """Return the application of the port that the API server posts to."""
-        return Starlette(
-            routes=[
-                Route("/", self._counted("page", self._asked(self._page)), methods=["GET"]),
-                Route("/audit", self._counted("audit", self._asked(self._batch)), methods=["POST"]),
-                Route("/", self._counted("audit", self._asked(self._batch)), methods=["POST"]),
-                Route("/metrics", self._counted("metrics", self._asked(self._show_metrics)), methods=["GET"]),
-                Route("/healthz", self._counted("healthz", self._health), methods=["GET"]),
-            ]
+        return self._routed(
+            Route("/", self._counted("page", self._asked(self._page)), methods=["GET"]),
+            Route("/audit", self._counted("audit", self._asked(self._batch)), methods=["POST"]),
+            Route("/metrics", self._counted("metrics", self._asked(self._show_metrics)), methods=["GET"]),
+            Route("/healthz", self._counted("healthz", _last(self._health)), methods=["GET"]),
         )
 
     def inside(self) -> Starlette:
         """Return the application of the port for the kubelet and Prometheus, where nobody is asked who they are."""
-        return Starlette(
-            routes=[
-                Route("/metrics", self._counted("metrics", self._show_metrics), methods=["GET"]),
-                Route("/healthz", self._counted("healthz", self._health), methods=["GET"]),
-            ]
+        return self._routed(
+            Route("/metrics", self._counted("metrics", _last(self._show_metrics)), methods=["GET"]),
+            Route("/healthz", self._counted("healthz", _last(self._health)), methods=["GET"]),
         )
+
+    def _routed(self, *routes: Route) -> Starlette:
+        app = Starlette(routes=routes, exception_handlers={HTTPException: self._nothing})
+        app.router.redirect_slashes = False
+        return app
+
+    async def _nothing(self, request: Request, error: Exception) -> Response:
+        """Answer what is asked for in vain, by anybody."""
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        self._metrics.requests.labels("other", str(status)).inc()
+        self._report("warning client", f"a client at {_peer(request)} sent {request.method} {request.url.path}")
+        return Response(status_code=status, headers=_CLOSE)
 
     def stop(self) -> None:
         """Finish what is being done."""
@@ -225,6 +233,17 @@ class Receiver:
     def _refused(self, request: Request, error: RefusedError) -> Response:
         self._report("warning", f"a batch of {_peer(request)} was refused: {error.reason}")
         return Response(status_code=error.status, headers=_CLOSE)
+
+
+def _last(endpoint: Endpoint) -> Endpoint:
+    """Let nobody who is not asked who they are keep a connection."""
+
+    async def closing(request: Request) -> Response:
+        answer = await endpoint(request)
+        answer.headers.update(_CLOSE)
+        return answer
+
+    return closing
 
 
 def _peer(request: Request) -> str:
