@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -28,9 +29,10 @@ from k8stokendetect.errors import ConfigError
 from k8stokendetect.serve import Settings, service
 from k8stokendetect.serve.app import Budget
 from k8stokendetect.serve.auth import Tokens
+from k8stokendetect.serve.examiner import Examiner
 from k8stokendetect.serve.lock import locked
 from k8stokendetect.serve.protocol import BoundedProtocol
-from k8stokendetect.serve.reporting import MOST_A_MINUTE, Log
+from k8stokendetect.serve.reporting import MOST_A_MINUTE, Log, relayed
 from k8stokendetect.serve.tls import TlsFiles
 from serving import TOKEN, FakeServer, Lines, attack, batches, eventually, expected, findings_of, serving, written
 
@@ -469,14 +471,62 @@ def test_a_flood_of_lines_is_counted() -> None:
     lines, now = Lines(), [0.0]
     log = Log(lines.append, lambda: now[0])
     for number in range(100):
-        log("error", f"\x1b[2J{number}")
+        log("error sink", f"\x1b[2J{number}")
+    log("error disk", "of another topic")
+    for _ in range(MOST_A_MINUTE + 1):
+        log("fatal", "the end")
     now[0] = 61.0
-    log("error", "later")
-    log("warning", "of another kind")
+    log("error sink", "later")
 
-    assert len(lines) == MOST_A_MINUTE + 4
     assert lines[0] == r"error: \x1b[2J0"
-    assert "80 more" in lines[-3]
+    assert lines[MOST_A_MINUTE:] == [
+        "error sink: more of them; only counted for the rest of this minute",
+        "error: of another topic",
+        *["fatal: the end"] * (MOST_A_MINUTE + 1),
+        "error sink: 80 more in the last minute",
+        "error: later",
+    ]
+
+
+def test_one_flood_hides_no_other_line(tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no HTTP, or comes without a token, or cannot be read: the end of the examination is still told."""
+    lines = Lines()
+    unreadable = event_list([{"level": number} for number in range(2 * MOST_A_MINUTE)])
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("a fault of ours")
+
+    with serving(tmp_path / "s", lines=lines, token_file=tokens) as (_, port, _):
+        for _ in range(2 * MOST_A_MINUTE):
+            assert answer_of(port, b"\x16\x03\x01 no HTTP\r\n\r\n") == 400
+            assert answer_of(port, b"POST /audit HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n") == 401
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert server.post(unreadable)
+        assert not server.post(b"{}")
+        eventually(lambda: [line for line in lines if line.startswith("error ReadError: more")])
+        monkeypatch.setattr(Examiner, "_tick", fail)
+        monkeypatch.setattr(Examiner, "_put_aside", lambda *_: False)
+        server.post(batches(attack()[:20])[0])
+        server.client.close()
+        eventually(lambda: [line for line in lines if line.startswith("fatal: nothing is examined any more")])
+    assert len([line for line in lines if line == "warning: Invalid HTTP request received."]) == MOST_A_MINUTE
+    assert len([line for line in lines if "without a valid token" in line]) == MOST_A_MINUTE
+    assert [line for line in lines if "was refused" in line]
+
+
+def test_what_a_library_logs_shows_no_body(caplog: pytest.LogCaptureFixture) -> None:
+    """Of an error, where it came from; afterwards its logger does what it did."""
+    lines = Lines()
+    with relayed(lines.log(), "asyncio"):
+        try:
+            int(TOKEN)
+        except ValueError:
+            logging.getLogger("asyncio").exception("it failed\nbecause of %s", TOKEN)
+        assert not caplog.records
+    logging.getLogger("asyncio").warning("later")
+
+    assert [re.sub(r":\d+$", "", line) for line in lines] == ["error: it failed: ValueError in test_serve.py"]
+    assert caplog.messages == ["later"]
 
 
 def test_nothing_of_a_service_stays_behind(tmp_path: Path, tokens: Path) -> None:

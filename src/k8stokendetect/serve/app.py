@@ -152,7 +152,9 @@ class Receiver:
         async def asking(request: Request) -> Response:
             if self._tokens is None or self._tokens.accepts(request.headers.get("authorization", "")):
                 return await endpoint(request)
-            self._report("warning", f"a client without a valid token at {_peer(request)} asked for {request.url.path}")
+            self._report(
+                "warning client", f"a client without a valid token at {_peer(request)} asked for {request.url.path}"
+            )
             return Response(status_code=401, headers={**_ASK, **_CLOSE})
 
         return asking
@@ -175,7 +177,7 @@ class Receiver:
         except RefusedError as error:
             return self._refused(request, error)
         if not self._budget.take(size):
-            self._report("warning", "too many batches at once; the API server is asked to come again")
+            self._report("warning busy", "too many batches at once; the API server is asked to come again")
             return Response(status_code=503, headers={**_LATER, **_CLOSE})
         try:
             return await self._taken(request, size)
@@ -196,9 +198,11 @@ class Receiver:
         try:
             await self._take(body)
         except Full:
-            self._report("warning", "batches wait to be examined; the API server is asked to come again")
+            self._report("warning busy", "batches wait to be examined; the API server is asked to come again")
         except OSError as error:
-            self._report("error", f"a batch could not be kept: {error.strerror}; the API server is asked to come again")
+            self._report(
+                "error disk", f"a batch could not be kept: {error.strerror}; the API server is asked to come again"
+            )
         else:
             return Response(status_code=200)
         return Response(status_code=503, headers=_LATER)
@@ -231,7 +235,7 @@ class Receiver:
         return int(length)
 
     def _refused(self, request: Request, error: RefusedError) -> Response:
-        self._report("warning", f"a batch of {_peer(request)} was refused: {error.reason}")
+        self._report("warning batch", f"a batch of {_peer(request)} was refused: {error.reason}")
         return Response(status_code=error.status, headers=_CLOSE)
 
 

@@ -99,7 +99,7 @@ class Examiner(threading.Thread):
         super().__init__(name="examiner", daemon=True)
         self._path = folder / "state.json"
         self._aside = folder / "not-examined"
-        self._journal = Journal(folder / "batches", "batches", report=lambda text: report("error", text))
+        self._journal = Journal(folder / "batches", "batches", report=lambda text: report("error journal", text))
         self._detecting = detecting
         self._outbox = outbox
         self._board = board
@@ -180,7 +180,7 @@ class Examiner(threading.Thread):
                 failed_on = self._current
                 if failures > _MOST_FAILURES or not self._put_aside(error):
                     self.failure = f"{type(error).__name__} on batch {self._current}"
-                    self._report("error", f"nothing is examined any more: {self.failure}: {error}")
+                    self._report("fatal", f"nothing is examined any more: {self.failure}: {error}")
                     return
             else:
                 return
@@ -255,7 +255,7 @@ class Examiner(threading.Thread):
         try:
             self._state.save(self._path)
         except OSError as error:
-            self._report("error", f"the state cannot be saved: {error.strerror}")
+            self._report("error disk", f"the state cannot be saved: {error.strerror}")
             if all_done:
                 raise
         else:
@@ -286,7 +286,7 @@ class Examiner(threading.Thread):
         return True
 
     def _waits_for_disk(self, error: Exception) -> bool:
-        self._report("error", f"cannot be written: {error}; tried again")
+        self._report("error disk", f"cannot be written: {error}; tried again")
         time.sleep(1.0)
         self._pending.clear()
         self._begun.clear()

@@ -100,7 +100,9 @@ class Outbox:
                 for one in json.loads(entry)
             ]
         except (ReadError, K8sTokenDetectError, ValueError, KeyError, TypeError) as error:
-            self._report("error", f"entry {number} of the outbox cannot be read ({error}): it is of another release")
+            self._report(
+                "error outbox", f"entry {number} of the outbox cannot be read ({error}): it is of another release"
+            )
             return []
 
     def deliver(self) -> None:
@@ -146,7 +148,7 @@ class Outbox:
 
     def trouble(self, text: str) -> None:
         """Report what goes wrong."""
-        self._report("error", text)
+        self._report("error outbox", text)
 
 
 class _Courier(threading.Thread):
