@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import os
@@ -22,7 +23,7 @@ import pytest
 import trustme
 from click.testing import CliRunner
 
-from api_server import ApiServer, event_list
+from api_server import HEADERS, ApiServer, event_list
 from k8stokendetect.cli import main
 from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.errors import ConfigError
@@ -43,6 +44,15 @@ def tokens(tmp_path: Path) -> Path:
     path = tmp_path / "tokens"
     path.write_text(f"{TOKEN}\n")
     return path
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve, and return the URL."""
+    folder = tmp_path_factory.mktemp("receiver")
+    (folder / "tokens").write_text(f"{TOKEN}\n")
+    with serving(folder / "s", token_file=folder / "tokens") as (_, port, _):
+        yield f"http://127.0.0.1:{port}"
 
 
 class Authority:
@@ -141,7 +151,7 @@ def test_a_token_is_asked_for_and_may_change(tmp_path: Path, tokens: Path) -> No
             assert 'Basic realm="' in answers[0].headers["www-authenticate"]
             assert client.get("/healthz").text == "ok"
             bearer = {"Authorization": f"Bearer {TOKEN}"}
-            assert client.post("/audit", content=event_list([]), headers=bearer).status_code == 200
+            assert client.post("/audit", content=event_list([]), headers=HEADERS | bearer).status_code == 200
             assert client.get("/", auth=("anyone", TOKEN)).status_code == 200
             tokens.write_text(f"another-token-of-nobody\n{TOKEN}\n")
             assert client.get("/", auth=("", "another-token-of-nobody")).status_code == 200
@@ -151,6 +161,25 @@ def test_a_token_is_asked_for_and_may_change(tmp_path: Path, tokens: Path) -> No
         assert "k8stokendetect_requests_total" in httpx.get(f"{inside}/metrics").text
         assert httpx.get(f"{inside}/healthz").status_code == 200
         assert [httpx.get(f"{inside}{path}").status_code for path in ("/", "/audit")] == [404, 404]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Authorization": f"Basic {base64.b64encode(f'me:{TOKEN}'.encode()).decode()}"}, 401),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/jsonp"}, 415),
+        ({"Content-Type": ""}, 415),
+        ({"Origin": "https://example.com"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Content-Type": "Application/JSON; charset=utf-8"}, 200),
+    ],
+)
+def test_no_page_makes_a_browser_post(receiver: str, headers: dict[str, str], status: int) -> None:
+    """A browser knows the token of the person in front of it, and sends it with whatever a page of others posts."""
+    sent = HEADERS | {"Authorization": f"Bearer {TOKEN}"} | headers
+    assert httpx.post(f"{receiver}/audit", content=event_list([]), headers=sent).status_code == status
 
 
 def test_tokens_that_cannot_be_read_any_more_stay_valid_and_are_reported(tokens: Path) -> None:
@@ -186,7 +215,8 @@ def answer_of(port: int, sent: bytes) -> int:
 
 def request(headers: str, body: bytes = b"") -> bytes:
     """Write a POST."""
-    return f"POST /audit HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n{headers}\r\n".encode() + body
+    always = f"Host: a\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n"
+    return f"POST /audit HTTP/1.1\r\n{always}{headers}\r\n".encode() + body
 
 
 def test_hostile_clients_are_bounded_and_the_api_server_is_served(
@@ -249,7 +279,7 @@ def test_a_crowd_of_connections_shuts_out_only_itself(
     """Also when each has had an answer; the one that posts keeps its own where there are others to close."""
     monkeypatch.setattr(BoundedProtocol, "most", 4)
     body = event_list([])
-    known = request(f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n", body)
+    known = request(f"Content-Length: {len(body)}\r\n", body)
     with serving(tmp_path / "s", token_file=tokens) as (_, port, _), contextlib.ExitStack() as stack:
         posting = stack.enter_context(open_port(port, known))
         assert b"HTTP/1.1 200" in posting.recv(65536)

@@ -150,7 +150,7 @@ class Receiver:
         """Ask for a token first."""
 
         async def asking(request: Request) -> Response:
-            if self._tokens is None or self._tokens.accepts(request.headers.get("authorization", "")):
+            if self._knows(request):
                 return await endpoint(request)
             self._report(
                 "warning client", f"a client without a valid token at {_peer(request)} asked for {request.url.path}"
@@ -158,6 +158,14 @@ class Receiver:
             return Response(status_code=401, headers={**_ASK, **_CLOSE})
 
         return asking
+
+    def _knows(self, request: Request) -> bool:
+        """Tell whether a client has a token; a browser sends a person's with whatever another site makes it post."""
+        given = request.headers.get("authorization", "")
+        is_post = request.method == "POST"
+        if self._tokens is None:
+            return True
+        return not (is_post and given.strip().lower().startswith("basic")) and self._tokens.accepts(given)
 
     async def _health(self, _: Request) -> Response:
         is_well = self._examiner.is_alive() and not self._examiner.failure
@@ -224,7 +232,16 @@ class Receiver:
         self._metrics.body_bytes.inc(len(body))
 
     def _announced(self, request: Request) -> int:
-        """Return how long the body may be, before any of it is read."""
+        """Return how long the body may be, before any of it is read.
+
+        The API server says that it is JSON (client-go rest/request.go). A page can make a browser say so only after the
+        browser has asked the receiver, which permits nothing (https://fetch.spec.whatwg.org/#cors-safelisted-request-header),
+        and a browser says where a post comes from (https://fetch.spec.whatwg.org/#origin-header).
+        """
+        if "origin" in request.headers or "sec-fetch-site" in request.headers:
+            raise RefusedError(403, "a browser sent it")
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise RefusedError(415, "it is not sent as application/json")
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise RefusedError(415, "it is compressed, as no API server does")
         length = request.headers.get("content-length")
