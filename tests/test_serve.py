@@ -28,8 +28,8 @@ from k8stokendetect.cli import main
 from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.serve import Settings, service
-from k8stokendetect.serve.app import Budget
 from k8stokendetect.serve.auth import Tokens
+from k8stokendetect.serve.budget import Budget, Share
 from k8stokendetect.serve.examiner import Examiner
 from k8stokendetect.serve.lock import locked
 from k8stokendetect.serve.protocol import BoundedProtocol
@@ -315,12 +315,38 @@ def test_what_cannot_be_kept_is_asked_for_again(tmp_path: Path, tokens: Path, mo
 
 
 def test_bodies_share_a_budget() -> None:
-    """What is announced is taken before any of it is read."""
+    """What has arrived of a body is given back when it ends, whether all of it was taken or not."""
     budget = Budget(10)
+    first, second = Share(budget), Share(budget)
 
-    assert [budget.take(6), budget.take(6)] == [True, False]
-    budget.give_back(6)
-    assert budget.take(10)
+    assert [first.take(4), second.take(4), first.take(4), first.take(2)] == [True, True, False, True]
+    first.give_back()
+    assert budget.left == 6
+    second.give_back()
+    assert budget.left == 10
+
+
+def test_only_bytes_that_came_count_for_the_budget(
+    tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow clients that announce much leave room for others; where none is left the API server is told to wait."""
+    size = 1_000_000
+    monkeypatch.setattr(service, "ALL_BODIES", size)
+    lines = Lines()
+    with contextlib.ExitStack() as stack:
+        _, port, _ = stack.enter_context(serving(tmp_path / "s", lines=lines, token_file=tokens, max_body=size))
+        for headers in ("Transfer-Encoding: chunked\r\n", f"Content-Length: {size}\r\n") * 5:
+            stack.enter_context(open_port(port, request(headers, b"1\r\n{\r\n")))
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert server.post(event_list([]))
+        assert server.statuses == [200]
+        large = stack.enter_context(open_port(port, request(f"Content-Length: {size}\r\n", b" " * (size - 200))))
+        eventually(lambda: not server.post(event_list([{"auditID": "x" * 300}])))
+        assert server.statuses[-1] == 503
+        large.close()
+        eventually(lambda: server.post(event_list([])))
+        server.client.close()
+    assert "warning: too many batches at once; the API server is asked to come again" in lines
 
 
 def test_a_batch_that_breaks_the_examination_is_put_aside(

@@ -25,6 +25,7 @@ from starlette.routing import Route
 from k8stokendetect.serve.auth import Tokens
 from k8stokendetect.serve.batch import RefusedError, lines_of
 from k8stokendetect.serve.board import Board
+from k8stokendetect.serve.budget import Budget, Share
 from k8stokendetect.serve.examiner import Examiner, Full
 from k8stokendetect.serve.metrics import Metrics
 
@@ -42,29 +43,6 @@ _PAGE: Final = {
 }
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class Budget:
-    """How many bytes of bodies may be held at once.
-
-    Arguments:
-        total: bytes.
-
-    """
-
-    def __init__(self, total: int) -> None:
-        self.left = total
-
-    def take(self, size: int, /) -> bool:
-        """Take some, if there are enough."""
-        if size > self.left:
-            return False
-        self.left -= size
-        return True
-
-    def give_back(self, size: int, /) -> None:
-        """Give them back."""
-        self.left += size
 
 
 class Receiver:
@@ -184,25 +162,26 @@ class Receiver:
             size = self._announced(request)
         except RefusedError as error:
             return self._refused(request, error)
-        if not self._budget.take(size):
-            self._report("warning busy", "too many batches at once; the API server is asked to come again")
-            return Response(status_code=503, headers={**_LATER, **_CLOSE})
+        share = Share(self._budget)
         try:
-            return await self._taken(request, size)
+            return await self._taken(request, size, share)
         except RefusedError as error:
             return self._refused(request, error)
         finally:
-            self._budget.give_back(size)
+            share.give_back()
 
-    async def _taken(self, request: Request, size: int) -> Response:
+    async def _taken(self, request: Request, size: int, share: Share) -> Response:
         """Take a batch, and answer when it is on the disk."""
         try:
             async with asyncio.timeout(self._patience):
-                body = await _read(request, size)
+                body = await _read(request, size, share)
         except TimeoutError:
             raise RefusedError(408, "it did not arrive in time") from None
         except ClientDisconnect:
             raise RefusedError(400, "the client left before it was complete") from None
+        if body is None:
+            self._report("warning busy", "too many batches at once; the API server is asked to come again")
+            return Response(status_code=503, headers={**_LATER, **_CLOSE})
         try:
             await self._take(body)
         except Full:
@@ -271,10 +250,13 @@ def _peer(request: Request) -> str:
     return request.client.host if request.client else "an unknown address"
 
 
-async def _read(request: Request, most: int) -> bytes:
+async def _read(request: Request, most: int, share: Share) -> bytes | None:
+    """Read a body; None when too much of others is held."""
     body = bytearray()
     async for part in request.stream():
-        body += part
-        if len(body) > most:
+        if len(body) + len(part) > most:
             raise RefusedError(413, f"it is longer than {most} bytes")
+        if not share.take(len(part)):
+            return None
+        body += part
     return bytes(body)

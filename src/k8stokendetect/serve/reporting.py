@@ -28,7 +28,7 @@ _LONGEST: Final = 2000
 class Log:
     """Writes lines, a limited number of each kind a minute.
 
-    A kind is `error` or `warning` and a topic, such as `warning client`: whoever floods one topic hides no other. Or it
+    A kind is `error` or `warning` and a topic, such as `warning client`: a flood about one topic hides no other. Or it
     is `fatal`, the last line of a service, which is written in any case.
 
     Arguments:

@@ -28,9 +28,10 @@ from k8stokendetect.errors import ConfigError, K8sTokenDetectError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import Exclusion
 from k8stokendetect.reprs import with_short_repr
-from k8stokendetect.serve.app import PATIENCE, Budget, Receiver
+from k8stokendetect.serve.app import PATIENCE, Receiver
 from k8stokendetect.serve.auth import Tokens
 from k8stokendetect.serve.board import Board
+from k8stokendetect.serve.budget import Budget
 from k8stokendetect.serve.examiner import Examiner
 from k8stokendetect.serve.lock import locked
 from k8stokendetect.serve.metrics import Metrics
