@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from k8stokendetect.serve.auth import Tokens
 from k8stokendetect.serve.budget import Budget, Share
 from k8stokendetect.serve.examiner import Examiner
 from k8stokendetect.serve.lock import locked
+from k8stokendetect.serve.metrics import Metrics
 from k8stokendetect.serve.protocol import BoundedProtocol
 from k8stokendetect.serve.reporting import MOST_A_MINUTE, Log, relayed
 from k8stokendetect.serve.tls import TlsFiles
@@ -180,6 +182,14 @@ def test_no_page_makes_a_browser_post(receiver: str, headers: dict[str, str], st
     """A browser knows the token of the person in front of it, and sends it with whatever a page of others posts."""
     sent = HEADERS | {"Authorization": f"Bearer {TOKEN}"} | headers
     assert httpx.post(f"{receiver}/audit", content=event_list([]), headers=sent).status_code == status
+
+
+def test_a_restart_does_not_look_as_if_no_batch_ever_came() -> None:
+    """Before the first batch the metric has the time of the start, or an alert on its age fires at once."""
+    before = int(time.time())
+    (age,) = re.findall(r"(?m)^k8stokendetect_last_batch_timestamp_seconds (\S+)", Metrics().text().decode())
+
+    assert float(age) >= before
 
 
 def test_tokens_that_cannot_be_read_any_more_stay_valid_and_are_reported(tokens: Path) -> None:

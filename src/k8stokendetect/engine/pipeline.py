@@ -98,6 +98,11 @@ class Pipeline:
             yield from self._examine(due)
         yield from self.settle()
 
+    @property
+    def now(self) -> datetime | None:
+        """The time by the log; None before the first event that has one."""
+        return self._buffer.event_clock.now
+
     def waiting(self) -> Iterator[Event]:
         """Yield the events whose turn has not come, in no order."""
         return (arrival.event for arrival in self._buffer)

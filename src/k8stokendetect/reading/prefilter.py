@@ -127,7 +127,11 @@ class Prefilter:
     def _decision(self) -> Callable[[Plain | Projection], str | None]:  # noqa: C901 - as inside
         """Return `unwanted`. It is asked of every line: names of its own take half the time of attributes."""
         resources, followed, any_use, unreadable = self._verbs, self.followed, self._any_use, self._unreadable
-        leases, follows, prefix = resources.get("leases") if self._leases else None, self.follows, SERVICE_ACCOUNT_PREFIX
+        leases, follows, prefix = (
+            resources.get("leases") if self._leases else None,
+            self.follows,
+            SERVICE_ACCOUNT_PREFIX,
+        )
         unbound, known = self._unbound, self._known
         everything, live, plain, longest, absent = self.everything, self._live, Plain, LONGEST_HARMLESS, ABSENT
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from k8stokendetect.engine.state_file import sync_folder
 from k8stokendetect.errors import ConfigError
 
 SEGMENT: Final = 8 * 1024 * 1024
@@ -174,39 +175,3 @@ def _entries(path: Path) -> Iterator[tuple[int, bytes, int]]:
             if len(entry) < length or zlib.crc32(entry, number & 0xFFFFFFFF) != check:
                 return
             yield number, entry, file.tell()
-
-
-def sync_folder(folder: Path, /) -> None:
-    """Wait until the names in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_atomically(path: Path, data: bytes, /, *, wait: bool = True) -> None:
-    """Replace a file at once or not at all.
-
-    Arguments:
-        path: of the file.
-        data: all that it is to hold.
-        wait: until it is on the disk.
-
-    Raises:
-        OSError: when it cannot be written.
-
-    """
-    written = path.with_name(f"{path.name}.new")
-    file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        left = data
-        while left:
-            left = left[os.write(file, left) :]
-        if wait:
-            os.fsync(file)
-    finally:
-        os.close(file)
-    written.replace(path)
-    if wait:
-        sync_folder(path.parent)

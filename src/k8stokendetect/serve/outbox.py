@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from k8stokendetect.engine.state_file import write_atomically
 from k8stokendetect.errors import K8sTokenDetectError, ReadError
 from k8stokendetect.findings import Rule
 from k8stokendetect.incidents import Alert
 from k8stokendetect.outputs.native import finding_of
-from k8stokendetect.serve.journal import Journal, write_atomically
+from k8stokendetect.serve.journal import Journal
 from k8stokendetect.sinks import Delivery
 from k8stokendetect.sinks.delivery import StoppedError
 
