@@ -108,7 +108,7 @@ class Receiver:
         """Answer what is asked for in vain, by anybody."""
         status = error.status_code if isinstance(error, HTTPException) else 404
         self._metrics.requests.labels("other", str(status)).inc()
-        self._report("warning client", f"a client at {_peer(request)} sent {request.method} {request.url.path}")
+        self._report("warning path", f"nothing is here for {_peer(request)}: {request.method} {request.url.path}")
         return Response(status_code=status, headers=_CLOSE)
 
     def stop(self) -> None:

@@ -75,12 +75,14 @@ class _Relay(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line, or count it."""
         text = record.getMessage().strip().partition("\n")[0]
+        kind = f"{'error' if record.levelno >= logging.ERROR else 'warning'} {record.name}"
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             places = traceback.extract_tb(error.__traceback__)
             where = f" in {Path(places[-1].filename).name}:{places[-1].lineno}" if places else ""
             text = f"{text}: {type(error).__name__}{where}"
-        self._log(f"{'error' if record.levelno >= logging.ERROR else 'warning'} {record.name}", text)
+            kind = f"{kind} {type(error).__name__}"
+        self._log(kind, text)
 
 
 @contextlib.contextmanager
