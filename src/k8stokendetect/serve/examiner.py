@@ -89,7 +89,7 @@ class Examiner(threading.Thread):
         super().__init__(name="examiner", daemon=True)
         self._path = folder / "state.json"
         self._aside = folder / "not-examined"
-        self._journal = Journal(folder / "batches", "batches", report=lambda text: report("error", text))
+        self._journal = Journal(folder / "batches", "batches", report=lambda text: report("error journal", text))
         self._detecting = detecting
         self._outbox = outbox
         self._board = board
@@ -172,7 +172,7 @@ class Examiner(threading.Thread):
                 failed_on = self._current
                 if self._failures > _MOST_FAILURES or not self._put_aside(error):
                     self.failure = f"{type(error).__name__} on batch {self._current}"
-                    self._report("error", f"nothing is examined any more: {self.failure}: {error}")
+                    self._report("fatal", f"nothing is examined any more: {self.failure}: {error}")
                     return
             else:
                 return
@@ -252,7 +252,7 @@ class Examiner(threading.Thread):
         try:
             self._state.save(self._path)
         except OSError as error:
-            self._report("error", f"the state cannot be saved: {error.strerror}")
+            self._report("error disk", f"the state cannot be saved: {error.strerror}")
             if all_done:
                 raise
         else:
@@ -288,7 +288,7 @@ class Examiner(threading.Thread):
         self._begun.clear()
         while True:
             self._failures *= not isinstance(error, OSError)  # it may refuse for as long as it takes
-            self._report("error", f"cannot be written: {error}; tried again in {self._pause:.0f} s")
+            self._report("error disk", f"cannot be written: {error}; tried again in {self._pause:.0f} s")
             if self._stopping.wait(self._pause):
                 return False
             self._pause = min(2 * self._pause, LONGEST_PAUSE)

@@ -19,7 +19,7 @@ from k8stokendetect.serve.journal import Journal
 from k8stokendetect.sinks import Delivery
 from k8stokendetect.sinks.delivery import StoppedError
 
-KEPT: Final = 20_000
+KEPT: Final = 2_000
 """How many entries are kept after they were delivered, for the page."""
 
 ENTRY: Final = 1024 * 1024
@@ -121,7 +121,9 @@ class Outbox:
                 for one in json.loads(entry)
             ]
         except (ReadError, K8sTokenDetectError, ValueError, KeyError, TypeError) as error:
-            self._report("error", f"entry {number} of the outbox cannot be read ({error}): it is of another release")
+            self._report(
+                "error outbox", f"entry {number} of the outbox cannot be read ({error}): it is of another release"
+            )
             return []
 
     def deliver(self) -> None:
@@ -167,7 +169,7 @@ class Outbox:
 
     def trouble(self, text: str) -> None:
         """Report what goes wrong."""
-        self._report("error", text)
+        self._report("error outbox", text)
 
 
 class _Courier(threading.Thread):
