@@ -89,11 +89,12 @@ def test_incidents_are_what_is_printed_by_default(tmp_path: Path) -> None:
 
 
 def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    """The findings are printed all the same."""
+    """Before anything is read; one that fails in the end costs no finding."""
     result = run("scan", log(tmp_path, token_request()), "--report", tmp_path / "no" / "report.html")
-    assert result.exit_code == 2
+    assert (result.exit_code, result.stdout) == (2, "")
     assert "cannot be written" in result.stderr
-    assert "alice" in result.stdout
+    full = run("scan", log(tmp_path, token_request()), "--report", "/dev/full")
+    assert (full.exit_code, "No space left" in full.stderr, "alice" in full.stdout) == (2, True, True)
     follow = run("scan", log(tmp_path, token_request()), "--follow", "--report", "x")
     assert (follow.exit_code, "--follow has no end" in follow.stderr) == (2, True)
 
@@ -380,15 +381,19 @@ def test_an_interrupt_ends_following_and_examines_what_waited(tmp_path: Path) ->
     assert running.returncode == 1
 
 
-def test_a_broken_pipe_is_quiet() -> None:
-    """`| head -1` closes the pipe: no traceback."""
+def test_a_broken_pipe_ends_a_scan_in_order() -> None:
+    """`| head -1` closes the pipe: no traceback, and the tally."""
     command = [*COMMAND, "scan", str(METADATA), "--format", "json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:  # noqa: S603 - ours
         assert running.stdout is not None
         assert running.stderr is not None
         running.stdout.readline()
         running.stdout.close()
-        assert running.stderr.read() == b""
+        said = running.stderr.read().decode()
+    assert said.startswith("interrupted: its output was closed")
+    assert "Traceback" not in said
+    assert "events read: " in said
+    assert running.returncode == 130
 
 
 def test_a_missing_extra_says_what_to_install(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,44 @@ def test_the_bootstrap_binding_is_silent() -> None:
 
     assert not found(binding | {"user": APISERVER, "sourceIPs": ["127.0.0.1"]})
     assert found(binding)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [r'"\ud800"', "1e999", "9" * 5000, "[" * 120 + "]" * 120, "[" * 2000 + "]" * 2000],
+    ids=lambda value: value[:9],
+)
+@pytest.mark.parametrize(
+    "record",
+    [role(MINT), role(MINT, verb="patch", resource="clusterroles"), bind("ClusterRole", "edit", ALICE)],
+    ids=["role", "patch", "binding"],
+)
+def test_a_field_that_nobody_knows_hides_nothing(record: dict[str, Any], value: str) -> None:
+    """Read all the same; where it nests too deeply, reported as hidden."""
+    text = json.dumps(record | {"requestObject": record["requestObject"] | {"x": "@"}}).replace('"@"', value)
+    findings = list(detect(text.encode(), detectors=[TokenRightGranted()]))
+
+    assert [finding.severity for finding in findings] == [Severity.MEDIUM]
+    assert ("hides what it grants" in findings[0].summary) == value.startswith("[")
+
+
+def test_a_hidden_body_of_something_else_is_silent() -> None:
+    """A read, a delete, what failed, another resource; in an answer that is hidden, the request says all."""
+    deep = json.loads("[" * 120 + "]" * 120)
+    for fields in ({"verb": "delete"}, {"responseStatus": {"code": 403}}, {"verb": "get"}):
+        assert not list(detect([role(MINT) | {"requestObject": deep} | fields], detectors=[TokenRightGranted()]))
+    assert not list(detect([write("secrets", deep)], detectors=[TokenRightGranted()]))
+    shown = list(detect([role(MINT) | {"responseObject": deep}], detectors=[TokenRightGranted()]))
+    assert ["hides" in finding.summary for finding in shown] == [False]
+
+
+def test_a_role_that_was_hidden_is_remembered() -> None:
+    """Who is bound to it is reported."""
+    hidden = role() | {"requestObject": json.loads("[" * 120 + "]" * 120)}
+    findings = list(detect([hidden, bind("Role", "minter", BOB)], detectors=[TokenRightGranted()]))
+
+    assert ["hides" in finding.summary for finding in findings] == [True, False]
+    assert "User bob may mint tokens of unknown service accounts" in findings[1].summary
 
 
 @pytest.mark.parametrize("path", [METADATA, METADATA_1_27, REQUEST_RESPONSE])

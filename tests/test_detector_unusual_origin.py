@@ -208,6 +208,25 @@ def test_a_kubelets_certificate_from_elsewhere_is_no_renewal() -> None:
         assert finding.severity == Severity.MEDIUM
 
 
+def test_the_evidence_says_what_is_new_and_no_more() -> None:
+    """Of a renewal nothing but the certificate; whoever acts from the usual network does not come from elsewhere."""
+    renewal = [mint(number, KUBELET, used=certificate(used)) for number, used in ((20, "b"), (30, "a"))]
+    client = mint(20, KUBELET, agent="curl/8", used=certificate("a"))
+    both = mint(20, KUBELET, "203.0.113.9", "curl/8", certificate("a"))
+    why = [
+        finding.evidence[0].why
+        for events in (renewal, [client], [both])
+        for finding in after(20, *events, name=KUBELET, used=certificate("a"))
+    ]
+
+    assert why == [
+        "whose certificate is new, and nothing else",
+        "who has a newer certificate",
+        "whose usual mints have another client",
+        "whose usual mints have another client and another network",
+    ]
+
+
 def test_a_certificate_of_a_system_service_account_is_reported_at_once() -> None:
     """It has tokens; a certificate of that name is somebody's own."""
     (finding,) = after(1, mint(1, ADDON, used=certificate("b")), name=ADDON, used="JTI=1")

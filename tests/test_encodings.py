@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import detect, read
+from k8stokendetect.input.decoding import NotJSONError, decode
 from k8stokendetect.input.encodings import Recoded, encoding_of
 from packing import Pipe, zip_of
 from test_compression import CONTENT, IDS, LINES, outcome
@@ -137,3 +138,42 @@ def test_one_line_of_another_encoding_costs_itself() -> None:
         line = LINES[0].decode().strip().encode(encoding)
         ids, errors = outcome(line + b"\n" + b"".join(LINES[1:]))
         assert (ids, len(errors)) == (IDS[1:], 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "read_as"),
+    [
+        (r'"\ud800"', "\ufffd"),
+        (r'"\uDC00x"', "\ufffdx"),
+        (r'"\ud83d\ud83d\ude00"', "\ufffd\U0001f600"),
+        (r'"\\ud800\ud800"', "\\ud800\ufffd"),
+        (r'"\ud800", "1e999": "1e999"', "\ufffd"),
+        ("-1e999", "-1e999"),
+        ("9" * 5000, "9" * 5000),
+        (r'"\udc00", "n": 1e999', "\ufffd"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_what_only_go_takes_is_replaced(value: str, read_as: str) -> None:
+    """Half a surrogate pair, and a number that no float holds; next to bytes that are no UTF-8, too."""
+    text = f'{{"a": {value}}}'
+    assert decode(text)["a"] == decode(text.encode())["a"] == read_as
+    assert decode(text.encode().replace(b'"a"', b'"\xff": [2.50, 7, true], "a"')) == {
+        "\ufffd": [2.5, 7, True],
+        **decode(text),
+    }
+
+
+@pytest.mark.parametrize("text", [r'{"a":"\ud800', r'{"a":"\ud8"}', r'{"a":"\ud800" 1}', "[1e999 2]", "[1e999,-]"])
+def test_what_is_no_json_stays_none(text: str) -> None:
+    """Whatever is replaced in it."""
+    with pytest.raises(NotJSONError):
+        decode(text)
+
+
+def test_an_open_string_of_escaped_quotes_costs_one_look() -> None:
+    """One for each of its quotes would take minutes; the suite's time limit tells."""
+    quotes = b'\\"' * 200_000
+    for text in (b'{"a":"\\ud800' + quotes, b'{"a":' * 200 + b'"' + quotes):
+        with pytest.raises(NotJSONError):
+            decode(text)

@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 from builders import token_request
 from k8stokendetect import Alert, Finding, detect, read
 from k8stokendetect.cli.app import main
+from k8stokendetect.cli.naming import MOST_OF_A_NAME
 from k8stokendetect.event_ref import EventRef, request_id
-from k8stokendetect.incidents import alerts
+from k8stokendetect.incidents import alerts, incidents
 from k8stokendetect.reading.lookup import events_of
 from recordings import METADATA
 from strategies import JWT
@@ -67,6 +68,56 @@ def test_every_id_leads_to_the_same_explanation(use: Alert) -> None:
     assert str(use.event.origin) in text
 
 
+def test_a_request_has_other_names_too(use: Alert, tmp_path: Path) -> None:
+    """Its file and line, also without the folders, its auditID; a credential names who issued it and who used it."""
+    mint, credential = use.mint, use.event.used_credential
+    assert mint is not None
+    assert mint.minted_credential == credential
+    (text,) = {run(name, ATTACK).stdout for name in (use.id, use.event.origin, Path(str(use.event.origin)).name)}
+    by_audit_id = run(use.event.audit_id.upper(), ATTACK, "--format", "json").stdout.splitlines()
+    by_credential = run(credential, ATTACK, "--format", "json").stdout.splitlines()
+    uses = [event for event in read(ATTACK) if event.used_credential == credential]
+
+    assert text.startswith(f"request {use.id}\n")
+    assert [json.loads(line)["request_id"] for line in by_audit_id] == [use.id]
+    expected = {mint.request_id, *map(request_id, uses)}
+    assert {json.loads(line)["request_id"] for line in by_credential} == expected
+    for name in ("attack.log:99999", "other.log:1", "JTI=nobody", "00000000-0000-0000-0000-000000000000"):
+        result = run(name, ATTACK)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"no request in these logs has the place, credential or auditID {name}" in result.stderr
+    named = log(tmp_path, KUBELET, name="audit.log:1")
+    assert run(named, named).stderr.startswith("error: the id comes first")
+
+
+def test_of_many_uses_of_a_credential_some_are_shown_and_all_are_counted(tmp_path: Path) -> None:
+    """The request that issued it is among them, wherever it stands."""
+    times = [f"2026-11-23T21:43:{second}.000000Z" for second in range(10, 40)]
+    user = {"username": "eve", "extra": {"authentication.kubernetes.io/credential-id": ["JTI=many"]}}
+    uses = [token_request(user=user, requestReceivedTimestamp=time, issued=None, verb="get") for time in times]
+    mint = token_request(issued="JTI=many", requestReceivedTimestamp="2026-11-23T21:44:00.000000Z", auditID="last")
+    path = log(tmp_path, *uses, mint)
+    result = run("JTI=many", path, "--format", "json")
+
+    assert len(result.stdout.splitlines()) == MOST_OF_A_NAME + 1
+    assert '"auditID": "last"' in result.stdout
+    assert "note: JTI=many: 10 more events of other requests" in result.stderr
+
+
+def test_an_incidents_id_leads_to_all_of_its_requests(found: Sequence[Finding]) -> None:
+    """The first is explained, and says so; those of excluded requests and of rules that are off are no part of it."""
+    (worst, *_) = incidents(found)
+    requests = list(dict.fromkeys(finding.event.request_id for finding in worst.findings))
+    text = run(worst.id, ATTACK).stdout
+    (line,) = run(worst.id, ATTACK, "--format", "json").stdout.splitlines()
+
+    head = f"request {worst.id}\n  the first of {len(requests)} requests of the incident of this id\nthe others:\n"
+    assert text.startswith(head)
+    assert json.loads(line)["incident_requests"] == requests
+    assert all(f"  {id_}  " in text for id_ in requests if id_ != worst.id)
+    assert "of this id" not in run(requests[-1], ATTACK).stdout
+
+
 def test_json_is_a_line_a_request_with_its_event(use: Alert) -> None:
     """In the order of the log, each once."""
     assert use.mint is not None
@@ -100,6 +151,7 @@ def test_an_excluded_request_and_one_that_nobody_reports_are_explained(tmp_path:
     text = run(kubelet, other, path).stdout
 
     assert "excluded by kubelet" in text
+    assert "what to do" not in text
     assert f"request {other}\n  No rule has anything to say about it." in text
     assert '"auditID": "silent"' in text
 

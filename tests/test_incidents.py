@@ -355,7 +355,7 @@ def test_a_stream_is_folded_as_it_comes() -> None:
 
 
 def test_a_stream_forgets_what_is_over() -> None:
-    """So that memory does not grow; what comes later begins anew, and still names the mint."""
+    """So that memory does not grow; a later use of its token continues it, under the same id."""
     story = Incidents()
     mint = ref(minted_credential="JTI=1", used_credential="JTI=0")
     recent = found(ref("bob", minutes=90))
@@ -365,10 +365,30 @@ def test_a_stream_forgets_what_is_over() -> None:
     assert story.close(START + HOUR) == []
     assert story.close(START + timedelta(minutes=61)) == [one(found(mint))]
     assert story.all() == [one(recent)]
-    assert story.fold(used(mint, minutes=95)) == one(used(mint, minutes=95))
+    later = story.fold(used(mint, minutes=95))
+    assert later == attrs.evolve(one(used(mint, minutes=95)), continues=True)
+    assert (later.id, story.id_of(used(mint, minutes=95))) == (one(found(mint)).id, later.id)
     assert one(used(mint, minutes=95)).actors == ("alice", "system:serviceaccount:prod:payments-sa")
     assert len(story.close((START + 9 * HOUR).replace(tzinfo=None))) == 2
     assert not any((story.all(), story._mints, story._uses, story._active, story._requests))  # noqa: SLF001
+
+
+def test_a_stream_makes_room_for_what_is_new() -> None:
+    """The incidents go first in which nothing happened for longest; what a caller of theirs does next continues one."""
+    story = Incidents()
+    for minutes in range(4):
+        story.add(found(ref("alice", minutes=minutes)))
+    story.add(found(ref("bob", minutes=30)))
+
+    assert story.make_room(5) == []
+    (closed,) = story.make_room(4)
+    assert (closed.actors, len(closed.findings), story.findings()) == (("alice",), 4, [found(ref("bob", minutes=30))])
+    assert story.fold(found(ref("alice", minutes=40))) == attrs.evolve(
+        one(found(ref("alice", minutes=40))), id=closed.id, continues=True
+    )
+    last = story.fold(found(ref("alice", minutes=140)))
+    assert last is not None
+    assert not last.continues
 
 
 @pytest.mark.parametrize("window", [-HOUR, 3600, None])
@@ -405,7 +425,7 @@ def test_the_json_line_has_its_stable_names() -> None:
     assert line.isprintable()
     assert set(mapping) == {
         "id", "severity", "title", "actors", "service_accounts", "credentials",
-        "first_seen", "last_seen", "depth", "enable", "advice", "access", "findings",
+        "first_seen", "last_seen", "depth", "continues", "enable", "advice", "access", "findings",
         "alerts", "number_of_alerts", "number_of_findings",
     }  # fmt: skip
     assert mapping["first_seen"] == "2026-11-23T21:00:00Z"

@@ -13,14 +13,14 @@ import pytest
 
 from builders import body, token_request
 from k8stokendetect import DEFAULT_EXCLUSIONS, Detector, Finding, Rule, Severity, detect
-from k8stokendetect.incidents import alerts, incidents
+from k8stokendetect.incidents import Incident, alerts, incidents
 from k8stokendetect.outputs.ecs import to_ecs_line
 from k8stokendetect.outputs.native import to_line
 from k8stokendetect.outputs.ocsf import to_ocsf_line
 from k8stokendetect.outputs.report import to_report
 from k8stokendetect.outputs.text import to_text
 from k8stokendetect.outputs.tree import to_tree
-from k8stokendetect.testing import request, use_of, user_of
+from k8stokendetect.testing import request, service_account_user, use_of, user_of
 from k8stokendetect.words import named
 
 REASON = "authorization.k8s.io/reason"
@@ -267,6 +267,106 @@ def test_a_client_certificate_cannot_be_revoked() -> None:
     assert certificate.startswith("The client certificate of alice cannot be revoked")
 
 
+CERTIFICATE = (
+    "The client certificate of alice cannot be revoked. If it was stolen, remove the bindings of its user and groups. "
+    "Nodes and system:masters have rights without bindings: only a new CA ends those."
+)
+
+
+@pytest.mark.parametrize(
+    ("severity", "code", "expected"),
+    [(Severity.MEDIUM, 403, False), (Severity.HIGH, 403, True), (Severity.MEDIUM, 201, True)],
+    ids=["medium, minted nothing", "high", "minted"],
+)
+def test_a_certificate_is_spoken_of_where_it_matters(severity: Severity, code: int, *, expected: bool) -> None:
+    """Of a bad incident, or of a holder who minted."""
+    user = {"username": "alice", "extra": {"authentication.kubernetes.io/credential-id": ["X509SHA256=ab"]}}
+    mint = token_request(user=user, code=code, issued="JTI=1" if code == 201 else None)
+
+    assert (CERTIFICATE in advice(mint, detectors=[quiet(severity)])) is expected
+
+
+@pytest.mark.parametrize("subject", ['Group "devs"', 'User "alice"'])
+def test_whoever_takes_a_right_from_a_group_is_told_whom_it_hits(subject: str) -> None:
+    """The binding is not the caller's alone."""
+    mint = token_request()
+    reason = f'RBAC: allowed by RoleBinding "minters/prod" of Role "minter" to {subject}'
+    review = advice(mint | {"annotations": mint["annotations"] | {REASON: reason}})[0]
+
+    assert ("Without it, everybody in the group loses the right. If nobody: " in review) is ("Group" in subject)
+
+
+def read_by_exec(code: int = 101, name: str | None = "web-1") -> dict[str, Any]:
+    """Return an exec that reads the token mounted in a pod."""
+    mounted = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    uri = f"/api/v1/namespaces/shop/pods/{name}/exec?command=cat&command={mounted}"
+    return request("get", "pods/exec", namespace="shop", name=name, requestURI=uri, code=code, annotations={})
+
+
+def test_a_token_that_a_command_read_ends_with_its_pod() -> None:
+    """Nothing was minted, but a token is gone."""
+    assert advice(read_by_exec()) == (
+        "Ask whether this was meant: alice. A mounted token was read: that of pod shop/web-1.",
+        "End the token that was read in pod shop/web-1, by deleting the pod: kubectl -n shop delete pod web-1",
+    )
+
+
+def test_a_command_that_was_refused_read_nothing() -> None:
+    """There is no token to end."""
+    assert advice(read_by_exec(403)) == ("Ask whether this was meant: alice. No token is known to have been issued.",)
+
+
+def test_a_command_in_a_pod_whose_name_was_not_logged_has_no_command() -> None:
+    """A command without a name would be wrong."""
+    assert advice(read_by_exec(name=None))[1:] == (
+        "End the token that was read in a pod in shop: it ends when the pod is deleted.",
+    )
+
+
+def test_a_command_that_only_the_use_of_its_token_tells_of_is_ended_too() -> None:
+    """Whoever looks at some of the findings only still learns of the pod."""
+    user = service_account_user("shop/web", "JTI=1", pod="web-1")
+    used = request("list", "secrets", namespace="shop", user=user, time="2026-11-23T22:00:00Z")
+    both = detect([read_by_exec(), used], detectors=["token-read-by-exec", "read-token-used"])
+    found = [one for one in both if one.rule.id == "read-token-used"]
+    (incident,) = incidents(found)
+
+    assert "kubectl -n shop delete pod web-1" in [step.command for step in incident.advice]
+
+
+def of_recording() -> list[Incident]:
+    """Return the incidents of a real cluster's node."""
+    return incidents(detect(Path(__file__).parent / "data" / "real-node.log.gz"))
+
+
+def test_every_incident_of_the_recording_ends_the_tokens_that_commands_read() -> None:
+    """Also where others were minted meanwhile."""
+    ends = {step.command for one in of_recording() for step in one.advice if "that was read in" in step.text}
+
+    assert ends == {
+        "kubectl -n platform delete pod operator-6bdcb85766-5r2m2",
+        "kubectl -n shop delete pod web-76b9c4cc9b-7z65r",
+    }
+
+
+def test_what_is_informational_is_to_be_checked_and_no_more() -> None:
+    """A renewed certificate and a kubelet that came too late: whoever ends a token for it harms the cluster."""
+    found = [one for one in of_recording() if one.severity is Severity.INFORMATIONAL]
+
+    assert all(len(one.advice) == 1 and not one.advice[0].command for one in found)
+    assert {one.advice[0].text.partition(" whether ")[2].partition(".")[0] for one in found} == {
+        "the certificate was renewed at that time",
+        "the pod or service account it asked for had just been deleted",
+    }
+
+
+def test_an_informational_rule_of_ones_own_asks_whether_it_was_meant() -> None:
+    """Nothing else is known of it."""
+    (check,) = advice(token_request(), detectors=[quiet(Severity.INFORMATIONAL)])
+
+    assert check.startswith("Check for alice whether this was meant. If so, there is nothing else to do.")
+
+
 NOTORIOUS = bound(
     "Secret",
     "s1",
@@ -299,6 +399,15 @@ class Quiet(Detector):
     def inspect(self, event: Any, /) -> Iterator[Finding]:
         """Yield one finding."""
         yield self.finding(event, "a mint")
+
+
+def quiet(severity: Severity) -> Detector:
+    """Return a detector of this severity."""
+
+    class Other(Quiet):
+        rule = Rule("acme.quiet", "Quiet", severity)
+
+    return Other()
 
 
 def test_several_rules_report_one_notorious_mint() -> None:

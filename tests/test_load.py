@@ -30,6 +30,25 @@ expires = 2027-01-31
 """
 
 
+FIELDS = GOOD.partition("[[exclusion]]")[2]
+WITH_ID = FIELDS.replace('"acme"', '"other"')
+
+
+def test_an_entry_whose_first_line_is_missing_is_recognised(tmp_path: Path) -> None:
+    """Where half of a table still is a comment, `Cannot overwrite a value` alone helps nobody; others get no hint."""
+    whole = f"[[exclusion]]{FIELDS}"
+    for text, number in {
+        FIELDS: 1,
+        f"{FIELDS}{WITH_ID}": 1,
+        f"{whole}# [[exclusion]]{WITH_ID}": 1,
+        f"{whole}typo = 1": 0,
+        f"{whole}[[exclusion]]{WITH_ID}=": 0,
+    }.items():
+        with pytest.raises(ConfigError) as raised:
+            load(tmp_path, text)
+        assert str(raised.value).count("an entry begins with the line [[exclusion]]") == number, text
+
+
 def load(tmp_path: Path, text: str) -> tuple[Exclusion, ...]:
     """Load a file of this text."""
     path = tmp_path / "mine.toml"

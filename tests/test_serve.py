@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -12,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,16 +24,18 @@ import pytest
 import trustme
 from click.testing import CliRunner
 
-from api_server import ApiServer, event_list
+from api_server import HEADERS, ApiServer, event_list
 from k8stokendetect.cli import main
 from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.serve import Settings, service
-from k8stokendetect.serve.app import Budget
 from k8stokendetect.serve.auth import Tokens
+from k8stokendetect.serve.budget import Budget, Share
+from k8stokendetect.serve.examiner import Examiner
 from k8stokendetect.serve.lock import locked
+from k8stokendetect.serve.metrics import Metrics
 from k8stokendetect.serve.protocol import BoundedProtocol
-from k8stokendetect.serve.reporting import MOST_A_MINUTE, Log
+from k8stokendetect.serve.reporting import MOST_A_MINUTE, Log, relayed
 from k8stokendetect.serve.tls import TlsFiles
 from serving import TOKEN, FakeServer, Lines, attack, batches, eventually, expected, findings_of, serving, written
 
@@ -139,7 +144,7 @@ def test_a_token_is_asked_for_and_may_change(tmp_path: Path, tokens: Path) -> No
             assert 'Basic realm="' in answers[0].headers["www-authenticate"]
             assert client.get("/healthz").text == "ok"
             bearer = {"Authorization": f"Bearer {TOKEN}"}
-            assert client.post("/audit", content=event_list([]), headers=bearer).status_code == 200
+            assert client.post("/audit", content=event_list([]), headers=HEADERS | bearer).status_code == 200
             assert client.get("/", auth=("anyone", TOKEN)).status_code == 200
             tokens.write_text(f"another-token-of-nobody\n{TOKEN}\n")
             assert client.get("/", auth=("", "another-token-of-nobody")).status_code == 200
@@ -149,6 +154,33 @@ def test_a_token_is_asked_for_and_may_change(tmp_path: Path, tokens: Path) -> No
         assert "k8stokendetect_requests_total" in httpx.get(f"{inside}/metrics").text
         assert httpx.get(f"{inside}/healthz").status_code == 200
         assert [httpx.get(f"{inside}{path}").status_code for path in ("/", "/audit")] == [404, 404]
+
+
+def test_no_page_makes_a_browser_post(tmp_path: Path, tokens: Path) -> None:
+    """A browser knows the token of the person in front of it, and sends it with whatever a page of others posts."""
+    always = HEADERS | {"Authorization": f"Bearer {TOKEN}"}
+    cases = [
+        ({"Authorization": f"Basic {base64.b64encode(f'me:{TOKEN}'.encode()).decode()}"}, 401),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/jsonp"}, 415),
+        ({"Content-Type": ""}, 415),
+        ({"Origin": "https://example.com"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Content-Type": "Application/JSON; charset=utf-8"}, 200),
+    ]
+    with serving(tmp_path / "s", token_file=tokens) as (_, port, _):
+        url = f"http://127.0.0.1:{port}/audit"
+        got = [httpx.post(url, content=event_list([]), headers=always | headers).status_code for headers, _ in cases]
+    assert got == [status for _, status in cases]
+
+
+def test_a_restart_does_not_look_as_if_no_batch_ever_came() -> None:
+    """Before the first batch the metric has the time of the start, or an alert on its age fires at once."""
+    before = int(time.time())
+    (age,) = re.findall(r"(?m)^k8stokendetect_last_batch_timestamp_seconds (\S+)", Metrics().text().decode())
+
+    assert float(age) >= before
 
 
 def test_tokens_that_cannot_be_read_any_more_stay_valid_and_are_reported(tokens: Path) -> None:
@@ -184,7 +216,8 @@ def answer_of(port: int, sent: bytes) -> int:
 
 def request(headers: str, body: bytes = b"") -> bytes:
     """Write a POST."""
-    return f"POST /audit HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n{headers}\r\n".encode() + body
+    always = f"Host: a\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n"
+    return f"POST /audit HTTP/1.1\r\n{always}{headers}\r\n".encode() + body
 
 
 def test_hostile_clients_are_bounded_and_the_api_server_is_served(
@@ -225,6 +258,40 @@ def test_hostile_clients_are_bounded_and_the_api_server_is_served(
     assert any("nested" in line or "not an EventList" in line for line in lines)
 
 
+def test_nobody_unknown_keeps_a_connection(tmp_path: Path, tokens: Path) -> None:
+    """Whatever a client without a token asks for, and on the health port, is the last thing on its connection."""
+    with serving(tmp_path / "s", token_file=tokens, health=("127.0.0.1", 0)) as (_, port, health):
+        asked = [("GET", "/healthz", 200), ("GET", "/", 401), ("POST", "/audit", 401), ("GET", "/x", 404)]
+        asked += [("PUT", "/audit", 405), ("POST", "/", 405), ("POST", "/audit/", 404)]
+        base = f"http://127.0.0.1:{port}"
+        answers = [(httpx.request(method, base + path), status) for method, path, status in asked]
+        inside = f"http://127.0.0.1:{health}"
+        answers += [(httpx.get(inside + path), status) for path, status in (("/metrics", 200), ("/healthz", 200))]
+        answers += [(httpx.get(f"{inside}/"), 404)]
+        counted = httpx.get(f"{inside}/metrics").text
+    assert [answer.status_code for answer, _ in answers] == [status for _, status in answers]
+    assert [answer.headers.get("connection") for answer, _ in answers] == ["close"] * len(answers)
+    assert 'k8stokendetect_requests_total{path="other",status="405"} 2.0' in counted
+
+
+def test_a_crowd_of_connections_shuts_out_only_itself(
+    tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when each has had an answer; the one that posts keeps its own where there are others to close."""
+    monkeypatch.setattr(BoundedProtocol, "most", 4)
+    body = event_list([])
+    known = request(f"Content-Length: {len(body)}\r\n", body)
+    with serving(tmp_path / "s", token_file=tokens) as (_, port, _), contextlib.ExitStack() as stack:
+        posting = stack.enter_context(open_port(port, known))
+        assert b"HTTP/1.1 200" in posting.recv(65536)
+        for _ in range(20):
+            stack.enter_context(open_port(port, b""))
+        posting.sendall(known)
+        assert b"HTTP/1.1 200" in posting.recv(65536)
+        for _ in range(20):
+            assert stack.enter_context(open_port(port, known)).recv(12) == b"HTTP/1.1 200"
+
+
 def test_what_cannot_be_kept_is_asked_for_again(tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk, and too much that waits: 503 with `Retry-After`, which client-go heeds, and nothing is lost."""
     lines = Lines()
@@ -249,12 +316,40 @@ def test_what_cannot_be_kept_is_asked_for_again(tmp_path: Path, tokens: Path, mo
 
 
 def test_bodies_share_a_budget() -> None:
-    """What is announced is taken before any of it is read."""
+    """What has arrived of a body is given back when it ends, whether all of it was taken or not."""
     budget = Budget(10)
+    first, second = Share(budget), Share(budget)
 
-    assert [budget.take(6), budget.take(6)] == [True, False]
-    budget.give_back(6)
-    assert budget.take(10)
+    assert [first.take(4), second.take(4), first.take(4), first.take(2)] == [True, True, False, True]
+    first.give_back()
+    assert budget.left == 6
+    second.give_back()
+    assert budget.left == 10
+
+
+def test_only_bytes_that_came_count_for_the_budget(
+    tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow clients that announce much leave room for others; where none is left the API server is told to wait."""
+    size = 1_000_000
+    budget = Budget(size)
+    monkeypatch.setattr(service, "Budget", lambda _: budget)
+    lines = Lines()
+    with contextlib.ExitStack() as stack:
+        _, port, _ = stack.enter_context(serving(tmp_path / "s", lines=lines, token_file=tokens, max_body=size))
+        for headers in ("Transfer-Encoding: chunked\r\n", f"Content-Length: {size}\r\n") * 5:
+            stack.enter_context(open_port(port, request(headers, b"1\r\n{\r\n")))
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert server.post(event_list([]))
+        assert server.statuses == [200]
+        large = stack.enter_context(open_port(port, request(f"Content-Length: {size}\r\n", b" " * (size - 200))))
+        eventually(lambda: budget.left <= 200)
+        assert not server.post(event_list([{"auditID": "x" * 300}]))
+        assert server.statuses[-1] == 503
+        large.close()
+        eventually(lambda: server.post(event_list([])))
+        server.client.close()
+    assert "warning: too many batches at once; the API server is asked to come again" in lines
 
 
 def test_a_batch_that_breaks_the_examination_is_put_aside(
@@ -367,7 +462,7 @@ def test_damage_to_what_was_saved_stops_nothing(tmp_path: Path, tokens: Path) ->
 
     assert findings_of(tmp_path / "out") == before
     assert (tmp_path / "s/state.json.damaged").exists()
-    assert len([line for line in lines if line.startswith("error: ")]) == 2
+    assert len([line for line in lines if line.startswith("error: ")]) == 3
 
 
 def test_one_folder_has_one_process(tmp_path: Path) -> None:
@@ -435,14 +530,62 @@ def test_a_flood_of_lines_is_counted() -> None:
     lines, now = Lines(), [0.0]
     log = Log(lines.append, lambda: now[0])
     for number in range(100):
-        log("error", f"\x1b[2J{number}")
+        log("error sink", f"\x1b[2J{number}")
+    log("error disk", "of another topic")
+    for _ in range(MOST_A_MINUTE + 1):
+        log("fatal", "the end")
     now[0] = 61.0
-    log("error", "later")
-    log("warning", "of another kind")
+    log("error sink", "later")
 
-    assert len(lines) == MOST_A_MINUTE + 4
     assert lines[0] == r"error: \x1b[2J0"
-    assert "80 more" in lines[-3]
+    assert lines[MOST_A_MINUTE:] == [
+        "error sink: more of them; only counted for the rest of this minute",
+        "error: of another topic",
+        *["fatal: the end"] * (MOST_A_MINUTE + 1),
+        "error sink: 80 more in the last minute",
+        "error: later",
+    ]
+
+
+def test_one_flood_hides_no_other_line(tmp_path: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no HTTP, or comes without a token, or cannot be read: the end of the examination is still told."""
+    lines = Lines()
+    unreadable = event_list([{"level": number} for number in range(2 * MOST_A_MINUTE)])
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("a fault of ours")
+
+    with serving(tmp_path / "s", lines=lines, token_file=tokens) as (_, port, _):
+        for _ in range(2 * MOST_A_MINUTE):
+            assert answer_of(port, b"\x16\x03\x01 no HTTP\r\n\r\n") == 400
+            assert answer_of(port, b"POST /audit HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n") == 401
+        server = ApiServer(f"http://127.0.0.1:{port}/audit", TOKEN)
+        assert server.post(unreadable)
+        assert not server.post(b"{}")
+        eventually(lambda: [line for line in lines if line.startswith("error ReadError: more")])
+        monkeypatch.setattr(Examiner, "_tick", fail)
+        monkeypatch.setattr(Examiner, "_put_aside", lambda *_: False)
+        server.post(batches(attack()[:20])[0])
+        server.client.close()
+        eventually(lambda: [line for line in lines if line.startswith("fatal: nothing is examined any more")])
+    assert len([line for line in lines if line == "warning: Invalid HTTP request received."]) == MOST_A_MINUTE
+    assert len([line for line in lines if "without a valid token" in line]) == MOST_A_MINUTE
+    assert [line for line in lines if "was refused" in line]
+
+
+def test_what_a_library_logs_shows_no_body(caplog: pytest.LogCaptureFixture) -> None:
+    """Of an error, where it came from; afterwards its logger does what it did."""
+    lines = Lines()
+    with relayed(lines.log(), "asyncio"):
+        try:
+            int(TOKEN)
+        except ValueError:
+            logging.getLogger("asyncio").exception("it failed\nbecause of %s", TOKEN)
+        assert not caplog.records
+    logging.getLogger("asyncio").warning("later")
+
+    assert [re.sub(r":\d+$", "", line) for line in lines] == ["error: it failed: ValueError in test_serve.py"]
+    assert caplog.messages == ["later"]
 
 
 def test_nothing_of_a_service_stays_behind(tmp_path: Path, tokens: Path) -> None:

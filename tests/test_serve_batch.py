@@ -108,6 +108,33 @@ def test_an_event_that_cannot_be_read_is_reported_with_what_it_shows() -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [rb'"\ud800"', rb'"\udc00"', rb'"\ud83d\ud83d"', b"1e999", b"9" * 5000, b'"\xff"'],
+    ids=lambda value: value[:12],
+)
+def test_a_value_that_only_go_takes_costs_nothing(value: bytes) -> None:
+    """A refused batch is sent again, refused again, and dropped by the API server with all its events."""
+    hostile = event_list([with_body(mint(), {"a": 0}), mint()]).replace(b'{"a":0}', b'{"a":' + value + b"}")
+    lines = lines_of(hostile)
+    errors: list[Any] = []
+    findings = list(detect(b"\n".join(lines), detectors=["token-request"], on_error=errors.append))
+
+    assert len(lines) == 2
+    assert [finding.event.user for finding in findings] == [mint()["user"]["username"]] * len(findings)
+    assert findings
+    assert errors == []
+
+
+def test_an_event_that_is_no_json_costs_itself() -> None:
+    """The one next to it is kept."""
+    hostile = event_list([with_body(mint(), {"a": 0}), mint()]).replace(b'{"a":0}', b'{"a":nothing}')
+    errors: list[Any] = []
+    findings = list(detect(b"\n".join(lines_of(hostile)), detectors=["token-request"], on_error=errors.append))
+
+    assert len(findings) == len(errors) == 1
+
+
+@pytest.mark.parametrize(
     ("body", "status"),
     [
         pytest.param(b"[" * SIZE, 400, id="brackets"),

@@ -336,6 +336,7 @@ def test_cef_escapes_what_a_client_chose(alert: Alert) -> None:
     fields = dict(re.findall(r"(?:^| )(\w+)=((?:[^=\\]|\\.)*)(?= \w+=|$)", extension))
 
     assert line.isprintable()
+    assert line.isascii()
     assert header[0] == "CEF:0"
     assert header[4] == alert.rules[0].id
     assert header[6] == "10"
@@ -344,6 +345,22 @@ def test_cef_escapes_what_a_client_chose(alert: Alert) -> None:
     assert r"a\=b|c\\d" in fields["suser"]
     assert r"\\r\\n\\x1b" in fields["suser"]
     assert "b" not in fields
+
+
+def test_an_exception_that_no_sink_should_raise_costs_one_alert(
+    alert: Alert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It becomes a dead letter, and the next one is sent."""
+    sinks = open_all([f"file:{tmp_path / 'out'}"], dead_letters=tmp_path / "dead.jsonl", on_error=lambda _: None)
+    (delivery,) = sinks.deliveries
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery.sink, "send", lambda _: "é".encode("ascii"))
+        assert not delivery.deliver(alert)
+    assert delivery.deliver(alert)
+    sinks.close()
+    (letter,) = map(json.loads, (tmp_path / "dead.jsonl").read_text().splitlines())
+    assert letter["reason"] == "failed: UnicodeEncodeError"
+    assert (delivery.dead, delivery.sent) == (1, 1)
 
 
 def test_syslog_takes_cef(alert: Alert) -> None:

@@ -25,7 +25,7 @@ from k8stokendetect.exclusions import OPTIONAL_EXCLUSIONS
 from k8stokendetect.exclusions.write import quoted, to_toml
 from k8stokendetect.identity import CREDENTIAL_ID, REASON
 from k8stokendetect.suggestions import Suggestions, callers
-from k8stokendetect.suggestions.writing import suggestions_to_toml
+from k8stokendetect.suggestions.writing import UNCHECKED, suggestions_to_toml
 from k8stokendetect.testing import service_account_user, token_request, use_of
 from recordings import METADATA, REQUEST_RESPONSE, records
 
@@ -42,11 +42,12 @@ def suggested(log: Iterable[dict[str, Any]], **options: Any) -> tuple[Suggestion
 
 
 def confirmed(text: str, tmp_path: Path, *ids: str) -> tuple[Exclusion, ...]:
-    """Remove the first `# ` of the entries of these ids, as a person does, or of all; and load the file."""
+    """Remove the first `# ` of the entries of these ids, as a person does, or of all, with the day; load the file."""
     parts = text.split("\n\n")
     kept = [part for part in parts if not ids or any(f'# id = "{id_}"' in part for id_ in ids)]
     path = tmp_path / "confirmed.toml"
-    path.write_text(re.sub(r"(?m)^# ", "", "\n\n".join(kept)), encoding="utf-8")
+    dated = "\n\n".join(kept).replace(f'checked = "{UNCHECKED}"', f"checked = {TODAY}")
+    path.write_text(re.sub(r"(?m)^# ", "", dated), encoding="utf-8")
     return load_exclusions(path)
 
 
@@ -132,7 +133,7 @@ def test_what_differs_in_one_proof_is_still_reported(tmp_path: Path) -> None:
     first, second = found.all(TODAY)
     exclusions = (*DEFAULT_EXCLUSIONS, *confirmed(suggestions_to_toml(found), tmp_path))
 
-    assert (first.mints, second.mints, len({one.event.request_id for one in findings})) == (12, 12, 12)
+    assert (first.mints, second.mints, len({one.event.request_id for one in findings})) == (10, 2, 12)
     assert {one.exclusion.component.names for one in (first, second)} == {("app",), ("api", "db")}
     assert first.exclusion.expires == date(2027, 2, 25)
     assert (first.warnings, first.enable) == ((), "")
@@ -140,6 +141,29 @@ def test_what_differs_in_one_proof_is_still_reported(tmp_path: Path) -> None:
     for what, attack in ATTACKS.items():
         reported = [one.rule.id for one in detect([attack], exclusions=exclusions)]
         assert "token-request" in reported, what
+
+
+def test_each_table_has_its_own_first_line_and_number_and_times(tmp_path: Path) -> None:
+    """Not its caller's: who follows the line must find a mint that this table covers."""
+    log, toml = tmp_path / "audit.log", tmp_path / "suggested.toml"
+    log.write_text("".join(json.dumps(record) + "\n" for record in SEEN), encoding="utf-8")
+    run(str(log), "--suggest-exclusions", str(toml))
+    text = toml.read_text(encoding="utf-8")
+
+    assert [text.count(part) for part in ("## 10 mints of", "## 2 mints of", 'audit.log:1"', 'audit.log:12"')] == [
+        1
+    ] * 4
+
+
+def test_the_day_of_the_check_is_left_to_the_person(tmp_path: Path) -> None:
+    """Nobody looked yet: without the day the entry is refused, and the error says where and how."""
+    path = tmp_path / "unchecked.toml"
+    text = suggestions_to_toml(suggested(SEEN)[0])
+    path.write_text(re.sub(r"(?m)^# ", "", text), encoding="utf-8")
+
+    with pytest.raises(ConfigError, match=r"a date such as 2026-11-24, got a string @ .*provenance.0..checked"):
+        load_exclusions(path)
+    assert {one.component.provenance[0].checked for one in confirmed(text, tmp_path)} == {TODAY}
 
 
 def test_what_may_not_be_excluded_is_counted_and_not_suggested() -> None:
@@ -287,6 +311,8 @@ def test_the_command_writes_the_file_and_the_file_does_what_it_says(tmp_path: Pa
 
     assert (first.exit_code, unread.exit_code, again.exit_code) == (1, 1, 0)
     assert "excluded: " in again.stderr
+    assert f"warning: {toml}: excludes nobody" in unread.stderr
+    assert "warning" not in again.stderr
     assert "staging/app" in first.stdout
     assert f"{log}:1" in toml.read_text(encoding="utf-8")
 
@@ -300,6 +326,21 @@ def test_the_file_may_be_standard_output(capsys: pytest.CaptureFixture[str]) -> 
     Suggester(None, DEFAULT_EXCLUSIONS, output=None).finish()
 
     assert capsys.readouterr().out.count("# [[exclusion]]") == 2
+
+
+@pytest.mark.parametrize("mine", ["## mine\n\n[[exclusion]]\n", "# a\r\n  enable = []\r\n", "no TOML \udcff"])
+def test_a_file_in_which_somebody_confirmed_something_is_not_overwritten(mine: str, tmp_path: Path) -> None:
+    """It is refused before anything is read; a file of comments is written again."""
+    toml = tmp_path / "mine.toml"
+    toml.write_bytes(mine.encode("utf-8", "surrogateescape"))
+    result = run(str(METADATA), "--suggest-exclusions", str(toml))
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "mine.toml: holds more than comments and is not overwritten" in result.stderr
+    assert toml.read_bytes() == mine.encode("utf-8", "surrogateescape")
+    toml.write_text("\n  # only this\n", encoding="utf-8")
+    Suggester(str(toml), DEFAULT_EXCLUSIONS, output=None).finish()
+    assert "Nobody minted" in toml.read_text(encoding="utf-8")
 
 
 def test_the_command_refuses_what_it_could_not_write_before_it_reads(tmp_path: Path) -> None:

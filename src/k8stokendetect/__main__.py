@@ -15,7 +15,13 @@ def main() -> int:
             raise
         sys.stderr.write(f"k8stokendetect: {error.name} is missing: pip install 'k8stokendetect[cli]'\n")
         return 2
-    cli.main(prog_name="k8stokendetect")
+    try:
+        cli.main(prog_name="k8stokendetect")
+    except OSError as error:  # of --help and --version; the commands say what they could not write themselves
+        from k8stokendetect.cli.shared import fail  # noqa: PLC0415 - most calls end without it
+
+        fail(error)
+        return 2
     return 0
 
 

@@ -36,8 +36,10 @@ def _run(module: str, name: str, /, **options: Any) -> NoReturn:
     command = getattr(importlib.import_module(f"k8stokendetect.cli.{module}"), name)
     try:
         status = command(**options)
-    except ConfigError as error:
-        importlib.import_module("k8stokendetect.cli.shared").describe(error)
+    except (ConfigError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        importlib.import_module("k8stokendetect.cli.shared").fail(error)
         status = 2
     sys.exit(status)
 
@@ -68,6 +70,8 @@ def _run(module: str, name: str, /, **options: Any) -> NoReturn:
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
 @click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
+@click.option("--wait", is_flag=True, help="With --follow: wait for the file if it does not exist.")
+@click.option("--rotated-to", "rotated", metavar="FOLDER", help="With --follow: where rotated files are (olddir).")
 @sink
 @click.option("--dead-letters", metavar="FILE", help="With --sink: keep what a sink does not take.")
 @click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
@@ -83,7 +87,8 @@ def scan(**options: Any) -> None:
     look in the cloud.
 
     Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
-    read or an option is wrong; everything that can be read is examined in any case.
+    read, an option is wrong or the output could not be written; everything that can be read is examined in any case.
+    With 130 when it was interrupted or its output was closed; --follow ends that way and has its usual status.
     """
     _run("scan", "scan", **options)
 
@@ -120,7 +125,8 @@ def explain(**options: Any) -> None:
     """Show all that is known about a request: what was said about it, why, and its audit event without credentials.
 
     ID is the fingerprint of a finding or an alert, or the request_id of an event, an alert or an incident, as `scan`
-    prints them: 32 hexadecimal digits. LOG is what `scan` takes, but for standard input: it is read twice. Every rule
+    prints them: 32 hexadecimal digits; or file and line as the trees have them (audit.log:351), the id of a credential
+    (JTI=…), or an auditID. LOG is what `scan` takes, but for standard input: it is read twice. Every rule
     is asked, also those that are off by default. A token that was minted in another log needs that log, too.
 
     Exits with 0 when every ID was found, and with 2 when one was not, a record could not be read or an option is wrong.

@@ -3,30 +3,28 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, combinations, groupby
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 import click
 
+from k8stokendetect.cli.naming import Found, names_and_logs
 from k8stokendetect.cli.shared import Errors, source_of
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.engine.detection import detect
-from k8stokendetect.errors import ConfigError, OnError, ReadError
-from k8stokendetect.event_ref import request_id
+from k8stokendetect.errors import OnError, ReadError
+from k8stokendetect.event_ref import EventRef, request_id
 from k8stokendetect.events import Event, Platform
 from k8stokendetect.findings import Finding
-from k8stokendetect.incidents import Alert
+from k8stokendetect.incidents import Alert, Incident
+from k8stokendetect.incidents import incidents as group_findings
 from k8stokendetect.input.remote import Remote, is_url
 from k8stokendetect.outputs.explanation import Explanation, to_explanation, to_explanation_line
 from k8stokendetect.plugins import load_detectors, load_envelopes
 from k8stokendetect.reading import AuditLog, read
 from k8stokendetect.reading.lookup import events_of
-
-_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 _MOST_TOGETHER: Final = 12
 """From how many findings about one request every part is tried as an alert: an earlier one may have said less."""
@@ -39,23 +37,38 @@ def explain(*, names: tuple[str, ...], form: str, **options: object) -> int:
         ConfigError: when an option is wrong, or there is no id or no log that can be read twice.
 
     """
-    ids, logs = _ids_and_logs(names)
+    wanted, logs = names_and_logs(names)
     run, errors = _Run(logs=logs, **options), Errors()  # type: ignore[arg-type]  # click checks them
-    alerts, requests = run.alerts(ids, errors)
+    named = Found.of(wanted, run.log(_ignore))
+    ids = list(
+        dict.fromkeys(id_ for name in wanted for id_ in (named.names[name].ids if name in named.names else [name]))
+    )
+    alerts, requests, incidents = run.alerts(ids, errors, named)
     if further := {id_ for id_ in requests.values() if id_ not in ids}:  # what was said of them before is not known
-        more, _ = run.alerts(further, _ignore)
+        more, _, _ = run.alerts(further, _ignore, named)
         alerts |= more
     every = [alert for about in alerts.values() for alert in about]
     refs = [ref for alert in every for ref in (alert.event, alert.mint) if ref is not None]
     events = dict(events_of(run.log(_ignore), refs))
     silent = [id_ for id_ in ids if id_ not in requests]
     unreported = run.unreported(silent) if silent else {}
-    for explanation in chain(_explanations(alerts, events), _of_events(unreported)):
+    for about in chain(_explanations(alerts, events), _of_events(unreported)):
+        explanation = attrs.evolve(about, incident=incidents.get(about.id, ()))
         click.echo(to_explanation_line(explanation) if form == "json" else f"{to_explanation(explanation)}\n")
     for id_ in silent:
         if id_ not in unreported:
             errors(ReadError(f"no request, finding or alert in these logs has the id {id_}"))
+    for name, one in named.names.items():
+        if not one.ids:
+            errors(ReadError(f"no request in these logs has the place, credential or auditID {name}"))
+        if one.more:
+            click.echo(f"note: {name}: {one.more:,} more events of other requests, which are not shown", err=True)
     return 2 if errors.count else 0
+
+
+_OFF: Final = frozenset(cls.rule.id for cls in OPTIONAL)
+
+_Said: TypeAlias = tuple[dict[str, list[Alert]], dict[str, str], dict[str, tuple[EventRef, ...]]]
 
 
 @attrs.frozen(kw_only=True)
@@ -80,49 +93,42 @@ class _Run:
             day_first=self.day_first,
         )
 
-    def alerts(self, ids: Collection[str], on_error: OnError) -> tuple[dict[str, list[Alert]], dict[str, str]]:
+    def alerts(self, ids: Collection[str], on_error: OnError, named: Found) -> _Said:
         """Return what was said about requests, by their ids, and the request that each of some ids leads to.
 
-        An id that is none of a request leads to what was said at that moment only, not to what was said before.
+        An id that is none of a request leads to what was said at that moment only, not to what was said before. Last
+        come the requests of each incident that one of the ids names, as `scan` groups them: by the rules it has.
         """
+        kept: list[Finding] = []
         said: dict[str, list[Finding]] = {}
         requests: dict[str, str] = {}
         detectors = [*(cls() for cls in (*BUILTIN, *OPTIONAL)), *(load_detectors() if self.plugins else ())]
         found = detect(self.log(on_error), detectors=detectors, keep_excluded=True, on_error=on_error)
         for request, group in groupby(found, key=lambda finding: finding.event.request_id):
             findings = list(group)
+            kept += [one for one in findings if one.excluded_by is None and one.rule.id not in _OFF]
             if request in ids:
                 requests[request] = request
+            if (id_ := named.id_at(findings[0].event)) is not None:
+                requests[id_] = request
             requests |= dict.fromkeys(_fingerprints(findings).intersection(ids), request)
             if request in requests.values():
                 said.setdefault(request, []).extend(findings)
-        return {request: list(_alerts(findings)) for request, findings in said.items()}, requests
+        by_id = {one.id: one for one in group_findings(kept) if one.id in ids}
+        about = {id_: tuple({ref.request_id: ref for ref in _requests(one)}.values()) for id_, one in by_id.items()}
+        return {request: list(_alerts(findings)) for request, findings in said.items()}, requests, about
 
     def unreported(self, ids: Collection[str]) -> dict[str, Event]:
         """Return the events of requests about which nothing was said; every event is read in full for it."""
         return {id_: event for event in self.log(_ignore) if (id_ := request_id(event)) in ids}
 
 
+def _requests(incident: Incident) -> Iterator[EventRef]:
+    return (finding.event for finding in incident.findings)
+
+
 def _ignore(_: object) -> None:
     """Skip an error that another reading reports."""
-
-
-def _ids_and_logs(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Tell ids from logs: an id comes first, and has 32 hexadecimal digits."""
-    ids: list[str] = []
-    logs = list(names)
-    while logs and _ID.fullmatch(logs[0]) and not os.path.exists(logs[0]):  # noqa: PTH110 - raises for long names
-        ids.append(logs.pop(0))
-    if not ids:
-        raise ConfigError("the id comes first: 32 hexadecimal digits, of a request, a finding or an alert")
-    if not logs:
-        raise ConfigError("no log is given")
-    for name in logs:
-        if not is_url(name) and not (os.path.isfile(name) or os.path.isdir(name)):  # noqa: PTH112, PTH113 - the same
-            raise ConfigError(
-                f"{name}: no file or folder; logs are read twice, so standard input or a pipe will not do"
-            )
-    return list(dict.fromkeys(ids)), logs
 
 
 def _fingerprints(findings: Sequence[Finding]) -> set[str]:

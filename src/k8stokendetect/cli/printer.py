@@ -60,6 +60,7 @@ class Printer:
         level: `alerts`, `findings` or `incidents`; by default incidents as text, otherwise alerts.
         live: whether the end may be far off: then text about incidents is printed when they are complete, HIGH and
             above when found, and the overview at the end; otherwise the overview comes first.
+        append: whether what is in the output already stays.
         quiet: whether standard error is for errors only.
         choice: what to print of what was found.
         output: the file to write; by default standard output.
@@ -72,6 +73,8 @@ class Printer:
         worst: the highest severity of what was chosen and is not excluded.
         groups: the incidents that are not yet complete.
         page: makes the HTML page.
+        level: what is printed.
+        has_file: it prints into a file, not to standard output.
         send: called with each alert that is not excluded, whatever is printed.
 
     Raises:
@@ -85,6 +88,7 @@ class Printer:
         *,
         level: str | None = None,
         live: bool = False,
+        append: bool = False,
         quiet: bool = False,
         choice: Choice | None = None,
         output: str | None = None,
@@ -93,7 +97,7 @@ class Printer:
         on_error: OnError = raise_error,
         cluster: Cluster | None = None,
     ) -> None:
-        self._level = _level_of(form, level, more or {})
+        self.level = _level_of(form, level, more or {})
         if report is not None:
             environment()  # says what is missing before the log is read
         self.worst: Severity | None = None
@@ -103,10 +107,11 @@ class Printer:
         self._form = form
         self._quiet = quiet
         self._choice = choice or Choice()
-        self._line = (more or {}).get(form) or _LINES.get(form, {}).get(self._level)
+        self._line = (more or {}).get(form) or _LINES.get(form, {}).get(self.level)
         self._on_error = on_error
         self._report = report
-        self._screen = Screen(output)
+        self._screen = Screen(output, append=append)
+        self.has_file = output is not None
         self._pages = IncidentPages(self._screen, self._choice, live=live, quiet=quiet)
         self._complete: list[Incident] = []
         self._fired: dict[str, str] = {}
@@ -127,7 +132,7 @@ class Printer:
             self.groups.add(finding)
             if finding.severity >= Severity.HIGH:
                 self.urgent(Alert.of([finding], self.groups.id_of(finding)))
-        if self._level == "findings" and self._wants(finding):
+        if self.level == "findings" and self._wants(finding):
             self._print_finding(finding)
 
     def flush(self) -> None:
@@ -138,24 +143,24 @@ class Printer:
         self._pending = []
         if alert.excluded_by is None:
             self.send(alert)
-        if self._level == "alerts" and self._wants(alert):
+        if self.level == "alerts" and self._wants(alert):
             if self._form == "text":
                 self._screen.line(alert_line(alert, self._screen.line_width))
             else:
                 self._print_line(alert)
-        elif self._level == "incidents" and self._form == "text":
+        elif self.level == "incidents" and self._form == "text":
             self._pages.alert(alert)
 
     def urgent(self, alert: Alert, /) -> None:
         """Print the single line of an alert when it is found; `take` calls it for HIGH and above."""
-        if self._form == "text" and self._level == "incidents":
+        if self._form == "text" and self.level == "incidents":
             self._pages.urgent(alert)
 
     def incident_complete(self, incident: Incident, /) -> None:
         """Print an incident to which nothing will be added."""
         if self._report is not None:
             self._complete.append(incident)
-        if self._level == "incidents" and self._wants(incident):
+        if self.level == "incidents" and self._wants(incident):
             if self._form == "text":
                 self._pages.incident(incident)
             else:
@@ -169,23 +174,23 @@ class Printer:
 
         """
         self.flush()
-        if self._level == "incidents" or self._report is not None:
+        if self.level == "incidents" or self._report is not None:
             for incident in self.groups.all():
                 self.incident_complete(incident)
         if self._form == "text":
             self._finish_text()
         dropped = ", ".join(f"{name} {count:,}" for name, count in sorted(self._choice.dropped.items()))
         if dropped and not self._quiet:
-            click.echo(f"{self._level} not printed, by option: {dropped}", err=True)
+            click.echo(f"{self.level} not printed, by option: {dropped}", err=True)
         self._screen.close()
         if self._report is not None:
             found = sorted(self._complete, key=lambda incident: -incident.severity)
             Path(self._report).write_text(self.page(found), encoding="utf-8")
 
     def _finish_text(self) -> None:
-        if self._level == "incidents":
+        if self.level == "incidents":
             self._pages.finish()
-        elif self._level == "findings":
+        elif self.level == "findings":
             for rule, response in self._fired.items():
                 if response:
                     words = Span(f"What to do about {rule}: {inert(response)}")
@@ -225,7 +230,7 @@ class Printer:
         if trouble is None:
             self._screen.text(str(text))
             return
-        which = f"{self._level.removesuffix('s')} {getattr(item, 'fingerprint', '') or item.id}"
+        which = f"{self.level.removesuffix('s')} {getattr(item, 'fingerprint', '') or item.id}"
         if isinstance(item, Finding):
             which = f"finding {item.rule.id} {item.fingerprint}, {item.event.origin or 'of unknown origin'}"
         self._on_error(K8sTokenDetectError(f"output {self._form!r} {trouble}; not printed: {which}"))

@@ -3,120 +3,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import io
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
-import click
-
-from k8stokendetect import Severity, Tally, read
+from k8stokendetect import Severity, Tally
+from k8stokendetect.cli.following import Following, checked
 from k8stokendetect.cli.printer import Printer
+from k8stokendetect.cli.progress import progress, size_of
 from k8stokendetect.cli.reporting import Reporting
-from k8stokendetect.cli.selecting import Choice
-from k8stokendetect.cli.shared import Errors, Selection, exclusions_of, load_cluster, open_sinks, source_of
+from k8stokendetect.cli.running import INTERRUPTED, Ending, Run, stopped_by_signals
+from k8stokendetect.cli.scan_options import Options
+from k8stokendetect.cli.shared import Errors, Selection, cannot_write, exclusions_of, open_sinks, source_of, tell
 from k8stokendetect.cli.suggesting import Suggester
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.commands import detect_commands
+from k8stokendetect.detectors import Detector
+from k8stokendetect.engine.checkpoint import Checkpoint, Saved
 from k8stokendetect.engine.detection import Detection, detection
-from k8stokendetect.engine.memory import Memory
-from k8stokendetect.errors import ConfigError, OnError, ReadError
-from k8stokendetect.events import Platform
+from k8stokendetect.errors import ConfigError, K8sTokenDetectError
+from k8stokendetect.events import Signal
+from k8stokendetect.findings import Finding
 from k8stokendetect.input.follow import FollowedFile
-from k8stokendetect.input.remote import Remote, is_url
-from k8stokendetect.reading import AuditLog, Source
-
-LONG_READ = 32 * 1024 * 1024
-"""From so many bytes on, a terminal gets a progress bar."""
-
-
-@attrs.frozen(kw_only=True)
-class Options:
-    """The options of the command, by the names that `cli/app.py` gives them."""
-
-    files: tuple[str, ...]
-    platform: Platform | None
-    form: str
-    level: str | None
-    min_severity: str | None
-    since: str | None
-    until: str | None
-    actors: tuple[str, ...]
-    limit: int | None
-    output: str | None
-    quiet: bool
-    report: str | None
-    state: str | None
-    exclusion_file: str | None
-    cluster_files: tuple[str, ...]
-    cluster_name: str | None
-    enable: tuple[str, ...]
-    suggest: str | None
-    rules: tuple[str, ...]
-    plugins: bool
-    follow: bool
-    sinks: tuple[str, ...]
-    dead_letters: str | None
-    keep_excluded: bool
-    trust_pods: tuple[str, ...]
-    day_first: bool | None
-    fail_on: str
-
-    def check(self) -> None:
-        """Refuse options that contradict each other.
-
-        Raises:
-            ConfigError: as said.
-
-        """
-        if self.follow and (self.report or self.level == "incidents"):
-            raise ConfigError("--follow has no end: no incidents, no report")
-        if [*self.cluster_files, *self.files].count("-") > 1:
-            raise ConfigError("standard input is either the log or the cluster")
-
-    def choice(self) -> Choice:
-        """Return what to print; raises ConfigError for a wrong time."""
-        return Choice.of(
-            min_severity=self.min_severity,
-            since=self.since,
-            until=self.until,
-            actors=self.actors,
-            limit=self.limit,
-        )
-
-    def source(self, name: str, /) -> Any:
-        """Return what to read."""
-        source = Remote(name) if is_url(name) else source_of(name)
-        if not self.follow:
-            return source
-        if len(self.files) > 1 or not isinstance(source, Path) or source.is_dir():
-            raise ConfigError("--follow takes one file on this machine")
-        return FollowedFile(source, _stopped())
-
-    def read(self, sources: Source, selection: Selection, on_error: OnError) -> AuditLog:
-        """Return the log of some sources."""
-        return read(
-            sources,
-            platform=self.platform,
-            on_error=on_error,
-            envelopes=selection.envelopes,
-            trust_pods=self.trust_pods,
-            day_first=self.day_first,
-        )
-
-    def load_cluster(self, errors: Errors, warnings: Errors) -> Cluster | None:
-        """Load the snapshot of the cluster, where one is given."""
-        if not self.cluster_files:
-            return None
-        cluster = load_cluster(self.cluster_files, on_error=errors, warn=warnings)
-        if not (cluster.accounts or cluster.bindings or cluster.roles):
-            raise ConfigError("--cluster: no service account, role or binding could be read")
-        return cluster
+from k8stokendetect.reading import AuditLog
 
 
 def scan(**given: Any) -> int:
@@ -127,126 +38,176 @@ def scan(**given: Any) -> int:
 
     """
     options = Options(**given)
-    errors, warnings, tally = Errors(), Errors("warning"), Tally()
     _lose_no_character()
     options.check()
-    sources = [options.source(name) for name in options.files]
-    cluster = options.load_cluster(errors, warnings)
-    selection = Selection.of(options.rules, plugins=options.plugins)
-    log = options.read(sources, selection, errors)
-    exclusions = exclusions_of(options.enable, options.exclusion_file)
-    suggester = Suggester(options.suggest, exclusions, options.output)
-    memory = Memory() if options.state is None else Memory.load(Path(options.state))
-    findings = detection(
-        log,
-        detectors=[*selection.detectors, *suggester.detectors],
-        exclusions=exclusions,
-        keep_excluded=options.keep_excluded,
-        on_error=errors,
-        tally=tally,
-        cluster=cluster,
-        cluster_name=options.cluster_name,
-        memory=memory,
-    )
-    printer = _printer(options, selection, cluster, errors)
-    sinks = open_sinks(options.sinks, options.dead_letters, errors)
-    printer.send = sinks.send
-    if options.report is not None:
-        printer.page = _reporting(options, selection, tally, errors).page
-    for source in sources:
-        if isinstance(source, FollowedFile):
-            source.on_idle = functools.partial(_print_waiting, findings, printer)
-    try:
-        with _progress(() if options.follow else options.files, log), contextlib.suppress(KeyboardInterrupt):
-            for finding in findings:
-                suggester.note(finding)
-                printer.take(finding)
-        printer.finish()
-        suggester.finish()
-        if options.state is not None:
-            memory.save(Path(options.state))
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        errors(ReadError(f"cannot be written: {error.strerror}", str(error.filename)))
-    finally:
-        sinks.close()
-    if not options.quiet:
-        warnings.end("about the objects of the cluster")
-        click.echo(summary(tally), err=True)
-    return 2 if errors.count else int(printer.worst_is_at_least(Severity.of(options.fail_on)))
+    return Scan(options).run()
 
 
-def _reporting(options: Options, selection: Selection, tally: Tally, errors: Errors) -> Reporting:
-    others = [*options.cluster_files, *([options.exclusion_file] if options.exclusion_file else [])]
-    again = functools.partial(options.read, selection=selection, on_error=lambda _: None)
-    return Reporting(options.files, others, again, tally, errors)
+class Scan:
+    """One scan.
 
+    Arguments:
+        options: those of the command.
 
-def _print_waiting(findings: Detection, printer: Printer) -> None:
-    """Print what has waited long enough, while a followed file does not grow."""
-    for finding in findings.idle():
-        printer.take(finding)
-    printer.flush()
+    Raises:
+        ConfigError: when an option is wrong.
 
+    """
 
-def _printer(options: Options, selection: Selection, cluster: Cluster | None, errors: Errors) -> Printer:
-    return Printer(
-        options.form,
-        level="findings" if options.follow and options.form == "text" else options.level,
-        quiet=options.quiet,
-        choice=options.choice(),
-        output=options.output,
-        report=options.report,
-        more=selection.outputs,
-        on_error=errors,
-        cluster=cluster,
-    )
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._errors, self._warnings, self._tally = Errors(), Errors("warning"), Tally()
+        cluster = options.load_cluster(self._errors, self._warnings)
+        self._selection = Selection.of(options.rules, plugins=options.plugins)
+        exclusions = exclusions_of(options.enable, options.exclusion_file)
+        self._suggester = Suggester(options.suggest, exclusions, options.output)
+        detectors = [*self._selection.detectors, *self._suggester.detectors]
+        self._checkpoint = None if options.state is None else Checkpoint(Path(options.state))
+        self._saved, opened = self._remembered(detectors)
+        self._source = self._followed() if options.follow else None
+        sources = [self._source] if self._source is not None else [options.source(name) for name in options.files]
+        self._log = options.read(sources, self._selection, self._on_error)
+        self._findings = detection(
+            self._log,
+            detectors=detectors,
+            exclusions=exclusions,
+            keep_excluded=options.keep_excluded,
+            on_error=self._on_error,
+            tally=self._tally,
+            cluster=cluster,
+            cluster_name=options.cluster_name,
+            memory=self._saved.memory,
+        )
+        self._printer = self._printing(cluster)
+        self._following = self._attended(self._source, self._findings) if self._source is not None else None
+        for finding in opened:
+            self._printer.groups.add(finding)
 
+    def _on_error(self, error: K8sTokenDetectError) -> None:
+        """Report an error, unless the process before reported it."""
+        if self._source is None or not self._source.is_replaying:
+            self._errors(error)
 
-def _lose_no_character() -> None:
-    """Escape what a terminal without Unicode cannot show."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    def _remembered(self, detectors: Sequence[Detector]) -> tuple[Saved, list[Finding]]:
+        """Return what is remembered; nothing where that is damaged, which is reported, and the file is kept."""
+        if self._checkpoint is None:
+            return Saved(), []
+        try:
+            saved = self._checkpoint.load()
+            saved.memory.attach(detectors)
+            _, opened = checked(saved.more)
+        except ConfigError as error:
+            try:
+                kept = self._checkpoint.set_aside()
+            except OSError as reason:
+                raise ConfigError(f"{error}; it cannot be renamed, either: {reason.strerror}") from None
+            self._errors(K8sTokenDetectError(f"{error}; kept as {kept}; the scan remembers nothing from before"))
+            return Saved(), []
+        return saved, opened if self._options.level == "incidents" else []
 
+    def _followed(self) -> FollowedFile:
+        options = self._options
+        position, _ = checked(self._saved.more)
+        folder = None if options.rotated is None else Path(options.rotated)
+        return FollowedFile(Path(options.files[0]), self._is_over, self._errors, folder, position)
 
-def _size_of(name: str, /) -> int:
-    """Return the number of bytes to read, as far as it is known; what cannot be read is reported later."""
-    try:
-        path = Path(name)
-        return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-    except (OSError, ValueError):
-        return 0
+    def _is_over(self) -> bool:
+        ending = self._run.ending
+        return bool(ending.signal) or not ending.is_complete
 
+    def _printing(self, cluster: Cluster | None) -> Printer:
+        options = self._options
+        printer = Printer(
+            options.form,
+            level=options.level or ("alerts" if options.follow and options.form == "text" else None),
+            live=options.is_live,
+            append=options.follow,
+            quiet=options.quiet,
+            choice=options.choice(),
+            output=options.output,
+            report=options.report,
+            more=self._selection.outputs,
+            on_error=self._errors,
+            cluster=cluster,
+        )
+        if options.report is not None:
+            others = [*options.cluster_files, *([options.exclusion_file] if options.exclusion_file else [])]
+            self._report = Reporting(options.files, others, self._again, self._tally, self._errors)
+            printer.page = self._report.page
+        return printer
 
-@contextlib.contextmanager
-def _progress(files: tuple[str, ...], log: AuditLog, /) -> Iterator[None]:
-    """Show a progress bar for a long read, when standard error is a terminal."""
-    total = sum(map(_size_of, files)) if sys.stderr.isatty() else 0
-    if total < LONG_READ:
-        yield
-        return
-    from rich import console  # noqa: PLC0415 - only a long read at a terminal needs it
-    from rich import progress as bars  # noqa: PLC0415 - the same
+    def _again(self, paths: Sequence[Path]) -> AuditLog:
+        return self._options.read(paths, self._selection, lambda _: None)
 
-    class Bar(bars.Progress):
-        def get_renderables(self) -> Iterable[Any]:
-            for task in self.task_ids:
-                self.update(task, completed=log.bytes_read)
-            return super().get_renderables()
+    def _attended(self, source: FollowedFile, findings: Detection) -> Following:
+        unreadable = [one.rule.id for one in self._selection.detectors if Signal.UNREADABLE in one.watches]
+        return Following(source, findings, self._printer, self._checkpoint, self._saved, unreadable)
 
-    # Findings must never leave standard output, unless it is the same terminal: then they go above the bar.
-    with Bar(console=console.Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        bar.add_task("reading", total=total)
-        yield
+    def run(self) -> int:
+        """Scan and return the exit status."""
+        options, following = self._options, self._following
+        sinks = open_sinks(options.sinks, options.dead_letters, self._errors)
+        self._printer.send = sinks.send
+        at_once = options.is_live or options.form != "text"
+        take = self._take if following is None else following.take
+        self._run = Run(self._findings, self._printer, take, at_once=at_once, follows=options.follow)
+        if following is not None:
+            following.run = self._run
+        try:
+            with (
+                stopped_by_signals(self._run.stop),
+                progress(() if options.follow else options.files, self._log),
+            ):
+                self._run.all(self._finish if following is None else following.finish)
+        finally:
+            sinks.close()
+        return self._ended(self._run.ending)
 
+    def _take(self, finding: Finding) -> None:
+        self._suggester.note(finding)
+        self._printer.take(finding)
 
-def _stopped() -> Callable[[], bool]:
-    """Let an interrupt end the file rather than the command: what waits for later events is still examined."""
-    interrupts: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
-    return lambda: bool(interrupts)
+    def _finish(self) -> None:
+        """Print and save what comes at the end."""
+        ending = self._run.ending
+        if ending.signal and self._options.report is not None:
+            self._report.note = f"Interrupted: {self._how_far()}."
+        self._printer.finish()
+        self._suggester.finish()
+        if self._checkpoint is not None:
+            self._checkpoint.save(self._saved.memory)
+
+    def _ended(self, ending: Ending) -> int:
+        """Say how it ended, and return the exit status."""
+        if ending.failure is not None:
+            self._errors(K8sTokenDetectError(cannot_write(ending.failure, self._options.output)))
+        if not ending.is_complete and self._checkpoint is not None and not self._options.follow:
+            self._keep_state(self._checkpoint)
+        is_over = ending.is_closed or (bool(ending.signal) and not self._options.follow)
+        if ending.is_closed:
+            tell("interrupted: its output was closed; what was found after that was not printed")
+        elif is_over:
+            tell(f"interrupted by {ending.signal}: {self._how_far()}; what comes after it was not examined")
+        if not self._options.quiet:
+            self._warnings.end("about the objects of the cluster")
+            tell(summary(self._tally))
+        if is_over and ending.failure is None:
+            return INTERRUPTED
+        worst = Severity.of(self._options.fail_on)
+        return 2 if self._errors.count else int(self._printer.worst_is_at_least(worst))
+
+    def _keep_state(self, checkpoint: Checkpoint) -> None:
+        """Leave the state as it was before the scan: the next one says again what this one could not print."""
+        try:
+            if not checkpoint.path.exists():
+                checkpoint.save(Saved().memory)
+        except OSError as error:
+            self._errors(K8sTokenDetectError(cannot_write(error)))
+
+    def _how_far(self) -> str:
+        size = sum(map(size_of, self._options.files))
+        of = f" of {size:,}" if size >= self._log.bytes_read > 0 else ""
+        return f"{self._log.bytes_read:,}{of} bytes were read"
 
 
 def summary(tally: Tally, /, events: str = "events read", skipped: str = "of other logs") -> str:
@@ -280,8 +241,23 @@ def scan_host(*, files: tuple[str, ...], form: str, fail_on: str) -> int:
     """
     errors, tally = Errors(), Tally()
     printer = Printer(form, level="findings")
-    for finding in detect_commands(list(map(source_of, files)), on_error=errors, tally=tally):
-        printer.take(finding)
+    is_interrupted = False
+    try:
+        for finding in detect_commands(list(map(source_of, files)), on_error=errors, tally=tally):
+            printer.take(finding)
+    except KeyboardInterrupt:
+        is_interrupted = True
     printer.finish()
-    click.echo(summary(tally, "commands read", "records about no command"), err=True)
+    if is_interrupted:
+        tell("interrupted; what comes after it was not examined")
+    tell(summary(tally, "commands read", "records about no command"))
+    if is_interrupted:
+        return INTERRUPTED
     return 2 if errors.count else int(printer.worst_is_at_least(Severity.of(fail_on)))
+
+
+def _lose_no_character() -> None:
+    """Escape what a terminal without Unicode cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

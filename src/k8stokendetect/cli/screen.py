@@ -35,6 +35,7 @@ class Screen:
 
     Arguments:
         output: the file to write instead.
+        append: whether what is in it already stays.
 
     Attributes:
         width: of a page, in cells: of the window; COLUMNS overrides it.
@@ -45,9 +46,9 @@ class Screen:
 
     """
 
-    def __init__(self, output: str | None = None) -> None:
+    def __init__(self, output: str | None = None, *, append: bool = False) -> None:
         try:
-            self._file: IO[str] | None = None if output is None else _opened(output)
+            self._file: IO[str] | None = None if output is None else _opened(output, append=append)
         except OSError as error:
             raise ConfigError(f"{output}: cannot be written: {error.strerror}") from None
         except ValueError:
@@ -81,5 +82,5 @@ class Screen:
             self._file.close()
 
 
-def _opened(output: str) -> IO[str]:
-    return Path(output).open("w", encoding="utf-8")
+def _opened(output: str, *, append: bool) -> IO[str]:
+    return Path(output).open("a" if append else "w", encoding="utf-8")

@@ -72,7 +72,7 @@ def serve(**given: Any) -> int:
     exclusions = exclusions_of(options.enable, options.exclusion_file)
 
     def report(error: K8sTokenDetectError) -> None:
-        log("error", str(error))
+        log("error sink", str(error))
 
     _made(folder)
     sinks = open_all(

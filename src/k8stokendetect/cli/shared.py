@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,17 +50,50 @@ class Errors:
             self.texts.append(str(error))
             describe(error, self._label)
         elif self.count == SHOWN_ERRORS + 1:
-            click.echo(f"{self._label}: more of them; only counted from here on", err=True)
+            tell(f"{self._label}: more of them; only counted from here on")
 
     def end(self, about: str) -> None:
         """Print how many there were, where not all were printed."""
         if self.count > SHOWN_ERRORS:
-            click.echo(f"{self._label}: {self.count:,} {about} in all", err=True)
+            tell(f"{self._label}: {self.count:,} {about} in all")
 
 
 def describe(error: K8sTokenDetectError, label: str = "error") -> None:
     """Print one error."""
-    click.echo(f"{label}: {neutral(str(error))}", err=True)
+    tell(f"{label}: {neutral(str(error))}")
+
+
+def tell(text: str, /) -> None:
+    """Print a line on standard error; nothing can be said where that is full or closed."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def fail(error: Exception, /) -> None:
+    """Print why a command ends; what it could not write is not tried again."""
+    if isinstance(error, OSError):
+        discard_output()
+        error = K8sTokenDetectError(cannot_write(error))
+    describe(error if isinstance(error, K8sTokenDetectError) else K8sTokenDetectError(str(error)))
+
+
+def discard_output() -> None:
+    """Write nothing more to standard output: what its buffer still holds would fail again at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def cannot_write(error: OSError, name: str | None = None, /) -> str:
+    """Return one line about an output that could not be written.
+
+    Arguments:
+        error: why.
+        name: of the file, where the error does not say; None for standard output.
+
+    """
+    return f"{error.filename or name or 'standard output'}: cannot be written: {error.strerror or type(error).__name__}"
 
 
 def write(path: Path, text: str, /) -> None:
@@ -107,14 +142,19 @@ class Selection:
 
 
 def exclusions_of(enable: Sequence[str], file: str | None, /) -> tuple[Exclusion, ...]:
-    """Return the default exclusions, the optional ones that were named, and those of a file.
+    """Return the default exclusions, the optional ones that were named, and those of a file; warn where it has none.
 
     Raises:
         ConfigError: when there is no such exclusion, or the file is wrong.
 
     """
     found = (*DEFAULT_EXCLUSIONS, *map(find_exclusion, enable))
-    return found if file is None else (*found, *load_exclusions(file))
+    if file is None:
+        return found
+    own = load_exclusions(file)
+    if not own:
+        describe(ConfigError(f"{file}: excludes nobody: it has no entry that is not a comment"), "warning")
+    return (*found, *own)
 
 
 def open_sinks(specs: Sequence[str], dead_letters: str | None, on_error: OnError, /) -> Sinks:

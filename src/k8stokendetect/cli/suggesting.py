@@ -27,7 +27,8 @@ class Suggester:
         detectors: to be given to the scan with the others.
 
     Raises:
-        ConfigError: when the file cannot be written, or standard output is for something else.
+        ConfigError: when the file cannot be written, holds what somebody confirmed or wrote, or standard output is
+            for something else.
 
     """
 
@@ -39,6 +40,8 @@ class Suggester:
         self.detectors = () if file is None else (self._found,)
         if self._path is not None:
             try:
+                if self._path.is_file() and _holds_more_than_comments(self._path.read_bytes()):
+                    raise ConfigError(f"{file}: holds more than comments and is not overwritten: name another file")
                 self._path.open("a").close()
             except OSError as error:
                 raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None
@@ -57,3 +60,7 @@ class Suggester:
             click.echo(text, nl=False)
         else:
             self._path.write_text(text, encoding="utf-8")
+
+
+def _holds_more_than_comments(text: bytes) -> bool:
+    return any(not line.lstrip().startswith(b"#") for line in text.splitlines() if line.strip())

@@ -39,7 +39,7 @@ class _User(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     extra: dict[_Short, tuple[_Short, ...]] = {}
 
 
-class _ObjectRef(msgspec.Struct, gc=False, frozen=True, forbid_unknown_fields=True, rename=go_name):
+class _ObjectRef(msgspec.Struct, gc=False, forbid_unknown_fields=True, rename=go_name):
     resource: _Short = ""
     namespace: _Short = ""
     name: _Short = ""

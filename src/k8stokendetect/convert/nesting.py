@@ -29,7 +29,7 @@ _ROUNDS: Final = 16
 
 _STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b'"[]{}')
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]+|[\]}]+', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]+|[\]}]+', re.DOTALL)
 _BEGINS: Final = re.compile(rb"\s*:\s*(?=[\[{])")
 _KEYS: Final = {f'"{name}"'.encode(): name for name in BODIES}
 

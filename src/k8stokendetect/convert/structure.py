@@ -16,7 +16,6 @@ from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.convert.fast import UNUSUAL, Typed, event_of, typed
 from k8stokendetect.convert.nesting import lost
 from k8stokendetect.convert.redaction import redact, shown, without_deep_bodies
-from k8stokendetect.convert.shapes import known, remember, shape_of
 from k8stokendetect.convert.times import DayOrMonthError, format_time, moment_of
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import (
@@ -107,12 +106,7 @@ def parse_event(
 def parse_quickly(fields: Typed, /, *, platform: Platform | None = None, origin: str | None = None) -> Event | None:
     """Make an Event of an ordinary record whose fields have the right types; None for any other."""
     try:
-        shape = shape_of(fields, platform)
-        if shape is not None and (event := known(fields, shape, origin)) is not None:
-            return event
         event = event_of(fields, platform, origin)
-        if shape is not None:
-            remember(event, shape)
         if event.request_object is None and event.response_object is None:
             return event
         request, grant = _token_bodies(event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import abc
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, TypeVar, final
 
@@ -49,7 +49,6 @@ class States(Generic[S]):
     clock: EventClock = attrs.field(factory=EventClock)
     _states: dict[str, tuple[S, datetime]] = attrs.field(factory=dict, init=False)
     _swept: datetime = attrs.field(default=datetime.min.replace(tzinfo=UTC), init=False)
-    _fresh: datetime = attrs.field(default=datetime.min.replace(tzinfo=UTC), init=False)
 
     def get(self, key: str, now: datetime, /) -> S | None:
         """Return the state of a key unless it has expired."""
@@ -66,12 +65,12 @@ class States(Generic[S]):
 
     def sweep(self, time: datetime, /) -> None:
         """Take an event's time. Drop what has expired, now and then: the cost is spread over many events."""
-        if self._swept <= time <= self._fresh:
+        if timedelta(0) <= time - self._swept <= ALLOWED_LATENESS:
             return
         self.clock.take(time)
         now = self.clock.now or time
-        if now > self._fresh or now < self._swept:
-            self._swept, self._fresh = now, _later(now, ALLOWED_LATENESS)
+        if now - self._swept > ALLOWED_LATENESS or now < self._swept:
+            self._swept = now
             self._states = self._states and {key: held for key, held in self._states.items() if held[1] >= now}
 
     def _make_room(self) -> None:
@@ -103,7 +102,7 @@ class View(Generic[S]):
     """
 
     _states: States[S]
-    _keys: Collection[str]
+    _keys: frozenset[str]
     now: datetime
     expires: datetime
     excluded: bool = False
@@ -209,8 +208,8 @@ class KeyedDetector(Detector, Generic[S]):
         keys: Iterable[str] | None = None,
         excluded: bool = False,  # noqa: FBT001, FBT002 - the engine calls it as it calls every method
         /,
-    ) -> Sequence[Finding]:
-        """Fold an event into what is remembered of its keys; return what there is to report.
+    ) -> Iterator[Finding]:
+        """Fold an event into what is remembered of its keys.
 
         Arguments:
             event: the event.
@@ -221,15 +220,13 @@ class KeyedDetector(Detector, Generic[S]):
         """
         named = tuple(self.keys(event, reported) if keys is None else keys)
         if not named:
-            return ()
+            return
         now = event.time or datetime.min.replace(tzinfo=UTC)
         if event.time is not None:
             self.states.sweep(now)
-        memory = View(self.states, named, now, _later(event.time, self.remember_for), excluded)
-        found: tuple[Finding, ...] = ()
+        memory = View(self.states, frozenset(named), now, _later(event.time, self.remember_for), excluded)
         for key in named:
-            found = (*found, *self.fold(key, event, reported, memory))
-        return found
+            yield from self.fold(key, event, reported, memory)
 
     @final
     def state(self) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> tuple[str, ...]:
         """Name the node of a mint, or the caller of a call that failed; who does not authenticate has one name."""
-        if not event.answered or event.verb != "create" or event.resource != TOKEN_SUBRESOURCE:
+        if not event.answered or not event.does("create", TOKEN_SUBRESOURCE):
             return ()
         name, cluster, code = event.user.username, event.cluster or "", event.code
         nobody = f"{cluster} nobody"  # the addresses of the cluster's nodes are known there

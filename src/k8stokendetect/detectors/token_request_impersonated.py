@@ -52,7 +52,7 @@ class TokenRequestImpersonated(Detector):
 
     def matches(self, event: Event, /) -> bool:
         """Tell whether a token was minted with an assumed identity: a refused impersonation has none."""
-        return event.impersonated_user is not None and event.mints_token
+        return event.assumed is not None and event.mints_token
 
     def describe(self, event: Event, /) -> Finding:
         """Name the caller, whom it impersonated, and the groups that it took on."""

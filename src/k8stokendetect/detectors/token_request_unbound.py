@@ -47,9 +47,9 @@ class TokenRequestUnbound(Detector):
 
     def matches(self, event: Event, /) -> bool:
         """Compare the workload with the target, and where they are one, look for a binding."""
-        if event.impersonated_user is not None or not event.mints_token:
+        if event.assumed is not None or not event.mints_token:
             return False
-        workload, target = ServiceAccount.of_username(event.user.username), event.service_account
+        workload, target = ServiceAccount.of_username(event.actor.username), event.service_account
         if workload is None or target is None:
             return False
         return workload != target or _unbound(event) is not None

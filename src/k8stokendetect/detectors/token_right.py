@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 import attrs
 
 from k8stokendetect.cluster.rbac import SUBJECT_KINDS, PolicyRule
+from k8stokendetect.convert.nesting import BODIES
 from k8stokendetect.events import Event, JsonValue
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.findings import Evidence
@@ -26,6 +27,7 @@ ROLES: Final = frozenset({"roles", "clusterroles"})
 RBAC: Final = ROLES | {"rolebindings", "clusterrolebindings"}
 DONE: Final = {"create": "created", "update": "changed", "patch": "changed", "delete": "deleted"}
 EVERY: Final = "every service account"
+UNKNOWN: Final = "unknown service accounts, if any: the role was written with a hidden body"
 
 BUILT_IN: Final = frozenset(
     "cluster-admin admin edit system:aggregate-to-edit system:node system:kube-controller-manager".split()
@@ -164,6 +166,14 @@ def name_of(event: Event, /) -> str:
 def is_built_in_binding(event: Event, /) -> bool:
     """Tell whether a binding that is not shown whole is one of those that every cluster has."""
     return event.resource == "clusterrolebindings" and name_of(event) in BUILT_IN_BINDINGS and role_ref(event) is None
+
+
+def hidden(event: Event, /) -> list[str]:
+    """Name the bodies of a role or binding that were nested too deeply to be read, and the depth; none for a delete.
+
+    A client can hide the rules that it writes next to a field that nests so deeply, which nobody knows.
+    """
+    return sorted(word for word in event.lost if word.startswith(BODIES)) if event.verb != "delete" else []
 
 
 def is_dry_run(event: Event, /) -> bool:

@@ -103,7 +103,8 @@ class TokenRightGranted(KeyedDetector[Known]):
         found = right.grants(event) if event.verb != "delete" else ()
         if not found:
             gone = event.verb == "delete" or (event.verb == "update" and isinstance(event.request_object, dict))
-            return (None if gone else state), ()
+            state = None if gone else state
+            return (state or Known(right.UNKNOWN), self._hidden(event)) if right.hidden(event) else (state, ())
         known = Known(right.accounts_of(found))
         if right.by_the_cluster_itself(event) or (state == known and event.verb != "create"):
             return known, ()
@@ -121,18 +122,27 @@ class TokenRightGranted(KeyedDetector[Known]):
         if state is None and right.is_built_in_binding(event):
             state = Known(right.EVERY)
         if state is None or event.verb == "delete" or right.by_the_cluster_itself(event):
-            return (None if event.verb == "delete" else state), ()
+            return (None if event.verb == "delete" else state), self._hidden(event)
         named = right.subjects(event)
         new = [name for name in named if name not in state.subjects or event.verb == "create"]
         now = tuple(named) if event.verb != "patch" else tuple(dict.fromkeys((*state.subjects, *named)))
         after = attrs.evolve(state, subjects=now)
         if not new:
-            return after, ()
+            return after, self._hidden(event)
         evidence = [named[name] for name in new[:10]]
         if bound := right.role_ref(event):
             evidence.append(bound.evidence)
         what = f"{', '.join(map(brief, new[:5]))} may mint tokens of {state.accounts}"
         return after, (self._finding(event, what, evidence),)
+
+    def _hidden(self, event: Event) -> tuple[Finding, ...]:
+        """Report a write whose body could not be read, by its client's doing."""
+        bodies = right.hidden(event)
+        if not bodies:
+            return ()
+        evidence = Evidence("verb", event.verb, "a successful write whose body is hidden")
+        caveat = "nobody nests a role or a binding so deeply by accident: look at what the cluster has stored"
+        return (self._finding(event, f"{' and '.join(bodies)} hides what it grants", (evidence,), (caveat,)),)
 
     def _finding(self, event: Event, what: str, evidence: Iterable[Evidence], caveats: tuple[str, ...] = ()) -> Finding:
         done, where = right.deed(event)

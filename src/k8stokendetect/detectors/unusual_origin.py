@@ -158,14 +158,17 @@ class UnusualOrigin(KeyedDetector[Origins]):
         self, event: Event, new: Sequence[str], known: Origins, *, severity: Severity | None = None, other: str = ""
     ) -> Finding:
         what = f"a {' and a '.join(new)} not seen in {known.mints} earlier mints"
+        why = f"whose usual mints have another {' and another '.join(new)}"
         if other:
             what = f"a certificate that another one, {brief(other)}, had replaced: both are in use"
+            why = "who has a newer certificate"
         elif severity is Severity.INFORMATIONAL:
             what = "a new certificate from the usual address, as after a renewal"
+            why = "whose certificate is new, and nothing else"
         return self.finding(
             event,
             f"{minted(event)}: {what}",
-            Evidence("user.username", event.user.username, "whose earlier mints came from elsewhere"),
+            Evidence("user.username", event.user.username, why),
             *_facts(event, new),
             severity=severity or (Severity.MEDIUM if _is_system(event) else None),
             caveats=tuple(

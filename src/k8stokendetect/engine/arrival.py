@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import attrs
 
-from k8stokendetect.engine.asking import Asked
 from k8stokendetect.engine.marking import UNKNOWN_ACTOR, Judgement
+from k8stokendetect.engine.watchers import Watching
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding
 
@@ -22,7 +22,7 @@ class Arrival:
         judgement: of the exclusions.
         is_judged: `judgement` is of this event, as it is now.
         reported: what was found about it and no exclusion excludes.
-        asked: the detectors that it concerns; None until they are looked up.
+        watching: the detectors that it concerns; None until they are looked up.
         was_folded: keyed detectors took it before; None until that is known.
 
     """
@@ -33,5 +33,5 @@ class Arrival:
     judgement: Judgement = UNKNOWN_ACTOR
     is_judged: bool = False
     reported: tuple[Finding, ...] = ()
-    asked: Asked | None = None
+    watching: Watching | None = None
     was_folded: bool | None = None

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from k8stokendetect.convert.shapes import within
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.engine.claims import claimed
 from k8stokendetect.engine.memory import Memory
 from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.engine.selection import choose_detectors, choose_exclusions
+from k8stokendetect.engine.stopping import Stopping
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.errors import ConfigError, OnDetectError, ReadError, raise_error
 from k8stokendetect.events import Event, Platform
@@ -153,7 +154,8 @@ class Detection(Iterator[Finding]):
         self._pipeline = pipeline
         self._cluster = cluster
         self._lock = threading.RLock()
-        self._findings = _run(log, pipeline, on_error, tally, cluster_name, alone)
+        self._stopping = Stopping()
+        self._findings = _run(log, pipeline, on_error, tally, cluster_name, alone, self._stopping)
 
     def __repr__(self) -> str:
         return "<the findings of detect(): iterate over them>"
@@ -166,6 +168,15 @@ class Detection(Iterator[Finding]):
         """Stop reading, and close what is open; what still waits is not examined."""
         with self._lock:
             self._findings.close()
+
+    def stop(self) -> None:
+        """Stop reading, in the thread that reads: what still waits is examined, and the findings end. For signals."""
+        self._stopping.ask()
+
+    @property
+    def now(self) -> datetime | None:
+        """The time by the log; None before the first event that has one."""
+        return self._pipeline.now
 
     def idle(self) -> Iterator[Finding]:
         """Yield the findings whose time has come by the clock; called from the source while it waits for more."""
@@ -197,6 +208,7 @@ def _run(
     tally: Tally,
     cluster_name: str | None,
     alone: Iterable[tuple[str, object]],
+    stopping: Stopping,
 ) -> Generator[Finding]:
     """Yield the findings; no part of the Detection, so that one that is dropped ends at once."""
     with claimed(alone):
@@ -207,7 +219,7 @@ def _run(
         reading = log.reading(prefilter)
         # The turn of the last mints comes when all is read; what they were used for is looked for after that.
         for items in (reading.events(log.source), reading.late()):
-            for item in items:
+            for item in stopping.until_asked(items):
                 tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
                 if isinstance(item, ReadError):
                     tally.unreadable += 1
@@ -217,7 +229,7 @@ def _run(
                     events += 1
                     tally.events = events + counts.unwanted
                     if cluster_name is not None and item.cluster is None:
-                        item = within(item, cluster=cluster_name)  # noqa: PLW2901 - the same, named
+                        item = attrs.evolve(item, cluster=cluster_name)  # noqa: PLW2901 - the same, named
                     yield from pipeline.take(item)
             tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
             tally.events = events + counts.unwanted

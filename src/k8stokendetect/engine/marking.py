@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from k8stokendetect.convert.shapes import MOST, Kind, kind_of
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import is_excludable
 from k8stokendetect.events import Event
@@ -45,7 +44,7 @@ class Judge:
 
     """
 
-    def __init__(self, exclusions: Sequence[Exclusion], detectors: Sequence[Detector]) -> None:
+    def __init__(self, exclusions: Iterable[Exclusion], detectors: Sequence[Detector]) -> None:
         self._index = ExclusionIndex(exclusions)
         self._covered = {
             exclusion.id: frozenset(
@@ -53,28 +52,19 @@ class Judge:
             )
             for exclusion in exclusions
         }
-        self._expires = any(exclusion.expires for exclusion in exclusions)
         self._by_design: dict[tuple[str, ...], Judgement] = {}
-        self._known: dict[Kind, Judgement] = {}
 
     def judge(self, event: Event, /) -> Judgement:
-        """Return what the exclusions say about an event; of one kind, all are excluded or none."""
-        kind = None if self._expires else kind_of(event)
-        if kind is not None and (found := self._known.get(kind)) is not None:
-            return found
+        """Return what the exclusions say about an event."""
         verdicts = self._index.judge(event)
         if not verdicts:
             return UNKNOWN_ACTOR
-        if verdicts[-1].failed:  # the last has the most; it holds facts of this event
+        if verdicts[-1].failed:  # the last has the most
             return self._judgement(verdicts)
         names = tuple([verdict.exclusion.id for verdict in verdicts])
         found = self._by_design.get(names)
         if found is None:
             found = self._by_design[names] = self._judgement(verdicts)
-        if kind is not None:
-            if len(self._known) >= MOST:
-                self._known.clear()
-            self._known[kind] = found
         return found
 
     def _judgement(self, verdicts: Sequence[Verdict]) -> Judgement:

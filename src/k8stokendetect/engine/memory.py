@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
+import msgspec
+
 from k8stokendetect.detectors import Detector, KeyedDetector
 from k8stokendetect.engine.habits import Habits
 from k8stokendetect.engine.mints import MintsSeen
 from k8stokendetect.engine.profile import ClusterProfile
+from k8stokendetect.engine.state_file import read_document, refused, write_atomically
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import Finding
 from k8stokendetect.reprs import short_repr
@@ -104,27 +106,40 @@ class Memory:
         """Let detectors go on with what is remembered, and remember what they learn.
 
         Raises:
-            ConfigError: when what was saved of a detector's rule is damaged.
+            ConfigError: when what was saved of a detector's rule is damaged; then all detectors are as they were.
 
         """
-        for detector in detectors:
-            if not isinstance(detector, KeyedDetector):
-                continue
-            rule = detector.rule.id
-            if (earlier := self._detectors.get(rule)) is not None:
-                detector.states = earlier.states
-            elif rule in self._saved:
-                detector.restore(self._saved.pop(rule))
-            self._detectors[rule] = detector
+        keyed = [detector for detector in detectors if isinstance(detector, KeyedDetector)]
+        before = [detector.states for detector in keyed]
+        try:
+            for detector in keyed:
+                self._attach(detector)
+        except ConfigError:
+            for detector, states in zip(keyed, before, strict=True):
+                detector.states = states
+            raise
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it as a JSON document."""
+    def _attach(self, detector: KeyedDetector[Any]) -> None:
+        rule = detector.rule.id
+        if (earlier := self._detectors.get(rule)) is not None:
+            detector.states = earlier.states
+        elif rule in self._saved:
+            detector.restore(self._saved.pop(rule))
+        self._detectors[rule] = detector
+
+    def to_dict(self, most: int = SAVED) -> dict[str, Any]:
+        """Return all of it as a JSON document.
+
+        Arguments:
+            most: how many names of findings, and of events, it is to hold: the last.
+
+        """
         now = {rule: detector.state() for rule, detector in self._detectors.items()}
         return {
             "version": VERSION,
             "detectors": [*(self._saved | now).values()],
-            "reported": self.reported.last(SAVED),
-            "folded": self.folded.last(SAVED),
+            "reported": self.reported.last(most),
+            "folded": self.folded.last(most),
             "mints": list(self.mints.names),
             "habits": {key: list(days) for key, days in self.habits.days.items()},
             "profiles": {cluster: profile.to_dict() for cluster, profile in self.profiles.items()},
@@ -139,17 +154,20 @@ class Memory:
 
         """
         memory = cls()
+        if not isinstance(document, Mapping):
+            raise ConfigError("not the memory of a detect call")
+        if (version := document.get("version")) != VERSION:
+            what = f"version {version}" if type(version) is int else "no version"
+            raise ConfigError(f"not the memory of a detect call of this version: it has {what}, not {VERSION}")
         try:
-            if not isinstance(document, Mapping) or document["version"] != VERSION:
-                raise ConfigError("not the memory of a detect call of this version")
-            memory._saved = {str(state["rule"]): state for state in document["detectors"]}
-            memory.reported.restore(document["reported"])
-            memory.folded.restore(document["folded"])
-            memory.mints = MintsSeen(document.get("mints", ()))
-            memory.habits = Habits.from_dict(document.get("habits", {}))
-            profiles = document["profiles"].items()
-            memory.profiles = {str(cluster): ClusterProfile.from_dict(seen) for cluster, seen in profiles}
-        except (TypeError, KeyError, AttributeError):
+            saved = msgspec.convert(document, _Document)
+            memory._saved = {str(state["rule"]): state for state in saved.detectors}
+            memory.reported.restore(saved.reported)
+            memory.folded.restore(saved.folded)
+            memory.mints = MintsSeen(saved.mints)
+            memory.habits = Habits.from_dict(saved.habits)
+            memory.profiles = {name: ClusterProfile.from_dict(seen) for name, seen in saved.profiles.items()}
+        except (TypeError, KeyError, AttributeError, RecursionError, msgspec.ValidationError):
             raise ConfigError("not the memory of a detect call") from None
         return memory
 
@@ -158,15 +176,16 @@ class Memory:
         """Read a file that `save` wrote; without a file a memory begins empty.
 
         Raises:
-            ConfigError: when the file cannot be read or is no such memory.
+            ConfigError: when the file cannot be read or is no such memory; says why.
 
         """
-        if not path.exists():
+        found = read_document(path)
+        if found is None:
             return cls()
         try:
-            return cls.from_dict(json.loads(path.read_bytes()))
-        except (OSError, ValueError, ConfigError):
-            raise ConfigError(f"{path}: not a state that this command wrote") from None
+            return cls.from_dict(found[0])
+        except ConfigError as error:
+            raise refused(path, str(error)) from None
 
     def save(self, path: Path, /) -> None:
         """Write a file, at once or not at all.
@@ -175,6 +194,15 @@ class Memory:
             OSError: when it cannot be written.
 
         """
-        written = path.with_name(f"{path.name}.new")
-        written.write_text(json.dumps(self.to_dict()), encoding="utf-8")
-        written.replace(path)
+        write_atomically(path, msgspec.json.encode(self.to_dict()) + b"\n")
+
+
+class _Document(msgspec.Struct):
+    """What is saved, with its types."""
+
+    detectors: list[dict[str, Any]]
+    reported: list[str]
+    folded: list[str]
+    profiles: dict[str, dict[str, Any]]
+    mints: list[str] = []
+    habits: dict[str, Any] = {}

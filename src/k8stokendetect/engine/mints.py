@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from k8stokendetect.convert.shapes import within
+import attrs
+
 from k8stokendetect.events import ITS_MINT, Event
 
 MOST_MINTS: Final = 50_000
@@ -40,4 +41,4 @@ class MintsSeen:
         if name in self.names:
             self.add(event)
             return event
-        return within(event, usual=event.usual | {ITS_MINT})
+        return attrs.evolve(event, usual=event.usual | {ITS_MINT})

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector, TokenRequest
 from k8stokendetect.engine.arrival import Arrival
-from k8stokendetect.engine.asking import Asking
 from k8stokendetect.engine.following import Follows, name_of_token, with_mint
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
@@ -35,6 +34,9 @@ STARTS_FOLLOWING: Final = Severity.MEDIUM
 
 MINTED: Final = TokenRequest.rule.id
 """The rule that reports each mint."""
+
+Parted: TypeAlias = tuple[Sequence[Detector], Sequence[Detector]]
+"""Detectors that are asked, and those whose findings are only counted."""
 
 
 class Pipeline:
@@ -80,7 +82,7 @@ class Pipeline:
         self._mints = self.memory.mints if Signal.UNBOUND_USE in self.watchers.watches else None
         self._keep_excluded = keep_excluded
         self._buffer: ReorderBuffer[Arrival] = ReorderBuffer()
-        self._asking = Asking(self.watchers, self._helpers, self._guard, keep_excluded=keep_excluded)
+        self._parts: dict[tuple[tuple[Detector, ...], frozenset[str]], Parted] = {}
 
     def take(self, event: Event, /) -> Iterator[Finding]:
         """Take an event; yield what there is to report about those whose turn has come."""
@@ -95,6 +97,11 @@ class Pipeline:
         for due in self._buffer.idle():
             yield from self._examine(due)
         yield from self.settle()
+
+    @property
+    def now(self) -> datetime | None:
+        """The time by the log; None before the first event that has one."""
+        return self._buffer.event_clock.now
 
     def waiting(self) -> Iterator[Event]:
         """Yield the events whose turn has not come, in no order."""
@@ -162,14 +169,29 @@ class Pipeline:
 
     def ask(self, arrival: Arrival, /) -> Iterator[Finding]:
         """Yield what detectors that remember nothing report; of an excluded request they only say that they match."""
-        event, judgement = arrival.event, self._judged(arrival)
-        asked = arrival.asked = self._asking.of(event, judgement.excluded)
-        for detector in asked.reporting:
+        event = arrival.event
+        arrival.watching = self.watchers.of(event)
+        watching = arrival.watching.stateless
+        if not watching:
+            return
+        judgement = self._judged(arrival)
+        asked, counted = self._parted(watching, judgement.excluded)
+        for detector in asked:
             for finding in self._guard.all_of(Finding, detector, event.origin, detector.inspect, event):
                 yield from self._said(arrival, finding)
-        for detector in asked.counting:
+        for detector in self._guard.matching(counted, event):
             rule = detector.rule.id
             self._register.enter(arrival, rule, judgement.by_rule[rule].exclusion.id)
+
+    def _parted(self, watching: tuple[Detector, ...], excluded: frozenset[str]) -> Parted:
+        """Part the detectors that are asked for findings from those whose rules a request is excluded from."""
+        found = self._parts.get((watching, excluded))
+        if found is None:
+            none = frozenset[str]() if self._keep_excluded else excluded
+            asked = tuple([one for one in watching if one.rule.id not in none])
+            counted = tuple([one for one in watching if one.rule.id in none - self._helpers])
+            found = self._parts[watching, excluded] = asked, counted
+        return found
 
     def _judged(self, arrival: Arrival) -> Judgement:
         """Judge an event and name its request, once."""
@@ -185,18 +207,19 @@ class Pipeline:
         Fold the event into each before asking for the next: that one is told what this one reported.
         """
         event = arrival.event
-        for detector in (arrival.asked or self.watchers.of(event)).keyed:
+        for detector in (arrival.watching or self.watchers.of(event)).keyed:
             if keys := self._guard.all_of(str, detector, event.origin, detector.keys, event, arrival.reported):
                 yield detector, keys
 
     def fold(self, arrival: Arrival, detector: KeyedDetector[Any], keys: Sequence[str], /) -> Iterator[Finding]:
         """Yield what a keyed detector reports; an event that is delivered twice counts once in what is remembered."""
-        event, judgement = arrival.event, arrival.judgement if arrival.asked else self._judged(arrival)
+        event = arrival.event
+        self._judged(arrival)
         if arrival.was_folded is None:
             arrival.was_folded = self._register.was_folded(arrival)
         if arrival.was_folded:
             return
-        verdict = judgement.by_rule.get(detector.rule.id)
+        verdict = arrival.judgement.by_rule.get(detector.rule.id)
         given = (event, arrival.reported, keys, verdict is not None and not verdict.failed)
         for finding in self._guard.all_of(Finding, detector, event.origin, detector.take, *given):
             yield from self._said(arrival, finding, STARTS_FOLLOWING)

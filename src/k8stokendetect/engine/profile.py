@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import attrs
 
-from k8stokendetect.convert.shapes import within
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import CERTIFICATE_IDS, TOKEN_IDS, TOKEN_SUBRESOURCE, UIDS, Event
 from k8stokendetect.identity import (
@@ -155,7 +154,7 @@ class ClusterProfile:
         nameless = not event.user_agent and not self.seen[_AGENTS]
         if not usual and not nameless:
             return event
-        return within(event, usual=usual, lost=event.lost | {_AGENTS} if nameless else event.lost)
+        return attrs.evolve(event, usual=usual, lost=event.lost | {_AGENTS} if nameless else event.lost)
 
     def dropped(self) -> frozenset[str]:
         """Return the facts that nobody has, out of enough who should: what shipped the log has dropped them."""

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
+from collections import Counter
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
@@ -59,6 +61,10 @@ class _Entry:
         return attrs.evolve(find_exclusion(self.component), **given)
 
 
+_KEY: Final = re.compile(rf"(?m)^[ \t]*({'|'.join(field.name for field in attrs.fields(_Entry))})[ \t]*=")
+_HEADER: Final = re.compile(r"(?m)^[ \t]*\[\[[ \t]*exclusion[ \t]*\]\]")
+_BEGIN: Final = "; an entry begins with the line [[exclusion]]: is one missing?"
+
 _OF_COMPONENT: Final = tuple(field.name for field in attrs.fields(Component) if field.name != "id")
 
 
@@ -100,12 +106,14 @@ def load_exclusions(path: str | os.PathLike[str], /) -> tuple[Exclusion, ...]:
             exclusion without proof.
 
     """
+    text = ""
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        table = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # also what is no UTF-8, no file name, or nested too deeply
-        raise ConfigError(f"{path}: not TOML: {error}") from None
+        raise ConfigError(f"{path}: not TOML: {error}{_hint(text)}") from None
     try:
         content = _CONVERTER.structure(table, _File)
         enabled = tuple(find_exclusion(name) for name in content.enable)
@@ -113,8 +121,14 @@ def load_exclusions(path: str | os.PathLike[str], /) -> tuple[Exclusion, ...]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except cattrs.BaseValidationError as error:
-        raise ConfigError(f"{path}: {' @ '.join(explain(error, name=str))}") from None
+        raise ConfigError(f"{path}: {' @ '.join(explain(error, name=str))}{_hint(text)}") from None
     return _without_twins(path, enabled + own)
+
+
+def _hint(text: str) -> str:
+    """Say how an entry begins, where a key of entries occurs more often than an entry begins."""
+    keys = Counter(_KEY.findall(text))
+    return _BEGIN if max(keys.values(), default=0) > len(_HEADER.findall(text)) else ""
 
 
 def _without_twins(path: object, exclusions: tuple[Exclusion, ...]) -> tuple[Exclusion, ...]:

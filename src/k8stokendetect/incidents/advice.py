@@ -10,9 +10,14 @@ from typing import Final
 
 import attrs
 
+from k8stokendetect.detectors.read_token_used import ReadTokenUsed
+from k8stokendetect.detectors.system_identity_issued import SystemIdentityIssued
+from k8stokendetect.detectors.token_read_by_exec import TokenReadByExec
+from k8stokendetect.detectors.token_request_denied import TokenRequestDenied
+from k8stokendetect.detectors.unusual_origin import UnusualOrigin
 from k8stokendetect.detectors.wording import enabling
 from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef
-from k8stokendetect.findings import EventRef
+from k8stokendetect.findings import EventRef, Severity
 from k8stokendetect.identity import ReasonedBinding, ServiceAccount, credential_kind
 from k8stokendetect.incidents.deeds import done, what
 from k8stokendetect.incidents.step import Step
@@ -23,6 +28,13 @@ from k8stokendetect.words import account_or_user, caller_of, listed, named
 _CHANGES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _CHANGE_NOTHING: Final = ("reviews", "/exec", "/attach", "/portforward", "/proxy")
 _READS: Final = frozenset({"get", "list", "watch"})
+
+_TO_CHECK: Final = {
+    UnusualOrigin.rule.id: "whether the certificate was renewed at that time",
+    TokenRequestDenied.rule.id: "whether the pod or service account it asked for had just been deleted",
+    SystemIdentityIssued.rule.id: "whether the node was added at that time",
+}
+"""What tells the ordinary from an attack where a rule reports something as informational."""
 
 
 @with_short_repr
@@ -48,8 +60,9 @@ NO_CLUSTER: Final = ClusterAdvice()
 def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER, /) -> tuple[Step, ...]:
     """Return what to do, each with the command for it, which is to be read before it is run.
 
-    It depends on the requests alone, not on the rules that reported them. The right to mint comes first: an
-    attacker who keeps it mints a new token as soon as the old one is ended.
+    Where everything is informational, it is only what to check. Else it depends on the requests, not on the rules that
+    reported them; but only a rule knows which command read a token. The right to mint comes first: an attacker who
+    keeps it mints a new token as soon as the old one is ended.
 
     Arguments:
         requests: those of an incident, in the order of time.
@@ -57,7 +70,11 @@ def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER,
 
     """
     known = by_known_components(requests)
+    read = [one.ref for one in requests.values() if _read_a_token(one, requests)]
+    severity = max((one.severity for one in requests.values()), default=Severity.INFORMATIONAL)
     requests = {id_: one for id_, one in requests.items() if id_ not in known and not one.is_witness}
+    if severity is Severity.INFORMATIONAL:
+        return tuple(dict.fromkeys((*_enabling(known.values()), *_check(requests.values()))))
     refs = [request.ref for request in requests.values()]
     roots = [request.ref for request in requests.values() if request.parent is None]
     uses = [request.ref for request in requests.values() if request.parent is not None]
@@ -67,15 +84,53 @@ def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER,
         *cluster.rights,
         *_rights([request.ref for request in requests.values() if _needs_right(request)], cluster.bindings),
         *_end_tokens(mints),
+        *map(_end_mounted, read),
         *cluster.clouds,
         *_undo(uses, [request.ref for request in requests.values() if request.parent is None and request.rules]),
         *_impersonations(refs),
-        *_certificates(refs),
+        *_certificates(refs if severity >= Severity.HIGH else mints),
     ]
     if not mints and not known:
         names = listed(map(caller_of, roots))
-        steps.insert(0, Step(f"Ask whether this was meant: {names}. No token is known to have been issued."))
+        steps.insert(0, Step(f"Ask whether this was meant: {names}. {_taken(read)}"))
     return tuple(dict.fromkeys(steps))
+
+
+def _read_a_token(request: Request, requests: Mapping[str, Request]) -> bool:
+    """Tell whether a command read a pod's mounted token: a rule reported the command, or the use of what it read."""
+    used = requests.get(request.shows or "")
+    reported = TokenReadByExec.rule.id in request.rules or (used is not None and ReadTokenUsed.rule.id in used.rules)
+    return reported and request.ref.resource in TokenReadByExec.watches and request.ref.succeeded
+
+
+def _end_mounted(ref: EventRef) -> Step:
+    """Say how to end a mounted token.
+
+    It is bound to its pod: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/.
+    """
+    end = f"End the token that was read in {what(ref)}"
+    if not ref.name:
+        return Step(f"{end}: it ends when the pod is deleted.")
+    return Step(f"{end}, by deleting the pod:", _kubectl("delete", "pod", name=ref.name, namespace=ref.namespace))
+
+
+def _taken(read: Sequence[EventRef]) -> str:
+    """Say what the caller has where no token was minted."""
+    if not read:
+        return "No token is known to have been issued."
+    return f"A mounted token was read: that of {listed(map(what, read), len(read))}."
+
+
+def _check(requests: Iterable[Request]) -> Iterator[Step]:
+    """Say in one step what to check where nothing shows an attack."""
+    reported = [one for one in requests if one.rules]
+    if reported:
+        names = listed(caller_of(one.ref) for one in reported)
+        checks = dict.fromkeys(_TO_CHECK.get(rule, "whether this was meant") for one in reported for rule in one.rules)
+        yield Step(
+            f"Check for {names} {', and '.join(checks)}. If so, there is nothing else to do. If not, its credential "
+            "may be stolen or forged."
+        )
 
 
 def _enabling(known: Iterable[Request]) -> Iterator[Step]:
@@ -118,7 +173,8 @@ def _right(binding: ReasonedBinding) -> Step:
             f"{gave}: it belongs to Kubernetes, so take away the membership or the credential, not the binding."
         )
     delete = _kubectl("delete", binding.kind.lower(), name=name, namespace=binding.namespace)
-    return Step(f"Review who needs it: {gave}. If nobody:", delete)
+    everybody = " Without it, everybody in the group loses the right." if binding.subject.startswith("Group ") else ""
+    return Step(f"Review who needs it: {gave}.{everybody} If nobody:", delete)
 
 
 def with_kind(kind_and_name: str, /) -> str:
@@ -211,6 +267,7 @@ def _certificates(refs: Iterable[EventRef]) -> Iterator[Step]:
     for ref in refs:
         if credential_kind(ref.used_credential) == "X509SHA256":
             yield Step(
-                f"The client certificate of {caller_of(ref)} cannot be revoked: if it was stolen, remove the bindings "
-                "of its user and groups; system:masters and nodes need none, there only a new CA helps."
+                f"The client certificate of {caller_of(ref)} cannot be revoked. If it was stolen, remove the bindings "
+                "of its user and groups. Nodes and system:masters have rights without bindings: only a new CA ends "
+                "those."
             )

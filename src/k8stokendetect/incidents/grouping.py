@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+
+import attrs
 
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors.base import checked_cluster
@@ -14,12 +15,10 @@ from k8stokendetect.errors import check
 from k8stokendetect.findings import EventRef, Finding
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, STRANGERS
 from k8stokendetect.incidents.access import AccessFinder
+from k8stokendetect.incidents.earlier import Actor, Earlier
 from k8stokendetect.incidents.incident import Incident, IncidentList, first_of, incident_of
 from k8stokendetect.incidents.story import BEGINNING
 from k8stokendetect.reprs import short_repr
-
-Actor: TypeAlias = tuple[str, str, str]
-"""Who called: the cluster, the name, and what else distinguishes callers of that name."""
 
 
 class Incidents:
@@ -61,6 +60,12 @@ class Incidents:
         self._mints: dict[str, int] = {}
         self._uses: dict[str, list[int]] = {}
         self._active: dict[Actor, list[tuple[datetime, int]]] = {}
+        self._earlier = Earlier()
+        self._continued: dict[int, str] = {}
+
+    def findings(self) -> list[Finding]:
+        """Return the findings that are held, in the order in which they came."""
+        return list(self._findings.values())
 
     def __repr__(self) -> str:
         return short_repr(self, incidents=len(self._members), findings=len(self._findings), window=str(self._window))
@@ -82,24 +87,51 @@ class Incidents:
     def id_of(self, finding: Finding, /) -> str | None:
         """Return the id of the incident that a finding belongs to now; None for one that was not added."""
         number = self._requests.get(finding.event.request_id)
-        return None if number is None else self._first[self._root(number)].request_id
+        root = None if number is None else self._root(number)
+        return None if root is None else self._continued.get(root) or self._first[root].request_id
 
     def all(self) -> IncidentList:
         """Return the incidents so far, the worst first, then the earliest."""
         return _in_order(self._incident(members) for members in self._members.values())
 
-    def close(self, now: datetime, /) -> IncidentList:
+    def close(self, now: datetime, /) -> list[Incident]:
         """Forget and return the incidents that are over: nothing was added in the window before this time.
 
-        Later uses of their tokens begin a new incident, which still names the mints.
+        A later use of their tokens begins a continuation: an incident with the same id, and `continues` set.
         """
         before = (now if now.tzinfo else now.replace(tzinfo=UTC)) - self._window
-        over = [root for root, members in self._members.items() if self._last(members) < before]
+        return self._close([root for root, members in self._members.items() if self._last(members) < before])
+
+    def make_room(self, most: int, /) -> list[Incident]:
+        """Forget and return incidents, those first in which nothing happened for longest, until few findings are held.
+
+        What belongs to them and comes later begins a continuation, as for `close`.
+
+        Arguments:
+            most: how many findings may be held; only where there are more, incidents are closed, until half are left.
+
+        """
+        if len(self._findings) <= most:
+            return []
+        over, left = [], len(self._findings)
+        for root in sorted(self._members, key=lambda root: self._last(self._members[root])):
+            if left <= most // 2:
+                break
+            over.append(root)
+            left -= len(self._members[root])
+        return self._close(over)
+
+    def _close(self, over: Sequence[int]) -> list[Incident]:
+        if not over:
+            return []
         closed = _in_order(self._incident(self._members[root]) for root in over)
         for root in over:
+            id_ = self._continued.pop(root, None) or self._first[root].request_id
             del self._first[root]
             for number in self._members.pop(root):
-                del self._findings[number], self._parents[number]
+                finding = self._findings.pop(number)
+                del self._parents[number]
+                self._earlier.note(id_, finding, _actor(finding.event))
         self._forget()
         return closed
 
@@ -132,9 +164,12 @@ class Incidents:
             elif ref.used_credential:
                 self._uses.setdefault(ref.used_credential, []).append(number)
         event = finding.event
-        by_chain = event.used_credential in self._mints or event.used_credential in self._expected
-        if not by_chain and not any(_decides(mint, event) for mint in finding.related):
+        by_chain = any(event.used_credential in known for known in (self._mints, self._expected, self._earlier.tokens))
+        by_chain = by_chain or any(_decides(mint, event) for mint in finding.related)
+        if not by_chain:
             self._join_calls(number, event)
+        if (id_ := self._earlier.id_of(finding, None if by_chain else _actor(event), self._window)) is not None:
+            self._continued.setdefault(self._root(number), id_)
 
     def _join_calls(self, number: int, event: EventRef) -> None:
         """Join the neighbours in time among the calls of the same user."""
@@ -158,9 +193,13 @@ class Incidents:
         self._members[large] += self._members.pop(small)
         self._first[large] = first_of((self._first[large], self._first.pop(small)))
         self._parents[small] = large
+        if (id_ := self._continued.pop(small, None)) is not None:
+            self._continued.setdefault(large, id_)
 
-    def _incident(self, members: Iterable[int]) -> Incident:
-        return incident_of((self._findings[number] for number in members), self._finder)
+    def _incident(self, members: Sequence[int]) -> Incident:
+        found = incident_of((self._findings[number] for number in members), self._finder)
+        id_ = self._continued.get(self._root(members[0]))
+        return found if id_ is None else attrs.evolve(found, id=id_, continues=True)
 
 
 def incidents(

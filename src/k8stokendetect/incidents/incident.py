@@ -39,6 +39,7 @@ class Incident:
         advice: what to do, with commands to review.
         access: the bindings through which the callers could mint, and how to take them away, where a snapshot of the
             cluster was given.
+        continues: an earlier part of it, with the same id, was complete for want of news, and printed.
 
     """
 
@@ -54,6 +55,7 @@ class Incident:
     findings: tuple[Finding, ...]
     advice: tuple[Step, ...]
     access: tuple[Access, ...] = ()
+    continues: bool = False
 
     def __repr__(self) -> str:
         number = len(self.findings)
@@ -91,6 +93,7 @@ class Incident:
             "first_seen": format_time(self.first_seen) if self.first_seen else None,
             "last_seen": format_time(self.last_seen) if self.last_seen else None,
             "depth": self.depth,
+            "continues": self.continues,
             "enable": list(self.enable),
             "advice": [step.to_dict() for step in self.advice],
             "access": [one.to_dict() for one in self.access],

@@ -1,14 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decodes one JSON text of unknown origin; deep bodies are cut out first, and bytes that are no UTF-8 are replaced."""
+"""Decodes one JSON text of unknown origin; deep bodies are cut out first, and what only Go takes is replaced."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import re
+from typing import Any, Final
 
 import attrs
 import msgspec
 
 from k8stokendetect.convert.nesting import DEEP, SHORT, is_deep, without_bodies
+
+_OUT_OF_RANGE: Final = "number out of range"
+_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_PARTS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|-?[0-9][0-9.eE+-]*+', re.DOTALL)
+_PAIRS: Final = re.compile(
+    r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\[^u]|\\u(?![dD][89a-fA-F]))"
+    r"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
+    re.DOTALL,
+)
 
 
 class NotJSONError(ValueError):
@@ -47,8 +58,8 @@ def decode(text: bytes | str, /) -> Any:
     except msgspec.MsgspecError as error:
         reason = _reason(error)
     except UnicodeError:
-        return _replaced(text)
-    raise NotJSONError(reason)
+        reason = ""
+    return _replaced(text, reason)
 
 
 def decode_whole(text: bytes | str, /) -> Any:
@@ -64,15 +75,35 @@ def decode_whole(text: bytes | str, /) -> Any:
     return value
 
 
-def _replaced(text: bytes | str) -> Any:
-    """Decode with U+FFFD in the place of what is no UTF-8, as Go does."""
-    if isinstance(text, str):
-        text = text.encode("utf-8", "replace")
+def _replaced(text: bytes | str, reason: str) -> Any:
+    """Decode with U+FFFD in the place of what is no UTF-8 or half a surrogate pair, and with texts for huge numbers.
+
+    Go takes these halves, too (https://pkg.go.dev/encoding/json#Unmarshal), and a client chooses its body: a field that
+    nobody knows must not make an event unreadable.
+    """
+    shown = (text if isinstance(text, bytes) else text.encode("utf-8", "replace")).decode("utf-8", "replace")
+    if reason:
+        if reason != _OUT_OF_RANGE and not _HALF.search(shown):
+            raise NotJSONError(reason)
+        shown = _PARTS.sub(_readable, shown)
     try:
-        return msgspec.json.decode(text.decode("utf-8", "replace"))
+        return msgspec.json.decode(shown)
     except (msgspec.MsgspecError, RecursionError) as error:
-        reason = _reason(error)
+        again = _reason(error)
+    if not reason:
+        return _replaced(shown, again)
     raise NotJSONError(reason)
+
+
+def _readable(part: re.Match[str]) -> str:
+    """Return a string without halves of surrogate pairs; a number as it is, or as text where no float holds it."""
+    text = part[0]
+    if text[0] == '"':
+        return _PAIRS.sub(lambda found: found[1] or "\\ufffd", text) if _HALF.search(text) else text
+    try:
+        return text if math.isfinite(float(text)) else f'"{text}"'
+    except ValueError:
+        return text
 
 
 def _shortened(text: bytes) -> Shortened:
@@ -84,6 +115,4 @@ def _shortened(text: bytes) -> Shortened:
 
 def _reason(error: Exception) -> str:
     """Say what is wrong in words of ours: msgspec's name no value, but a path that a record chooses."""
-    return (
-        str(error).removeprefix("JSON is malformed: ") if type(error) is msgspec.DecodeError else "number out of range"
-    )
+    return str(error).removeprefix("JSON is malformed: ") if type(error) is msgspec.DecodeError else _OUT_OF_RANGE

@@ -32,6 +32,7 @@ class Explanation:
         alerts: what was said about it; one more where a part of it was excluded, none where nothing was said.
         event: its audit event; None where it was not found again.
         mint: the audit event that issued the token it was made with; None where that is not known.
+        incident: the requests of the incident that has the same id, this one included; empty where none has.
 
     """
 
@@ -39,6 +40,7 @@ class Explanation:
     alerts: tuple[Alert, ...] = ()
     event: Event | None = None
     mint: Event | None = None
+    incident: tuple[EventRef, ...] = ()
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON; the names are stable once released."""
@@ -47,6 +49,7 @@ class Explanation:
             "alerts": [alert.to_dict() for alert in self.alerts],
             "event": _mapping(self.event),
             "mint": _mapping(self.mint),
+            "incident_requests": [ref.request_id for ref in self.incident],
         }
 
 
@@ -66,6 +69,10 @@ def _mapping(event: Event | None) -> JsonValue:
 
 def _lines(explanation: Explanation) -> Iterator[str]:
     yield f"request {explanation.id}"
+    if len(explanation.incident) > 1:
+        yield f"  the first of {len(explanation.incident):,} requests of the incident of this id"
+        others = [ref for ref in explanation.incident if ref.request_id != explanation.id]
+        yield from map(neutral, _related(others, "the others:"))
     if not explanation.alerts:
         yield "  No rule has anything to say about it."
     for alert in explanation.alerts:
@@ -92,14 +99,14 @@ def _about(alert: Alert) -> Iterator[str]:
     yield from (f"  {item.path} = {plain(item.value)}  ({item.why})" for item in alert.evidence)
     yield from _related(alert.related)
     responses = dict.fromkeys(rule.response for rule in alert.rules if rule.response)
-    if responses:
+    if responses and not alert.excluded_by:
         yield "what to do:"
         yield from (f"  {response}" for response in responses)
 
 
-def _related(refs: Sequence[EventRef]) -> Iterator[str]:
+def _related(refs: Sequence[EventRef], title: str = "related:") -> Iterator[str]:
     if refs:
-        yield "related:"
+        yield title
     for ref in refs[:_MOST_RELATED]:
         where = f", {ref.origin}" if ref.origin else ""
         yield f"  {ref.request_id}  {utc(ref.time)}  {caller_of(ref)}: {request_of(ref)}{where}"

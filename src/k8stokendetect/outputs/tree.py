@@ -153,6 +153,7 @@ def tree_lines(
         _count(incident),
         f"chain of {incident.depth:,} tokens" if incident.depth > 1 else "",
         f"incident {incident.id}",
+        "continued: its earlier part was printed before" if incident.continues else "",
     )
     yield from wrapped((Span("  ".join(filter(None, facts)), "dim"),), width, (Span("  "),), (Span("  "),))
     longest = None if full else LONGEST

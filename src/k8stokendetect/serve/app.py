@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -24,6 +25,7 @@ from starlette.routing import Route
 from k8stokendetect.serve.auth import Tokens
 from k8stokendetect.serve.batch import RefusedError, lines_of
 from k8stokendetect.serve.board import Board
+from k8stokendetect.serve.budget import Budget, Share
 from k8stokendetect.serve.examiner import Examiner, Full
 from k8stokendetect.serve.metrics import Metrics
 
@@ -41,29 +43,6 @@ _PAGE: Final = {
 }
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class Budget:
-    """How many bytes of bodies may be held at once.
-
-    Arguments:
-        total: bytes.
-
-    """
-
-    def __init__(self, total: int) -> None:
-        self.left = total
-
-    def take(self, size: int, /) -> bool:
-        """Take some, if there are enough."""
-        if size > self.left:
-            return False
-        self.left -= size
-        return True
-
-    def give_back(self, size: int, /) -> None:
-        """Give them back."""
-        self.left += size
 
 
 class Receiver:
@@ -106,24 +85,31 @@ class Receiver:
 
     def app(self) -> Starlette:
         """Return the application of the port that the API server posts to."""
-        return Starlette(
-            routes=[
-                Route("/", self._counted("page", self._asked(self._page)), methods=["GET"]),
-                Route("/audit", self._counted("audit", self._asked(self._batch)), methods=["POST"]),
-                Route("/", self._counted("audit", self._asked(self._batch)), methods=["POST"]),
-                Route("/metrics", self._counted("metrics", self._asked(self._show_metrics)), methods=["GET"]),
-                Route("/healthz", self._counted("healthz", self._health), methods=["GET"]),
-            ]
+        return self._routed(
+            Route("/", self._counted("page", self._asked(self._page)), methods=["GET"]),
+            Route("/audit", self._counted("audit", self._asked(self._batch)), methods=["POST"]),
+            Route("/metrics", self._counted("metrics", self._asked(self._show_metrics)), methods=["GET"]),
+            Route("/healthz", self._counted("healthz", _last(self._health)), methods=["GET"]),
         )
 
     def inside(self) -> Starlette:
         """Return the application of the port for the kubelet and Prometheus, where nobody is asked who they are."""
-        return Starlette(
-            routes=[
-                Route("/metrics", self._counted("metrics", self._show_metrics), methods=["GET"]),
-                Route("/healthz", self._counted("healthz", self._health), methods=["GET"]),
-            ]
+        return self._routed(
+            Route("/metrics", self._counted("metrics", _last(self._show_metrics)), methods=["GET"]),
+            Route("/healthz", self._counted("healthz", _last(self._health)), methods=["GET"]),
         )
+
+    def _routed(self, *routes: Route) -> Starlette:
+        app = Starlette(routes=routes, exception_handlers={HTTPException: self._nothing})
+        app.router.redirect_slashes = False
+        return app
+
+    async def _nothing(self, request: Request, error: Exception) -> Response:
+        """Answer what is asked for in vain, by anybody."""
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        self._metrics.requests.labels("other", str(status)).inc()
+        self._report("warning path", f"nothing is here for {_peer(request)}: {request.method} {request.url.path}")
+        return Response(status_code=status, headers=_CLOSE)
 
     def stop(self) -> None:
         """Finish what is being done."""
@@ -142,12 +128,22 @@ class Receiver:
         """Ask for a token first."""
 
         async def asking(request: Request) -> Response:
-            if self._tokens is None or self._tokens.accepts(request.headers.get("authorization", "")):
+            if self._knows(request):
                 return await endpoint(request)
-            self._report("warning", f"a client without a valid token at {_peer(request)} asked for {request.url.path}")
+            self._report(
+                "warning client", f"a client without a valid token at {_peer(request)} asked for {request.url.path}"
+            )
             return Response(status_code=401, headers={**_ASK, **_CLOSE})
 
         return asking
+
+    def _knows(self, request: Request) -> bool:
+        """Tell whether a client has a token; a browser sends a person's with whatever another site makes it post."""
+        given = request.headers.get("authorization", "")
+        is_post = request.method == "POST"
+        if self._tokens is None:
+            return True
+        return not (is_post and given.strip().lower().startswith("basic")) and self._tokens.accepts(given)
 
     async def _health(self, _: Request) -> Response:
         is_well = self._examiner.is_alive() and not self._examiner.failure
@@ -166,31 +162,34 @@ class Receiver:
             size = self._announced(request)
         except RefusedError as error:
             return self._refused(request, error)
-        if not self._budget.take(size):
-            self._report("warning", "too many batches at once; the API server is asked to come again")
-            return Response(status_code=503, headers={**_LATER, **_CLOSE})
+        share = Share(self._budget)
         try:
-            return await self._taken(request, size)
+            return await self._taken(request, size, share)
         except RefusedError as error:
             return self._refused(request, error)
         finally:
-            self._budget.give_back(size)
+            share.give_back()
 
-    async def _taken(self, request: Request, size: int) -> Response:
+    async def _taken(self, request: Request, size: int, share: Share) -> Response:
         """Take a batch, and answer when it is on the disk."""
         try:
             async with asyncio.timeout(self._patience):
-                body = await _read(request, size)
+                body = await _read(request, size, share)
         except TimeoutError:
             raise RefusedError(408, "it did not arrive in time") from None
         except ClientDisconnect:
             raise RefusedError(400, "the client left before it was complete") from None
+        if body is None:
+            self._report("warning busy", "too many batches at once; the API server is asked to come again")
+            return Response(status_code=503, headers={**_LATER, **_CLOSE})
         try:
             await self._take(body)
         except Full:
-            self._report("warning", "batches wait to be examined; the API server is asked to come again")
+            self._report("warning busy", "batches wait to be examined; the API server is asked to come again")
         except OSError as error:
-            self._report("error", f"a batch could not be kept: {error.strerror}; the API server is asked to come again")
+            self._report(
+                "error disk", f"a batch could not be kept: {error.strerror}; the API server is asked to come again"
+            )
         else:
             return Response(status_code=200)
         return Response(status_code=503, headers=_LATER)
@@ -212,7 +211,16 @@ class Receiver:
         self._metrics.body_bytes.inc(len(body))
 
     def _announced(self, request: Request) -> int:
-        """Return how long the body may be, before any of it is read."""
+        """Return how long the body may be, before any of it is read.
+
+        The API server says that it is JSON (client-go rest/request.go). A page can make a browser say so only after the
+        browser has asked the receiver, which permits nothing (https://fetch.spec.whatwg.org/#cors-safelisted-request-header),
+        and a browser says where a post comes from (https://fetch.spec.whatwg.org/#origin-header).
+        """
+        if "origin" in request.headers or "sec-fetch-site" in request.headers:
+            raise RefusedError(403, "a browser sent it")
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise RefusedError(415, "it is not sent as application/json")
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise RefusedError(415, "it is compressed, as no API server does")
         length = request.headers.get("content-length")
@@ -223,18 +231,32 @@ class Receiver:
         return int(length)
 
     def _refused(self, request: Request, error: RefusedError) -> Response:
-        self._report("warning", f"a batch of {_peer(request)} was refused: {error.reason}")
+        self._report("warning batch", f"a batch of {_peer(request)} was refused: {error.reason}")
         return Response(status_code=error.status, headers=_CLOSE)
+
+
+def _last(endpoint: Endpoint) -> Endpoint:
+    """Let nobody who is not asked who they are keep a connection."""
+
+    async def closing(request: Request) -> Response:
+        answer = await endpoint(request)
+        answer.headers.update(_CLOSE)
+        return answer
+
+    return closing
 
 
 def _peer(request: Request) -> str:
     return request.client.host if request.client else "an unknown address"
 
 
-async def _read(request: Request, most: int) -> bytes:
+async def _read(request: Request, most: int, share: Share) -> bytes | None:
+    """Read a body; None when too much of others is held."""
     body = bytearray()
     async for part in request.stream():
-        body += part
-        if len(body) > most:
+        if len(body) + len(part) > most:
             raise RefusedError(413, f"it is longer than {most} bytes")
+        if not share.take(len(part)):
+            return None
+        body += part
     return bytes(body)

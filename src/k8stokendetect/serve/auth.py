@@ -78,9 +78,11 @@ class Tokens:
                 self._digests = self._read()
                 self._seen = mark
             except OSError as error:
-                self._report("warning", f"{self._path}: cannot be read: {error.strerror}; the last tokens stay valid")
+                self._report(
+                    "warning tokens", f"{self._path}: cannot be read: {error.strerror}; the last tokens stay valid"
+                )
             except ConfigError as error:
-                self._report("warning", f"{error}; the last tokens stay valid")
+                self._report("warning tokens", f"{error}; the last tokens stay valid")
 
 
 def _token_of(header: str) -> str:

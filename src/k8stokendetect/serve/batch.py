@@ -8,6 +8,7 @@ looks into it: a reader that takes any log would search each bracket for what it
 
 from __future__ import annotations
 
+import io
 from typing import Any, Final
 
 import msgspec
@@ -52,6 +53,21 @@ class RefusedError(Exception):
         self.reason = reason
 
 
+class Batch(io.BytesIO):
+    """A batch as an open file: its name is the origin of its events."""
+
+    def __init__(self, number: int, lines: bytes) -> None:
+        super().__init__(lines)
+        self.name = f"batch {number}"
+
+
+def number_of(origin: str | None, /) -> int | None:
+    """Return the number of the batch that an event came in."""
+    word, _, rest = (origin or "").partition(" ")
+    number = rest.partition(":")[0]
+    return int(number) if word == "batch" and number.isdecimal() else None
+
+
 class _List(msgspec.Struct, gc=False):
     kind: str = ""
     version: str = msgspec.field(name="apiVersion", default="")
@@ -84,7 +100,7 @@ def _shallow(body: bytes) -> list[bytes]:
     try:
         batch = _decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        raise RefusedError(400, "not JSON, or not an EventList") from None
+        return _deep(body)  # one event must not cost the others: Go takes more than msgspec
     _check(batch)
     return [bytes(item) for item in batch.items or ()]
 
@@ -95,7 +111,7 @@ def _check(batch: _List) -> None:
 
 
 def _deep(body: bytes) -> list[bytes]:
-    """Cut a batch into its events by counting brackets: one that is nested deeply costs only its own bodies.
+    """Cut a batch into its events by counting brackets: one that is nested deeply, or no JSON, costs only itself.
 
     Go writes the fields of an event in the order of its struct, `level` first (apiserver pkg/apis/audit/v1/types.go),
     and escapes quotes in texts; so an event begins at each of these where the brackets before it match.
@@ -103,7 +119,7 @@ def _deep(body: bytes) -> list[bytes]:
     start = body.find(_BEGINS_LIST)
     end = body.rfind(b"]")
     if start < 0 or end < start:
-        raise RefusedError(400, "nested deeply, and not as an API server writes it")
+        raise RefusedError(400, "not JSON as an API server writes it")
     start += len(_BEGINS_LIST) - len(_BEGINS)
     try:
         _check(_decode(body[:start] + body[end:]))

@@ -26,10 +26,11 @@ from k8stokendetect.engine.memory import Memory
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError
 from k8stokendetect.findings import Finding
 from k8stokendetect.incidents import Alert, alerts
+from k8stokendetect.serve.batch import Batch, number_of
 from k8stokendetect.serve.board import Board
 from k8stokendetect.serve.journal import Journal
 from k8stokendetect.serve.metrics import Metrics
-from k8stokendetect.serve.outbox import Outbox
+from k8stokendetect.serve.outbox import MOST_ALERTS, Outbox
 from k8stokendetect.serve.state import State
 
 Detecting = Callable[[Iterator[io.BytesIO], Memory], Detection]
@@ -44,26 +45,15 @@ OVERLAP: Final = 120.0
 IDLE: Final = 0.5
 """Seconds between two looks at what waits for the clock."""
 
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 30.0
+"""Seconds between two attempts while a disk refuses."""
+
 _MOST_FAILURES: Final = 3
 
 
 class Full(Exception):  # noqa: N818 - a state, not a mistake
     """No more can be taken at present."""
-
-
-class _Batch(io.BytesIO):
-    """A batch as an open file: its name is the origin of its events."""
-
-    def __init__(self, number: int, lines: bytes) -> None:
-        super().__init__(lines)
-        self.name = f"batch {number}"
-
-
-def _number_of(origin: str | None) -> int | None:
-    """Return the number of the batch that an event came in."""
-    word, _, rest = (origin or "").partition(" ")
-    number = rest.partition(":")[0]
-    return int(number) if word == "batch" and number.isdecimal() else None
 
 
 class Examiner(threading.Thread):
@@ -99,7 +89,7 @@ class Examiner(threading.Thread):
         super().__init__(name="examiner", daemon=True)
         self._path = folder / "state.json"
         self._aside = folder / "not-examined"
-        self._journal = Journal(folder / "batches", "batches", report=lambda text: report("error", text))
+        self._journal = Journal(folder / "batches", "batches", report=lambda text: report("error journal", text))
         self._detecting = detecting
         self._outbox = outbox
         self._board = board
@@ -109,7 +99,8 @@ class Examiner(threading.Thread):
         self._waits = 0
         self._queue: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()
         self._taking = threading.Lock()
-        self._stopping = False
+        self._stopping = threading.Event()
+        self._failures, self._pause = 0, FIRST_PAUSE
         self._begun: deque[tuple[int, float]] = deque()
         self._current = 0
         self._pending: list[Finding] = []
@@ -126,11 +117,12 @@ class Examiner(threading.Thread):
             self._path.replace(aside)
             self._report("error", f"{error}; it is put aside as {aside}, and what detectors remembered is lost")
             state = State()
+        self._journal.expect(max([state.batch, *(number + 1 for number in state.not_examined)]))
+        self._outbox.expect(state.entry)
         for number, entry in self._outbox.read(state.entry):
             state.entry = number + 1
-            for alert in entry:
-                for finding in alert.findings:
-                    state.reported.add(finding.fingerprint)
+            for finding in (finding for alert in entry for finding in alert.findings):
+                state.reported.add(finding.fingerprint)
         return state
 
     def waiting(self) -> dict[str, int]:
@@ -152,7 +144,7 @@ class Examiner(threading.Thread):
         """
         text = b"\n".join(lines) + b"\n"
         with self._taking:
-            if self._stopping or self.failure or self._waits + len(text) > self._room:
+            if self._stopping.is_set() or self.failure or self._waits + len(text) > self._room:
                 raise Full
             number = self._journal.append(zlib.compress(text, 1))
             self._waits += len(text)
@@ -163,7 +155,7 @@ class Examiner(threading.Thread):
     def stop(self) -> None:
         """Examine what was taken, and save; what waits for earlier events waits no longer."""
         with self._taking:
-            self._stopping = True
+            self._stopping.set()
             self._queue.put(None)
         if self.is_alive():
             self.join()
@@ -171,16 +163,16 @@ class Examiner(threading.Thread):
 
     def run(self) -> None:
         """Examine until it is stopped. A batch on which that fails is put aside, and everything begins again."""
-        failures, failed_on = 0, -1
+        failed_on = -1
         while True:
             try:
                 self._examine()
             except Exception as error:  # noqa: BLE001 - whatever it is, the batches behind it are examined
-                failures = failures + 1 if self._current == failed_on else 1
+                self._failures = self._failures + 1 if self._current == failed_on else 1
                 failed_on = self._current
-                if failures > _MOST_FAILURES or not self._put_aside(error):
+                if self._failures > _MOST_FAILURES or not self._put_aside(error):
                     self.failure = f"{type(error).__name__} on batch {self._current}"
-                    self._report("error", f"nothing is examined any more: {self.failure}: {error}")
+                    self._report("fatal", f"nothing is examined any more: {self.failure}: {error}")
                     return
             else:
                 return
@@ -191,7 +183,7 @@ class Examiner(threading.Thread):
         self._idle = findings.idle
         self._still_waiting = findings.waiting
         for finding in findings:
-            self._pending.append(finding)
+            self._add(finding)
         self._flush()
         self._save(all_done=True)
 
@@ -218,20 +210,25 @@ class Examiner(threading.Thread):
     def _one(self, number: int, text: bytes) -> Iterator[io.BytesIO]:
         self._current = number
         self._begun.append((number, time.monotonic()))
-        yield _Batch(number, text)
+        yield Batch(number, text)
         self._changed = True
         self._tick()
 
     def _tick(self) -> None:
-        self._pending += self._idle()
+        for finding in self._idle():
+            self._add(finding)
         self._flush()
         if self._changed and time.monotonic() - self._saved_at >= SAVE_EVERY:
             self._save()
 
+    def _add(self, finding: Finding) -> None:
+        if len(self._pending) >= MOST_ALERTS and self._pending[-1].event.request_id != finding.event.request_id:
+            self._flush()
+        self._pending.append(finding)
+
     def _flush(self) -> None:
         """Put what was found into the outbox, as far as it is new."""
-        new = [self._new_part(alert) for alert in alerts(self._pending)]
-        found = self._board.take([alert for alert in new if alert is not None])
+        found = self._board.take([new for alert in alerts(self._pending) if (new := self._new_part(alert))])
         if found:
             self._outbox.append(found)
             for alert in found:
@@ -249,19 +246,19 @@ class Examiner(threading.Thread):
         while self._begun and now - self._begun[0][1] > OVERLAP:
             self._begun.popleft()
         kept = [self._begun[0][0] if self._begun else self._current + 1]
-        kept += [number for event in self._still_waiting() if (number := _number_of(event.origin)) is not None]
+        kept += [number for event in self._still_waiting() if (number := number_of(event.origin)) is not None]
         self._state.batch = max(self._state.batch, min(kept))
         self._state.entry = self._outbox.end
         try:
             self._state.save(self._path)
         except OSError as error:
-            self._report("error", f"the state cannot be saved: {error.strerror}")
+            self._report("error disk", f"the state cannot be saved: {error.strerror}")
             if all_done:
                 raise
         else:
             self._journal.drop_before(self._state.batch)
             self._metrics.last_state.set_to_current_time()
-            self._changed = False
+            self._changed, self._pause = False, FIRST_PAUSE
         self._saved_at = now
 
     def _put_aside(self, error: Exception) -> bool:
@@ -286,9 +283,18 @@ class Examiner(threading.Thread):
         return True
 
     def _waits_for_disk(self, error: Exception) -> bool:
-        self._report("error", f"cannot be written: {error}; tried again")
-        time.sleep(1.0)
+        """Wait, longer each time, and load what was saved; False when the examiner is being stopped."""
         self._pending.clear()
         self._begun.clear()
-        self._state = self._loaded()
-        return not self._stopping
+        while True:
+            self._failures *= not isinstance(error, OSError)  # it may refuse for as long as it takes
+            self._report("error disk", f"cannot be written: {error}; tried again in {self._pause:.0f} s")
+            if self._stopping.wait(self._pause):
+                return False
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            try:
+                self._state = self._loaded()
+            except OSError as again:
+                error = again
+            else:
+                return True

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import struct
 import threading
 import zlib
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from k8stokendetect.engine.state_file import sync_folder
 from k8stokendetect.errors import ConfigError
 
 SEGMENT: Final = 8 * 1024 * 1024
@@ -51,6 +54,7 @@ class Journal:
         self._size = 0
         self._length = 0
         self._lock = threading.Lock()
+        self._told: set[tuple[int, int]] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.end = self._repaired()
@@ -64,17 +68,27 @@ class Journal:
         return int(path.stem.rpartition("-")[2])
 
     def _repaired(self) -> int:
-        """Cut off an entry that was not written to its end, and return the number that comes next."""
+        """Cut off what no whole entry stands in or behind, say so, and return the number that comes next."""
         paths = self._paths()
         if not paths:
             return 1
-        number, good = self._first_of(paths[-1]) - 1, 0
-        for number, _, good in _entries(paths[-1]):  # noqa: B007 - the last of them
+        first = self._first_of(paths[-1])
+        number, good = first - 1, 0
+        for number, _, good in _entries(paths[-1], first):  # noqa: B007 - the last of them
             pass
-        if good < paths[-1].stat().st_size:
+        size = paths[-1].stat().st_size
+        if good < size:
             os.truncate(paths[-1], good)
+            self._report(f"{paths[-1]}: its last {size - good} bytes are no whole entry, and were cut off")
         self._length = sum(path.stat().st_size for path in paths)
         return number + 1
+
+    def expect(self, number: int, /) -> None:
+        """Go on with this number at least: somebody has seen all entries before it, so that none may be new."""
+        with self._lock:
+            if number > self.end:
+                self._report(f"{self._folder}: entries {self.end} to {number - 1} are missing: files were removed")
+                self.end = number
 
     @property
     def size(self) -> int:
@@ -85,9 +99,11 @@ class Journal:
         """Append an entry, wait until it is on the disk, and return its number.
 
         Raises:
-            OSError: when it could not be written; nothing of it is left.
+            OSError: when it could not be written, or is longer than is read back; nothing of it is left.
 
         """
+        if len(entry) > _MOST:
+            raise OSError(errno.EFBIG, f"an entry of {len(entry)} bytes is too long")
         with self._lock:
             return self._append(entry)
 
@@ -126,25 +142,29 @@ class Journal:
     def read(self, first: int, /) -> Iterator[tuple[int, bytes]]:
         """Yield entries from a number on, as far as they were appended before this call.
 
-        What is damaged is reported; what stands behind it in the same file is lost, other files are not.
+        What is damaged or missing is reported, once; whole entries behind it are yielded.
         """
         end, paths = self.end, self._paths()
         starts = [self._first_of(path) for path in paths]
-        if not starts:
-            return
-        expected = max(first, starts[0])
-        for path, following in zip(paths, [*starts[1:], end], strict=True):
+        expected = max(first, starts[0] if starts else end) if first == 1 else first
+        for path, start, following in zip(paths, starts, [*starts[1:], end], strict=False):
             if following <= first:
                 continue
-            for number, entry, _ in _entries(path):
+            for number, entry, _ in _entries(path, start):
                 if number >= end:
-                    return
-                if number == expected:
+                    break
+                if number >= expected:
+                    self._lost(expected, number)
+                    expected = number + 1
                     yield number, entry
-                    expected += 1
-            if expected < min(following, end):
-                self._report(f"{path}: damaged; entries {expected} to {min(following, end) - 1} are lost")
-                expected = following
+                if expected >= end:
+                    return
+        self._lost(expected, end)
+
+    def _lost(self, first: int, end: int) -> None:
+        if first < end and (first, end) not in self._told:
+            self._told.add((first, end))
+            self._report(f"{self._folder}: damaged or removed; entries {first} to {end - 1} are lost")
 
     def drop_before(self, number: int, /) -> None:
         """Remove the files whose entries all come before a number."""
@@ -163,50 +183,31 @@ class Journal:
             self._file = None
 
 
-def _entries(path: Path) -> Iterator[tuple[int, bytes, int]]:
-    """Yield the number, the bytes and the end of each whole entry, up to the first that is not."""
-    with path.open("rb") as file:
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            number, length, check = _HEAD.unpack(head)
-            if length > _MOST:
-                return
-            entry = file.read(length)
-            if len(entry) < length or zlib.crc32(entry, number & 0xFFFFFFFF) != check:
-                return
-            yield number, entry, file.tell()
+def _entries(path: Path, first: int) -> Iterator[tuple[int, bytes, int]]:
+    """Yield the number, the bytes and the end of each whole entry; numbers rise from the first on."""
+    data = path.read_bytes()
+    place: int | None = 0
+    while place is not None:
+        if found := _entry_at(data, place, first):
+            yield found
+            first, place = found[0] + 1, found[2]
+        else:
+            place = _whole_after(data, place, first)
 
 
-def sync_folder(folder: Path, /) -> None:
-    """Wait until the names in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _entry_at(data: bytes, place: int, first: int) -> tuple[int, bytes, int] | None:
+    if place + _HEAD.size > len(data):
+        return None
+    number, length, check = _HEAD.unpack_from(data, place)
+    start, end = place + _HEAD.size, place + _HEAD.size + length
+    if number < first or length > _MOST or end > len(data):
+        return None
+    entry = data[start:end]
+    return (number, entry, end) if zlib.crc32(entry, number & 0xFFFFFFFF) == check else None
 
 
-def write_atomically(path: Path, data: bytes, /, *, wait: bool = True) -> None:
-    """Replace a file at once or not at all.
-
-    Arguments:
-        path: of the file.
-        data: all that it is to hold.
-        wait: until it is on the disk.
-
-    Raises:
-        OSError: when it cannot be written.
-
-    """
-    written = path.with_name(f"{path.name}.new")
-    file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        left = data
-        while left:
-            left = left[os.write(file, left) :]
-        if wait:
-            os.fsync(file)
-    finally:
-        os.close(file)
-    written.replace(path)
-    if wait:
-        sync_folder(path.parent)
+def _whole_after(data: bytes, place: int, first: int) -> int | None:
+    """Find the next whole entry behind damage, by the first bytes of its number."""
+    begins = re.compile(rb"(?=%b(?!\0\0\0))" % re.escape(first.to_bytes(8)[:5]))  # a file may end in many zeros
+    places = (match.start() for match in begins.finditer(data, place + 1))
+    return next((place for place in places if _entry_at(data, place, first)), None)

@@ -34,7 +34,10 @@ class Metrics:
         self.events_taken = counter("events_received", "Events in the batches that were taken, repeated ones included.")
         self.alerts = counter("alerts", "Alerts, by severity.", ("severity",))
         self.lost = counter("batches_not_examined", "Batches that were put aside, because examining them failed.")
-        self.last_batch = gauge("last_batch_timestamp_seconds", "When the last batch was taken.")
+        self.last_batch = gauge(
+            "last_batch_timestamp_seconds", "When the last batch was taken; before the first one, when this started."
+        )
+        self.last_batch.set_to_current_time()
         self.last_state = gauge("last_state_timestamp_seconds", "When the state was last saved.")
 
     def observe(

@@ -7,18 +7,26 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from k8stokendetect.engine.state_file import write_atomically
 from k8stokendetect.errors import K8sTokenDetectError, ReadError
-from k8stokendetect.findings import Rule
+from k8stokendetect.findings import Finding, Rule
 from k8stokendetect.incidents import Alert
 from k8stokendetect.outputs.native import finding_of
-from k8stokendetect.serve.journal import Journal, write_atomically
+from k8stokendetect.outputs.size import LONGEST_DOCUMENT, bounded, one_line
+from k8stokendetect.serve.journal import Journal
 from k8stokendetect.sinks import Delivery
 from k8stokendetect.sinks.delivery import StoppedError
 
-KEPT: Final = 20_000
+KEPT: Final = 2_000
 """How many entries are kept after they were delivered, for the page."""
+
+ENTRY: Final = 1024 * 1024
+"""Bytes of alerts after which an entry is written; of a single alert there may be more."""
+
+MOST_ALERTS: Final = 100
+"""How many alerts an entry has, and findings an alert in it."""
 
 _RETRY: Final = 5.0
 """Seconds after which a disk that refused a dead letter is tried again."""
@@ -68,21 +76,34 @@ class Outbox:
             courier.start()
 
     def append(self, alerts: Sequence[Alert], /) -> None:
-        """Keep alerts together, all or none; they are on the disk when this returns.
+        """Keep alerts, each whole or not at all; they are on the disk when this returns.
 
         Raises:
-            OSError: when they could not be written.
+            OSError: when they could not be written, from some alert on.
 
         """
-        entry = [
-            {"incident": alert.incident, "findings": [finding.to_dict() for finding in alert.findings]}
-            for alert in alerts
-        ]
-        self._journal.append(json.dumps(entry, separators=(",", ":")).encode())
+        entry: list[str] = []
+        for alert in alerts:
+            for start in range(0, len(alert.findings), MOST_ALERTS):
+                findings = alert.findings[start : start + MOST_ALERTS]
+                document = one_line({"incident": alert.incident, "findings": [_bounded(one) for one in findings]})
+                if len(entry) == MOST_ALERTS or (entry and sum(map(len, entry)) + len(document) > ENTRY):
+                    self._write(entry)
+                    entry = []
+                entry.append(document)
+        if entry:
+            self._write(entry)
+
+    def _write(self, entry: Sequence[str]) -> None:
+        self._journal.append(f"[{','.join(entry)}]".encode())
         with self._changed:
             self._changed.notify_all()
         if self._journal.end % 100 == 0:
             self._trim()
+
+    def expect(self, number: int, /) -> None:
+        """Give no new entry a number before this one: it was seen already."""
+        self._journal.expect(number)
 
     def _trim(self) -> None:
         undelivered = [courier.next_entry for courier in self._couriers]
@@ -100,7 +121,9 @@ class Outbox:
                 for one in json.loads(entry)
             ]
         except (ReadError, K8sTokenDetectError, ValueError, KeyError, TypeError) as error:
-            self._report("error", f"entry {number} of the outbox cannot be read ({error}): it is of another release")
+            self._report(
+                "error outbox", f"entry {number} of the outbox cannot be read ({error}): it is of another release"
+            )
             return []
 
     def deliver(self) -> None:
@@ -146,7 +169,7 @@ class Outbox:
 
     def trouble(self, text: str) -> None:
         """Report what goes wrong."""
-        self._report("error", text)
+        self._report("error outbox", text)
 
 
 class _Courier(threading.Thread):
@@ -168,6 +191,7 @@ class _Courier(threading.Thread):
         self._outbox = outbox
         self._path = path
         self.next_entry, self._done = self._load()
+        outbox.expect(self.next_entry)
         self._uncertain = outbox.end
         """What comes before may have been delivered by a process that could not note it any more."""
 
@@ -188,15 +212,20 @@ class _Courier(threading.Thread):
                 self.drain()
             except StoppedError:
                 return
-            except (OSError, K8sTokenDetectError) as error:
-                self._outbox.trouble(f"sink {self.delivery.name}: {error}; tried again in {_RETRY:.0f} s")
+            except Exception as error:  # noqa: BLE001 - without this thread the sink would get nothing, and nobody know
+                what = error if isinstance(error, OSError | K8sTokenDetectError) else type(error).__name__
+                self._outbox.trouble(f"sink {self.delivery.name}: {what}; tried again in {_RETRY:.0f} s")
                 if not self._outbox.pause(_RETRY):
                     return
 
     def drain(self) -> None:
-        """Deliver what is there."""
+        """Deliver what is there, and go on behind what is lost."""
+        end = self._outbox.end
         for number, alerts in self._outbox.read(self.next_entry):
             self._deliver(number, alerts)
+        if self.next_entry < end:
+            self._note(end, 0)
+            self._outbox.tell()
 
     def _deliver(self, number: int, alerts: Sequence[Alert]) -> None:
         if number != self.next_entry:
@@ -212,3 +241,13 @@ class _Courier(threading.Thread):
         self.next_entry, self._done = entry, done
         # Not waited for: a machine that loses its power sends the last alerts again.
         write_atomically(self._path, json.dumps([entry, done]).encode(), wait=False)
+
+
+def _bounded(finding: Finding) -> dict[str, Any]:
+    """Return a finding that fits: with less evidence, which says so, where a client made it long."""
+    document: dict[str, Any] = finding.to_dict()
+    if len(one_line(document)) <= LONGEST_DOCUMENT:
+        return document
+    caveats = [*document["caveats"], "evidence was cut: it was too long to be kept"]
+    shorter = bounded({"evidence": document["evidence"]}, lambda _document, _left: None)
+    return {**document, **shorter, "caveats": caveats}

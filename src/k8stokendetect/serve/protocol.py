@@ -42,9 +42,10 @@ class BoundedProtocol(H11Protocol):
         names: what a client's certificate may be called; empty for any that was verified.
         refused: called when one is called otherwise.
         header_time: seconds for the headers of a request.
-        most: how many connections may be open. Of more, the oldest that has not asked for anything yet is closed, so
-            that a crowd which only connects shuts out nobody but itself.
-        since: when it began, by the loop's clock.
+        most: how many connections may be open. For one more, an idle one is closed, so that a crowd which only
+            connects shuts out nobody but itself.
+        since: when it began to be idle, by the loop's clock: its beginning, or the end of its last answer.
+        is_evicted: whether it was closed to make room.
 
     """
 
@@ -53,6 +54,7 @@ class BoundedProtocol(H11Protocol):
     header_time: float = HEADER_TIME
     most: int = CONNECTIONS
     since: float = 0.0
+    is_evicted: bool = False
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -64,19 +66,37 @@ class BoundedProtocol(H11Protocol):
             return
         self.since = self.loop.time()
         self._wait_for_headers()
-        if len(self.connections) > self.most:
-            self._oldest_idle().transport.abort()
+        self._make_room()
 
-    def _oldest_idle(self) -> BoundedProtocol:
-        """Return the connection that has waited longest without a request; this one where all others have one."""
-        idle = [one for one in self.connections if isinstance(one, BoundedProtocol) and one.has_asked_nothing]
-        return min(idle, key=lambda one: one.since, default=self)
+    def _make_room(self) -> None:
+        """Hang up on an idle connection where there are too many; on this one only where no other is idle.
+
+        First goes one that is being closed, since its client may refuse to notice, then the oldest that has not asked
+        for anything, then the one that asked last the longest ago: it was answered, and let be, so it is known.
+        """
+        others = [one for one in self.connections if isinstance(one, BoundedProtocol) and not one.is_evicted]
+        if len(others) <= self.most:
+            return
+        idle = [one for one in others if one is not self and one.is_idle]
+        last = min(idle, key=lambda one: (not one.transport.is_closing(), one.has_asked, one.since), default=self)
+        last.is_evicted = True
+        last.transport.abort()
 
     @property
-    def has_asked_nothing(self) -> bool:
-        """Whether no request was begun."""
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.transport.is_closing() or self._is_between_requests()
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether a request was begun."""
         cycle: object = self.cycle
-        return cycle is None and not self.transport.is_closing()
+        return cycle is not None
+
+    def on_response_complete(self) -> None:
+        """Begin to be idle."""
+        self.since = self.loop.time()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""

@@ -28,15 +28,16 @@ from k8stokendetect.errors import ConfigError, K8sTokenDetectError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import Exclusion
 from k8stokendetect.reprs import with_short_repr
-from k8stokendetect.serve.app import PATIENCE, Budget, Receiver
+from k8stokendetect.serve.app import PATIENCE, Receiver
 from k8stokendetect.serve.auth import Tokens
 from k8stokendetect.serve.board import Board
+from k8stokendetect.serve.budget import Budget
 from k8stokendetect.serve.examiner import Examiner
 from k8stokendetect.serve.lock import locked
 from k8stokendetect.serve.metrics import Metrics
 from k8stokendetect.serve.outbox import Outbox
 from k8stokendetect.serve.protocol import new_loop, protocol
-from k8stokendetect.serve.reporting import Log
+from k8stokendetect.serve.reporting import Log, relayed
 from k8stokendetect.serve.tls import TlsFiles
 from k8stokendetect.sinks import Sinks
 
@@ -178,7 +179,7 @@ class Service:
         )
 
     def _say(self, error: K8sTokenDetectError) -> None:
-        self._log("error", str(error))
+        self._log(f"error {type(error).__name__}", str(error))
 
     def run(self, ready: Callable[[int, int | None], object] | None = None) -> int:
         """Serve until SIGTERM or SIGINT, and return the exit status: 0, or 2 when nothing was examined any more.
@@ -190,6 +191,7 @@ class Service:
         _allow_many_files()
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._lock)
+            stack.enter_context(relayed(self._log, "uvicorn.error", "asyncio"))
             sockets = [self._bound(self._settings.listen)]
             if self._settings.health is not None:
                 sockets.append(self._bound(self._settings.health))
@@ -255,7 +257,7 @@ class Service:
         return _Server(config)
 
     def _refuse_name(self) -> None:
-        self._log("warning", "a client was refused: its certificate is not called as --client-name says")
+        self._log("warning certificate", "a client was refused: its certificate is not called as --client-name says")
 
     async def _watch(self, stop: Callable[[], object]) -> None:
         """Read the TLS files again when they change, and stop when nothing is examined any more."""
@@ -268,7 +270,7 @@ class Service:
             try:
                 tls.load(self._context)
             except ConfigError as error:
-                self._log("error", f"{error}; the certificates read before are used")
+                self._log("error certificate", f"{error}; the certificates read before are used")
             else:
                 marks = tls.marks()
         stop()

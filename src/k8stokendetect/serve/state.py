@@ -11,8 +11,8 @@ from typing import Any, Final, Self
 import attrs
 
 from k8stokendetect.engine import Memory
+from k8stokendetect.engine.state_file import write_atomically
 from k8stokendetect.errors import ConfigError
-from k8stokendetect.serve.journal import write_atomically
 
 VERSION: Final = 1
 

@@ -71,8 +71,13 @@ def _custom(named: dict[str, str]) -> dict[str, str]:
 
 
 def _header(text: str) -> str:
-    return plain(text, _LONGEST).replace("\\", r"\\").replace("|", r"\|")
+    return _ascii(text).replace("\\", r"\\").replace("|", r"\|")
+
+
+def _ascii(text: str) -> str:
+    """Cut a text, and write all but printable ASCII as escapes: an output may have any encoding."""
+    return plain(text, _LONGEST).encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _value(text: str) -> str:
-    return plain(text, _LONGEST).replace("\\", r"\\").replace("=", r"\=")
+    return _ascii(text).replace("\\", r"\\").replace("=", r"\=")

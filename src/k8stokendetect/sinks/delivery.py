@@ -132,6 +132,10 @@ class Delivery:
             self.dead += 1
             self._bury(alert, error)
             return False
+        except Exception as error:  # noqa: BLE001 - a sink that fails as none should costs this alert only
+            self.dead += 1
+            self._bury(alert, SinkError(self.name, f"failed: {type(error).__name__}", again=False))
+            return False
         self._is_down = False
         self.sent += 1
         return True

@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import attrs
-import msgspec
 
 from k8stokendetect.convert.structure import parse_event
 from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
@@ -22,6 +21,7 @@ from k8stokendetect.enrichment import enriched
 from k8stokendetect.errors import K8sTokenDetectError, ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding
+from k8stokendetect.input.decoding import NotJSONError, decode_whole
 from k8stokendetect.outputs.native import to_line
 from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.projection import project
@@ -135,9 +135,9 @@ class Share:
 
     def _read(self, use: Use) -> Iterator[Finding]:
         try:
-            event = parse_event(msgspec.json.decode(use.text), platform=self._plan.platform, origin=use.origin)
-        except (ReadError, msgspec.MsgspecError) as error:
-            trouble = error if isinstance(error, ReadError) else ReadError("not JSON", use.origin)
+            event = parse_event(decode_whole(use.text), platform=self._plan.platform, origin=use.origin)
+        except (ReadError, NotJSONError) as error:
+            trouble = error if isinstance(error, ReadError) else ReadError(f"not JSON: {error}", use.origin)
             self._errors.append(trouble.with_traceback(None))
             self._tally.unreadable += 1
             return

@@ -33,7 +33,7 @@ from k8stokendetect.exclusions.verdict import failed_checks
 from k8stokendetect.findings import Finding, Rule, Severity
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.reprs import short_repr, with_short_repr
-from k8stokendetect.suggestions.callers import MOST_TARGETS, Caller, Login
+from k8stokendetect.suggestions.callers import MOST_TARGETS, Caller, Login, Seen
 from k8stokendetect.words import brief, listed
 
 __all__ = ["Left", "Suggestion", "Suggestions"]
@@ -56,7 +56,7 @@ class Suggestion:
 
     Arguments:
         exclusion: with every proof that the log shows.
-        mints: the number of tokens that the caller minted; where it takes several exclusions, in all of them.
+        mints: the number of tokens that the caller minted for the service accounts of this exclusion.
         first: the time of the first mint; None where no time was logged.
         last: the time of the last.
         warnings: why to look twice: what was found about this caller, and what the log cannot prove.
@@ -141,10 +141,10 @@ class Suggestions(Detector):
         in_order = sorted(callers, key=lambda item: (item[0].username in self._urgent, -item[1].count))
         taken: set[str] = set()
         return [
-            self._suggestion(login, caller, component, today, taken)
+            self._suggestion(login, caller, component, seen, today, taken)
             for login, caller in in_order
             if caller.accounts <= MOST_TARGETS
-            for component in caller.components()
+            for component, seen in sorted(caller.components(), key=lambda part: -part[1].count)
         ]
 
     def left(self) -> list[Left]:
@@ -188,27 +188,27 @@ class Suggestions(Detector):
         self._left[who, why] += 1
 
     def _suggestion(
-        self, login: Login, caller: Caller, component: Component, today: date, taken: set[str]
+        self, login: Login, caller: Caller, component: Component, seen: Seen, today: date, taken: set[str]
     ) -> Suggestion:
         words = _WORD.findall(login.username.removeprefix(SERVICE_ACCOUNT_PREFIX).lower())
         name = "-".join(("suggested", *words))[:_LONGEST_ID]
         id_ = next(one for one in (name, *(f"{name}-{n}" for n in range(2, len(taken) + 3))) if one not in taken)
         taken.add(id_)
-        seen = caller.last.date() if caller.last else today
+        last = caller.last.date() if caller.last else today
         accounts = [f"{namespace}/{name}" for namespace in component.namespaces for name in component.names]
-        source = Provenance(source=caller.origin or "the log that was scanned", checked=today)
+        source = Provenance(source=seen.origin or "the log that was scanned", checked=today)
         exclusion = Exclusion(
             component=attrs.evolve(component, id=id_, provenance=(source,)),
             because=f"Confirmed as ours: it minted for {listed(accounts)}.",
             hides="to be written",
-            expires=max(seen, today) + LONGEST,
+            expires=max(last, today) + LONGEST,
         )
         hides = f"Anyone who calls with these proofs can mint for {listed(accounts)}: {also_hides(exclusion)}"
         return Suggestion(
             exclusion=attrs.evolve(exclusion, hides=hides),
-            mints=caller.count,
-            first=caller.first,
-            last=caller.last,
+            mints=seen.count,
+            first=seen.first,
+            last=seen.last,
             warnings=tuple(self._warnings(login, component)),
             enable=caller.fits,
         )

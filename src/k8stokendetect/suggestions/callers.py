@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from typing import Final, Literal, Self
 
@@ -92,15 +92,53 @@ class Login:
 
 
 @attrs.define
+class Seen:
+    """What was seen of the mints for one service account, or of those that one table covers.
+
+    Attributes:
+        origin: file and line of the first.
+        number: which of the caller's mints that was.
+        count: the number of mints.
+        first: the time of the first, where logged.
+        last: the time of the last.
+
+    """
+
+    origin: str = ""
+    number: int = 0
+    count: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def add(self, time: datetime | None, /) -> None:
+        """Take a mint."""
+        self.count += 1
+        if time is not None:
+            self.first, self.last = min(self.first or time, time), max(self.last or time, time)
+
+    @classmethod
+    def together(cls, parts: Sequence[Seen], /) -> Self:
+        """Return the sum of some."""
+        begin = min(parts, key=lambda part: part.number)
+        firsts = [part.first for part in parts if part.first is not None]
+        lasts = [part.last for part in parts if part.last is not None]
+        return cls(
+            begin.origin,
+            begin.number,
+            sum(part.count for part in parts),
+            min(firsts, default=None),
+            max(lasts, default=None),
+        )
+
+
+@attrs.define
 class Caller:
     """What was seen of one login.
 
     Attributes:
         base: everything that it proves, for any target.
         count: the number of mints.
-        first: the time of the first, where logged.
-        last: the time of the last.
-        origin: file and line of the first.
+        last: the time of the last, where logged.
         inside: each came from an address that is not public.
         fits: the optional exclusion that covers them.
         accounts: the number of service accounts it minted for; it stops above `MOST_TARGETS`.
@@ -109,25 +147,20 @@ class Caller:
 
     base: Component
     count: int = 0
-    first: datetime | None = None
     last: datetime | None = None
-    origin: str = ""
     inside: bool = True
     fits: str = ""
     accounts: int = 0
     _clients: set[str] = attrs.field(factory=set)
     _reasons: set[str | None] = attrs.field(factory=set)
     _longest: int = 0
-    _targets: dict[str, set[str]] = attrs.field(factory=dict)
+    _targets: dict[str, dict[str, Seen]] = attrs.field(factory=dict)
 
     def add(self, event: Event, /) -> None:
         """Take a mint; it has everything that the base asks for."""
         self.count += 1
         if event.time is not None:
-            self.first = min(self.first or event.time, event.time)
             self.last = max(self.last or event.time, event.time)
-        # The name of a file may hold bytes that are no text, which TOML cannot express.
-        self.origin = self.origin or (event.origin or "").encode("utf-8", "backslashreplace").decode("utf-8")
         self.inside = self.inside and event.peer_ip is not None and not is_public(event.peer_ip)
         if len(self._clients) <= MOST_CLIENTS:
             product, slash, _ = event.user_agent.partition("/")
@@ -138,12 +171,16 @@ class Caller:
             self._longest = max(self._longest, event.token_request.expiration_seconds or 0)
         target = event.service_account
         if target is not None and self.accounts <= MOST_TARGETS:
-            names = self._targets.setdefault(target.namespace, set())
-            self.accounts += target.name not in names
-            names.add(target.name)
+            names = self._targets.setdefault(target.namespace, {})
+            if target.name not in names:
+                self.accounts += 1
+                # The name of a file may hold bytes that are no text, which TOML cannot express.
+                origin = (event.origin or "").encode("utf-8", "backslashreplace").decode("utf-8")
+                names[target.name] = Seen(origin, self.count)
+            names[target.name].add(event.time)
 
-    def components(self) -> Iterator[Component]:
-        """Yield what covers everything that was seen and nothing else: one for each set of names."""
+    def components(self) -> Iterator[tuple[Component, Seen]]:
+        """Yield what covers everything that was seen and nothing else: one for each set of names, with its mints."""
         knows_client = len(self._clients) <= MOST_CLIENTS and "" not in self._clients
         actor = attrs.evolve(
             self.base.actor,
@@ -156,4 +193,6 @@ class Caller:
         for namespace, names in sorted(self._targets.items()):
             places.setdefault(tuple(sorted(names)), []).append(namespace)
         for accounts, namespaces in places.items():
-            yield attrs.evolve(self.base, actor=actor, namespaces=tuple(namespaces), names=accounts, token=token)
+            parts = [seen for namespace in namespaces for seen in self._targets[namespace].values()]
+            component = attrs.evolve(self.base, actor=actor, namespaces=tuple(namespaces), names=accounts, token=token)
+            yield component, Seen.together(parts)

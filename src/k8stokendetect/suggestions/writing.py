@@ -14,16 +14,23 @@ from k8stokendetect.suggestions import Left, Suggestion, Suggestions
 MOST_WRITTEN: Final = 200
 """Of further suggestions, and of further callers for which there is none, only the number is written."""
 
+UNCHECKED: Final = "the day on which you looked, as YYYY-MM-DD without quotes"
+"""Stands where only a person can give the day; `load_exclusions` refuses it."""
+
 _HEAD: Final = """\
 ## Exclusions that `k8stokendetect scan --suggest-exclusions` suggests, the most frequent callers first.
 ## Every line is a comment: this file excludes nobody yet. Read what each would hide; for each that you confirm,
-## remove the first `# ` of its lines (those that begin with `## ` are explanations), and say in `because` who runs it.
+## remove the first `# ` of its lines (those that begin with `## ` are explanations), and say in `because` who runs it,
+## and in `checked` on which day you looked: without that day the entry is refused.
 ## Then: k8stokendetect scan --exclusions THIS-FILE LOG
 """
 
 
 def suggestions_to_toml(found: Suggestions, /) -> str:
-    """Return a TOML document that `load_exclusions` reads, as it is and with any of its entries confirmed."""
+    """Return a TOML document that `load_exclusions` reads, as it is and with any of its entries confirmed.
+
+    Confirmed is an entry whose lines are no comments any more, and in which the day stands in place of `UNCHECKED`.
+    """
     suggested, left = found.all(), found.left()
     parts = [_HEAD, *map(_entry, suggested[:MOST_WRITTEN])]
     if len(suggested) > MOST_WRITTEN:
@@ -41,7 +48,9 @@ def _entry(one: Suggestion) -> str:
     lines += [f"## WARNING: {warning}" for warning in one.warnings]
     if one.enable:
         lines.append(f"## This fits `{one.enable}`; if you run it: `--enable {one.enable}`. It covers more than this.")
-    table = to_toml(one.exclusion).splitlines()
+    (provenance,) = one.exclusion.component.provenance
+    unchecked = f"provenance = [{{ source = {quoted(provenance.source)}, checked = {quoted(UNCHECKED)} }}]"
+    table = [unchecked if line.startswith("provenance = ") else line for line in to_toml(one.exclusion).splitlines()]
     return "\n".join((*lines, *(f"# {line}" for line in table), ""))
 
 
