@@ -151,7 +151,7 @@ def logs() -> dict[str, list[Record]]:
     """Return recordings, and the events that the examples of each rule report."""
     found = {
         "1.36": list(few(METADATA, 5)),
-        "1.27": list(few(METADATA_1_27, 3, others=False)),
+        "1.27": list(few(METADATA_1_27, 1, others=False)),
         "bodies": list(few(REQUEST_RESPONSE, 3)),
         "attack": [json.loads(line) for line in ATTACK.read_bytes().splitlines()],
     }

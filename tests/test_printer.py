@@ -19,7 +19,7 @@ from k8stokendetect.cli.incident_pages import IncidentPages
 from k8stokendetect.cli.printer import Printer
 from k8stokendetect.cli.screen import Screen
 from k8stokendetect.cli.selecting import Choice
-from recordings import METADATA
+from recordings import METADATA, few
 from test_cli import COMMAND, log, run
 from test_incidents import START, found, one, ref, used
 
@@ -85,11 +85,12 @@ def test_quiet_is_quiet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("level", ["--alerts", "--findings", "--incidents"])
-def test_what_is_not_printed_is_counted(form: str, level: str) -> None:
+def test_what_is_not_printed_is_counted(form: str, level: str, tmp_path: Path) -> None:
     """And does not count for the exit status."""
-    whole = run("scan", METADATA, "--format", form, level, "--limit", "0")
-    some = run("scan", METADATA, "--format", form, level, "--actor", "bob")
-    none = run("scan", METADATA, "--format", form, level, "--since", "2026-11-25", "--min-severity", "high")
+    path = log(tmp_path, *few(METADATA, 2))
+    whole = run("scan", path, "--format", form, level, "--limit", "0")
+    some = run("scan", path, "--format", form, level, "--actor", "bob")
+    none = run("scan", path, "--format", form, level, "--since", "2026-11-25", "--min-severity", "high")
 
     assert (whole.exit_code, some.exit_code, none.exit_code) == (1, 1, 0)
     assert len(whole.stdout) > len(some.stdout) > len(none.stdout) == 0
