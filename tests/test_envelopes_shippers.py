@@ -144,6 +144,13 @@ def test_malformed_rows_are_errors(record: dict[str, Any], reason: str) -> None:
     assert first.record.reason == reason
 
 
+@pytest.mark.parametrize("other", [None, 7, "x", []])
+def test_a_search_result_that_is_no_row_hides_no_other(other: Any) -> None:
+    """Whoever edits an answer, or cuts it, may leave one."""
+    inners = list(unwrap({"results": [other, wrapped.splunk_row(EVENT)]}))
+    assert [inner.record["auditID"] for inner in inners if inner.is_event] == [EVENT["auditID"]]
+
+
 def test_a_search_result_without_raw_is_an_error() -> None:
     """A table of a Splunk search has lost the event; nobody guesses it together."""
     for record in ({"preview": False, "result": {"verb": "create"}}, {"preview": False, "results": [3]}):
