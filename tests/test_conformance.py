@@ -255,7 +255,7 @@ def test_no_events_make_a_detector_that_remembers_raise(records: list[dict[str, 
 
 
 class _Detector(DetectorConformance):
-    max_examples = 4
+    max_examples = 2
 
 
 for _cls in SHIPPED:
@@ -295,7 +295,7 @@ def lost_by(module: Any, name: str) -> frozenset[str]:
 
 
 class _Envelope(EnvelopeConformance):
-    max_examples = 6
+    max_examples = 3
 
 
 for _module, _envelope in ENVELOPE_OF.items():

@@ -148,7 +148,20 @@ def test_three_files_are_all_that_a_new_rule_touches(tmp_path: Path) -> None:
         f"tests/test_{part}.py" for part in ("conformance", "detectors", "layout", "new_rule", "sigma", "exclusions")
     ]
     result = subprocess.run(  # noqa: S603 - our own tests
-        [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", "-k", every, *files],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-n",
+            "0",
+            "-q",
+            "--assert=plain",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            every,
+            *files,
+        ],
         cwd=tmp_path,
         env={key: value for key, value in os.environ.items() if not key.startswith(("SLIPCOVER", "PYTEST"))}
         | {"PYTHONPATH": str(tmp_path / "src")},
