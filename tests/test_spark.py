@@ -222,7 +222,7 @@ def test_a_job_that_takes_what_is_there_ends_by_itself(session: Any, tmp_path: P
         log = session.readStream.format("text").option("maxFilesPerTrigger", 1).load(str(logs))
         writer = spark.detect(log).writeStream.format("parquet").option("path", str(tmp_path / "found"))
         query = writer.option("checkpointLocation", str(tmp_path / "state")).trigger(availableNow=True).start()
-        assert query.awaitTermination(100), "it runs on"
+        assert query.awaitTermination(240), "it runs on"
         return session.read.parquet(str(tmp_path / "found"))
 
     half = len(LOG) // 2
@@ -344,7 +344,7 @@ def _count(output: Path) -> int:
     return sum((output / name).read_bytes().count(b"\n") for name in names)
 
 
-def _wait_for(happened: Any, query: Any = None, *, minutes: int = 1) -> None:
+def _wait_for(happened: Any, query: Any = None, *, minutes: int = 4) -> None:
     """Wait, so many minutes at most."""
     for _ in range(200 * minutes):
         if happened():
