@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from threading import Event, Thread
@@ -45,6 +46,8 @@ class Receiver:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Serve, and stop as SIGTERM stops it: at the end every batch is examined and nothing waits."""
+        loggers = [logging.getLogger(name) for name in ("uvicorn.error", "uvicorn.asgi")]
+        levels = [logger.level for logger in loggers]  # uvicorn sets them for the whole process
         server = uvicorn.Server(webhook_receiver.configure(self.app, log_level="critical"))
         thread = Thread(target=server.run, kwargs={"sockets": [self.socket]})
         thread.start()
@@ -53,6 +56,8 @@ class Receiver:
         finally:
             server.should_exit = True
             thread.join(30)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
         assert not thread.is_alive()
         assert not self.worker.thread.is_alive()
 
