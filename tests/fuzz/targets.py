@@ -124,7 +124,7 @@ def _shown(items: Iterable[object]) -> list[object]:
     ]
 
 
-def _placeless(item: object) -> str:
+def _placeless(item: Any) -> str:
     text = repr(attrs.asdict(item)) if attrs.has(type(item)) else repr(item)  # a repr leaves parts out
     return text.replace("<bytes>", "").replace("<stream>", "")
 
