@@ -17,6 +17,8 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import attrs
+
 from k8stokendetect import ConfigError, Event, Finding, ReadError, Tally, detect, load_exclusions, read
 from k8stokendetect.audit_policy import AuditPolicy, hints, review
 from k8stokendetect.cluster import Cluster, who_can_mint
@@ -122,8 +124,9 @@ def _shown(items: Iterable[object]) -> list[object]:
     ]
 
 
-def _placeless(item: object) -> str:
-    return repr(item).replace("<bytes>", "").replace("<stream>", "")
+def _placeless(item: Any) -> str:
+    text = repr(attrs.asdict(item)) if attrs.has(type(item)) else repr(item)  # a repr leaves parts out
+    return text.replace("<bytes>", "").replace("<stream>", "")
 
 
 def _written(findings: Iterable[Finding]) -> None:
