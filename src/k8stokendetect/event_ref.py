@@ -22,6 +22,7 @@ from k8stokendetect.bounds import (
     cut_text,
     cut_user,
 )
+from k8stokendetect.clouds.call import CloudCall
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, Event, JsonValue, Platform, is_success
 from k8stokendetect.identity import REASON, ServiceAccount
@@ -91,6 +92,7 @@ class EventRef:
         cluster: its name, where the log's wrapper has it.
         account: the AWS account, Azure subscription or Google project.
         region: the cloud's region.
+        cloud: of a call in a cloud, what else is known: its resource is the service, its verb the action.
 
     """
 
@@ -123,6 +125,7 @@ class EventRef:
     cluster: str | None = None
     account: str | None = None
     region: str | None = None
+    cloud: CloudCall | None = None
 
     @classmethod
     def of(cls, event: Event | Referable, /) -> EventRef:
@@ -209,7 +212,7 @@ class EventRef:
     @property
     def succeeded(self) -> bool:
         """The request was served, see `is_success`."""
-        return is_success(self.code)
+        return is_success(self.code) if self.cloud is None else not self.cloud.error
 
     @property
     def mints_token(self) -> bool:
@@ -234,7 +237,7 @@ class EventRef:
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON; the names are stable once released."""
-        facts = {name: plain(getattr(self, name)) for name in _FIELDS}
+        facts = {name: plain(getattr(self, name)) for name in _FIELDS if name != "cloud" or self.cloud is not None}
         return {"request_id": self.request_id, **facts, "target": self.target}
 
     def uses_token_of(self, mint: EventRef, /) -> bool:
@@ -242,6 +245,8 @@ class EventRef:
 
         Credential ids decide where both were logged, otherwise the service account's name does.
         """
+        if mint.cloud is not None:
+            return self.cloud is not None and mint.cloud.issued != "" and mint.cloud.issued == self.cloud.used
         if mint.minted_credential and self.used_credential:
             return mint.minted_credential == self.used_credential
         account = mint.token_account if mint.mints_token else None

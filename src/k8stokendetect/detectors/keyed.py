@@ -224,7 +224,7 @@ class KeyedDetector(Detector, Generic[S]):
         now = event.time or datetime.min.replace(tzinfo=UTC)
         if event.time is not None:
             self.states.sweep(now)
-        memory = View(self.states, frozenset(named), now, _later(event.time, self.remember_for), excluded)
+        memory = View(self.states, frozenset(named), now, later(event.time, self.remember_for), excluded)
         for key in named:
             yield from self.fold(key, event, reported, memory)
 
@@ -265,7 +265,7 @@ class KeyedDetector(Detector, Generic[S]):
         self.states = states
 
 
-def _later(time: datetime | None, by: timedelta) -> datetime:
+def later(time: datetime | None, by: timedelta, /) -> datetime:
     """Return when a state expires; one of an event without a time only makes room for others."""
     try:
         if time is not None:
