@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, Literal, TypeAlias, get_args
@@ -18,12 +19,13 @@ Cloud: TypeAlias = Literal["aws", "azure", "google"]
 
 CLOUDS: Final[tuple[Cloud, ...]] = get_args(Cloud)
 
-ExchangeKind: TypeAlias = Literal["web identity", "pod identity", "role", "pool", "impersonation", "sign-in"]
+ExchangeKind: TypeAlias = Literal["web identity", "pod identity", "role", "session", "pool", "impersonation", "sign-in"]
 """How credentials were exchanged.
 
 - `web identity`: AWS `AssumeRoleWithWebIdentity`, with a token (IRSA, or any other cluster whose issuer AWS trusts);
 - `pod identity`: AWS `AssumeRole` that EKS Pod Identity made for a pod;
-- `role`: AWS `AssumeRole` by anybody else; by an assumed role it is role chaining;
+- `role`: AWS `AssumeRole` or `AssumeRoot` by anybody else; by an assumed role it is role chaining;
+- `session`: AWS `GetSessionToken` or `GetFederationToken`, with the keys of a user;
 - `pool`: Google `ExchangeToken`, with a token, at a workload identity pool;
 - `impersonation`: Google `GenerateAccessToken`, for a service account of Google's;
 - `sign-in`: a sign-in of Entra ID with a federated credential, or of a managed identity.
@@ -37,6 +39,10 @@ def normalised_issuer(issuer: str, /) -> str:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.html
     """
     return issuer.strip().removeprefix("https://").rstrip("/")
+
+
+_GKE_SUBJECT: Final = re.compile(r"ns/([^/]+)/sa/([^/]+)")
+"""https://cloud.google.com/kubernetes-engine/docs/concepts/workload-identity, principal identifiers."""
 
 
 def _cut_issuer(issuer: str, /) -> str:
@@ -66,7 +72,8 @@ class Caller:
         access_key: the id of the AWS access key that signed the call. An identifier, no secret: AWS prints it in every
             log, and nothing can be signed with it
             (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_access-keys.html).
-        session: the ARN of the assumed role's session, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
+        session: the ARN of the assumed role's session, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`; at Google who
+            took on the service account that called (`serviceAccountDelegationInfo`).
         role: the ARN of the role behind the session.
         provider: the ARN of the OIDC provider whose token began the session (`webIdFederationData.federatedProvider`).
         invoked_by: the AWS service that made the call, such as `pods.eks.amazonaws.com`.
@@ -97,7 +104,8 @@ class Exchange:
         issuer: of the token, without `https://`.
         provider: that the cloud knows the issuer by: the ARN of the OIDC provider; at Google the pool provider
             (`resourceName`).
-        subject: of the token, as logged.
+        subject: of the token, as logged; at Google without the pool that it is in, and of GKE's own pool
+            `ns/NAMESPACE/sa/NAME`.
         audience: of the token; for an AWS provider often `sts.amazonaws.com`.
         role: what was asked for: a role's ARN; Google's service account; at Azure the application's id.
         session_name: AWS's `roleSessionName`, which the caller chose.
@@ -144,7 +152,8 @@ class Exchange:
         """The service account whose token it was, by its subject or, for EKS Pod Identity, by the session's tags."""
         if self.namespace and self.tagged_account:
             return ServiceAccount(self.namespace, self.tagged_account)
-        return ServiceAccount.of_username(self.subject)
+        found = _GKE_SUBJECT.fullmatch(self.subject)
+        return ServiceAccount(found[1], found[2]) if found else ServiceAccount.of_username(self.subject)
 
 
 @with_short_repr
