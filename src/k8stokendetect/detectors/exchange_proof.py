@@ -82,7 +82,7 @@ BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 NO_ID: Final = "the cloud logs no id of the token: service account and time join the two"
 NO_AUDIENCE: Final = "the audience of the minted token was not logged, as at level Metadata"
-ALIKE: Final = "it cannot be told from an exchange that a pod of this account made"
+ALIKE: Final = "a pod of this account may have made it: nothing distinguishes the two"
 
 
 def same_pod(mint: Mint, exchange: Exchange, /) -> bool:

@@ -24,7 +24,7 @@ MAX_VALUES: Final = 20
 """How many values of one kind are remembered of an account's exchanges."""
 
 MANY: Final = 8
-"""From so many on, one value more says nothing: nodes with public addresses of their own, names that are random."""
+"""From this number of values on, one more says nothing: nodes with public addresses, names that are random."""
 
 _NODE: Final = re.compile(r"i-[0-9a-f]{8,17}")
 """The session of an EC2 instance's role is named after the instance (docs.aws.amazon.com/eks pod-id-how-it-works)."""
@@ -84,7 +84,7 @@ class Origin:
 def origin_of(event: CloudEvent, /) -> Origin:
     """Return where an exchange came from."""
     exchange, agent = event.exchange, event.user_agent.partition("/")[0].strip().lower()[:100]
-    if exchange is not None and exchange.kind == "pod identity":  # EKS made the call, for whoever had the token
+    if exchange is not None and exchange.kind == "pod identity":  # EKS made the call, for anyone who had the token
         name = exchange.node_session.rpartition("/")[2]
         return Origin(event.source_ip, "node" if not name or _NODE.fullmatch(name) else name[:100], "")
     session = re.split(r"[-_.@0-9]", exchange.session_name, maxsplit=1)[0].lower()[:100] if exchange else ""

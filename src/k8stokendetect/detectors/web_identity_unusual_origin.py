@@ -22,13 +22,13 @@ from k8stokendetect.words import named
 DAY: Final = timedelta(days=1)
 
 MOST: Final = 3
-"""On so many days a new origin of an account is reported; then it is one of its own."""
+"""On how many days a new origin of an account is reported; then it is one of its own."""
 
 MOST_NETWORKS: Final = 40
-"""A cluster with so many public networks has nodes with public addresses: an address tells nothing there."""
+"""A cluster with this number of public networks has nodes with public addresses: one more says nothing."""
 
 SHARED: Final = 3
-"""An address from which so many accounts exchange their tokens is the cluster's: a NAT gateway."""
+"""From this number of accounts on that exchange their tokens there, an address is the cluster's: a NAT gateway."""
 
 
 @attrs.frozen
@@ -61,7 +61,7 @@ class WebIdentityUnusualOrigin(CloudDetector[Origins]):
     """Learns from where an account's tokens are exchanged, then reports what is new, once a day.
 
     Arguments:
-        learn: so many exchanges of an account, over a day at least, are only learned from.
+        learn: how many exchanges of an account, over a day at least, are only learned from.
 
     Raises:
         ConfigError: when it is no number from 1.

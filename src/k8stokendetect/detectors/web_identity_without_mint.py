@@ -36,7 +36,7 @@ LOOKED_BACK: Final = 25
 again for each exchange."""
 
 ENOUGH: Final = 3
-"""So many accounts of an issuer whose exchanges the log explains make it this cluster's."""
+"""An issuer is this cluster's once the log explains the exchanges of this number of accounts."""
 
 MAX_ISSUERS: Final = 100
 MAX_NAMES: Final = 20
@@ -75,7 +75,6 @@ class Minted:
         hours: those hours.
         latest: the time of the last mint; of the cluster only.
         issuers: what is known of each issuer; of the cluster only.
-        bodies: audiences are logged.
 
     """
 
@@ -132,7 +131,6 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
     watches = MINTS
     traits = Traits(
         excludable=False,
-        body="audiences: without them any mint for the account explains an exchange",
         not_in_sigma="it joins two logs",
     )
     needs = frozenset({"token-request"})

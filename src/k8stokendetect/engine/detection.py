@@ -241,6 +241,9 @@ def _run(
                     if cluster_name is not None and item.cluster is None:
                         item = attrs.evolve(item, cluster=cluster_name)  # noqa: PLW2901 - the same, named
                     yield from pipeline.take(item)
+                else:
+                    tally.cloud_events += 1
+                    yield from pipeline.take(item)
             tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
             tally.events = events + counts.unwanted
             yield from pipeline.rest()

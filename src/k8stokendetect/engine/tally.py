@@ -18,6 +18,7 @@ class Tally:
 
     Attributes:
         events: how many events were read, including those that were skipped unparsed.
+        cloud_events: how many records of clouds' logs were read.
         findings: how many findings were reported, by rule id.
         excluded: how many findings were excluded, by exclusion id.
         duplicates: how many findings repeated one about the same request.
@@ -32,6 +33,7 @@ class Tally:
     """
 
     events: int = 0
+    cloud_events: int = 0
     findings: Counter[str] = attrs.field(factory=Counter)
     excluded: Counter[str] = attrs.field(factory=Counter)
     duplicates: int = 0

@@ -97,7 +97,7 @@ class AccessFinder:
                 yield Step(f"{mint.account} has an identity in a cloud. {trace.advice}")
 
     def _roles(self, findings: Iterable[Finding]) -> Iterator[Step]:
-        """Say which accounts may assume a role that was: whoever may mint for one of them has the role."""
+        """Say which accounts may assume a role that was assumed: anyone who may mint for one of them has it."""
         calls = [one.event for one in findings if one.event.cloud is not None and one.event.cloud.kind]
         for role in dict.fromkeys(ref.cloud.role for ref in calls if ref.cloud and ref.cloud.role):
             accounts = [
