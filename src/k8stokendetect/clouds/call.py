@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CloudCall: what findings keep of a call in a cloud, beside what an EventRef has for every request."""
+"""CloudCall: what findings keep of a call in a cloud besides what an EventRef has of every request."""
 
 from __future__ import annotations
 

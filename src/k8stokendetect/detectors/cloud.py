@@ -18,8 +18,8 @@ from k8stokendetect.words import named, user_of
 
 S = TypeVar("S")
 
-SKEW: Final = timedelta(minutes=5)
-"""How far the clocks of a cluster and of a cloud may differ; both are kept by NTP, which leaves seconds."""
+SKEW: Final = timedelta(minutes=1)
+"""How far the clocks of a cluster and of a cloud may differ; both are set by NTP, which leaves less than a second."""
 
 ADDRESS_OF_GOOGLE: Final = "google"
 """At Google all pods of an account are one principal: only its address tells their credentials apart."""
@@ -71,7 +71,7 @@ class CloudDetector(KeyedDetector[S], Generic[S]):
         if not named:
             return
         self.states.sweep(event.time)
-        memory = View(self.states, frozenset(named), event.time, later(event.time, self.remember_for))
+        memory = View(self.states, self.reach(named), event.time, later(event.time, self.remember_for))
         for key in named:
             yield from self.cloud_fold(key, event, reported, memory)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import attrs
@@ -21,6 +21,8 @@ from k8stokendetect.words import named, user_of
 
 MAX_EARLY: Final = 20
 """How many calls are remembered of credentials of which no exchange was reported, yet: the bad ones, and exchanges."""
+
+BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 MAX_KINDS: Final = 200
 """How many kinds of calls are told apart of one session; of further kinds only bad calls are reported."""
@@ -69,7 +71,6 @@ class CloudActAfterExchange(CloudDetector[Session]):
             "data events (S3 objects, DynamoDB items, Lambda calls), unless the trail logs them",
             "the same call again, unless it is one of the bad ones",
             "Azure, and at Google what is done as a service account that the pool's principal impersonates",
-            "roles assumed in a chain of which a link was read before the exchange was reported",
         ),
         response=(
             "Revoke the sessions of the role, and of each role of the chain. Rotate the secrets that were read, undo "
@@ -81,9 +82,21 @@ class CloudActAfterExchange(CloudDetector[Session]):
     needs = frozenset({"minted-token-exchanged", "web-identity-without-mint", "web-identity-unusual-origin"})
     remember_for = timedelta(hours=36)  # a session of a role lives for 12 hours at most
 
+    def reach(self, named: tuple[str, ...], /) -> frozenset[str]:
+        """Add the credentials that were issued by calls with those named, and were read before: a chain of roles."""
+        found, more = set(named), list(named)
+        states = self.states
+        for key in more:
+            session = states.get(key, BEGINNING)
+            for ref in session.early if session is not None and len(more) < MAX_EARLY else ():
+                if ref.cloud is not None and ref.cloud.issued and ref.cloud.issued not in found:
+                    found.add(ref.cloud.issued)
+                    more.append(ref.cloud.issued)
+        return frozenset(found)
+
     def keys(self, _: Event, reported: Sequence[Finding], /) -> tuple[str, ...]:
         """Name the credentials of an exchange that a mint explains only now."""
-        return tuple(dict.fromkeys(one.event.cloud.issued for one in _exchanges(reported) if one.event.cloud))
+        return tuple(_exchanges(reported))
 
     def cloud_keys(self, event: CloudEvent, _: Sequence[Finding], /) -> tuple[str, ...]:
         """Name the credentials that a call was made with, and those that it issued."""
@@ -91,9 +104,7 @@ class CloudActAfterExchange(CloudDetector[Session]):
 
     def fold(self, key: str, _: Event, reported: Sequence[Finding], memory: View[Session], /) -> Iterator[Finding]:
         """Begin to follow credentials, and report what was read before."""
-        for finding in _exchanges(reported):
-            if finding.event.cloud is not None and finding.event.cloud.issued == key:
-                yield from self._begun(key, finding, memory)
+        yield from self._begun(key, _exchanges(reported)[key], memory)
 
     def cloud_fold(
         self, key: str, event: CloudEvent, reported: Sequence[Finding], memory: View[Session], /
@@ -101,7 +112,7 @@ class CloudActAfterExchange(CloudDetector[Session]):
         """Report a call with credentials that are followed, and follow those that it issues."""
         used, issued = used_by(event), issued_by(event)
         if key == issued and key != used:
-            for finding in _exchanges(reported):
+            if (finding := _exchanges(reported).get(key)) is not None:
                 yield from self._begun(key, finding, memory)
             return
         session, why = memory.get(key), why_bad(event.cloud, event.service, event.action)
@@ -110,22 +121,31 @@ class CloudActAfterExchange(CloudDetector[Session]):
                 early = newest((*(session or Session()).early, ref_of(event)), MAX_EARLY)
                 memory.put(key, attrs.evolve(session or Session(), early=early))
             return
-        ref = ref_of(event)
-        if issued and issued != key:
-            chain = (*session.chain[:3], *session.chain[3:][-2:], ref)
-            memory.put(issued, Session(chain, session.severity, early=(memory.get(issued) or Session()).early))
-        yield from self._acted(key, ref, session, memory)
+        yield from self._acted(key, ref_of(event), memory)
 
     def _begun(self, key: str, finding: Finding, memory: View[Session]) -> Iterator[Finding]:
         session = memory.get(key) or Session()
         if session.severity >= finding.severity:
             return
-        memory.put(key, Session((*finding.related, finding.event), finding.severity, session.said))
-        for ref in session.early:
-            yield from self._acted(key, ref, memory.get(key) or Session(), memory)
+        yield from self._follow(key, (*finding.related, finding.event), finding.severity, memory)
 
-    def _acted(self, key: str, ref: EventRef, session: Session, memory: View[Session]) -> Iterator[Finding]:
-        """Report a call, each kind once unless it is bad."""
+    def _follow(self, key: str, chain: tuple[EventRef, ...], severity: int, memory: View[Session]) -> Iterator[Finding]:
+        """Follow credentials, and report what was read before."""
+        session = memory.get(key) or Session()
+        memory.put(key, Session(chain, severity, session.said))
+        for ref in session.early:
+            yield from self._acted(key, ref, memory)
+
+    def _acted(self, key: str, ref: EventRef, memory: View[Session]) -> Iterator[Finding]:
+        """Follow what a call issued, and report the call, each kind once unless it is bad."""
+        session, issued = memory.get(key) or Session(), ref.cloud.issued if ref.cloud else ""
+        yield from self._said(key, ref, session, memory)
+        if issued and not (memory.get(issued) or Session()).chain:
+            yield from self._follow(
+                issued, (*session.chain[:3], *session.chain[3:][-2:], ref), session.severity, memory
+            )
+
+    def _said(self, key: str, ref: EventRef, session: Session, memory: View[Session]) -> Iterator[Finding]:
         why = why_bad(ref.cloud.cloud if ref.cloud else "", ref.resource, ref.verb)
         severity, kind = self._severity(ref, why, session), f"{ref.resource} {ref.verb} {ref.succeeded}"
         is_bad = why != "" and ref.succeeded
@@ -159,10 +179,10 @@ class CloudActAfterExchange(CloudDetector[Session]):
         return Severity.MEDIUM if is_certain else None
 
 
-def _exchanges(reported: Sequence[Finding]) -> list[Finding]:
-    """Return what was reported about exchanges that succeeded, but for what looks like the pods' own."""
-    return [
-        one
-        for one in reported
-        if one.event.cloud is not None and one.event.cloud.issued and one.severity >= Severity.MEDIUM
-    ]
+def _exchanges(reported: Sequence[Finding]) -> dict[str, Finding]:
+    """Return the worst that was said about each exchange, by what it issued; not what looks like the pods' own."""
+    found: dict[str, Finding] = {}
+    for one in sorted(reported, key=lambda one: (one.severity, len(one.related))):
+        if one.event.cloud is not None and one.event.cloud.issued and one.severity >= Severity.MEDIUM:
+            found[one.event.cloud.issued] = one
+    return found

@@ -10,7 +10,7 @@ import attrs
 
 from k8stokendetect.clouds import Exchange
 from k8stokendetect.detectors.cloud import SKEW
-from k8stokendetect.detectors.exchanges import Origin, Usual, is_elsewhere
+from k8stokendetect.detectors.exchanges import Networks, Origin, Usual, is_elsewhere
 from k8stokendetect.detectors.token_request_cloud_audience import API_SERVER_AUDIENCES
 from k8stokendetect.findings import EventRef, Severity
 
@@ -42,11 +42,12 @@ class Mint:
 
 @attrs.frozen
 class Early:
-    """An exchange that no mint explains, yet."""
+    """An exchange that no mint explains, yet; its address may say nothing, see `is_no_sign`."""
 
     ref: EventRef
     exchange: Exchange
     origin: Origin
+    is_shared: bool = False
 
 
 @attrs.frozen
@@ -58,6 +59,7 @@ class Account:
         early: exchanges that no mint explains, yet.
         usual: where its tokens are exchanged.
         pods: when a token was minted for one of its pods, or for a component by design.
+        networks: not of an account, but of an issuer or an account of the cloud.
 
     """
 
@@ -65,6 +67,7 @@ class Account:
     early: tuple[Early, ...] = ()
     usual: Usual = attrs.field(factory=Usual)
     pods: datetime | None = None
+    networks: Networks = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -82,6 +85,7 @@ BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 NO_ID: Final = "the cloud logs no id of the token: service account and time join the two"
 NO_AUDIENCE: Final = "the audience of the minted token was not logged, as at level Metadata"
+LIKE_OWN: Final = "it looks like the exchanges of the account's own pods"
 ALIKE: Final = "a pod of this account may have made it: nothing distinguishes the two"
 
 
@@ -117,8 +121,8 @@ def _is_logged(mint: EventRef) -> bool:
 def joined(known: Account, mint: Mint, call: Early) -> tuple[Account, Joined | None]:
     """Say how strong the proof is; the account counts what looks like its pods' own."""
     severity, proof = _proof(known, mint, call)
-    if severity is Severity.LOW and call.ref.succeeded:
-        if mint.alike >= MOST_ALIKE:
+    if proof == LIKE_OWN:
+        if mint.alike >= MOST_ALIKE or (call.ref.time or BEGINNING) < (mint.ref.time or BEGINNING):
             return known, None
         mint = attrs.evolve(mint, alike=mint.alike + 1)
         mints = tuple(mint if one.ref == mint.ref else one for one in known.mints)
@@ -126,7 +130,7 @@ def joined(known: Account, mint: Mint, call: Early) -> tuple[Account, Joined | N
     caveats = (
         *((NO_ID,) if not call.exchange.pod_uid else ()),
         *((NO_AUDIENCE,) if not _is_logged(mint.ref) else ()),
-        *((ALIKE,) if severity is Severity.LOW and call.ref.succeeded else ()),
+        *((ALIKE,) if proof == LIKE_OWN else ()),
     )
     if mint.enable:
         severity = min(severity, Severity.MEDIUM)
@@ -136,7 +140,7 @@ def joined(known: Account, mint: Mint, call: Early) -> tuple[Account, Joined | N
 def _proof(known: Account, mint: Mint, call: Early) -> tuple[Severity, str]:
     """Weigh what speaks for the minted token, the strongest first."""
     start, then = mint.ref.time or BEGINNING, call.ref.time or BEGINNING
-    new = known.usual.new(call.origin, start - SKEW)
+    new = [kind for kind in known.usual.new(call.origin, start) if not (kind == "address" and call.is_shared)]
     if not call.ref.succeeded:
         return Severity.LOW, "the minted token may be the one"
     if same_pod(mint, call.exchange) and mint.alike == 0:
@@ -146,6 +150,6 @@ def _proof(known: Account, mint: Mint, call: Early) -> tuple[Severity, str]:
         return severity, f"no pod of this account has used that {' or '.join(new)}"
     if known.pods is None or then - known.pods > timedelta(hours=25):
         return Severity.CRITICAL, "this log shows no pod of the account in the day before"
-    if not known.usual.is_known(start - SKEW):
+    if not known.usual.is_known(start):
         return Severity.HIGH, "from where pods of this account exchange tokens is not known"
-    return Severity.LOW, "it looks like the exchanges of the account's own pods"
+    return (Severity.LOW if _is_logged(mint.ref) else Severity.INFORMATIONAL), LIKE_OWN

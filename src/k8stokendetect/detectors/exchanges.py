@@ -140,6 +140,40 @@ class Usual:
         return any(first < before for values in self.first.values() for first in values.values())
 
 
+Networks = dict[str, tuple[str, ...]]
+"""Which service accounts exchanged tokens from each public network: of an issuer, or of an account of the cloud."""
+
+MOST_NETWORKS: Final = 4
+"""A cluster with more public networks than this has more than the gateways of its zones: one more says nothing."""
+
+SETTLED: Final = 5
+"""After this number of exchanges of an account, the addresses of further ones are its cluster's."""
+
+SHARED: Final = 3
+"""From this number of service accounts on, an address is a gateway of the same account of the cloud."""
+
+
+def places_of(event: CloudEvent, /) -> tuple[str, str]:
+    """Name the issuer of a token that was exchanged, and the account of the cloud, as what has networks."""
+    exchange = event.exchange
+    issuer = (exchange.issuer or exchange.cluster or exchange.provider).lower() if exchange else ""
+    return f"{issuer} ", f" {event.cloud} {event.account}"
+
+
+def with_network(networks: Networks, network: str, account: str, /) -> Networks:
+    """Return networks with an account's; the same where that says nothing new."""
+    here = networks.get(network, ())
+    if account in here or len(here) >= SHARED or (not here and len(networks) >= MAX_VALUES):
+        return networks
+    return {**networks, network: (*here, account)}
+
+
+def is_no_sign(network: str, of_issuer: Networks, of_cloud: Networks, /) -> bool:
+    """Tell whether an address says nothing: it is private, or a gateway's, or the cluster has too many."""
+    shared = max(len(networks.get(network, ())) for networks in (of_issuer, of_cloud)) >= SHARED
+    return network == "private" or shared or len(of_issuer.keys() - {network}) >= MOST_NETWORKS
+
+
 HOUR: Final = 3600
 MAX_RUNS: Final = 60
 """How many runs of hours are remembered; a kubelet renews each token at least once a day."""

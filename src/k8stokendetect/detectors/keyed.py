@@ -195,6 +195,13 @@ class KeyedDetector(Detector, Generic[S]):
         """
         return ()
 
+    def reach(self, named: tuple[str, ...], /) -> frozenset[str]:
+        """Return the keys that `fold` may read and write: those that `keys` named, unless a detector overrides it.
+
+        One whose states name further keys adds those, and nothing else.
+        """
+        return frozenset(named)
+
     @final
     def inspect(self, event: Event | ReadError, /) -> Iterable[Finding]:  # noqa: ARG002 - it needs to know more
         """Report nothing: the engine calls `take` when it is known what others reported."""
@@ -224,7 +231,7 @@ class KeyedDetector(Detector, Generic[S]):
         now = event.time or datetime.min.replace(tzinfo=UTC)
         if event.time is not None:
             self.states.sweep(now)
-        memory = View(self.states, frozenset(named), now, later(event.time, self.remember_for), excluded)
+        memory = View(self.states, self.reach(named), now, later(event.time, self.remember_for), excluded)
         for key in named:
             yield from self.fold(key, event, reported, memory)
 

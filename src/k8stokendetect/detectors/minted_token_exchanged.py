@@ -23,7 +23,17 @@ from k8stokendetect.detectors.exchange_proof import (
     joined,
     same_pod,
 )
-from k8stokendetect.detectors.exchanges import account_of, checked_issuers, is_foreign, key_of, origin_of
+from k8stokendetect.detectors.exchanges import (
+    SETTLED,
+    account_of,
+    checked_issuers,
+    is_foreign,
+    is_no_sign,
+    key_of,
+    origin_of,
+    places_of,
+    with_network,
+)
 from k8stokendetect.detectors.following import lifetime
 from k8stokendetect.detectors.keyed import View
 from k8stokendetect.detectors.token_in_audit_log import TokenInAuditLog
@@ -55,11 +65,12 @@ class MintedTokenExchanged(CloudDetector[Account]):
         Severity.CRITICAL,
         description=(
             "Somebody who is no system component minted a token, and while it was valid a token of the same service "
-            "account became credentials of AWS, Google or Azure. Critical: the pod, or the token's audience and an "
-            "origin that no pod of the account has, or an account without any pod. High: the account has pods, and "
-            "nothing is known of where they exchange their tokens. Low: it looks like the pods' own exchanges, three "
-            "times for each mint; or it was refused. No cloud logs a token's id: but for EKS Pod Identity, which names "
-            "the pod, it is the account and the time that join the two."
+            "account became credentials of AWS, Google or Azure. Critical: the pod, or an origin that no pod of the "
+            "account has, or an account without any pod. High: the account has pods, and nothing is known of where "
+            "they exchange their tokens; or only the address is new, and the token's audience was not logged. Low: "
+            "refused. Low, or informational where the audience was not logged, three times for each mint: it looks "
+            "like the pods' own exchanges. No cloud logs a token's id: but for EKS Pod Identity, which names the pod, "
+            "it is the account and the time that join the two."
         ),
         techniques=("T1550.001", "T1078.004", "T1528"),
         tactics=("lateral-movement", "credential-access", "defense-evasion"),
@@ -71,12 +82,12 @@ class MintedTokenExchanged(CloudDetector[Account]):
         false_positives=(
             "an operator that mints for other accounts and was not enabled: medium, the finding names the exclusion",
             "pods whose nodes have few public addresses, in the day after a reported mint for their account: high",
-            "budget: none on a day without a reported mint; with one, at most three low ones that the pods made",
+            "budget: none on a day without a reported mint; after one, three of the pods' own, low or informational",
         ),
         blind_spots=(
             "an exchange that the cloud did not log: Google's Data Access logs are off by default",
             "Azure logs no subject: without a file of subjects nothing is joined",
-            "at level Metadata the audience is not logged: any token of the account may be the one",
+            "where the audience was not logged, any token of the account may be the one",
             "a token that lives longer than a day, where its lifetime was not logged",
             "a fourth exchange of the same mint from where the pods' own come from, with their client",
         ),
@@ -99,9 +110,11 @@ class MintedTokenExchanged(CloudDetector[Account]):
         return (key_of(event.service_account),) if event.mints_token and event.service_account and event.time else ()
 
     def cloud_keys(self, event: CloudEvent, _: Sequence[Finding], /) -> tuple[str, ...]:
-        """Name the account whose token was exchanged."""
+        """Name the account whose token was exchanged, its issuer, and the account of the cloud."""
         key = account_of(event)
-        return (key,) if key and event.exchange and not is_foreign(event.exchange, self.issuers) else ()
+        return (
+            (key, *places_of(event)) if key and event.exchange and not is_foreign(event.exchange, self.issuers) else ()
+        )
 
     def fold(self, key: str, event: Event, reported: Sequence[Finding], memory: View[Account], /) -> Iterator[Finding]:
         """Remember a mint; report the exchanges of its token that were read before."""
@@ -121,7 +134,7 @@ class MintedTokenExchanged(CloudDetector[Account]):
         for early in known.early:
             if explains(mint, early.ref, early.exchange):
                 known, found = joined(known, mint, early)
-                yield from self._told(found)
+                yield from self._report(found)
             else:
                 left.append(early)
         memory.put(key, attrs.evolve(known, early=tuple(left)))
@@ -131,20 +144,26 @@ class MintedTokenExchanged(CloudDetector[Account]):
     ) -> Iterator[Finding]:
         """Report an exchange that a reported mint explains; learn from where all others come."""
         known, exchange = memory.get(key) or Account(), event.exchange
-        if exchange is None:
+        if exchange is None or key != account_of(event):
             return
-        here = Early(ref_of(event), exchange, origin_of(event))
+        origin, places = origin_of(event), places_of(event)
+        of = [(memory.get(place) or Account()).networks for place in places]
+        here = Early(ref_of(event), exchange, origin, is_no_sign(origin.network, of[0], of[1]))
         mints = [mint for mint in known.mints if explains(mint, here.ref, exchange)]
         if mints:
             best = max(mints, key=lambda mint: (same_pod(mint, exchange), bool(mint.ref.audiences), mint.until))
             known, found = joined(known, best, here)
             memory.put(key, known)
-            yield from self._told(found)
+            yield from self._report(found)
         elif not any(early.ref.request_id == here.ref.request_id for early in known.early):
             usual = known.usual if event.error else known.usual.with_origin(here.origin, event.time)
+            for place, networks in zip(places, of, strict=True) if usual.count > SETTLED else ():
+                more = with_network(networks, origin.network, key)
+                if more is not networks:
+                    memory.put(place, Account(networks=more))
             memory.put(key, attrs.evolve(known, usual=usual, early=(*known.early, here)[-MAX_EARLY:]))
 
-    def _told(self, found: Joined | None) -> Iterator[Finding]:
+    def _report(self, found: Joined | None) -> Iterator[Finding]:
         if found is None:
             return
         mint, call = found.mint.ref, found.call.ref
@@ -153,7 +172,8 @@ class MintedTokenExchanged(CloudDetector[Account]):
             rule=self.rule,
             severity=found.severity,
             summary=(
-                f"{exchanged(call)} {seconds:.0f} s after {user_of(mint.user) or 'somebody'} minted one: {found.proof}"
+                f"{exchanged(call)} {max(seconds, 0):.0f} s after {user_of(mint.user) or 'somebody'} minted one: "
+                f"{found.proof}"
                 f"{refused(call)}"
             ),
             event=call,

@@ -12,7 +12,17 @@ import attrs
 from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.detectors.base import Traits
 from k8stokendetect.detectors.cloud import CloudDetector, about_call, exchanged, ref_of
-from k8stokendetect.detectors.exchanges import MAX_VALUES, Usual, account_of, origin_of
+from k8stokendetect.detectors.exchanges import (
+    MAX_VALUES,
+    SETTLED,
+    Networks,
+    Usual,
+    account_of,
+    is_no_sign,
+    origin_of,
+    places_of,
+    with_network,
+)
 from k8stokendetect.detectors.keyed import View
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Signal
@@ -24,15 +34,9 @@ DAY: Final = timedelta(days=1)
 MOST: Final = 3
 """On how many days a new origin of an account is reported; then it is one of its own."""
 
-MOST_NETWORKS: Final = 40
-"""A cluster with this number of public networks has nodes with public addresses: one more says nothing."""
-
-SHARED: Final = 3
-"""From this number of accounts on that exchange their tokens there, an address is the cluster's: a NAT gateway."""
-
 
 @attrs.frozen
-class Told:
+class Reported:
     """When a new value was reported last, and on how many days."""
 
     last: datetime
@@ -41,20 +45,20 @@ class Told:
 
 @attrs.frozen
 class Origins:
-    """What is usual for an account; of an issuer, the accounts that exchanged from each public network.
+    """What is usual for an account.
 
     Arguments:
         usual: of an account.
         since: when its first exchange was seen.
-        told: what was reported, by kind and value.
-        networks: of an issuer.
+        reported: what was, by kind and value.
+        networks: of an issuer, or of an account of the cloud: which service accounts use each.
 
     """
 
     usual: Usual = attrs.field(factory=Usual)
     since: datetime | None = None
-    told: dict[str, Told] = attrs.field(factory=dict)
-    networks: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
+    reported: dict[str, Reported] = attrs.field(factory=dict)
+    networks: Networks = attrs.field(factory=dict)
 
 
 class WebIdentityUnusualOrigin(CloudDetector[Origins]):
@@ -82,12 +86,12 @@ class WebIdentityUnusualOrigin(CloudDetector[Origins]):
         references=("https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html",),
         false_positives=(
             "an application that was rewritten, or somebody who debugs in its pod",
-            "a cluster that moves to other NAT gateways: the first three accounts",
+            "the first exchange through another NAT gateway, of one or two accounts",
             "budget: for each such change one finding a day and account, on three days at most",
         ),
         blind_spots=(
             "the first twenty exchanges of an account, and its first day",
-            "private addresses, which change with nodes; public ones where a cluster has eight and more",
+            "private addresses, which change with nodes; public ones where a cluster has more than four",
             "an attacker with the same client and session name, in the cluster or behind its NAT gateway",
             "EKS Pod Identity, whose service makes the call: only the node is compared",
         ),
@@ -108,47 +112,43 @@ class WebIdentityUnusualOrigin(CloudDetector[Origins]):
         self.learn = learn
 
     def cloud_keys(self, event: CloudEvent, _: Sequence[Finding], /) -> tuple[str, ...]:
-        """Name the account of an exchange that succeeded, and its issuer."""
+        """Name the account of an exchange that succeeded, its issuer, and the account of the cloud."""
         account, exchange = account_of(event), event.exchange
         if not account or exchange is None or event.error:
             return ()
-        issuer = (exchange.issuer or exchange.cluster or exchange.provider).lower()
-        return f"{issuer} {account}", f"{issuer} "
+        places = places_of(event)
+        return f"{places[0]}{account}", *places
 
     def cloud_fold(
         self, key: str, event: CloudEvent, _: Sequence[Finding], memory: View[Origins], /
     ) -> Iterator[Finding]:
         """Compare where an exchange comes from with what is usual."""
-        own, issuer = self.cloud_keys(event, ())
+        own, *wider = self.cloud_keys(event, ())
         if key != own:
             return
         known, origin = memory.get(own) or Origins(), origin_of(event)
         since = min(known.since or event.time, event.time)
         is_learned = known.usual.count >= self.learn and event.time - since >= DAY
-        is_shared = self._is_shared(issuer, own, origin.network, memory)
+        of = [(memory.get(place) or Origins()).networks for place in wider]
+        is_shared = is_no_sign(origin.network, of[0], of[1])
         new = known.usual.new(origin, event.time) if is_learned else []
         new = [kind for kind in new if not (kind == "address" and is_shared)]
         names = [f"{kind} {dict(origin.items())[kind]}" for kind in new]
-        told = dict(known.told)
-        due = [one for one in names if one not in told or event.time - told[one].last >= DAY]
+        said = dict(known.reported)
+        due = [one for one in names if one not in said or event.time - said[one].last >= DAY]
         for one in due:
-            told[one] = Told(event.time, told[one].days + 1 if one in told else 1)
-        is_own = all(one in told and told[one].days > MOST for one in names)
+            said[one] = Reported(event.time, said[one].days + 1 if one in said else 1)
+        is_own = all(one in said and said[one].days > MOST for one in names)
         usual = known.usual.with_origin(origin, event.time) if is_own else known.usual
-        memory.put(own, Origins(usual, since, dict(list(told.items())[-MAX_VALUES:])))
+        for place, networks in zip(wider, of, strict=True) if is_own and usual.count > SETTLED else ():
+            more = with_network(networks, origin.network, own)
+            if more is not networks:
+                memory.put(place, Origins(networks=more))
+        memory.put(own, Origins(usual, since, dict(list(said.items())[-MAX_VALUES:])))
         if due and not is_own:
-            yield self._told(event, new, known.usual.count)
+            yield self._report(event, new, known.usual.count)
 
-    @staticmethod
-    def _is_shared(issuer: str, account: str, network: str, memory: View[Origins]) -> bool:
-        """Tell whether several accounts of a cluster use a network, or it has too many to tell; note that this does."""
-        networks = (memory.get(issuer) or Origins()).networks
-        here = networks.get(network, ())
-        if account not in here and len(here) < SHARED and (network in networks or len(networks) < MOST_NETWORKS):
-            memory.put(issuer, Origins(networks={**networks, network: (*here, account)}))
-        return network == "private" or len(here) >= SHARED or len(networks) >= MOST_NETWORKS
-
-    def _told(self, event: CloudEvent, new: Sequence[str], count: int) -> Finding:
+    def _report(self, event: CloudEvent, new: Sequence[str], count: int) -> Finding:
         ref = ref_of(event)
         return Finding(
             rule=self.rule,

@@ -118,7 +118,7 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             "budget: none on an ordinary day; after a wrong guess of the issuer, each exchange of another cluster",
         ),
         blind_spots=(
-            "accounts that have a pod: at level Metadata any mint for the account explains an exchange",
+            "accounts that have a pod: any mint for the account explains an exchange, whatever its audience",
             "a log with an hour in which no kubelet minted: `Tally.undecided` counts the exchanges it cannot judge",
             "an issuer of fewer than three accounts, unless it is given",
             "EKS Pod Identity, GKE's own pools and Azure, which do not name the issuer as its cluster does",
@@ -190,9 +190,9 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
         if not (covered and until and (issuer in self.issuers or seen.is_own)):
             self.undecided += 1
             return
-        yield self._told(event, issuer)
+        yield self._report(event, issuer)
 
-    def _told(self, event: CloudEvent, issuer: str) -> Finding:
+    def _report(self, event: CloudEvent, issuer: str) -> Finding:
         ref = ref_of(event)
         return Finding(
             rule=self.rule,
