@@ -3,10 +3,10 @@
 How: a cluster of six nodes in three zones runs accounts of one to three pods each. Kubelets mint a pod's tokens when
 it starts and renew them after 80 % of their lifetime: 3,607 s for the API server, 86,400 s for AWS
 (https://kubernetes.io/docs/concepts/storage/projected-volumes/). The pod's SDK exchanges the AWS token at the start,
-and every 50 to 58 minutes. One pod in five restarts each day, a node is replaced each day and its pods move, and one account
-in ten is deployed anew with another version of its SDK. Two thirds of the pods leave through the NAT gateway of their
-node's zone, the others through a VPC endpoint; every fifth account uses EKS Pod Identity. A second cluster with accounts
-of other names uses the same AWS account. CloudTrail delivers every five minutes, up to fifteen minutes late, unsorted.
+and every 50 to 58 minutes. One pod in five restarts each day, a node is replaced each day and its pods move, and one
+account in ten is deployed anew with another version of its SDK. Two thirds of the pods leave through the NAT gateway of
+their node's zone, the others through a VPC endpoint; every fifth account uses EKS Pod Identity. A second cluster with
+accounts of other names uses the same AWS account. CloudTrail delivers every five minutes, up to fifteen minutes late.
 """
 
 from __future__ import annotations

@@ -65,13 +65,26 @@ class CloudDetector(KeyedDetector[S], Generic[S]):
         """
 
     @final
-    def take_call(self, event: CloudEvent, reported: Sequence[Finding], /) -> Iterator[Finding]:
-        """Fold a call into what is remembered of its keys."""
+    def take_call(
+        self,
+        event: CloudEvent,
+        reported: Sequence[Finding],
+        settled: bool = False,  # noqa: FBT001, FBT002 - the engine calls it as it calls every method
+        /,
+    ) -> Iterator[Finding]:
+        """Fold a call into what is remembered of its keys.
+
+        Arguments:
+            event: the call.
+            reported: as for `cloud_keys`.
+            settled: see `View`.
+
+        """
         named = tuple(self.cloud_keys(event, reported))
         if not named:
             return
         self.states.sweep(event.time)
-        memory = View(self.states, self.reach(named), event.time, later(event.time, self.remember_for))
+        memory = View(self.states, self.reach(named), event.time, later(event.time, self.remember_for), settled=settled)
         for key in named:
             yield from self.cloud_fold(key, event, reported, memory)
 

@@ -96,7 +96,7 @@ class CloudActAfterExchange(CloudDetector[Session]):
 
     def keys(self, _: Event, reported: Sequence[Finding], /) -> tuple[str, ...]:
         """Name the credentials of an exchange that a mint explains only now."""
-        return tuple(_exchanges(reported))
+        return tuple(_exchanges(reported)) if reported else ()
 
     def cloud_keys(self, event: CloudEvent, _: Sequence[Finding], /) -> tuple[str, ...]:
         """Name the credentials that a call was made with, and those that it issued."""

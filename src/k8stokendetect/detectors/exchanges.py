@@ -91,6 +91,15 @@ def origin_of(event: CloudEvent, /) -> Origin:
     return Origin(network_of(event.source_ip), agent, session)
 
 
+_PRIVATE: Final = tuple(
+    map(
+        ip_network,
+        "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 169.254.0.0/16 127.0.0.0/8 fc00::/7 fe80::/10".split(),
+    )
+)
+"""Addresses of pods and nodes, which AWS logs where a VPC endpoint is used: RFC 1918, RFC 6598, RFC 3927, RFC 4193."""
+
+
 @functools.lru_cache(maxsize=4096)
 def network_of(text: str, /) -> str:
     """Return the network of a public address; `private` for any other; what is no address as it is."""
@@ -98,7 +107,7 @@ def network_of(text: str, /) -> str:
         address = ip_address(text.removeprefix("::ffff:").partition("%")[0])
     except ValueError:
         return text
-    if not address.is_global:
+    if any(address in network for network in _PRIVATE if network.version == address.version):
         return "private"
     return str(ip_network(f"{address}/{24 if address.version == 4 else 64}", strict=False))  # noqa: PLR2004 - IPv4
 

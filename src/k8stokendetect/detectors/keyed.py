@@ -98,6 +98,7 @@ class View(Generic[S]):
         now: the event's time.
         expires: until when a state is kept unless `put` says otherwise.
         excluded: an exclusion excludes the event from this detector's rule: what it reports about it is only counted.
+        settled: of a call in a cloud: the audit log has been read beyond its time.
 
     """
 
@@ -106,6 +107,7 @@ class View(Generic[S]):
     now: datetime
     expires: datetime
     excluded: bool = False
+    settled: bool = False
 
     def get(self, key: str, /) -> S | None:
         """Return what is remembered of a key of this event; None when nothing is."""
@@ -147,8 +149,9 @@ class KeyedDetector(Detector, Generic[S]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         for base in getattr(cls, "__orig_bases__", ()):
-            if typing.get_origin(base) is KeyedDetector:
-                cls._state_type = typing.get_args(base)[0]
+            origin, given = typing.get_origin(base), typing.get_args(base)
+            if isinstance(origin, type) and issubclass(origin, KeyedDetector) and not isinstance(given[0], TypeVar):
+                cls._state_type = given[0]
         super().__init_subclass__(**options)
 
     @classmethod

@@ -177,7 +177,7 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
         hour = hour_of(event.time)
         is_explained = touches(account.hours, hour - LOOKED_BACK, hour)
         covered = covers(cluster.hours, hour - LOOKED_BACK + 1, hour - 1)
-        until = cluster.latest is not None and cluster.latest >= event.time
+        until = memory.settled or (cluster.latest is not None and cluster.latest >= event.time)
         issuer = (exchange.issuer or exchange.provider).lower()
         seen = cluster.issuers.get(issuer, Seen())
         if is_explained or (covered and until):

@@ -101,20 +101,20 @@ class CloudLane:
     def due(self, audit: datetime | None, /) -> Iterator[Finding]:
         """Yield what there is to report about calls that the audit log has passed, and where too many wait."""
         while self.queue and (self._is_passed(audit) or self._is_full()):
-            yield from self._next()
+            yield from self._next(audit)
 
-    def idle(self) -> Iterator[Finding]:
+    def idle(self, audit: datetime | None, /) -> Iterator[Finding]:
         """Yield what there is to report once no call has come for the allowed lateness by the clock."""
         now = time.monotonic()
         if self._put_at is None:
             self._put_at = now
         elif now - self._put_at > ALLOWED_LATENESS.total_seconds():
-            yield from self.rest()
+            yield from self.rest(audit)
 
-    def rest(self) -> Iterator[Finding]:
+    def rest(self, audit: datetime | None, /) -> Iterator[Finding]:
         """Yield what there is to report about the calls that still wait."""
         while self.queue:
-            yield from self._next()
+            yield from self._next(audit)
 
     def waiting(self) -> Iterator[CloudEvent]:
         """Yield the calls that wait, in no order."""
@@ -126,10 +126,10 @@ class CloudLane:
     def _is_full(self) -> bool:
         return len(self.queue) > MAX_WAITING or (self._held > MAX_HELD and len(self.queue) > 1)
 
-    def _next(self) -> Iterator[Finding]:
+    def _next(self, audit: datetime | None) -> Iterator[Finding]:
         *_, size, arrival = heapq.heappop(self.queue)
         self._held -= size
-        return self._examine(arrival)
+        return self._examine(arrival, settled=audit is not None and audit >= arrival.event.time)
 
     def _with_subject(self, event: CloudEvent) -> CloudEvent:
         exchange = event.exchange
@@ -138,10 +138,10 @@ class CloudLane:
         subject = self._subjects.get(exchange.credential.lower(), "")
         return attrs.evolve(event, exchange=attrs.evolve(exchange, subject=subject)) if subject else event
 
-    def _examine(self, arrival: CloudArrival) -> Iterator[Finding]:
+    def _examine(self, arrival: CloudArrival, *, settled: bool) -> Iterator[Finding]:
         event = arrival.event
         for detector in self._detectors:
-            given = event, arrival.reported
+            given = event, arrival.reported, settled
             for finding in self._guard.all_of(Finding, detector, event.origin, detector.take_call, *given):
                 arrival.reported = (*arrival.reported, finding)
                 rule = finding.rule.id

@@ -106,7 +106,7 @@ class Pipeline:
         """Yield what there is to report about events that have waited long enough by the clock."""
         for due in self._buffer.idle():
             yield from self._examine(due)
-        yield from self._clouds.idle()
+        yield from self._clouds.idle(self.now)
         yield from self.settle()
 
     @property
@@ -123,7 +123,7 @@ class Pipeline:
         """Yield what there is to report about the events that still wait."""
         for due in self._buffer.rest():
             yield from self._examine(due)
-        yield from self._clouds.rest()
+        yield from self._clouds.rest(self.now)
         yield from self.settle()
         for profile in self.memory.profiles.values():
             if profile.seen[REQUESTS] >= ENOUGH:

@@ -52,7 +52,8 @@ class Register:
 
         """
         if arrival.name:
-            name = f"{arrival.name} {rule} {excluded_by}"
+            is_call = finding is not None and finding.event.cloud is not None  # it may be said on a later mint
+            name = f"{finding.event.request_id if finding and is_call else arrival.name} {rule} {excluded_by}"
             if finding is not None and (more := told_apart(finding)):
                 name = f"{name} {more}"
             if self._reported.is_repeat(name, arrival.number):
