@@ -174,8 +174,8 @@ def _table(entries: Sequence[Entry], width: int | None, *, has_log: bool) -> Ite
             for place, (text, most) in enumerate(zip(row, widths, strict=True))
         ]
         padded = [f"{text}{' ' * (most - cells(text))} " for text, most in zip(texts, widths, strict=True)]
-        rest = "".join(padded[2:]).rstrip()
-        yield Span(padded[0], "dim"), Span(padded[1], style), Span(rest, "dim" if row is heads else "")
+        rest = padded[1][len(texts[1]) :] + "".join(padded[2:]).rstrip()
+        yield Span(padded[0], "dim"), Span(texts[1], style), Span(rest, "dim" if row is heads else "")
         hidden = [text for text, most in zip(row, widths, strict=True) if cells(text) > most]
         if hidden and row is not heads:
             indent: Line = (Span(" " * len(padded[0])),)
