@@ -226,6 +226,8 @@ BREAKS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("ocsf", lambda d: d["evidences"][0].update(peer="10.0.0.1")),
     ("ocsf", lambda d: d["observables"][0].update(type_id=777)),
     ("ocsf", lambda d: d.update(status=None)),
+    ("ocsf", lambda d: d.update(cloud={"provider": "AWS"})),
+    ("ocsf", lambda d: d["metadata"].update(profiles=["cloud"])),
 ]
 
 
@@ -535,9 +537,20 @@ def test_where_it_happened_is_told() -> None:
     assert document["cloud"] == {"provider": "aws", "account": {"id": "123456789012"}, "region": "eu-west-1"}
     assert document["orchestrator"]["cluster"] == {"name": "prod-1"}
     assert not ecs_errors(document)
-    told = to_ocsf(in_the_cloud())["unmapped"]["event"]
-    assert (told["platform"], told["cluster"], told["account"]) == ("eks", "prod-1", "123456789012")
-    assert not ocsf_errors(to_ocsf(in_the_cloud()))
+    account = {"uid": "123456789012", "type_id": 10, "type": "AWS Account"}
+    for told in (to_ocsf(in_the_cloud()), to_ocsf(incidents([in_the_cloud()])[0])):
+        assert "cloud" in told["metadata"]["profiles"]
+        assert told["cloud"] == {"provider": "AWS", "account": account, "region": "eu-west-1"}
+        assert not ocsf_errors(told)
+    assert to_ocsf(in_the_cloud())["resources"][1] == {
+        "type": "Kubernetes cluster",
+        "uid": "prod-1",
+        "name": "prod-1",
+        "region": "eu-west-1",
+    }
+    assert "profiles" not in to_ocsf(finding_about())["metadata"]
+    elsewhere = attrs.evolve(in_the_cloud(), event=attrs.evolve(in_the_cloud().event, platform="openshift"))
+    assert to_ocsf(elsewhere)["cloud"]["provider"] == "Unknown"
     assert finding_of(to_line(in_the_cloud())).event == in_the_cloud().event
 
 
@@ -556,6 +569,6 @@ def test_a_command_on_a_host_is_no_request() -> None:
 def test_every_field_of_the_list_is_one_that_we_write() -> None:
     """No field is validated that never occurs."""
     items: list[Finding | Incident] = [*recorded(METADATA), in_the_cloud(), *incidents(recorded(METADATA))]
-    documents = [to_ecs(item) for item in items]
+    documents = [to_ecs(item, observed=SEEN) for item in items]
     written = {name for document in documents for name, _ in leaves(document)}
     assert set(ecs_fields()) <= written
