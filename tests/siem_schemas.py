@@ -69,6 +69,18 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
+def empty(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the place of every null, empty list and empty object, and of every empty text of an object."""
+    if value is None or value in ([], {}):
+        yield path
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from [f"{path}.{key}"] if item == "" else empty(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from empty(item, f"{path}[]")
+
+
 def ecs_errors(document: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with a document, by the ECS field reference."""
     found = dict(leaves({name: value for name, value in document.items() if name != "k8stokendetect"}))

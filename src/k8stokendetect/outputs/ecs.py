@@ -43,8 +43,10 @@ ECS_VERSION: Final = "8.17.0"
 PRODUCT: Final = "k8stokendetect"
 
 _SCORES: Final = (0, 1, 21, 47, 73, 99)
-"""By severity; Elastic Security uses these for low, medium, high and critical."""
+"""Risk scores by severity; Elastic Security uses these for low, medium, high and critical."""
 
+_LOW: Final = _SCORES[Severity.LOW]
+"""What Elastic Security has no word for counts as this: as anything else it would become medium."""
 
 _PROVIDERS: Final[dict[str | None, str]] = {"eks": "aws", "aks": "azure", "gke": "gcp"}
 
@@ -122,7 +124,7 @@ def _event(severity: Severity, ref: EventRef, observed: datetime | None, *, is_a
         "category": ["intrusion_detection"],
         "type": ["allowed" if worked else "info" if ref.code is None else "denied"],
         "outcome": "success" if worked else "unknown" if ref.code is None else "failure",
-        "severity": _SCORES[severity],
+        "severity": max(_SCORES[severity], _LOW),
         "risk_score": float(_SCORES[severity]),
         "provider": PRODUCT,
         "module": PRODUCT,
