@@ -14,7 +14,7 @@ from k8stokendetect.findings import EventRef, Severity
 from k8stokendetect.incidents import Incident
 from k8stokendetect.incidents.deeds import done
 from k8stokendetect.incidents.story import BEGINNING, Request, callers, requests_of, worst_act
-from k8stokendetect.outputs.columns import Line, Span, cells, fitted, shared, wrapped
+from k8stokendetect.outputs.columns import WRAPPED, Line, Span, cells, fitted, shared, wrapped
 from k8stokendetect.outputs.text import place_of, span, word_of
 from k8stokendetect.words import account_or_user, caller_of, named
 
@@ -147,11 +147,12 @@ def _by_severity(counts: Counter[Severity]) -> Iterator[Span]:
 
 
 def _table(entries: Sequence[Entry], width: int | None, *, has_log: bool) -> Iterator[Line]:
-    """Draw the lines; in a narrow window the longest columns are cut, and `…` says so."""
+    """Draw the lines; in a narrow window the longest columns are cut, and what was cut stands below, whole."""
     is_narrow = width is not None and width < _NARROW
     days = {entry.time.astimezone(UTC).date() for entry in entries if entry.time}
     clock = "%H:%M:%S" if len(days) <= 1 else "%m-%d %H:%M" if is_narrow else "%Y-%m-%d %H:%M:%S"
-    rows = [_HEADS] + [
+    heads = tuple("worst act" if is_narrow and head.startswith("worst") else head for head in _HEADS)
+    rows = [heads] + [
         (
             f"#{number}",
             _SHORT[entry.severity] if is_narrow else word_of(entry.severity),
@@ -166,7 +167,6 @@ def _table(entries: Sequence[Entry], width: int | None, *, has_log: bool) -> Ite
     ]
     room = (1 << 30) if width is None else width - len(_HEADS) + 1
     widths = shared(rows, room, _LEAST)
-    is_cut = any(cells(text) > most for row in rows for text, most in zip(row, widths, strict=True))
     styles = ["dim", *(str(entry.severity) for entry in entries)]
     for row, style in zip(rows, styles, strict=True):
         texts = [
@@ -174,11 +174,12 @@ def _table(entries: Sequence[Entry], width: int | None, *, has_log: bool) -> Ite
             for place, (text, most) in enumerate(zip(row, widths, strict=True))
         ]
         padded = [f"{text}{' ' * (most - cells(text))} " for text, most in zip(texts, widths, strict=True)]
-        rest = "".join(padded[2:]).rstrip()
-        yield Span(padded[0], "dim"), Span(padded[1], style), Span(rest, "dim" if row is _HEADS else "")
-    if is_cut:
-        hint = "… is what does not fit: the trees have it whole, and so has a wider window, or COLUMNS=200"
-        yield from wrapped((Span(hint, "dim"),), width, (), ())
+        rest = padded[1][len(texts[1]) :] + "".join(padded[2:]).rstrip()
+        yield Span(padded[0], "dim"), Span(texts[1], style), Span(rest, "dim" if row is heads else "")
+        hidden = [text for text, most in zip(row, widths, strict=True) if cells(text) > most]
+        if hidden and row is not heads:
+            indent: Line = (Span(" " * len(padded[0])),)
+            yield from wrapped((Span(", ".join(hidden), "dim"),), width, (*indent, Span(WRAPPED, "dim")), indent)
 
 
 def _short(act: str) -> str:
