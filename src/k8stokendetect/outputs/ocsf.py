@@ -20,9 +20,9 @@ def to_ocsf(
 ) -> dict[str, Any]:
     """Return an alert or a finding as an OCSF Detection Finding, an incident as an Incident Finding; nothing is empty.
 
-    The request and the related ones are `evidences`, in this order. What is excluded is `Suppressed` and no alert. Where
-    the log told a cloud, its account or its region, the profile `cloud` has them. What OCSF has no attribute for is in
-    `unmapped`. A document of more than 64 KiB is cut, and `unmapped.left_out` says what of.
+    The request and the related ones are `evidences`, in this order. What is excluded is `Suppressed` and no alert. The
+    profile `cloud` has the cloud, its account and its region, where the log told one of them. What OCSF has no
+    attribute for is in `unmapped`. A document of more than 64 KiB is cut, and `unmapped.left_out` says what of.
 
     Arguments:
         item: what to say.
