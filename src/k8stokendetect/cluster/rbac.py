@@ -19,6 +19,8 @@ from k8stokendetect.reprs import with_short_repr
 
 RBAC_GROUP: Final = "rbac.authorization.k8s.io"
 SUBJECT_KINDS: Final = ("User", "Group", "ServiceAccount")
+NODE_PREFIX: Final = "system:node:"
+NODES_GROUP: Final = "system:nodes"
 
 
 @attrs.frozen
@@ -238,6 +240,10 @@ class Bindings:
     def roles_named(self, name: str, /) -> Sequence[Role]:
         """Return the Roles of a name in every namespace, and the ClusterRole of that name."""
         return self._named.get(name, ())
+
+    def groups(self, prefix: str, /) -> Iterator[str]:
+        """Yield the groups of the bindings' subjects whose names begin so."""
+        yield from (name for kind, name in self._found if kind == "Group" and name.startswith(prefix))
 
     def of(self, user: str, groups: Iterable[str], namespace: str | None = None, /) -> Iterator[Bound]:
         """Yield the roles of a user with these groups, cluster-wide first, each binding once.
