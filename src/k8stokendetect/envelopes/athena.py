@@ -46,8 +46,8 @@ class _NotAStructError(ValueError):
 
 
 def recognises(record: Any, /) -> bool:
-    """Tell a row by its columns; a record with objects is no row, though Arrow and Parquet keep objects."""
-    if not isinstance(record, Mapping) or "auditID" in record:
+    """Tell a row by its columns; one that holds the record as it was is for others."""
+    if not isinstance(record, Mapping) or "auditID" in record or "_raw" in record:
         return False
     names = {letters(key) for key in record if isinstance(key, str)}
     return names >= NEEDED

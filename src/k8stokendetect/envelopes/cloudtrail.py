@@ -90,7 +90,7 @@ def _file(record: Mapping[str, Any]) -> Iterator[Inner]:
     if not record["Records"]:
         yield Inner(None, ".Records", skipped="a file of CloudTrail without records")
     for index, item in enumerate(record["Records"]):
-        yield Inner(item, f".Records[{index}]")
+        yield Inner(item, f".Records[{index}]", cloud="aws" if is_record(item) else None)
 
 
 def _is_lookup(record: Mapping[str, Any]) -> bool:

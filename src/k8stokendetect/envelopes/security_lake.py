@@ -19,6 +19,7 @@ from k8stokendetect.input.decoding import NotJSONError, decode_whole
 
 _PRODUCT: Final = "CloudTrail"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FEDERATED: Final = ("WebIdentityUser", "SAMLUser")
 _TRUTH: Final = {"true": True, "false": False}
 
 
@@ -116,21 +117,21 @@ def _time(record: Mapping[str, Any]) -> Any:
 
 
 def _identity(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    provider = _first(record, "actor.idp.name")
+    kind, provider = _at(record, "actor.user.type"), _at(record, "actor.idp.name")  # of the caller, or of its session
     uid, uuid = _at(record, "actor.user.uid"), _at(record, "actor.user.uuid")  # up to 1.0: the id, then the ARN
     arn = uid if uuid is None else uuid
     identity = {
-        "type": _at(record, "actor.user.type"),
+        "type": kind,
         "principalId": _first(record, "actor.user.uid_alt") or (None if uuid is None else uid),
         "arn": arn,
         "accountId": _first(record, "actor.user.account.uid", "actor.user.account_uid"),
         "accessKeyId": _at(record, "actor.user.credential_uid"),
         "userName": _at(record, "actor.user.name"),
         "invokedBy": _at(record, "actor.invoked_by"),
-        "identityProvider": provider,
+        "identityProvider": provider if kind in _FEDERATED else None,
         "sessionContext": {
             "sessionIssuer": {"arn": _at(record, "actor.session.issuer")},
-            "webIdFederationData": {"federatedProvider": provider},
+            "webIdFederationData": {"federatedProvider": None if kind in _FEDERATED else provider},
         },
     }
     return _given(identity)
