@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import cloudtrail
 from cloud_week import START, Week, attacks
 from k8stokendetect import ConfigError, Finding, Severity, Tally, detect
+from k8stokendetect.cli.app import main
 from k8stokendetect.clouds import CloudEvent, Exchange
 from k8stokendetect.detectors import (
     CloudActAfterExchange,
@@ -446,3 +448,29 @@ def test_what_is_remembered_is_bounded() -> None:
 
     assert max(sizes[0]) < 100_000
     assert all(after < 1.3 * before for before, after in zip(*sizes, strict=True))
+
+
+# --- the commands
+
+
+def test_scan_reads_both_logs(tmp_path: Path) -> None:
+    """With the issuer, and with a file of Azure's subjects; a wrong one is an error of one line."""
+    audit, trail = cluster_games()
+    (tmp_path / "audit.log").write_bytes(log(audit))
+    (tmp_path / "trail.json").write_text(json.dumps({"Records": trail}), encoding="utf-8")
+    subjects = tmp_path / "subjects.json"
+    subjects.write_text(json.dumps([{"id": "/x/y/AAAA", "subject": "system:serviceaccount:a:b"}]), encoding="utf-8")
+    logs = [str(tmp_path / "audit.log"), str(tmp_path / "trail.json")]
+    options = ["--issuer", f"https://{cloudtrail.ISSUER}", "--azure-subjects", str(subjects)]
+    runner = CliRunner()
+
+    found_ = runner.invoke(main, ["scan", *logs, *options])
+    assert found_.exit_code == 1
+    assert "exchanged a token for role challengeEksS3Role in AWS" in found_.stdout
+    assert "calls in clouds: 4" in found_.stderr
+    other = runner.invoke(main, ["scan", *logs, "--issuer", "oidc.example.com", "--format", "json"])
+    assert "minted-token-exchanged" not in other.stdout
+    subjects.write_text('{"a": "b"}', encoding="utf-8")
+    wrong = runner.invoke(main, ["scan", *logs, *options])
+    assert wrong.exit_code == 2
+    assert "--azure-subjects" in wrong.stderr

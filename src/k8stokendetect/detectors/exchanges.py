@@ -91,6 +91,8 @@ def origin_of(event: CloudEvent, /) -> Origin:
     return Origin(network_of(event.source_ip), agent, session)
 
 
+PRIVATE: Final = "private"
+
 _PRIVATE: Final = tuple(
     map(
         ip_network,
@@ -108,7 +110,7 @@ def network_of(text: str, /) -> str:
     except ValueError:
         return text
     if any(address in network for network in _PRIVATE if network.version == address.version):
-        return "private"
+        return PRIVATE
     return str(ip_network(f"{address}/{24 if address.version == 4 else 64}", strict=False))  # noqa: PLR2004 - IPv4
 
 
@@ -170,9 +172,9 @@ def places_of(event: CloudEvent, /) -> tuple[str, str]:
 
 
 def with_network(networks: Networks, network: str, account: str, /) -> Networks:
-    """Return networks with an account's; the same where that says nothing new."""
+    """Return networks with an account's public one; the same where that says nothing new."""
     here = networks.get(network, ())
-    if account in here or len(here) >= SHARED or (not here and len(networks) >= MAX_VALUES):
+    if network == PRIVATE or account in here or len(here) >= SHARED or (not here and len(networks) >= MAX_VALUES):
         return networks
     return {**networks, network: (*here, account)}
 
@@ -180,7 +182,7 @@ def with_network(networks: Networks, network: str, account: str, /) -> Networks:
 def is_no_sign(network: str, of_issuer: Networks, of_cloud: Networks, /) -> bool:
     """Tell whether an address says nothing: it is private, or a gateway's, or the cluster has too many."""
     shared = max(len(networks.get(network, ())) for networks in (of_issuer, of_cloud)) >= SHARED
-    return network == "private" or shared or len(of_issuer.keys() - {network}) >= MOST_NETWORKS
+    return network == PRIVATE or shared or len(of_issuer.keys() - {network}) >= MOST_NETWORKS
 
 
 HOUR: Final = 3600
