@@ -5,15 +5,18 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
 import cloudtrail
+from api_server import event_list
 from cloud_week import START, Week, attacks
 from k8stokendetect import ConfigError, Finding, Severity, Tally, detect
 from k8stokendetect.cli.app import main
@@ -27,7 +30,9 @@ from k8stokendetect.detectors import (
 )
 from k8stokendetect.engine import Memory
 from k8stokendetect.incidents import incidents
+from k8stokendetect.serve.journal import Journal
 from k8stokendetect.testing import log, token_request
+from serving import TOKEN, serving, written
 
 TIME = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
 SOON = TIME + timedelta(seconds=40)
@@ -474,3 +479,28 @@ def test_scan_reads_both_logs(tmp_path: Path) -> None:
     wrong = runner.invoke(main, ["scan", *logs, *options])
     assert wrong.exit_code == 2
     assert "--azure-subjects" in wrong.stderr
+
+
+def test_serve_takes_both_logs(tmp_path: Path) -> None:
+    """The cloud's is posted by whatever gets its files; no credential in it is kept, and nonsense is refused."""
+    audit, trail = cluster_games()
+    trail[0]["responseElements"]["credentials"]["sessionToken"] = "FwoGZXIvYXdzEXAMPLESESSION"
+    tokens, out = tmp_path / "tokens", tmp_path / "alerts.jsonl"
+    tokens.write_text(TOKEN, encoding="utf-8")
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    with serving(tmp_path / "state", [f"file:{out}"], token_file=tokens) as (_, port, _health):
+        url = f"http://127.0.0.1:{port}"
+        posted = [
+            httpx.post(f"{url}/cloud", content=json.dumps({"Records": trail}), headers=headers),
+            httpx.post(f"{url}/audit", content=event_list(audit), headers=headers),
+            httpx.post(f"{url}/cloud", content=b"[1]", headers=headers),
+            httpx.post(f"{url}/cloud", content=b"{", headers=headers),
+            httpx.post(f"{url}/cloud", content=b"{}"),
+        ]
+        assert [answer.status_code for answer in posted] == [200, 200, 400, 400, 401]
+        kept = b"".join(zlib.decompress(text) for _, text in Journal(tmp_path / "state" / "batches", "batches").read(0))
+        assert b"AssumeRoleWithWebIdentity" in kept
+        assert b"FwoGZXIvYXdz" not in kept
+
+    said_ = {rule["id"] for alert in written(out) for rule in alert["rules"]}
+    assert {"minted-token-exchanged", "cloud-act-after-exchange"} <= said_

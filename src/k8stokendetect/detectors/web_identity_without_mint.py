@@ -41,6 +41,9 @@ ENOUGH: Final = 3
 MAX_ISSUERS: Final = 100
 MAX_NAMES: Final = 20
 
+_BY_NODE: Final = frozenset({"token-request", "token-in-audit-log"})
+"""What is said of a kubelet's own mint where no exclusion is in force, or its answer was logged."""
+
 _METADATA_HOST: Final = ".svc.id.goog"
 """In the pools of GKE's own workload identity the node's metadata server exchanges tokens of its own
 (https://cloud.google.com/kubernetes-engine/docs/concepts/workload-identity)."""
@@ -142,7 +145,14 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
 
     def keys(self, event: Event, reported: Sequence[Finding], /) -> tuple[str, ...]:
         """Name the cluster and the account of a mint by design; what is reported explains nothing."""
-        if not event.mints_token or event.time is None or any(one.severity >= Severity.MEDIUM for one in reported):
+        if not event.mints_token or event.time is None:
+            return ()
+        own = (
+            _BY_NODE
+            if event.user.username.startswith("system:node:") and "system:nodes" in event.user.groups
+            else frozenset()
+        )
+        if any(one.severity >= Severity.MEDIUM and one.rule.id not in own for one in reported):
             return ()
         account = key_of(event.service_account)
         return (account, CLUSTER) if account else ()
