@@ -57,7 +57,9 @@ class Impersonation:
         for kind in _ANYBODY:
             for one in held.get(kind, ()) if kind == "impersonate-user" or _bearers(held) else ():
                 if not one.names or (kind == "impersonate-group" and MASTERS in one.names):
-                    grants = (one.grant,) if kind == "impersonate-user" else distinct(one.grant, _bearers(held)[0].grant)
+                    grants = (
+                        (one.grant,) if kind == "impersonate-user" else distinct(one.grant, _bearers(held)[0].grant)
+                    )
                     yield AttackPath(_ANYBODY[kind], "", (), grants)
         yield from self._as_constrained_user(held)
         yield from self._as_account(held)
