@@ -29,10 +29,16 @@ from k8stokendetect.detectors import (
     WebIdentityWithoutMint,
 )
 from k8stokendetect.engine import Memory
-from k8stokendetect.incidents import incidents
+from k8stokendetect.incidents import Incident, incidents
+from k8stokendetect.outputs.arrow import findings_of, to_arrow
+from k8stokendetect.outputs.ecs import to_ecs
+from k8stokendetect.outputs.native import finding_of, to_line
+from k8stokendetect.outputs.ocsf import to_ocsf
+from k8stokendetect.outputs.report import to_report
 from k8stokendetect.serve.journal import Journal
 from k8stokendetect.testing import log, token_request
 from serving import TOKEN, serving, written
+from siem_schemas import ecs_errors, ocsf_errors
 
 TIME = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
 SOON = TIME + timedelta(seconds=40)
@@ -504,3 +510,33 @@ def test_serve_takes_both_logs(tmp_path: Path) -> None:
 
     said_ = {rule["id"] for alert in written(out) for rule in alert["rules"]}
     assert {"minted-token-exchanged", "cloud-act-after-exchange"} <= said_
+
+
+# --- outputs
+
+
+def test_what_is_written_of_a_cloud_says_so_and_is_valid() -> None:
+    """ECS has the cloud's fields, OCSF the cloud's log, our own JSON reads back, and no value is null."""
+    audit, trail = cluster_games()
+    findings = list(detect([*audit, *trail]))
+    exchange = next(one for one in findings if one.rule == MintedTokenExchanged.rule)
+    (incident,) = incidents(findings)
+    ecs, ocsf_document = to_ecs(exchange), to_ocsf(exchange)
+
+    assert ecs["cloud"] == {
+        "provider": "aws",
+        "account": {"id": cloudtrail.ACCOUNT},
+        "region": "us-west-1",
+        "service": {"name": "sts.amazonaws.com"},
+    }
+    assert ecs["event"]["outcome"] == "success"
+    assert ecs["k8stokendetect"]["event"]["cloud"]["role"].endswith("role/challengeEksS3Role")
+    assert ocsf_document["metadata"]["log_name"] == "AWS CloudTrail"
+    assert ocsf_document["evidences"][0]["api"]["service"]["name"] == "sts.amazonaws.com"
+    items: list[Finding | Incident] = [*findings, incident]
+    for item in items:
+        assert not [*ecs_errors(to_ecs(item)), *ocsf_errors(to_ocsf(item))]
+    assert all(finding_of(to_line(one)).event == one.event for one in findings)
+    assert [one.event for one in findings_of(to_arrow(findings))] == [one.event for one in findings]
+    page = to_report([incident])
+    assert "exchanged a token for role challengeEksS3Role in AWS" in page

@@ -13,15 +13,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from k8stokendetect.bounds import (
-    LONGEST_ADDRESS,
-    LONGEST_LIST,
-    LONGEST_NAME,
-    cut,
-    cut_address,
-    cut_text,
-    cut_user,
-)
+from k8stokendetect.bounds import LONGEST_ADDRESS, LONGEST_LIST, LONGEST_NAME, cut, cut_address, cut_text, cut_user
 from k8stokendetect.clouds.call import CloudCall
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, Event, JsonValue, Platform, is_success
@@ -241,8 +233,9 @@ class EventRef:
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON; the names are stable once released."""
-        facts = {name: plain(getattr(self, name)) for name in _FIELDS if name != "cloud" or self.cloud is not None}
-        return {"request_id": self.request_id, **facts, "target": self.target}
+        facts = {name: plain(getattr(self, name)) for name in _FIELDS}
+        cloud = {} if self.cloud is None else {"cloud": self.cloud.to_dict()}
+        return {"request_id": self.request_id, **facts, **cloud, "target": self.target}
 
     def uses_token_of(self, mint: EventRef, /) -> bool:
         """Tell whether this request can have been made with the token that another one issued.
@@ -257,7 +250,7 @@ class EventRef:
         return account is not None and account == ServiceAccount.of_username(self.user)
 
 
-_FIELDS: Final = tuple(field.name for field in attrs.fields(EventRef))
+_FIELDS: Final = tuple(field.name for field in attrs.fields(EventRef) if field.name != "cloud")
 
 
 def request_id(event: Event, /) -> str:

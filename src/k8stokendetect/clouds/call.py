@@ -8,6 +8,8 @@ from datetime import datetime
 import attrs
 
 from k8stokendetect.bounds import cut, cut_text
+from k8stokendetect.convert.structure import plain
+from k8stokendetect.events import JsonValue
 from k8stokendetect.reprs import with_short_repr
 
 
@@ -46,3 +48,8 @@ class CloudCall:
     pod_uid: str = attrs.field(default="", converter=cut)
     expires: datetime | None = None
     read_only: bool | None = None
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """Return what is known of it, as JSON; the names are stable once released."""
+        facts = attrs.asdict(self, recurse=False)
+        return {name: plain(value) for name, value in facts.items() if value is not None and value != ""}

@@ -43,7 +43,7 @@ def _type_of(hint: Any) -> pa.DataType:
         of_kubernetes = hint.__module__ == BoundObjectRef.__module__
         types_ = {name: _type_of(one) for name, one in get_type_hints(hint).items() if name in names}
         return pa.struct({go_name(name) if of_kubernetes else name: one for name, one in types_.items()})
-    known = {str: TEXT, int: NUMBER, datetime: TIME}
+    known = {str: TEXT, int: NUMBER, datetime: TIME, bool: pa.bool_()}
     if hint in known:
         return known[hint]
     first, *_ = (one for one in get_args(hint) if one is not type(None))
