@@ -73,9 +73,7 @@ def _roles() -> Mapping[tuple[str, str], Role | Unfilled]:
     return found
 
 
-def missing_roles(
-    bindings: Iterable[Binding], known: Collection[tuple[str, str]], /
-) -> Iterator[Role | Unfilled]:
+def missing_roles(bindings: Iterable[Binding], known: Collection[tuple[str, str]], /) -> Iterator[Role | Unfilled]:
     """Yield Kubernetes' own roles that a snapshot's bindings give and that the snapshot lacks.
 
     The API server restores these roles when it starts, so a snapshot without them is one that left them out.

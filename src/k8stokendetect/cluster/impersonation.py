@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The attack paths through another identity: a user, a group, a service account or a node that may be impersonated.
 
-Source: k8s.io/apiserver pkg/endpoints/filters/impersonation/mode.go. Plain impersonation gives all that the identity may
-do. Constrained impersonation (KEP-5284) gives what both may do: the identity, and who impersonates it by
+Source: k8s.io/apiserver pkg/endpoints/filters/impersonation/mode.go. Plain impersonation gives all that the identity
+may do. Constrained impersonation (KEP-5284) gives what both may do: the identity, and who impersonates it by
 `impersonate-on:MODE:VERB`.
 """
 
@@ -57,7 +57,9 @@ class Impersonation:
         for kind in _ANYBODY:
             for one in held.get(kind, ()) if kind == "impersonate-user" or _bearers(held) else ():
                 if not one.names or (kind == "impersonate-group" and MASTERS in one.names):
-                    grants = (one.grant,) if kind == "impersonate-user" else distinct(one.grant, _bearers(held)[0].grant)
+                    grants = (
+                        (one.grant,) if kind == "impersonate-user" else distinct(one.grant, _bearers(held)[0].grant)
+                    )
                     yield AttackPath(_ANYBODY[kind], "", (), grants)
         yield from self._as_constrained_user(held)
         yield from self._as_account(held)
