@@ -45,7 +45,7 @@ class Impersonation:
         held_by: HeldBy,
         paths_of: PathsOf,
         accounts: Sequence[ServiceAccount],
-        by_node: Mapping[str, Iterable[ServiceAccount]],
+        by_node: Mapping[str, Sequence[ServiceAccount]],
     ) -> None:
         self._held_by = held_by
         self._paths_of = paths_of
