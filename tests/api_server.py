@@ -1,117 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An API server that lists objects in pages and refuses as the real one does; on loopback, and it stops by itself."""
+"""Posts batches as a kube-apiserver's audit webhook backend does: the same request, the same retries.
+
+Looked up in kubernetes/apiserver (plugin/pkg/audit/webhook, pkg/util/webhook) and in kubernetes/client-go
+(rest/request.go, rest/with_retry.go): POST to the kubeconfig's URL with `?timeout=30s`; JSON; success is 200 to 206;
+whatever else there is, five attempts with growing pauses; within an attempt up to ten more where 429 or 5xx comes with
+`Retry-After`.
+"""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
-Answer = tuple[int, Any]
-RESOURCES = {
-    "serviceaccounts": "ServiceAccount",
-    "pods": "Pod",
-    "roles": "Role",
-    "rolebindings": "RoleBinding",
-    "clusterroles": "ClusterRole",
-    "clusterrolebindings": "ClusterRoleBinding",
+import httpx
+
+HEADERS: Final = {
+    "Accept": "application/json, */*",
+    "Accept-Encoding": "gzip",
+    "Content-Type": "application/json",
+    "User-Agent": "kube-apiserver/v1.36.2 (linux/amd64) kubernetes/98b3519",
 }
+STEPS: Final = 5
+MAX_RETRIES: Final = 10
 
 
-def refusal(code: int, message: str, **more: Any) -> Answer:
-    """Make what the API server answers instead of a list."""
-    return code, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message} | more
+def event_list(items: Iterable[Mapping[str, Any]]) -> bytes:
+    """Write a batch as Go does: its items have neither kind nor apiVersion."""
+    bare = [{key: value for key, value in item.items() if key not in {"kind", "apiVersion"}} for item in items]
+    document = {"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": bare}
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").encode("utf-8", "replace")
 
 
 class ApiServer:
-    """What the server has, and what was asked of it.
+    """The client of an API server.
 
     Arguments:
-        items: the objects.
-        special: called with resource, namespace and the query before anything else; an answer of its own, or None.
+        url: the `server` of its kubeconfig.
+        token: the `token` of its user.
+        context: with the authority of its cluster and the certificate of its user.
+        pause: called between two attempts instead of waiting.
 
     """
 
     def __init__(
-        self, items: list[dict[str, Any]], special: Callable[[str, str, Mapping[str, str]], Answer | None] | None = None
+        self,
+        url: str,
+        token: str = "",
+        context: ssl.SSLContext | None = None,
+        pause: Callable[[], object] = lambda: None,
     ) -> None:
-        self.items = items
-        self.asked: list[str] = []
-        self._special = special or (lambda *_: None)
+        self.url = url
+        self.pause = pause
+        self.statuses: list[int] = []
+        headers = HEADERS | ({"Authorization": f"Bearer {token}"} if token else {})
+        self.client = httpx.Client(headers=headers, verify=context or True, timeout=30, trust_env=False)
 
-    def answer(self, target: str) -> Answer:
-        """Answer a GET request."""
-        self.asked.append(target)
-        parts = urlsplit(target)
-        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        *before, resource = parts.path.strip("/").split("/")
-        namespace = before[-1] if "namespaces" in before else ""
-        special = self._special(resource, namespace, query)
-        if special is not None:
-            return special
-        kind = RESOURCES[resource]
-        found = [
-            {key: value for key, value in one.items() if key not in {"kind", "apiVersion"}}  # as the server writes lists
-            for one in self.items
-            if one["kind"] == kind and (not namespace or one["metadata"].get("namespace") == namespace)
-        ]
-        start, limit = int(query.get("continue", "0")), int(query.get("limit", len(found) + 1))
-        metadata = {"continue": str(start + limit)} if start + limit < len(found) else {}
-        version = "v1" if resource in {"serviceaccounts", "pods"} else "rbac.authorization.k8s.io/v1"
-        return 200, {
-            "kind": f"{kind}List",
-            "apiVersion": version,
-            "metadata": metadata,
-            "items": found[start : start + limit],
-        }
+    def post(self, body: bytes) -> bool:
+        """Post a batch until it is taken; False when it is dropped after all attempts."""
+        for _ in range(STEPS):
+            if self._attempt(body):
+                return True
+            self.pause()
+        return False
 
-
-@contextmanager
-def serving(server: ApiServer) -> Iterator[str]:
-    """Serve on loopback; yields the address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            code, body = server.answer(self.path)
-            content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{http.server_port}"
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
-
-
-def kubeconfig(folder: Path, address: str, name: str = "prod") -> Path:
-    """Write a kubeconfig with one context, and a token that must not be seen."""
-    path = folder / "kubeconfig"
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": name,
-        "clusters": [{"name": "c", "cluster": {"server": address}}],
-        "users": [{"name": "u", "user": {"token": SECRET}}],
-        "contexts": [{"name": name, "context": {"cluster": "c", "user": "u"}}],
-    }
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return path
-
-
-SECRET = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl"  # noqa: S105 - none that works
+    def _attempt(self, body: bytes) -> bool:
+        for _ in range(1 + MAX_RETRIES):
+            try:
+                answer = self.client.post(self.url, params={"timeout": "30s"}, content=body)
+            except httpx.TransportError:
+                return False
+            self.statuses.append(answer.status_code)
+            if 200 <= answer.status_code <= 206:
+                return True
+            if not (answer.status_code == 429 or answer.status_code >= 500) or "retry-after" not in answer.headers:
+                return False
+            self.pause()
+        return False

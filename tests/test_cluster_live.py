@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from api_server import SECRET, Answer, ApiServer, kubeconfig, refusal, serving
+from listing_server import SECRET, Answer, ListingServer, kubeconfig, refusal, serving
 from k8stokendetect import ConfigError
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.cluster.live import RULES, load_live
@@ -27,7 +27,7 @@ SMALL = listed(
 )["items"]
 
 
-def read(folder: Path, server: ApiServer, **options: Any) -> tuple[Cluster, list[str]]:
+def read(folder: Path, server: ListingServer, **options: Any) -> tuple[Cluster, list[str]]:
     """Read from a server, and return what was told as well."""
     errors: list[str] = []
     with serving(server) as address:
@@ -40,7 +40,7 @@ def read(folder: Path, server: ApiServer, **options: Any) -> tuple[Cluster, list
 def test_all_pages_of_all_kinds_are_read(tmp_path: Path) -> None:
     """The recorded cluster in pages of 20 is the one that kubectl printed, and only lists were asked for."""
     with gzip.open(OBJECTS) as file:
-        server = ApiServer(json.load(file)["items"])
+        server = ListingServer(json.load(file)["items"])
     cluster, errors = read(tmp_path, server, page=20)
     asked = [one.partition("?")[0] for one in server.asked]
 
@@ -60,7 +60,7 @@ def test_a_kind_that_may_not_be_listed_is_told_and_the_rest_is_read(tmp_path: Pa
     def special(asked: str, *_: object) -> Answer | None:
         return refusal(403, f'{resource} is forbidden: User "x" cannot list {SECRET}') if asked == resource else None
 
-    cluster, errors = read(tmp_path, ApiServer(SMALL, special))
+    cluster, errors = read(tmp_path, ListingServer(SMALL, special))
 
     assert cluster.roles
     assert len(errors) == 1
@@ -73,7 +73,7 @@ def test_with_a_namespace_its_own_objects_are_enough(tmp_path: Path) -> None:
     def special(resource: str, namespace: str, _: Mapping[str, str]) -> Answer | None:
         return refusal(403, "no") if not namespace and not resource.startswith("cluster") else None
 
-    cluster, errors = read(tmp_path, ApiServer(SMALL, special), namespace="prod")
+    cluster, errors = read(tmp_path, ListingServer(SMALL, special), namespace="prod")
 
     assert [str(one) for one in cluster.accounts] == ["prod/api"]
     assert [str(one) for one in cluster.bindings] == ["RoleBinding prod/minter-prod"]
@@ -87,7 +87,7 @@ def test_a_list_that_the_server_forgot_is_read_from_the_start(tmp_path: Path) ->
     def special(resource: str, _: str, query: Mapping[str, str]) -> Answer | None:
         return refusal(410, "too old") if resource == "serviceaccounts" and "continue" in query else None
 
-    cluster, errors = read(tmp_path, ApiServer(SMALL, special), page=1)
+    cluster, errors = read(tmp_path, ListingServer(SMALL, special), page=1)
 
     assert errors == []
     assert [str(one) for one in cluster.accounts] == ["prod/api", "dev/web"]
@@ -100,7 +100,10 @@ def test_a_list_that_the_server_forgot_is_read_from_the_start(tmp_path: Path) ->
         ((502, b"<html>bad gateway"), "clusterroles cannot be listed: 502 Bad Gateway"),
         ((200, b"<html>a portal"), "clusterroles cannot be listed: the answer is not JSON"),
         ((200, b"[]"), "clusterroles cannot be listed: the answer is not a list"),
-        (refusal(410, "too old"), "clusterroles cannot be listed: 410: the server ends each list before it is complete"),
+        (
+            refusal(410, "too old"),
+            "clusterroles cannot be listed: 410: the server ends each list before it is complete",
+        ),
         (
             (200, {"kind": "ClusterRoleList", "metadata": {"continue": "x"}, "items": []}),
             "clusterroles cannot be listed: the server repeats a page of clusterroles",
@@ -111,7 +114,7 @@ def test_a_list_that_the_server_forgot_is_read_from_the_start(tmp_path: Path) ->
 def test_an_answer_that_is_no_list_is_told(tmp_path: Path, answer: Answer, error: str) -> None:
     """And the other kinds are read."""
     cluster, errors = read(
-        tmp_path, ApiServer(SMALL, lambda resource, *_: answer if resource == "clusterroles" else None)
+        tmp_path, ListingServer(SMALL, lambda resource, *_: answer if resource == "clusterroles" else None)
     )
 
     assert errors[0] == f"context prod: {error}"
@@ -121,7 +124,7 @@ def test_an_answer_that_is_no_list_is_told(tmp_path: Path, answer: Answer, error
 def test_a_refused_credential_and_a_dead_server_are_told_once(tmp_path: Path) -> None:
     """Not once for each kind: nothing more is asked, and what was not read is named."""
     kinds = "clusterrolebindings, clusterroles, rolebindings, roles, serviceaccounts, pods"
-    unauthorized = ApiServer(SMALL, lambda *_: refusal(401, "Unauthorized"))
+    unauthorized = ListingServer(SMALL, lambda *_: refusal(401, "Unauthorized"))
     cluster, errors = read(tmp_path, unauthorized)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -143,16 +146,14 @@ def test_a_server_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
         return refusal(500, "late") if resource == "rolebindings" and ended.wait(5) else None
 
     errors: list[str] = []
-    with serving(ApiServer(SMALL, special)) as address:
+    with serving(ListingServer(SMALL, special)) as address:
         path = kubeconfig(tmp_path, address)
         cluster = load_live(kubeconfig=path, timeout=0.05, on_error=lambda one: errors.append(str(one)))
         ended.set()
 
     assert [role.name for role in cluster.roles] == ["minter"]
-    assert errors == [
-        "the current context: the API server does not answer within 0.05 s;"
-        " not read: rolebindings, roles, serviceaccounts, pods"
-    ]
+    left = "rolebindings, roles, serviceaccounts, pods"
+    assert errors == [f"the current context: the API server does not answer within 0.05 s; not read: {left}"]
 
 
 def test_a_kubeconfig_that_cannot_be_used_is_an_error_of_configuration(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from k8stokendetect.cli.app import who_can_mint as command
 from k8stokendetect.cluster import Change, ChangeKind, Cluster, Level, Minter, Status, Step, patch_for, who_can_mint
 from k8stokendetect.exclusions import find_exclusion
 from k8stokendetect.outputs.mint_graph import ENTRIES, to_svg
-from k8stokendetect.outputs.minters import MOST_ENTRIES, folded, to_line, to_text
+from k8stokendetect.outputs.minter_words import folded
+from k8stokendetect.outputs.minters import MOST_ENTRIES, to_line, to_text
 from rbac_objects import GROUP, OBJECTS, answers, asked, listed, made, recorded, rule
 
 MINT = rule("create", "serviceaccounts/token")
@@ -691,7 +692,7 @@ def test_the_command_writes_json_lines_with_stable_names_and_a_drawing(tmp_path:
     eve = json.loads(result.stdout.splitlines()[1])
 
     assert list(eve) == [
-        *("subject", "status", "exclusions", "beyond", "level", "reach", "direct_reach", "ways", "changes"),
+        *("subject", "status", "exclusions", "beyond", "level", "reach", "direct_reach", "ways", "changes", "complete"),
     ]
     assert eve["subject"] == {"kind": "User", "namespace": None, "name": "eve"}
     assert list(eve["ways"][0]) == ["kind", "direct", "why", "namespace", "accounts", "path", "change"]
