@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from listing_server import SECRET, Answer, ListingServer, kubeconfig, refusal, serving
 from k8stokendetect import ConfigError
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.cluster.live import RULES, load_live
+from listing_server import SECRET, Answer, ListingServer, kubeconfig, refusal, serving
 from rbac_objects import EVE, OBJECTS, given, listed, made, recorded, rule
 
 MINT = rule("create", "serviceaccounts/token")

@@ -69,11 +69,21 @@ class Minter:
     exclusions: tuple[Exclusion, ...] = ()
     beyond: tuple[AttackPath, ...] = ()
     _changes: Changes = attrs.field(kw_only=True, eq=False, repr=False)
+    _accounts: AccountIndex = attrs.field(kw_only=True, eq=False, repr=False)
 
     @property
     def direct(self) -> tuple[AttackPath, ...]:
         """The paths on which it creates tokens itself."""
         return tuple(way for way in self.ways if way.direct)
+
+    @property
+    def unexpected(self) -> tuple[AttackPath, ...]:
+        """The paths that are not by design: the direct ones that no exclusion needs, and the indirect ones."""
+        return tuple(way for way in self.ways if not way.direct or way in self.beyond)
+
+    def reach_of(self, ways: Iterable[AttackPath], /) -> BlastRadius:
+        """Count the accounts that some of its paths reach."""
+        return self._accounts.reach(ways)
 
     @property
     def is_kubelet(self) -> bool:
@@ -200,6 +210,7 @@ def survey(
                     by_design.of(username),
                     by_design.beyond(username, shown),
                     changes=changes,
+                    accounts=accounts,
                 )
             )
     return Survey(tuple(sorted(found, key=_urgency)), tuple(left_out))

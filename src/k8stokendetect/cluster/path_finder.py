@@ -129,7 +129,7 @@ class PathFinder:
         Source: kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens, `auth-extra-groups`.
         """
         writes = [one for one in held.get("create-secret", ()) if one.namespace in {"", "kube-system"}]
-        if writes:
+        if writes and not (held.get("create-csr") and held.get("node-csr")):  # who has these needs no such token
             for group in self._bindings.groups(_BOOTSTRAPPERS):
                 for path in self._own("", self._held_by("", (group,))):
                     grants = distinct(writes[0].grant, *path.grants)
