@@ -17,7 +17,7 @@ from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, Rea
 from k8stokendetect.events import Platform
 from k8stokendetect.outputs.mint_graph import to_svg
 from k8stokendetect.outputs.minter_changes import (
-    Reach,
+    SubjectReach,
     ReachChange,
     changes,
     read_run,
@@ -109,11 +109,11 @@ def _numbers(cluster: Cluster, found: Survey, errors: Errors, warnings: Errors) 
     )
 
 
-def _changed(before: Iterable[Reach], found: Survey, namespace: str) -> tuple[ReachChange, ...]:
-    return changes([one.within(namespace) for one in before], map(Reach.of, found.minters))
+def _changed(before: Iterable[SubjectReach], found: Survey, namespace: str) -> tuple[ReachChange, ...]:
+    return changes([one.within(namespace) for one in before], map(SubjectReach.of, found.minters))
 
 
-def _before(previous: str, look: Callable[[Cluster], Survey], *, warn: OnError) -> Iterable[Reach]:
+def _before(previous: str, look: Callable[[Cluster], Survey], *, warn: OnError) -> Iterable[SubjectReach]:
     """Return what was reached before: as an earlier run printed it, or by the objects of then."""
     try:
         content = Path(previous).read_bytes()
@@ -122,7 +122,7 @@ def _before(previous: str, look: Callable[[Cluster], Survey], *, warn: OnError) 
         raise ConfigError(f"{previous}: cannot be read: {reason}") from None
     run = read_run(content, previous)
     if run is None:
-        return map(Reach.of, look(load_cluster([previous], on_error=_stop, warn=lambda _: None)).minters)
+        return map(SubjectReach.of, look(load_cluster([previous], on_error=_stop, warn=lambda _: None)).minters)
     if not run.complete:
         warn(ReadError("that run was incomplete: what it lacks looks as if it became reachable", previous))
     return run.reaches
@@ -147,13 +147,12 @@ class Threshold(NamedTuple):
     @classmethod
     def of(cls, text: str, /) -> Self:
         """Read a level, a kind, or both with a slash between them; raises ConfigError for anything else."""
-        parts = text.lower().split("/")
-        level = _LEVELS.get(parts[0])
-        kind = "" if level is not None and len(parts) == 1 else parts[-1]
-        if len(parts) > 2 or (len(parts) == 2 and level is None) or (kind and kind not in _KINDS):  # noqa: PLR2004
-            wrong = parts[0] if len(parts) == 2 and level is None else kind  # noqa: PLR2004 - LEVEL/KIND
-            hint = did_you_mean(wrong, (*_LEVELS, *sorted(_KINDS)))
-            raise ConfigError(f"--fail-on: {text} is neither a level nor a kind, nor LEVEL/KIND{hint}")
+        first, slash, second = text.lower().partition("/")
+        level = _LEVELS.get(first)
+        kind = second if slash else "" if level else first
+        if (slash and not level) or (kind not in _KINDS and (kind or slash or not level)):
+            hint = did_you_mean(first if slash and not level else kind, (*_LEVELS, *_KINDS))
+            raise ConfigError(f"--fail-on: {text!r} is not a level, a kind, or LEVEL/KIND{hint}")
         return cls(level, kind)
 
     def matches(self, minter: Minter, /) -> bool:

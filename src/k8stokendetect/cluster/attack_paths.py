@@ -160,6 +160,8 @@ class BlastRadius:
         attesting: those whose tokens authenticate the API server to admission webhooks (1.37), but for those that may
             do everything.
         worst: names of a few, the most valuable first.
+        at_least: what the best is worth where the snapshot has no service accounts: every namespace has one, and
+            kube-system has controllers that may escalate.
 
     """
 
@@ -169,6 +171,7 @@ class BlastRadius:
     cloud: int = 0
     worst: tuple[str, ...] = ()
     attesting: int = 0
+    at_least: Level = Level.NOTHING
 
     @property
     def level(self) -> Level:
@@ -179,7 +182,7 @@ class BlastRadius:
             Level.CLOUD: self.cloud,
             Level.ACCOUNT: self.accounts,
         }
-        return next((level for level, count in counts.items() if count), Level.NOTHING)
+        return next((level for level, count in counts.items() if count), self.at_least)
 
 
 class AccountIndex:
@@ -194,6 +197,8 @@ class AccountIndex:
     def __init__(self, cluster: Cluster, namespace: str = "") -> None:
         accounts = (one.ref for one in cluster.accounts if not namespace or one.namespace == namespace)
         self._refs = sorted(accounts, key=str)
+        self._namespace = namespace
+        self._is_known = bool(cluster.accounts)
         self._in: dict[str, int] = defaultdict(int)
         self._named: dict[str, int] = defaultdict(int)
         self._of: dict[Level, int] = defaultdict(int)
@@ -217,8 +222,8 @@ class AccountIndex:
 
     def reach(self, ways: Iterable[AttackPath], /) -> BlastRadius:
         """Count the accounts that these paths reach, each once."""
-        found = 0
-        for way in ways:
+        found, some = 0, tuple(ways)
+        for way in some:
             found |= self._reached(way)
         admins, escalating, cloud = (
             found & self._of[level] for level in (Level.CLUSTER_ADMIN, Level.ESCALATION, Level.CLOUD)
@@ -231,7 +236,13 @@ class AccountIndex:
             cloud=cloud.bit_count(),
             worst=tuple(worst)[:MOST_NAMED],
             attesting=(found & self._attesting).bit_count(),
+            at_least=Level.NOTHING if self._is_known else self._assumed(some),
         )
+
+    def _assumed(self, ways: tuple[AttackPath, ...]) -> Level:
+        """Return what is reached at least, where no service accounts are known."""
+        is_wide = any(way.namespace in {"", "kube-system"} and not way.accounts for way in ways)
+        return Level.ESCALATION if is_wide and not self._namespace else Level.ACCOUNT if ways else Level.NOTHING
 
     def concerns(self, way: AttackPath, namespace: str, /) -> bool:
         """Tell whether a path leads to accounts of a namespace, or to any that are made there later."""

@@ -3,7 +3,7 @@
 
 The objects of `builtin-1.36.json` are those that a kube-apiserver 1.36.2 made on an empty etcd
 (tests/data/rbac/README.md), and what https://github.com/kubernetes/kubernetes/blob/v1.36.2/plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go
-and controller_policy.go beside it say. Aggregated roles are without rules there: they are computed, so that roles that
+and controller_policy.go next to it say. Aggregated roles are without rules there: they are computed, so that roles that
 were added to them count.
 """
 
@@ -14,8 +14,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
 from typing import Final, TypeAlias
 
+import attrs
 import msgspec
 
+from k8stokendetect.cluster.attack_paths import AttackPath, AttackPathKind
 from k8stokendetect.cluster.capabilities import CapabilityIndex
 from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Role, RoleRef, Subject
 from k8stokendetect.cluster.structure import Unfilled, read_object
@@ -114,9 +116,17 @@ class Defaults:
         self._index = CapabilityIndex()
         self._known: dict[int, tuple[Role, bool]] = {}
 
-    def has(self, grants: Iterable[Grant], /) -> bool:
-        """Tell whether all grants are Kubernetes' own."""
-        return all(self._has(grant) for grant in grants)
+    def beyond(self, path: AttackPath, /) -> AttackPath | None:
+        """Return a path that Kubernetes itself does not open, first the grant that is not its own; else None.
+
+        Kubelets are no default: who they reach depends on the pods.
+        """
+        if path.kind is AttackPathKind.KUBELET:
+            return path
+        others = [grant for grant in path.grants if not self._has(grant)]
+        if not others or others[0] is path.grants[0]:
+            return path if others else None
+        return attrs.evolve(path, grants=(*others, *(grant for grant in path.grants if grant not in others)))
 
     def _has(self, grant: Grant) -> bool:
         binding = grant.binding

@@ -105,7 +105,7 @@ class Minter:
         subject = self.subject
         known = _MEANINGS.get((subject.kind, subject.name), "")
         if self.is_kubelet:
-            return f"the kubelet of {subject.name.removeprefix(NODE_PREFIX)}, and whoever has taken that node"
+            return f"the kubelet of {subject.name.removeprefix(NODE_PREFIX)}, and anyone who has taken that node"
         if known or subject.kind != "Group":
             return known
         prefix, _, namespace = subject.name.rpartition(":")
@@ -196,7 +196,7 @@ def survey(
     found, left_out = [], []
     for subject, ways in _paths(cluster):
         reaching = [way for way in ways if not namespace or accounts.concerns(way, namespace)]
-        shown = tuple(way for way in reaching if with_defaults or way.kind is _KUBELET or not ours.has(way.grants))
+        shown = tuple(reaching) if with_defaults else tuple(filter(None, map(ours.beyond, reaching)))
         if len(shown) < len(reaching):
             left_out.append(subject)
         if shown:
@@ -214,9 +214,6 @@ def survey(
                 )
             )
     return Survey(tuple(sorted(found, key=_urgency)), tuple(left_out))
-
-
-_KUBELET: Final = AttackPathKind.KUBELET
 
 
 def _paths(cluster: Cluster) -> Iterator[tuple[Subject, tuple[AttackPath, ...]]]:

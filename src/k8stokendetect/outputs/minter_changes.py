@@ -44,7 +44,7 @@ class Reached(NamedTuple):
 
 
 @attrs.frozen
-class Reach:
+class SubjectReach:
     """What one subject reaches.
 
     Arguments:
@@ -96,7 +96,7 @@ class Run(NamedTuple):
 
     """
 
-    reaches: tuple[Reach, ...]
+    reaches: tuple[SubjectReach, ...]
     complete: bool = True
 
 
@@ -119,7 +119,7 @@ def read_run(content: bytes, name: str, /) -> Run | None:
             line = msgspec.json.decode(text)
             if number == 1 and not (isinstance(line, dict) and {"subject", "ways"} <= set(line)):
                 return None
-            reaches.append(Reach.of_json(line))
+            reaches.append(SubjectReach.of_json(line))
             complete = complete and line.get("complete", True) is True
         except (msgspec.MsgspecError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             if number == 1:
@@ -150,7 +150,7 @@ class ReachChange:
     paths: tuple[Reached, ...] = ()
 
 
-def changes(before: Iterable[Reach], after: Iterable[Reach], /) -> tuple[ReachChange, ...]:
+def changes(before: Iterable[SubjectReach], after: Iterable[SubjectReach], /) -> tuple[ReachChange, ...]:
     """Return what became reachable, what ceased, and whose targets are worth more or less; the worst first.
 
     A path that another one of the same kind covers is no change: who may mint for one account of a namespace after
@@ -159,8 +159,8 @@ def changes(before: Iterable[Reach], after: Iterable[Reach], /) -> tuple[ReachCh
     old, new = ({one.subject: one for one in reaches} for reaches in (before, after))
     found: list[ReachChange] = []
     for subject in dict.fromkeys((*new, *old)):
-        was = old.get(subject) or Reach(subject, Level.NOTHING, frozenset())
-        now = new.get(subject) or Reach(subject, Level.NOTHING, frozenset())
+        was = old.get(subject) or SubjectReach(subject, Level.NOTHING, frozenset())
+        now = new.get(subject) or SubjectReach(subject, Level.NOTHING, frozenset())
         gained = _beyond(now.paths, was.paths)
         found += [ReachChange("gained", subject, now.level, was.level, *one) for one in gained]
         found += [ReachChange("lost", subject, was.level, was.level, *one) for one in _beyond(was.paths, now.paths)]

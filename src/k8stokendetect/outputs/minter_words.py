@@ -91,6 +91,8 @@ def worth(reach: BlastRadius, /) -> str:
         )
         if count
     ]
+    if reach.at_least:
+        return "service accounts that the snapshot does not have"
     if not reach.accounts:
         return "no service account that is there now"
     noun = "service account" if reach.accounts == 1 else "service accounts"

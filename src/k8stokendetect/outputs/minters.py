@@ -11,6 +11,7 @@ import attrs
 from k8stokendetect.cluster import (
     AttackPath,
     Binding,
+    BlastRadius,
     Change,
     ChangeKind,
     Minter,
@@ -91,8 +92,7 @@ def _nodes(nodes: Sequence[Minter]) -> Iterator[str]:
     if not nodes:
         return
     yield ""
-    yield f"{len(nodes):,} nodes, by design: each kubelet can mint tokens of the accounts of its pods, and so can"
-    yield "whoever takes the node"
+    yield f"{len(nodes):,} nodes, by design: a kubelet can mint tokens of the accounts of its pods; so can who takes the node"
     for minter in nodes[:MOST_NODES]:
         name = minter.subject.name.removeprefix(NODE_PREFIX)
         yield f"  {minter.reach.level.label.upper()}  {name}: {worth(minter.reach)}"
@@ -183,8 +183,8 @@ def to_line(minter: Minter, /, *, complete: bool = True) -> str:
             "exclusions": [one.id for one in minter.exclusions],
             "beyond": beyond if minter.exclusions else [],
             "level": minter.reach.level.label,
-            "reach": attrs.asdict(minter.reach),
-            "direct_reach": attrs.asdict(minter.direct_reach),
+            "reach": _reach(minter.reach),
+            "direct_reach": _reach(minter.direct_reach),
             "ways": ways,
             "changes": found,
             "complete": complete,
@@ -218,6 +218,10 @@ def _change_fields(change: Change) -> dict[str, Any]:
 
 def _named(one: Subject | Binding | Role | Step) -> dict[str, Any]:
     return {"kind": one.kind, "namespace": one.namespace or None, "name": one.name}
+
+
+def _reach(reach: BlastRadius) -> dict[str, Any]:
+    return attrs.asdict(reach) | {"at_least": reach.at_least.label}
 
 
 def _role(role: Role) -> dict[str, Any]:
