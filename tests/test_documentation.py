@@ -79,8 +79,10 @@ def policies() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_with_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the blocks what they speak of: `audit.log`, plain and packed, `acme.toml`, `policy.yaml` and `examples/`."""
+    """Give the blocks `audit.log`, plain and packed, `acme.toml`, `policy.yaml`, `examples/` and `tests/data`."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/data").symlink_to(ROOT / "tests/data", target_is_directory=True)
     shutil.copy(ROOT / "examples/attack.log", tmp_path / "audit.log")
     shutil.copy(ROOT / "examples/acme-exclusions.toml", tmp_path / "acme.toml")
     log = (ROOT / "examples/attack.log").read_bytes()
