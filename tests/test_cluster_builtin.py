@@ -118,6 +118,24 @@ def test_what_was_changed_in_it_is_shown(change: Callable[[dict[str, Any]], None
     assert names(seen(change=change).minters) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("namespace-controller", ["*"], rule("get list delete deletecollection", "*", "*")),  # 1.26
+        ("persistent-volume-binder", ["pods"], rule("get", "secrets")),  # 1.26: glusterfs
+    ],
+)
+def test_a_role_of_an_older_version_is_recognised(name: str, before: list[str], after: dict[str, Any]) -> None:
+    """It gives less, or what is known of a plug-in that was removed."""
+
+    def change(one: dict[str, Any]) -> None:
+        if one["metadata"]["name"] == f"system:controller:{name}" and "rules" in one:
+            one["rules"] = [kept for kept in one["rules"] if kept["resources"] != before] + [after]
+
+    assert names(seen(change=change).minters) == []
+    assert len(seen(change=change).defaults) == 19
+
+
 def test_a_harmless_rule_of_another_version_changes_nothing() -> None:
     """Versions differ in what leads to no token: only rules that lead to one are compared."""
     change = edited("ClusterRole", "system:controller:cronjob-controller", "rules", rule("get", "configmaps"))

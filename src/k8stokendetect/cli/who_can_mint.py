@@ -17,8 +17,8 @@ from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, Rea
 from k8stokendetect.events import Platform
 from k8stokendetect.outputs.mint_graph import to_svg
 from k8stokendetect.outputs.minter_changes import (
-    SubjectReach,
     ReachChange,
+    SubjectReach,
     changes,
     read_run,
     to_change_line,

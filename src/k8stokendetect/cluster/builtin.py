@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
-from typing import Final, TypeAlias
+from typing import Final
 
 import attrs
 import msgspec
@@ -28,6 +28,8 @@ VERSION: Final = "1.36"
 _FILE: Final = f"builtin-{VERSION}.json"
 _BOOTSTRAPPERS: Final = Subject("Group", "system:bootstrappers:kubeadm:default-node-token")
 _MIGRATOR: Final = "system:controller:storage-version-migrator-controller"
+
+_GLUSTERFS: Final = PolicyRule(("get",), ("",), ("secrets",))
 
 _ADDED: Final = (
     ("kubeadm:cluster-admins", "cluster-admin", Subject("Group", "kubeadm:cluster-admins")),
@@ -49,13 +51,17 @@ NodeBootstrapTokenAuthGroup); https://github.com/kubernetes/kubernetes/pull/1389
 """
 
 _ADDED_RULES: Final = {
-    ("", _MIGRATOR): (
-        PolicyRule(("list", "watch", "create", "patch"), ("*",), ("*",)),
-        PolicyRule(("list", "create", "patch"), ("*",), ("*",)),  # before `watch` was added
-    )
+    ("", _MIGRATOR): (PolicyRule(("list", "watch", "create", "patch"), ("*",), ("*",)),),
+    ("", "system:controller:expand-controller"): (_GLUSTERFS,),
+    ("", "system:controller:persistent-volume-binder"): (_GLUSTERFS,),
+    ("", "system:kubelet-api-admin"): (
+        PolicyRule(("*",), ("",), ("nodes/proxy", "nodes/metrics", "nodes/spec", "nodes/stats", "nodes/log")),
+    ),
 }
+"""Rules that lead to a token and that 1.36 lacks: of a gate, of the removed glusterfs plug-in, of an older role.
 
-_Rule: TypeAlias = tuple[frozenset[str], ...]
+controller_policy.go and policy.go as of 1.26 (commit 5ffe36c97a30b9fb7b699011569c3b6bf92e13f4) and 1.35.
+"""
 
 
 @functools.cache
@@ -108,8 +114,8 @@ def _role_of(one: Role | Unfilled) -> Role:
 class Defaults:
     """Tells grants that Kubernetes itself makes from all others, by content: a name proves nothing.
 
-    A grant is Kubernetes' own when binding, role and subject are, and no rule of the role that leads to a token
-    differs from Kubernetes'. A subject that was added, and everything that an edited role gives, is not.
+    A grant is Kubernetes' own when binding, role and subject are, and no rule of the role that leads to a token gives
+    more than Kubernetes' own rules. A subject that was added, and everything that an edited role gives, is not.
     """
 
     def __init__(self) -> None:
@@ -139,8 +145,8 @@ class Defaults:
         return checked[1]
 
     def _is_unchanged(self, role: Role) -> bool:
-        ours = _rules().get((role.namespace, role.name), frozenset())
-        return all(_plain(rule) in ours for rule in role.rules if self._index.of(rule))
+        ours = _rules().get((role.namespace, role.name), ())
+        return all(any(_covers(one, rule) for one in ours) for rule in role.rules if self._index.of(rule))
 
 
 @functools.cache
@@ -157,12 +163,20 @@ def _bindings() -> Mapping[tuple[str, str, str], tuple[RoleRef, frozenset[tuple[
 
 
 @functools.cache
-def _rules() -> Mapping[tuple[str, str], frozenset[_Rule]]:
-    found = {key: frozenset(map(_plain, _role_of(one).rules)) for key, one in _roles().items()}
-    return found | {key: frozenset(map(_plain, rules)) for key, rules in _ADDED_RULES.items()}
+def _rules() -> Mapping[tuple[str, str], tuple[PolicyRule, ...]]:
+    return {key: (*_role_of(one).rules, *_ADDED_RULES.get(key, ())) for key, one in _roles().items()} | {
+        key: rules for key, rules in _ADDED_RULES.items() if key not in _roles()
+    }
 
 
-def _plain(rule: PolicyRule) -> _Rule:
-    """Return what a rule says, whatever the order of its lists."""
-    lists = (rule.verbs, rule.api_groups, rule.resources, rule.resource_names, rule.non_resource_urls)
-    return tuple(map(frozenset, lists))
+def _covers(ours: PolicyRule, rule: PolicyRule) -> bool:
+    """Tell whether a rule gives no more than one of ours: older versions give less here and there."""
+    return (
+        set(rule.verbs) <= set(ours.verbs)
+        and set(rule.api_groups) <= set(ours.api_groups)
+        and set(rule.resources) <= set(ours.resources)
+        and (
+            not ours.resource_names
+            or (bool(rule.resource_names) and set(rule.resource_names) <= set(ours.resource_names))
+        )
+    )

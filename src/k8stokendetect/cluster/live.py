@@ -19,8 +19,8 @@ from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.errors import ConfigError, OnReadError, ReadError, raise_error
 
 RULES: Final = (
-    PolicyRule(("list",), ("",), ("pods", "serviceaccounts")),
-    PolicyRule(("list",), (RBAC_GROUP,), ("clusterrolebindings", "clusterroles", "rolebindings", "roles")),
+    PolicyRule(("list",), ("",), ("serviceaccounts", "pods")),
+    PolicyRule(("list",), (RBAC_GROUP,), ("roles", "rolebindings", "clusterroles", "clusterrolebindings")),
 )
 """The rights that a live read needs, in every namespace."""
 
@@ -240,7 +240,7 @@ def _connected(context: str | None, kubeconfig: str | os.PathLike[str] | None, w
     connect: Any = config.new_client_from_config
     try:
         return connect(
-            None if kubeconfig is None else os.fspath(kubeconfig),
+            os.fspath(kubeconfig) if kubeconfig is not None else os.environ.get("KUBECONFIG") or None,
             context,
             persist_config=False,
             client_configuration=configuration,

@@ -92,7 +92,8 @@ def _nodes(nodes: Sequence[Minter]) -> Iterator[str]:
     if not nodes:
         return
     yield ""
-    yield f"{len(nodes):,} nodes, by design: a kubelet can mint tokens of the accounts of its pods; so can who takes the node"
+    yield f"{len(nodes):,} nodes, by design: a kubelet can mint tokens of the accounts of its pods, and so can anyone"
+    yield "who has taken the node"
     for minter in nodes[:MOST_NODES]:
         name = minter.subject.name.removeprefix(NODE_PREFIX)
         yield f"  {minter.reach.level.label.upper()}  {name}: {worth(minter.reach)}"
