@@ -143,6 +143,17 @@ def test_a_harmless_rule_of_another_version_changes_nothing() -> None:
     assert names(seen(change=change).minters) == []
 
 
+def test_a_binding_of_kubeadm_is_no_default_where_kubeadm_was_not() -> None:
+    """Alone it was planted: its group can be had by a certificate. On a managed platform none is kubeadm's."""
+    admins = KUBEADM[0]
+    alone = survey(Cluster.load(listed([one for one in installed() if one not in KUBEADM], admins)))
+    managed = seen(platform="eks")
+
+    assert names(alone.minters) == ["Group kubeadm:cluster-admins"]
+    assert "Group kubeadm:cluster-admins" in names(managed.minters)
+    assert names(seen(platform="kubernetes").minters) == []
+
+
 @pytest.mark.parametrize(
     "objects",
     [

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import msgspec
@@ -21,11 +21,16 @@ from k8stokendetect.cluster.attack_paths import AttackPath, AttackPathKind
 from k8stokendetect.cluster.capabilities import CapabilityIndex
 from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Role, RoleRef, Subject
 from k8stokendetect.cluster.structure import Unfilled, read_object
+from k8stokendetect.events import Platform
+
+if TYPE_CHECKING:
+    from k8stokendetect.cluster import Cluster
 
 VERSION: Final = "1.36"
 """The Kubernetes version of the rules."""
 
 _FILE: Final = f"builtin-{VERSION}.json"
+_KUBEADM: Final = "kubeadm:"
 _BOOTSTRAPPERS: Final = Subject("Group", "system:bootstrappers:kubeadm:default-node-token")
 _MIGRATOR: Final = "system:controller:storage-version-migrator-controller"
 
@@ -116,9 +121,20 @@ class Defaults:
 
     A grant is Kubernetes' own when binding, role and subject are, and no rule of the role that leads to a token gives
     more than Kubernetes' own rules. A subject that was added, and everything that an edited role gives, is not.
+
+    What kubeadm adds counts only where kubeadm was: anyone can plant the binding of its administrators on a managed
+    cluster and have a certificate issued for their group.
+
+    Arguments:
+        cluster: its roles and bindings.
+        platform: of the cluster; None if unknown.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: Cluster, platform: Platform | None = None) -> None:
+        names = {role.name for role in cluster.roles} | {binding.name for binding in cluster.bindings}
+        several = sum(name.startswith(_KUBEADM) for name in names) > 1
+        self._has_kubeadm = several and platform in {None, "kubernetes"}
         self._index = CapabilityIndex()
         self._known: dict[int, tuple[Role, bool]] = {}
 
@@ -136,6 +152,8 @@ class Defaults:
 
     def _has(self, grant: Grant) -> bool:
         binding = grant.binding
+        if binding.name.startswith(_KUBEADM) and not self._has_kubeadm:
+            return False
         known = _bindings().get((binding.kind, binding.namespace, binding.name))
         if known is None or known[0] != binding.role_ref or grant.subject.identity not in known[1]:
             return False

@@ -131,7 +131,7 @@ class Survey:
 
     Arguments:
         minters: everybody, the worst first and expected components last.
-        defaults: the subjects of which something is left out, because Kubernetes itself installs it.
+        defaults: the subjects of which something is left out, because Kubernetes itself installs it; groups first.
 
     """
 
@@ -190,7 +190,7 @@ def survey(
         today: as in `who_can_mint`.
 
     """
-    ours = Defaults()
+    ours = Defaults(cluster, platform)
     accounts, changes = AccountIndex(cluster, namespace), Changes(cluster)
     by_design = ByDesign(exclusions, platform, today)
     found, left_out = [], []
@@ -213,7 +213,12 @@ def survey(
                     accounts=accounts,
                 )
             )
-    return Survey(tuple(sorted(found, key=_urgency)), tuple(left_out))
+    return Survey(
+        tuple(sorted(found, key=_urgency)), tuple(sorted(left_out, key=lambda one: (_KINDS.index(one.kind), one.name)))
+    )
+
+
+_KINDS: Final = ("Group", "User", "ServiceAccount")
 
 
 def _paths(cluster: Cluster) -> Iterator[tuple[Subject, tuple[AttackPath, ...]]]:

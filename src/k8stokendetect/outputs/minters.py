@@ -49,7 +49,7 @@ MOST_NODES: Final = 20
 """Maximum number of nodes printed, the worst first; the others are counted."""
 
 _MOST_RULES: Final = 3
-_MOST_DEFAULTS: Final = 3
+_MOST_DEFAULTS: Final = 5
 _WHOLE: Final = frozenset({ChangeKind.DELETE_BINDING, ChangeKind.REMOVE_SUBJECT})
 """These remove everything that a binding grants."""
 
@@ -76,7 +76,7 @@ def to_text(
     yield f"{len(others) - len(direct):,} more can obtain such tokens indirectly"
     if defaults:
         some = listed(map(str, defaults[:_MOST_DEFAULTS])) + (", …" if len(defaults) > _MOST_DEFAULTS else "")
-        yield neutral(f"{len(defaults):,} more can by what Kubernetes itself installs ({some}): --all shows them")
+        yield neutral(f"{len(defaults):,} more can, by what Kubernetes itself installs ({some}): --all shows them")
     for entry in entries[:MOST_ENTRIES]:
         yield ""
         yield from map(neutral, _entry(entry))
