@@ -75,7 +75,7 @@ def _offline(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("form", sigma.FORM_NAMES)
 def test_the_validators_have_nothing_to_say(form: sigma.FormName, tmp_path: Path) -> None:
     """All of pySigma's and all of SigmaHQ's but D3FEND's, which downloads a list to judge tags that no rule has."""
-    found = InstalledSigmaPlugins.autodiscover().validators
+    found = InstalledSigmaPlugins.autodiscover(include_backends=False, include_pipelines=False).validators
     chosen: list[Any] = [validator for name, validator in found.items() if name != "d3_fendtag"]
     for name, text in sigma.export(form=form):
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -172,6 +172,11 @@ def extraction(product: Literal["sentinel", "loki"], fields: Iterable[str], /) -
     return "extend " + ", ".join(f"{_sentinel(field)} = {_computed(field)}" for field in sorted(set(fields)))
 
 
+def first_in_sentinel(field: str, /) -> str:
+    """Return how a field is computed from a row of AKSAudit, of a list its first element: what rows are joined by."""
+    return f"{_computed(field)[:-1]}[0])" if _LISTS.fullmatch(field) else _computed(field)
+
+
 def _path(steps: list[str]) -> str:
     first, *rest = steps
     return first + "".join(f".{step}" if step.isalnum() else rf"[\"{step}\"]" for step in rest)

@@ -272,13 +272,7 @@ def short_lookalike(exclusions: Iterable[Exclusion], /) -> tuple[Mapping[str, Se
 _PARTS: Final[Mapping[str, tuple[Mapping[str, Selection], str]]] = {
     "mint": (MINTED, "selection"),
     "use": ({"selection": {f"{USED}|startswith": [TOKEN_ID, f'["{TOKEN_ID}']}, **_NOT_RECEIVED}, _ANSWERED),
-    "made": (
-        {
-            "selection": {"objectRef.resource": "secrets", "verb": "create", CODE: 201},
-            "filter_main_logged": {"requestObject.type": ANY},
-        },
-        "selection and not filter_main_logged",
-    ),
+    "made": ({"selection": {"objectRef.resource": "secrets", "verb": "create", CODE: 201}}, "selection"),
     "written": (
         {
             "selection": {
@@ -294,7 +288,11 @@ _PARTS: Final[Mapping[str, tuple[Mapping[str, Selection], str]]] = {
 """By the name of a correlation's part: its selections and condition."""
 
 
+_ALSO_LOGGED: Final = "; a Secret whose type was logged is joined as well, although legacy-token-secret flags it itself"
+
+
 def short_join(join: Join, /) -> Join:
     """Return the short form of a correlation."""
     parts = [attrs.evolve(part, selections=_PARTS[part.name][0], condition=_PARTS[part.name][1]) for part in join.parts]
-    return attrs.evolve(join, parts=(parts[0], parts[1]))
+    more = _ALSO_LOGGED if any(part.name == "made" for part in parts) else ""
+    return attrs.evolve(join, parts=(parts[0], parts[1]), wider=f"{join.wider}{more}")
