@@ -174,7 +174,7 @@ def test_components_that_not_every_cluster_has_are_optional_filters() -> None:
     assert re.findall(r"^    (filter_\w+):", text, re.MULTILINE) == [
         "filter_main_kubelet",
         "filter_main_kube_controller_manager",
-        "filter_optional_canal",
+        "filter_optional_calico",
         "filter_optional_flux",
     ]
     assert "condition: 'selection and not 1 of filter_main_* and not 1 of filter_optional_*'" in text

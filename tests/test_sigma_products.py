@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,6 +30,7 @@ from k8stokendetect.sigma.elastic import NOT_INDEXED
 from k8stokendetect.sigma.pipelines import FIELDS, keys
 from k8stokendetect.sigma.sentinel import MOST_CHARACTERS
 
+ROOT = Path(__file__).parents[1]
 LISTS = ("user.groups", "requestObject.spec.audiences")
 
 INDEXED = set(
@@ -159,6 +165,50 @@ def test_kibana_gets_what_it_imports() -> None:
             plain = field.replace("\\/", "/")
             bare = plain.removeprefix("kubernetes.audit.")
             assert plain in ours or bare in INDEXED or bare.startswith(("annotations.", "user.extra.")), field
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_pages_commands_send_what_was_written(tmp_path: Path) -> None:
+    """Word for word, to a server that keeps what it is sent: the rules as a file of a form, the template as JSON."""
+    written = sigma.write_for("elastic")
+    for name, text in written.files.items():
+        (tmp_path / "kibana").mkdir(exist_ok=True)
+        (tmp_path / "kibana" / name).write_text(text, encoding="utf-8")
+    sent: list[tuple[str, str, str, bytes]] = []
+
+    class Keeps(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            sent.append((self.command, self.path, self.headers["Content-Type"], body))
+            self.send_response(200)
+            self.end_headers()
+
+        def do_PUT(self) -> None:
+            self.do_POST()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    page = (ROOT / "docs" / "sigma.md").read_text(encoding="utf-8")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keeps) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        environment = {**os.environ, "KIBANA": here, "ELASTIC": here, "no_proxy": "127.0.0.1"}
+        for line in re.findall(r"^curl .*$", page, re.MULTILINE):
+            subprocess.run(["/bin/sh", "-c", line], check=True, cwd=tmp_path, env=environment, capture_output=True)  # noqa: S603 - our own page
+        server.shutdown()
+
+    (method, path, kind, rules), (put, where, json_type, template) = sent
+    assert (method, path) == ("POST", "/api/detection_engine/rules/_import")
+    assert kind.startswith("multipart/form-data")
+    assert b'name="file"; filename="k8stokendetect.ndjson"' in rules
+    assert written.files["k8stokendetect.ndjson"].encode() in rules
+    assert (put, where, json_type) == (
+        "PUT",
+        "/_component_template/logs-kubernetes.audit_logs@custom",
+        "application/json",
+    )
+    assert json.loads(template) == json.loads(written.files["logs-kubernetes.audit_logs@custom.json"])
 
 
 def _mapped(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

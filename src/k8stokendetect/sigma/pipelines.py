@@ -17,7 +17,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.sigma.forms import FORMS, JOINS
-from k8stokendetect.sigma.short import SHORT, short_join
+from k8stokendetect.sigma.short import SHORT
+from k8stokendetect.sigma.short_joins import short_join
 from k8stokendetect.sigma.terms import EXTRA, GROUPS, Selection
 
 Product: TypeAlias = Literal["elastic", "splunk", "sentinel", "loki", "cloudwatch", "databricks"]
