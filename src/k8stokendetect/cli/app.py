@@ -197,6 +197,9 @@ def who_can_mint(**options: Any) -> None:
     type=click.Choice(["elastic", "splunk", "sentinel"]),
     help="Write what Kibana, Splunk or Sentinel imports, with its names of the fields, instead of Sigma.",
 )
+@click.option("--index", help="Where the log is: Splunk's index, or Elastic's pattern instead of the integration's.")
+@click.option("--sourcetype", help="Splunk's source type of the log, if it is not kube:apiserver-audit.")
+@click.option("--table", help="Sentinel's table, if it is not AKSAudit: one with its columns, such as AKSAuditAdmin.")
 @click.option(
     "--full", is_flag=True, help="Check all that Sigma can express: the credential, the reason, the URI, the body."
 )
