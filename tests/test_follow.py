@@ -19,11 +19,11 @@ import pytest
 import rotating
 from builders import token_request
 from k8stokendetect import Event, read
-from k8stokendetect.errors import ConfigError, K8sTokenDetectError
+from k8stokendetect.errors import ConfigError, K8sTokenDetectError, ReadError
 from k8stokendetect.input import follow, progress
 from k8stokendetect.input.follow import FollowedFile
 from k8stokendetect.input.place import LogFile, Place
-from k8stokendetect.input.rotated import Name
+from k8stokendetect.input.rotated_names import Name
 
 Rotate = Callable[[Path, int], None]
 by_all = pytest.mark.parametrize("rotate", rotating.ROTATIONS)
@@ -298,5 +298,5 @@ def test_a_place_holds_no_text_and_only_what_is_one_is_a_place(tmp_path: Path) -
         with pytest.raises(ConfigError, match="not a place"):
             Place.from_dict(wrong)
     os.mkfifo(tmp_path / "audit.log.1")
-    with pytest.raises(OSError, match="not a file"):
-        LogFile(tmp_path / "audit.log.1")
+    with pytest.raises(ReadError, match="not a file"):
+        LogFile(tmp_path / "audit.log.1").read_at(0, 1)
