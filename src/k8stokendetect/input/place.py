@@ -7,9 +7,11 @@ import bz2
 import contextlib
 import gzip
 import hashlib
+import importlib
 import lzma
 import os
 import stat
+import sys
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,17 +28,30 @@ HEAD: Final = 4096
 TAIL: Final = 4096
 """Number of bytes before a place by which it is recognised: more than the annotations that follow an event's times."""
 
-_PACKED: Final[tuple[tuple[bytes, Callable[..., Any]], ...]] = (
-    (GZIP, gzip.open),
-    (b"BZh", bz2.open),
-    (b"\xfd7zXZ\0", lzma.open),
-)
+
+def _zstd(raw: Any, mode: str) -> Any:
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    return importlib.import_module(name).open(raw, mode)
+
+
+def _lz4(raw: Any, mode: str) -> Any:
+    return importlib.import_module("lz4.frame").open(raw, mode)
+
+
+_PACKED: Final[Mapping[bytes, Callable[[Any, str], Any]]] = {
+    GZIP: gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+    b"\x28\xb5\x2f\xfd": _zstd,
+    b"\x04\x22\x4d\x18": _lz4,
+}
+"""What opens a compressed file that begins so; see `frames` for the sources."""
 
 _UNREADABLE: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError)
 
 
 class LogFile:
-    """An open file of a log, plain or compressed with gzip, bzip2 or xz; read by offset, after decompression.
+    """An open file of a log, read by offset; decompressed, where it is compressed with gzip, bzip2, xz, zstd or lz4.
 
     Arguments:
         path: of the file.
@@ -77,8 +92,9 @@ class LogFile:
             return
         with contextlib.suppress(ReadError):
             magic = self.read_at(0, 6)
-            unpack = next((opened for known, opened in _PACKED if magic.startswith(known)), None)
-            self._stream = unpack(self._raw, "rb") if unpack else None
+            self._stream = self._unpacked(
+                next((unpack for known, unpack in _PACKED.items() if magic.startswith(known)), None)
+            )
             self.begin = self._first()
             self.head = self.read_at(self.begin, HEAD)
 
@@ -86,6 +102,14 @@ class LogFile:
     def is_packed(self) -> bool:
         """It is compressed."""
         return self._stream is not None
+
+    def _unpacked(self, unpack: Callable[[Any, str], Any] | None) -> Any:
+        """Return what decompresses this file; None where it is not compressed."""
+        try:
+            return unpack(self._raw, "rb") if unpack is not None else None
+        except ImportError:
+            self._problem = "it is compressed, and pip install 'k8stokendetect[compression]' is needed to read it"
+        return None
 
     def _first(self) -> int:
         """Return the offset of the first byte that is not zero; 0 where there is none yet."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Sequence
@@ -76,10 +77,9 @@ def trail(
             one.read_at(0, 0)
         log = [one for one in current if one.is_begun or (at_end and one.head)]
         after = _after(_without_copies(rotated, current), log, place, held)
-        problem, has_until = (
-            after.problem or _gap(rotated, after),
-            until is not None and any(map(until.is_about, files)),
-        )
+        problem, has_until = after.problem or _gap(rotated, after), until is not None and any(map(until.is_in, files))
+        if until is not None and not has_until and any(map(until.is_behind, files)):
+            problem, has_until = problem or _BEHIND, True
         return attrs.evolve(after, problem=problem, has_until=has_until)
     finally:
         for file in files:
@@ -132,9 +132,10 @@ def _found(
     series = sorted(rotated, key=lambda one: one.modified)
     files = [*(one.file for one in sorted(series, key=lambda one: one.place_in_series)), *log]
     if held is not None:
-        same = next((file for file in files if os.path.samestat(file.status, held.status)), None)
-        if same is not None:
-            return same, place.offset, ""
+        same = (file for file in files if os.path.samestat(file.status, held.status))
+        copies = (file for file in files if file.is_prefix_of(held))
+        if (one := next(itertools.chain(same, copies), None)) is not None:
+            return one, place.offset, ""
     holding = [file for file in files if place.is_in(file)]
     if holding:
         return holding[0], place.offset, _TWICE if len(holding) > 1 else ""
@@ -145,30 +146,28 @@ def _found(
 def _newer(rotated: Sequence[Rotated], here: Rotated, place: Place) -> tuple[list[Rotated], bool]:
     """Return the rotated files that are newer than one, in their order, and whether that is certain.
 
-    By their names, where these are of one kind; what is named in another way counts where it was written to later, and
-    looks like this log. So does what was written to later in spite of its name: the clock was set back, perhaps. Other
-    folders below that of the log may be about other logs of its name.
+    By their names, where these are of one kind; by their times where that contradicts them, for the clock may have been
+    set back. What is named in another way counts where it was written to later, and looks like this log. Other folders
+    below that of the log may be about other logs of its name.
     """
     near = [one for one in rotated if one.is_own or one.folder == here.folder]
     series = sorted((one for one in near if one.series == here.series), key=lambda one: one.place_in_series)
-    newer = [one for one in series if one.place_in_series > here.place_in_series]
+    by_name, by_time = _behind(here, series), _behind(here, sorted(series, key=lambda one: one.modified))
+    named, timed = ([one for one in some if not one.file.is_packed] for some in (by_name, by_time))
+    if here.file.is_packed:
+        timed = sorted(named, key=lambda one: one.modified)  # its own time may be when it was compressed
     since = min(here.modified, place.modified) if here.file.is_packed else here.modified
-    strange = [
-        one
-        for one in near
-        if one not in newer
-        and one is not here
-        and one.modified > since
-        and (
-            not (one.file.is_packed or here.file.is_packed)
-            if one.series == here.series
-            else one.file.head[:1] == here.file.head[:1]
-        )
-    ]
-    if strange:
-        newer = sorted((*newer, *strange), key=lambda one: one.modified)
-    orders = [one.place_in_series for one in series if one.place_in_series >= here.place_in_series]
-    return newer, not strange and len(set(orders)) == len(orders)
+    first = here.file.head[:1]
+    strange = [one for one in near if one.series != here.series and one.modified > since]
+    strange = [one for one in strange if one.file.head[:1] == first]
+    if named != timed or strange:
+        return sorted((*by_time, *strange), key=lambda one: one.modified), False
+    orders = {one.place_in_series for one in (here, *by_name)}
+    return by_name, len(orders) > len(by_name)
+
+
+def _behind(here: Rotated, series: Sequence[Rotated]) -> list[Rotated]:
+    return list(series[series.index(here) + 1 :])
 
 
 def _without_copies(rotated: Sequence[Rotated], log: Sequence[LogFile]) -> list[Rotated]:
