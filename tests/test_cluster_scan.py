@@ -84,6 +84,7 @@ def test_all_of_the_ways_have_to_go() -> None:
         ("RoleBinding prod/group-prod", "Group team"),
     ]
     assert [access.change.command.count('"name":"team"') > 0 for access in incident.access] == [False, True, True]
+    assert ["everybody in the group" in step.text for step in incident.advice[:3]] == [False, True, True]
 
 
 def test_what_the_snapshot_does_not_show_is_said() -> None:

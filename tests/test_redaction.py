@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 
 from builders import token_request
-from k8stokendetect import ReadError
+from k8stokendetect import ReadError, detect
 from k8stokendetect.convert.credentials import REDACTED, clean_text
 from k8stokendetect.convert.redaction import redact
+from recordings import DATA
 from strategies import JWT, json_values
 
 SECRET = base64.b64encode(JWT.encode()).decode()
@@ -94,11 +97,27 @@ def test_a_record_without_a_token_is_returned_as_it_is(value: Any) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("value", [{1: "x"}, object(), b"x", float, "\ud800"])
+@pytest.mark.parametrize("value", [{1: "x"}, object(), b"x", float])
 def test_what_json_cannot_hold_is_a_read_error(value: Any) -> None:
     """A mapping that never was JSON is refused with a reason."""
     with pytest.raises(ReadError, match="not a JSON value"):
         redact({"auditID": value})
+
+
+def test_half_a_surrogate_pair_in_a_mapping_is_read_as_in_a_text() -> None:
+    """Python's json leaves it there, wherever a client put it: no event is lost for it."""
+    half = "\ud800"
+    base = json.loads((DATA.parents[1] / "examples" / "attack.log").read_bytes().splitlines()[72])
+    deep: Any = half
+    for _ in range(200):
+        deep = [deep]
+    for change in ({"userAgent": half}, {"requestObject": {half: half}}, {"user": {"username": half}}, {"x": half},
+                   {"requestObject": deep}):  # fmt: skip
+        record = base | change
+        assert list(detect([record])) == [
+            attrs.evolve(one, event=attrs.evolve(one.event, origin="record 1"))
+            for one in detect(json.dumps(record).encode())
+        ] != []  # fmt: skip
 
 
 def test_too_deep_nesting_is_a_read_error() -> None:

@@ -82,9 +82,9 @@ def scan(**options: Any) -> None:
     """Scan audit logs: files, compressed or not, archives, folders of rotated files, URLs, or - for standard input.
 
     Prints an overview of the incidents, which are the attacks that findings belong to, then a tree for each of the
-    worst, and what to do. With --follow each finding is printed as it comes. With --cluster, targets are judged by what
-    they may do, and incidents say through which bindings their callers could mint, how to take those away, and where to
-    look in the cloud.
+    worst, and what to do. With --follow, what is HIGH or above is a line at once. With --cluster, targets are judged by
+    what they may do, and incidents say through which bindings their callers could mint, how to take those away, and
+    where to look in the cloud.
 
     Exits with 0 when nothing was found at or above --fail-on, 1 when something was, and 2 when a record could not be
     read, an option is wrong or the output could not be written; everything that can be read is examined in any case.

@@ -22,7 +22,7 @@ from k8stokendetect.outputs.html import environment
 from k8stokendetect.outputs.native import to_alert_line, to_incident_line, to_line
 from k8stokendetect.outputs.ocsf import to_ocsf_line
 from k8stokendetect.outputs.report import to_report
-from k8stokendetect.outputs.text import alert_line, finding_lines, inert
+from k8stokendetect.outputs.text import alert_lines, finding_lines, inert
 from k8stokendetect.plugins import FORMATS, Output
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Printer:
             self.send(alert)
         if self.level == "alerts" and self._wants(alert):
             if self._form == "text":
-                self._screen.line(alert_line(alert, self._screen.line_width))
+                self._screen.lines(alert_lines(alert, self._screen.line_width))
             else:
                 self._print_line(alert)
         elif self.level == "incidents" and self._form == "text":

@@ -28,13 +28,14 @@ _NAMES_ONLY: Final = frozenset({"user", "impersonatedUser", "auditID", "verb", "
 def redact(record: Mapping[str, Any], /) -> tuple[Mapping[str, Any], bool]:
     """Return the record without live tokens, and whether there was one.
 
-    The record itself is not changed; without a token it is returned as it is.
+    The record itself is not changed; without a token it is returned as it is, but for halves of surrogate pairs, which
+    Python's json leaves in a text: U+FFFD stands for each.
 
     Raises:
         ReadError: when the record holds what JSON cannot, or is nested deeper than `MAX_NESTING`.
 
     """
-    _check(record)
+    record = _checked(record)
     cleaner = _Cleaner()
     cleaned = {cleaner.text(key): cleaner.field(key, value) for key, value in record.items()}
     return (cleaned if cleaned != record else record), cleaner.found
@@ -48,26 +49,42 @@ def without_deep_bodies(record: Mapping[str, Any], /) -> tuple[Mapping[str, Any]
 
 def _is_deep(value: Any) -> bool:
     try:
-        return is_deep(msgspec.json.encode(value, enc_hook=_as_dict))
+        try:
+            return is_deep(msgspec.json.encode(value, enc_hook=_as_dict))
+        except UnicodeEncodeError:
+            return is_deep(msgspec.json.encode(_whole(value), enc_hook=_as_dict))
     except RecursionError:
         return True
     except (TypeError, ValueError):  # no JSON, which `redact` says
         return False
 
 
-def _check(record: Mapping[str, Any]) -> None:
-    """Refuse what is no JSON, or nested too deeply to be walked."""
+def _checked(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the record; refuse what is no JSON, or nested too deeply to be walked."""
     try:
-        text = msgspec.json.encode(record, enc_hook=_as_dict)
+        try:
+            text = msgspec.json.encode(record, enc_hook=_as_dict)
+        except UnicodeEncodeError:
+            record = _whole(record)
+            text = msgspec.json.encode(record, enc_hook=_as_dict)
         if msgspec.json.decode(text) != record:
             _check_json(record)
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
     else:
         if not is_deep(text):
-            return
+            return record
         reason = DEEP
     raise ReadError(f"not a JSON value: {reason}")
+
+
+def _whole(value: Any) -> Any:
+    """Return a value with U+FFFD in the place of halves of surrogate pairs, as a text is read that holds them."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _as_dict(value: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from k8stokendetect.cluster import Change, Changes, Cluster, Grant
 from k8stokendetect.enrichment import traces_of
 from k8stokendetect.events import JsonValue
 from k8stokendetect.findings import Finding
-from k8stokendetect.incidents.advice import ClusterAdvice, with_kind
+from k8stokendetect.incidents.advice import EVERYBODY, ClusterAdvice, with_kind
 from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
 from k8stokendetect.incidents.step import Step
 from k8stokendetect.reprs import short_repr
@@ -102,10 +102,11 @@ def _steps(access: Sequence[Access]) -> Iterator[Step]:
         accounts = listed(one.accounts)
         loses = f" It loses {len(one.change.loses)} other rules with it." if one.change.loses else ""
         warnings = "".join(f" Note: {warning}." for warning in one.change.warnings)
+        everybody = EVERYBODY if grant.subject.kind == "Group" else ""
         yield Step(
             f"Take from {named(account_or_user(one.caller))} the right behind its mint for {accounts}: "
             f"{with_kind(str(grant.binding))} gives {with_kind(str(grant.role))} to {with_kind(str(grant.subject))}."
-            f"{loses}{warnings}",
+            f"{everybody}{loses}{warnings}",
             one.change.command,
         )
     if len(access) > _MOST:

@@ -56,6 +56,9 @@ class ClusterAdvice:
 
 NO_CLUSTER: Final = ClusterAdvice()
 
+EVERYBODY: Final = " Without it, everybody in the group loses the right."
+"""Follows the name of a binding whose subject is a group."""
+
 
 def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER, /) -> tuple[Step, ...]:
     """Return what to do, each with the command for it, which is to be read before it is run.
@@ -173,7 +176,7 @@ def _right(binding: ReasonedBinding) -> Step:
             f"{gave}: it belongs to Kubernetes, so take away the membership or the credential, not the binding."
         )
     delete = _kubectl("delete", binding.kind.lower(), name=name, namespace=binding.namespace)
-    everybody = " Without it, everybody in the group loses the right." if binding.subject.startswith("Group ") else ""
+    everybody = EVERYBODY if binding.subject.startswith("Group ") else ""
     return Step(f"Review who needs it: {gave}.{everybody} If nobody:", delete)
 
 

@@ -188,14 +188,34 @@ def alert_line(alert: Alert, /, width: int | None = None) -> Line:
 
     """
     place = place_of(alert.event.origin)
-    number = f", {alert.count:,} requests" if alert.count > 1 else ""
-    mark = f"excluded by {named(alert.excluded_by)}: " if alert.excluded_by else ""
-    text = f"{mark}{inert(alert.summary)}{number}"
-    time = f"{utc(alert.event.time):<20}"
+    text = _what_happened(alert)
     if width is not None:
         place = fitted(place, max(width // 5, 12), keep_end=True)
         room = max(width - 34 - cells(place), 10)
-        if cells(text) > room and not is_command(alert.event):
-            text = f"{mark}{caller_of(alert.event)} {done(alert.event)}{number}"
-        text = fitted(text, room)
-    return (severity_span(alert.severity), Span(f"  {time}  {text}"), Span(f"  {place}" if place else "", "dim"))
+        text = fitted(text if cells(text) <= room else _what_happened(alert, brief=True), room)
+    return (*_head(alert), Span(text), Span(f"  {place}" if place else "", "dim"))
+
+
+def alert_lines(alert: Alert, /, width: int | None = None) -> Iterator[Line]:
+    """Yield the same, with nothing cut: what is wider than the window goes on in another line."""
+    place = place_of(alert.event.origin)
+    line = (*_head(alert), Span(_what_happened(alert)), Span(f"  {place}" if place else "", "dim"))
+    if width is not None and cells(plain(line)) > width:
+        line = (*line[:-2], Span(_what_happened(alert, brief=True)), line[-1])
+    yield from wrapped(line, width, (), _ALERT)
+
+
+def _head(alert: Alert) -> Line:
+    return severity_span(alert.severity), Span(f"  {utc(alert.event.time):<20}  ")
+
+
+def _what_happened(alert: Alert, *, brief: bool = False) -> str:
+    """Say it in the words of the finding, or only who did what to what."""
+    number = f", {alert.count:,} requests" if alert.count > 1 else ""
+    mark = f"excluded by {named(alert.excluded_by)}: " if alert.excluded_by else ""
+    if brief and not is_command(alert.event):
+        return f"{mark}{caller_of(alert.event)} {done(alert.event)}{number}"
+    return f"{mark}{inert(alert.summary)}{number}"
+
+
+_ALERT: Final[Line] = (Span(" " * 10),)
