@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The outputs on docs/first-three-minutes.md: where each comes from, and how to write them again.
+"""The outputs on docs/first-three-minutes.md and docs/case-studies.md: where each comes from; writes them again.
 
-python tests/minutes.py AUDIT.LOG        # what benchmarks/day.py wrote
+python tests/minutes.py              # the case studies
+python tests/minutes.py AUDIT.LOG    # the first three minutes, of what benchmarks/day.py wrote
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Final
@@ -17,7 +19,9 @@ from click.testing import CliRunner
 
 from k8stokendetect.cli import main
 
-PAGE: Final = Path(__file__).parents[1] / "docs/first-three-minutes.md"
+ROOT: Final = Path(__file__).resolve().parents[1]
+PAGE: Final = ROOT / "docs/first-three-minutes.md"
+CASES: Final = ROOT / "docs/case-studies.md"
 _BLOCK: Final = re.compile(
     r"(<!-- (?P<command>[^|\n]+) \| (?P<part>[^\n]+) -->\n```text\n)(?P<text>.*?)(?=^```$)", re.MULTILINE | re.DOTALL
 )
@@ -30,7 +34,7 @@ class Shown:
     """An output on the page.
 
     Arguments:
-        command: what was run, on `audit.log`.
+        command: what was run.
         part: which lines of it: `stdout 1-9`, `stderr last`, `stdout from "text" 8`.
         text: what stands there.
 
@@ -41,13 +45,13 @@ class Shown:
     text: str
 
 
-def shown() -> list[Shown]:
-    """Return the outputs on the page."""
-    return [Shown(found["command"], found["part"], found["text"]) for found in _BLOCK.finditer(PAGE.read_text("utf-8"))]
+def shown(page: Path = PAGE) -> list[Shown]:
+    """Return the outputs on a page."""
+    return [Shown(found["command"], found["part"], found["text"]) for found in _BLOCK.finditer(page.read_text("utf-8"))]
 
 
 class Runs:
-    """Runs commands in the folder of `audit.log`, each once."""
+    """Runs commands in the current folder, each once."""
 
     def __init__(self) -> None:
         self._done: dict[str, tuple[str, str]] = {}
@@ -67,7 +71,7 @@ class Runs:
         return "\n".join(text[first - 1 : last]) + "\n"
 
     def _run(self, command: str) -> tuple[str, str]:
-        words = command.split()
+        words = shlex.split(command)
         if command == SUGGESTED:
             words = ["scan", "audit.log", "--suggest-exclusions", "mine.toml"]
         result = CliRunner().invoke(main, words, env={"COLUMNS": "120"})
@@ -75,16 +79,18 @@ class Runs:
         return (Path("mine.toml").read_text("utf-8") if command == SUGGESTED else result.stdout), result.stderr
 
 
-def write(log: Path) -> None:
-    """Write the outputs for a log into the page."""
-    os.chdir(log.parent)
-    assert log.name == "audit.log"
+def write(page: Path, folder: Path) -> None:
+    """Write the outputs into a page; the commands are run in a folder."""
+    os.chdir(folder)
     runs = Runs()
-    PAGE.write_text(
-        _BLOCK.sub(lambda found: found[1] + runs.output(found["command"], found["part"]), PAGE.read_text("utf-8")),
-        encoding="utf-8",
+    text = page.read_text("utf-8")
+    page.write_text(
+        _BLOCK.sub(lambda found: found[1] + runs.output(found["command"], found["part"]), text), encoding="utf-8"
     )
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]).resolve())
+    if sys.argv[1:]:
+        write(PAGE, Path(sys.argv[1]).resolve().parent)
+    else:
+        write(CASES, ROOT)

@@ -16,28 +16,40 @@ import jsonschema_rs
 from recordings import DATA
 
 SCHEMAS = DATA / "schemas"
-OCSF = {
-    2004: ("1.5.0-detection_finding", "1.9.0-detection_finding"),
-    2005: ("1.5.0-incident_finding", "1.8.0-incident_finding"),
-}
-"""By the uid of the class: the schemas of the version that we write, and of a later one."""
+OCSF = {2004: "detection_finding", 2005: "incident_finding"}
+"""The names of the classes by their uids."""
+
+VERSIONS = ("1.5.0", "1.8.0")
+OF_CLOUD = {"cloud", "api"}
+"""What the profile `cloud` adds to a class."""
 
 
 @functools.cache
-def _ocsf(name: str) -> jsonschema_rs.Validator:
-    schema = json.loads(gzip.decompress((SCHEMAS / f"ocsf-{name}.json.gz").read_bytes()))
-    return jsonschema_rs.validator_for(schema)
+def ocsf_schema(name: str, version: str, *, is_cloud: bool) -> dict[str, Any]:
+    """Return the schema of a class, with the profile `cloud` or without."""
+    schema: dict[str, Any] = json.loads(gzip.decompress((SCHEMAS / f"ocsf-{version}-{name}.json.gz").read_bytes()))
+    if not is_cloud:
+        schema["properties"] = {key: value for key, value in schema["properties"].items() if key not in OF_CLOUD}
+        schema["required"].remove("cloud")
+        schema["$defs"].get("resource_details", {"properties": {}})["properties"].pop("region", None)
+    return schema
+
+
+@functools.cache
+def _ocsf(name: str, version: str, *, is_cloud: bool) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(ocsf_schema(name, version, is_cloud=is_cloud))
 
 
 def ocsf_errors(document: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with a Detection Finding or an Incident Finding, by either version of the schema."""
+    """Return what is wrong with a Detection Finding or an Incident Finding, by its version and by the later one."""
     if document["class_uid"] not in OCSF:
         return [f"class_uid: {document['class_uid']} is none that we write"]
     text = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")  # the validator takes no lone surrogate
+    name, is_cloud = OCSF[document["class_uid"]], "cloud" in document["metadata"].get("profiles", ())
     return [
         f"{version}: {error.instance_path}: {error.message}"
-        for version in OCSF[document["class_uid"]]
-        for error in _ocsf(version).iter_errors(json.loads(text))
+        for version in VERSIONS[VERSIONS.index(document["metadata"]["version"]) :]
+        for error in _ocsf(name, version, is_cloud=is_cloud).iter_errors(json.loads(text))
     ]
 
 
@@ -55,6 +67,18 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(item, f"{path}.{key}" if path else key)
     else:
         yield path, value
+
+
+def empty(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the place of every null, empty list and empty object, and of every empty text of an object."""
+    if value is None or value in ([], {}):
+        yield path
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from [f"{path}.{key}"] if item == "" else empty(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from empty(item, f"{path}[]")
 
 
 def ecs_errors(document: Mapping[str, Any]) -> list[str]:

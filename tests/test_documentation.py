@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 import minutes
 import packing
+import pictures
 import wrappings.azure
 import wrappings.cloudwatch
 import wrappings.gcp
@@ -78,8 +79,10 @@ def policies() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_with_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the blocks what they speak of: `audit.log`, plain and packed, `acme.toml`, `policy.yaml` and `examples/`."""
+    """Give the blocks `audit.log`, plain and packed, `acme.toml`, `policy.yaml`, `examples/` and `tests/data`."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/data").symlink_to(ROOT / "tests/data", target_is_directory=True)
     shutil.copy(ROOT / "examples/attack.log", tmp_path / "audit.log")
     shutil.copy(ROOT / "examples/acme-exclusions.toml", tmp_path / "acme.toml")
     log = (ROOT / "examples/attack.log").read_bytes()
@@ -198,7 +201,8 @@ def test_shell(block: Block) -> None:
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
     """The two that install are run by .ci/run as they stand here, but that it measures what the tests cover."""
-    installing = [block.text.strip() for block in blocks() if block.text.startswith("pip install")]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    installing = re.findall(r"pip install [^`\n]+", readme)
     text = (ROOT / ".ci/run").read_text(encoding="utf-8").replace("python -m slipcover -m pytest", "pytest")
     script = [line.strip() for line in text.splitlines()]
 
@@ -210,7 +214,7 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
 @of_language("text")
 def test_output(block: Block) -> None:
     """It is what the page's command really prints; a page with a log of its own has a test of its own."""
-    if block.page == minutes.PAGE.name:
+    if block.page in {minutes.PAGE.name, minutes.CASES.name}:
         return
     command = "doctor" if block.page == "doctor.md" else "scan"
     assert block.text in run(f"k8stokendetect {command} examples/attack.log")
@@ -260,11 +264,25 @@ def test_the_numbers_of_the_comparison() -> None:
     assert len(stages) == 2 * len({record["auditID"] for record in stages})
 
 
+@pytest.mark.parametrize("theme", list(pictures.THEMES))
+def test_the_picture_of_the_terminal_is_what_it_prints(
+    theme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python tests/pictures.py` draws it again."""
+    monkeypatch.chdir(ROOT)
+    pictures.write_terminals(tmp_path)
+    name = f"terminal-{theme}.svg"
+
+    assert (tmp_path / name).read_text(encoding="utf-8") == (ROOT / "docs/_static" / name).read_text(encoding="utf-8")
+
+
 def test_pages_link_to_what_exists() -> None:
     """No dead link inside the repository."""
     written = {f"detectors/{cls.rule.id}.md" for cls in (*BUILTIN, *OPTIONAL, *BUILTIN_COMMANDS)}
     for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        for target in re.findall(
+            r"(?:\]\(|srcset=\"|src=\")(?!https?:)([^)#\"]+)[)\"]", page.read_text(encoding="utf-8")
+        ):
             assert target in written or (page.parent / target).exists(), f"{page.name}: {target}"
 
 

@@ -89,7 +89,7 @@ def test_any_source_will_do(tmp_path: Any) -> None:
     ("options", "message"),
     [
         ({"detectors": ["token-requst"]}, "unknown rule 'token-requst'; did you mean 'token-request'"),
-        ({"detectors": [TokenRequest]}, "not a Detector instance"),
+        ({"detectors": [TokenRequest]}, r"not a Detector instance: .*; write TokenRequest\(\)"),
         ({"detectors": "token-request"}, "detectors takes a list"),
         ({"detectors": TokenRequest()}, "detectors takes a list"),
         ({"detectors": 3}, "detectors takes a list"),

@@ -82,6 +82,10 @@ def test_a_request_has_other_names_too(use: Alert, tmp_path: Path) -> None:
     assert [json.loads(line)["request_id"] for line in by_audit_id] == [use.id]
     expected = {mint.request_id, *map(request_id, uses)}
     assert {json.loads(line)["request_id"] for line in by_credential} == expected
+    assert (
+        run(str(credential).removeprefix("JTI=").upper(), ATTACK, "--format", "json").stdout.splitlines()
+        == by_credential
+    )
     for name in ("attack.log:99999", "other.log:1", "JTI=nobody", "00000000-0000-0000-0000-000000000000"):
         result = run(name, ATTACK)
         assert (result.exit_code, result.stdout) == (2, "")
@@ -116,6 +120,21 @@ def test_an_incidents_id_leads_to_all_of_its_requests(found: Sequence[Finding]) 
     assert json.loads(line)["incident_requests"] == requests
     assert all(f"  {id_}  " in text for id_ in requests if id_ != worst.id)
     assert "of this id" not in run(requests[-1], ATTACK).stdout
+
+
+def test_what_to_do_is_what_the_incident_says(found: Sequence[Finding], use: Alert) -> None:
+    """The same steps, each command on a line of its own; a request that is in no incident has none."""
+    incident = next(one for one in incidents(found) if use.id in {finding.event.request_id for finding in one.findings})
+    text = run(use.id, ATTACK).stdout
+    (line,) = run(use.id, ATTACK, "--format", "json").stdout.splitlines()
+
+    assert json.loads(line)["incident"] == incident.id
+    assert json.loads(line)["advice"] == [step.to_dict() for step in incident.advice]
+    assert all(f"\n     {step.command}\n" in text for step in incident.advice if step.command)
+    assert f"incident {incident.id}: " in text
+    alone = next(event for event in read(ATTACK) if request_id(event) not in {one.event.request_id for one in found})
+    (line,) = run(request_id(alone), ATTACK, "--format", "json").stdout.splitlines()
+    assert (json.loads(line)["incident"], json.loads(line)["advice"]) == (None, [])
 
 
 def test_json_is_a_line_a_request_with_its_event(use: Alert) -> None:

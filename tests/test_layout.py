@@ -23,7 +23,19 @@ pytestmark = pytest.mark.xdist_group("layout")  # what it keeps is made once
 PACKAGE = Path(k8stokendetect.__file__).parent
 ROOT = Path(__file__).parents[1]
 PACKAGES = [  # a file imports from its own package and from those before it
-    *("errors", "reprs", "identity", "bounds", "events", "convert", "event_ref", "cards", "findings", "words"),
+    *(
+        "errors",
+        "reprs",
+        "identity",
+        "bounds",
+        "events",
+        "convert",
+        "clouds",
+        "event_ref",
+        "cards",
+        "findings",
+        "words",
+    ),
     *("input", "envelopes", "reading"),
     *("exclusions", "cluster", "detectors", "enrichment", "engine", "commands"),
     *(

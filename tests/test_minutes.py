@@ -34,6 +34,16 @@ def test_the_page_shows_what_the_commands_print(tmp_path: Path, monkeypatch: pyt
         assert alike > 0.9, f"{one.command} | {one.part}\n{real}"
 
 
+def test_the_case_studies_show_what_the_commands_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the letter: `python tests/minutes.py` writes it again."""
+    monkeypatch.chdir(minutes.ROOT)
+    runs = minutes.Runs()
+    shown = minutes.shown(minutes.CASES)
+
+    assert [one.text for one in shown] == [runs.output(one.command, one.part) for one in shown]
+    assert len({one.command for one in shown}) > 3
+
+
 def test_a_days_log_is_ordinary_but_for_one_attack() -> None:
     """Of two rounds: both have the operators' four mints each, the attack comes once, and no id comes twice."""
     log, tally = b"".join(day(9_000_000)), Tally()

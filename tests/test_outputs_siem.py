@@ -7,7 +7,7 @@ import contextlib
 import copy
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from k8stokendetect.outputs.ocsf import to_ocsf, to_ocsf_line
 from k8stokendetect.outputs.size import LONGEST_DOCUMENT, one_line
 from k8stokendetect.outputs.values import TACTICS, TECHNIQUES
 from recordings import DATA, METADATA, METADATA_1_27, REQUEST_RESPONSE
-from siem_schemas import ecs_errors, ecs_fields, leaves, ocsf_errors
+from siem_schemas import ecs_errors, ecs_fields, empty, leaves, ocsf_errors
 
 EXAMPLES = DATA.parents[1] / "examples"
 pytestmark = pytest.mark.xdist_group("outputs_siem")  # what it keeps is made once
@@ -66,17 +66,7 @@ def test_every_recorded_finding_is_valid(path: Path, form: str) -> None:
     assert len(texts) == len({finding.fingerprint for finding in recorded(path)}) > 100
     documents = [to_document(finding) for finding in sorted(recorded(path), key=lambda one: one.rule.id)[::3]]
     assert [error for document in documents for error in errors(document)] == []
-    assert all(value is not None for document in documents for _, value in _all_leaves(document))
-
-
-def _all_leaves(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every value, also those in lists."""
-    for path, item in leaves(value):
-        if isinstance(item, list):
-            for one in item:
-                yield from _all_leaves(one)
-        else:
-            yield path, item
+    assert [place for document in documents for place in empty(document)] == []
 
 
 def test_a_document_of_each_rule_was_validated() -> None:
@@ -110,7 +100,7 @@ def test_every_recorded_alert_and_incident_is_valid(path: Path, form: str) -> No
 
     assert len({json.dumps(document) for document in documents}) == len(found)
     assert [error for document in documents for error in errors(document)] == []
-    assert all(value is not None for document in documents for _, value in _all_leaves(document))
+    assert [place for document in documents for place in empty(document)] == []
     assert max(len(one_line(document)) for document in documents) <= LONGEST_DOCUMENT
 
 
@@ -226,6 +216,8 @@ BREAKS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("ocsf", lambda d: d["evidences"][0].update(peer="10.0.0.1")),
     ("ocsf", lambda d: d["observables"][0].update(type_id=777)),
     ("ocsf", lambda d: d.update(status=None)),
+    ("ocsf", lambda d: d.update(cloud={"provider": "AWS"})),
+    ("ocsf", lambda d: d["metadata"].update(profiles=["cloud"])),
 ]
 
 
@@ -355,7 +347,7 @@ refs = st.builds(
     stage=texts,
     time=st.none() | st.datetimes(YEAR_2) | st.datetimes(YEAR_2).map(lambda time: time.replace(tzinfo=UTC)),
     verb=texts | st.just("create"),
-    code=st.none() | st.integers(-1, 600),
+    code=st.none() | st.integers(-1, 600) | st.just(2**70),
     user=texts,
     impersonating=st.none() | texts,
     groups=lists,
@@ -371,7 +363,7 @@ refs = st.builds(
     audiences=lists,
     more_audiences=st.integers(0, 9),
     bound_to=st.none() | st.builds(BoundObjectRef, texts, texts, texts, texts),
-    expiration_seconds=st.none() | st.integers(0, 2**40),
+    expiration_seconds=st.none() | st.integers(-(2**70), 2**70),
     expires=st.none() | st.datetimes(YEAR_2),
     minted_credential=st.none() | texts,
     used_credential=st.none() | texts,
@@ -409,7 +401,7 @@ any_finding = st.builds(
 @settings(max_examples=60)
 @given(any_finding)
 def test_whatever_a_finding_holds_the_documents_are_valid(finding: Finding) -> None:
-    """Odd types, lone surrogates, NUL: valid, one line of printable ASCII, and nothing is null.
+    """Odd types, lone surrogates, NUL: valid, one line of printable ASCII, and nothing is empty.
 
     Evidence is text: an index refuses a document in which a field has another type than before.
     """
@@ -421,7 +413,7 @@ def test_whatever_a_finding_holds_the_documents_are_valid(finding: Finding) -> N
     ):
         document, line = to_document(finding), to_document_line(finding)
         assert errors(document) == []
-        assert all(value is not None for _, value in _all_leaves(document))
+        assert [*empty(document)] == []
         assert all(" " <= char <= "~" for char in line)
         assert json.loads(line) == document
 
@@ -535,9 +527,20 @@ def test_where_it_happened_is_told() -> None:
     assert document["cloud"] == {"provider": "aws", "account": {"id": "123456789012"}, "region": "eu-west-1"}
     assert document["orchestrator"]["cluster"] == {"name": "prod-1"}
     assert not ecs_errors(document)
-    told = to_ocsf(in_the_cloud())["unmapped"]["event"]
-    assert (told["platform"], told["cluster"], told["account"]) == ("eks", "prod-1", "123456789012")
-    assert not ocsf_errors(to_ocsf(in_the_cloud()))
+    account = {"uid": "123456789012", "type_id": 10, "type": "AWS Account"}
+    for told in (to_ocsf(in_the_cloud()), to_ocsf(incidents([in_the_cloud()])[0])):
+        assert "cloud" in told["metadata"]["profiles"]
+        assert told["cloud"] == {"provider": "AWS", "account": account, "region": "eu-west-1"}
+        assert not ocsf_errors(told)
+    assert to_ocsf(in_the_cloud())["resources"][1] == {
+        "type": "Kubernetes cluster",
+        "uid": "prod-1",
+        "name": "prod-1",
+        "region": "eu-west-1",
+    }
+    assert "profiles" not in to_ocsf(finding_about())["metadata"]
+    elsewhere = attrs.evolve(in_the_cloud(), event=attrs.evolve(in_the_cloud().event, platform="openshift"))
+    assert to_ocsf(elsewhere)["cloud"]["provider"] == "Unknown"
     assert finding_of(to_line(in_the_cloud())).event == in_the_cloud().event
 
 
@@ -556,6 +559,6 @@ def test_a_command_on_a_host_is_no_request() -> None:
 def test_every_field_of_the_list_is_one_that_we_write() -> None:
     """No field is validated that never occurs."""
     items: list[Finding | Incident] = [*recorded(METADATA), in_the_cloud(), *incidents(recorded(METADATA))]
-    documents = [to_ecs(item) for item in items]
+    documents = [to_ecs(item, observed=SEEN) for item in items]
     written = {name for document in documents for name, _ in leaves(document)}
     assert set(ecs_fields()) <= written

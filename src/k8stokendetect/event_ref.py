@@ -29,6 +29,7 @@ from k8stokendetect.reprs import short_repr
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_LARGEST: Final = 2**63 - 1  # an index or a table would refuse a larger number, which Kubernetes does not have
 _NAMESPACE: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
 _NAME: Final = re.compile(r"[a-z0-9][-a-z0-9.]{0,252}")
 
@@ -169,6 +170,9 @@ class EventRef:
             time = getattr(self, name)
             if time is not None and time.tzinfo is None:
                 object.__setattr__(self, name, time.replace(tzinfo=UTC))
+        for name in ("code", "expiration_seconds"):
+            if (number := getattr(self, name)) is not None and abs(number) > _LARGEST:
+                object.__setattr__(self, name, _LARGEST if number > 0 else -_LARGEST)
         names = max(map(len, filter(None, (*_texts(self), *self.groups, *self.audiences))), default=0)
         if names > LONGEST_NAME or max(map(len, self.source_ips), default=0) > LONGEST_ADDRESS:
             self._cut()

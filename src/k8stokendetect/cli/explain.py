@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, combinations, groupby
 from typing import Any, Final, TypeAlias
 
@@ -52,8 +52,10 @@ def explain(*, names: tuple[str, ...], form: str, **options: object) -> int:
     events = dict(events_of(run.log(_ignore), refs))
     silent = [id_ for id_ in ids if id_ not in requests]
     unreported = run.unreported(silent) if silent else {}
+    of_id = {incident.id: tuple(_requests(incident)) for incident in incidents if incident.id in ids}
+    part_of = {ref.request_id: incident for incident in incidents for ref in _requests(incident)}
     for about in chain(_explanations(alerts, events), _of_events(unreported)):
-        explanation = attrs.evolve(about, incident=incidents.get(about.id, ()))
+        explanation = attrs.evolve(about, incident=of_id.get(about.id, ()), part_of=part_of.get(about.id))
         click.echo(to_explanation_line(explanation) if form == "json" else f"{to_explanation(explanation)}\n")
     for id_ in silent:
         if id_ not in unreported:
@@ -68,7 +70,7 @@ def explain(*, names: tuple[str, ...], form: str, **options: object) -> int:
 
 _OFF: Final = frozenset(cls.rule.id for cls in OPTIONAL)
 
-_Said: TypeAlias = tuple[dict[str, list[Alert]], dict[str, str], dict[str, tuple[EventRef, ...]]]
+_Said: TypeAlias = tuple[dict[str, list[Alert]], dict[str, str], Sequence[Incident]]
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +99,7 @@ class _Run:
         """Return what was said about requests, by their ids, and the request that each of some ids leads to.
 
         An id that is none of a request leads to what was said at that moment only, not to what was said before. Last
-        come the requests of each incident that one of the ids names, as `scan` groups them: by the rules it has.
+        come the incidents, as `scan` groups them: by the rules it has.
         """
         kept: list[Finding] = []
         said: dict[str, list[Finding]] = {}
@@ -114,17 +116,15 @@ class _Run:
             requests |= dict.fromkeys(_fingerprints(findings).intersection(ids), request)
             if request in requests.values():
                 said.setdefault(request, []).extend(findings)
-        by_id = {one.id: one for one in group_findings(kept) if one.id in ids}
-        about = {id_: tuple({ref.request_id: ref for ref in _requests(one)}.values()) for id_, one in by_id.items()}
-        return {request: list(_alerts(findings)) for request, findings in said.items()}, requests, about
+        return {request: list(_alerts(findings)) for request, findings in said.items()}, requests, group_findings(kept)
 
     def unreported(self, ids: Collection[str]) -> dict[str, Event]:
         """Return the events of requests about which nothing was said; every event is read in full for it."""
         return {id_: event for event in self.log(_ignore) if (id_ := request_id(event)) in ids}
 
 
-def _requests(incident: Incident) -> Iterator[EventRef]:
-    return (finding.event for finding in incident.findings)
+def _requests(incident: Incident) -> Iterable[EventRef]:
+    return {finding.event.request_id: finding.event for finding in incident.findings}.values()
 
 
 def _ignore(_: object) -> None:

@@ -22,7 +22,7 @@ MOST_OF_A_NAME: Final = 20
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _OTHER: Final = re.compile(
-    r"(?i:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})"  # an auditID
+    r"(?i:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})"  # an auditID, or a credential without its kind
     r"|(JTI|X509SHA256)=\S+"  # a credential
     r"|(?s:.+):[0-9]+"  # file and line
 )
@@ -93,10 +93,9 @@ class Found:
         for name in found.names:
             lines.setdefault(name.rpartition(":")[2], []).append(name)
         audit_ids = {name.lower(): name for name in found.names}
+        credentials = {f"JTI={id_}": name for id_, name in audit_ids.items()} | {name: name for name in found.names}
         for event in events:
-            of_event: list[str | None] = [
-                id_ for id_ in (event.minted_credential, event.used_credential) if id_ in found.names
-            ]
+            of_event = [credentials.get(id_ or "") for id_ in (event.minted_credential, event.used_credential)]
             of_event.append(audit_ids.get(event.audit_id.lower()))
             origin = event.origin or ""
             of_event += (name for name in lines.get(origin.rpartition(":")[2], ()) if _stands_at(origin, name))
@@ -109,7 +108,7 @@ class Found:
         named, id_ = self.names[name], request_id(event)
         if id_ in named.ids:
             return
-        if len(named.ids) >= MOST_OF_A_NAME and event.minted_credential != name:
+        if len(named.ids) >= MOST_OF_A_NAME and event.minted_credential not in {name, f"JTI={name.lower()}"}:
             named.more += 1
             return
         named.ids[id_] = None

@@ -24,7 +24,7 @@ from k8stokendetect.cluster.account_profile import (
     identities_of,
     rights_of,
 )
-from k8stokendetect.cluster.attack_paths import NEEDS_POD, AttackPath, AttackPathKind, BlastRadius, Level
+from k8stokendetect.cluster.attack_paths import NEEDS_NODE, NEEDS_POD, AttackPath, AttackPathKind, BlastRadius, Level
 from k8stokendetect.cluster.changes import Changes, patch_for
 from k8stokendetect.cluster.documents import Source
 from k8stokendetect.cluster.load import load_objects
@@ -207,8 +207,13 @@ class Cluster:
         if account is None:
             return found
         target = _ref(account)
-        has_pod = not self.pods or any(pod.audiences for pod in self.pods_of(target))
-        return tuple(way for way in found if way.reaches(target) and (has_pod or way.kind not in NEEDS_POD))
+        pods = self.pods_of(target)
+        needed = set[AttackPathKind]()
+        if self.pods and not any(pod.audiences for pod in pods):
+            needed |= NEEDS_POD
+        if self.pods and not any(pod.node for pod in pods):
+            needed |= NEEDS_NODE
+        return tuple(way for way in found if way.reaches(target) and way.kind not in needed)
 
     def ways_of(self, subject: Subject) -> tuple[AttackPath, ...]:
         """Return the attack paths that a subject's own bindings open; rights through a group belong to the group."""

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 
 class AttackPathKind(enum.StrEnum):
-    """How a subject obtains a token; the first two are direct."""
+    """How a subject obtains a token; the first three are direct."""
 
     MASTERS = "system-masters"
     TOKEN_REQUEST = "token-request"  # noqa: S105 - the name of a way
+    KUBELET = "kubelet"
     IMPERSONATE_ACCOUNT = "impersonate-service-account"
     IMPERSONATE_USER = "impersonate-user"
     IMPERSONATE_GROUP = "impersonate-group"
+    IMPERSONATE_NODE = "impersonate-node"
     ESCALATE = "escalate"
     BIND = "bind"
     CREATE_POD = "create-pod"
@@ -35,20 +37,27 @@ class AttackPathKind(enum.StrEnum):
     CREATE_SECRET = "create-token-secret"  # noqa: S105 - the same
     READ_SECRET = "read-token-secret"  # noqa: S105 - the same
     CERTIFICATE = "certificate"
+    NODE_CERTIFICATE = "node-certificate"
     NODES_PROXY = "nodes-proxy"
     MUTATING_WEBHOOK = "mutating-webhook"
 
 
-DIRECT: Final = frozenset({AttackPathKind.MASTERS, AttackPathKind.TOKEN_REQUEST})
+DIRECT: Final = frozenset({AttackPathKind.MASTERS, AttackPathKind.TOKEN_REQUEST, AttackPathKind.KUBELET})
+NEEDS_NODE: Final = frozenset(
+    {AttackPathKind.KUBELET, AttackPathKind.IMPERSONATE_NODE, AttackPathKind.NODE_CERTIFICATE}
+)
+"""These need a pod on a node that runs as the account."""
 NEEDS_POD: Final = frozenset({AttackPathKind.RUN_IN_POD, AttackPathKind.NODES_PROXY})
-"""These need a pod that runs as the account."""
+"""These need a pod that runs as the account and mounts a token."""
 
 _POWERS: Final = {
     AttackPathKind.MASTERS: "may do everything: the API server asks no authorizer about system:masters",
     AttackPathKind.TOKEN_REQUEST: "may create tokens of {}",
     AttackPathKind.IMPERSONATE_ACCOUNT: "may act as {}",
-    AttackPathKind.IMPERSONATE_USER: "may act as a user who may create tokens of {}",
-    AttackPathKind.IMPERSONATE_GROUP: "may act as a member of a group that may create tokens of {}",
+    AttackPathKind.KUBELET: "may create tokens of {}, whose pods run on it: the Node authorizer allows it",
+    AttackPathKind.IMPERSONATE_USER: "may act as a user who can obtain tokens of {}",
+    AttackPathKind.IMPERSONATE_GROUP: "may act as a member of a group that can obtain tokens of {}",
+    AttackPathKind.IMPERSONATE_NODE: "may act as a node, which may create tokens of {}",
     AttackPathKind.ESCALATE: "may write any right into a role, also that to create tokens of {}",
     AttackPathKind.BIND: "may bind itself to a role that leads to {}",
     AttackPathKind.CREATE_POD: "may create pods that run as {}",
@@ -57,8 +66,9 @@ _POWERS: Final = {
     AttackPathKind.CREATE_SECRET: "may have tokens of {} put into Secrets, and read them",
     AttackPathKind.READ_SECRET: "may read the Secrets with tokens of {}",
     AttackPathKind.CERTIFICATE: "may have certificates issued in the name of a user who may create tokens of {}",
+    AttackPathKind.NODE_CERTIFICATE: "may obtain the certificate of a node, which may create tokens of {}",
     AttackPathKind.NODES_PROXY: "may run code in the pods of {} through the kubelet",
-    AttackPathKind.MUTATING_WEBHOOK: "may change the pods of {} as they are created, by a webhook",
+    AttackPathKind.MUTATING_WEBHOOK: "may change the pods of {} as they are created, by a webhook or a policy",
 }
 
 
@@ -177,18 +187,19 @@ class AccountIndex:
         self._in: dict[str, int] = defaultdict(int)
         self._named: dict[str, int] = defaultdict(int)
         self._of: dict[Level, int] = defaultdict(int)
-        self._with_pod = 0
+        self._with_pod = self._on_node = 0
         for index, ref in enumerate(self._refs):
             bit = 1 << index
             self._in[ref.namespace] |= bit
             self._named[ref.name] |= bit
-            if any(pod.audiences for pod in cluster.pods_of(ref)):
-                self._with_pod |= bit
+            pods = cluster.pods_of(ref)
+            self._with_pod |= bit * any(pod.audiences for pod in pods)
+            self._on_node |= bit * any(pod.node for pod in pods)
             for level in _levels(cluster.service_account(ref)):
                 self._of[level] |= bit
         self._all = (1 << len(self._refs)) - 1
         if not cluster.pods:
-            self._with_pod = self._all
+            self._with_pod = self._on_node = self._all
 
     def reach(self, ways: Iterable[AttackPath], /) -> BlastRadius:
         """Count the accounts that these paths reach, each once."""
@@ -214,7 +225,9 @@ class AccountIndex:
             for name in way.accounts:
                 named |= self._named.get(name, 0)
             found &= named
-        return found & self._with_pod if way.kind in NEEDS_POD else found
+        if way.kind in NEEDS_POD:
+            return found & self._with_pod
+        return found & self._on_node if way.kind in NEEDS_NODE else found
 
     def _names(self, bits: int) -> Iterator[str]:
         for _ in range(MOST_NAMED):

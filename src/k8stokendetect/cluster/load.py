@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
+from k8stokendetect.cluster.builtin import VERSION, missing_roles
 from k8stokendetect.cluster.documents import Source, documents
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.rbac import SUBJECT_KINDS, Binding, Role
@@ -55,6 +56,7 @@ def load_objects(sources: tuple[Source, ...], on_error: OnReadError, /) -> dict[
     for document, origin in documents(sources, on_error):
         for item in _items(document, origin, on_error):
             _keep(found, item, on_error)
+    _assume(found)
     _fill(found, on_error)
     roles = {(one.value.namespace, one.value.name) for one in found.values() if isinstance(one.value, Role)}
     for item in found.values():
@@ -169,9 +171,25 @@ def _merged(first: PodIdentity, second: PodIdentity) -> PodIdentity:
     return attrs.evolve(first, **known)
 
 
+def _assume(found: dict[tuple[str, ...], _Item]) -> None:
+    """Add Kubernetes' own roles where a binding gives one that was not read."""
+    values = [_unwrapped(item.value) for item in found.values()]
+    known = {(one.namespace, one.name) for one in values if isinstance(one, Role)}
+    bindings = [one for one in values if isinstance(one, Binding)]
+    for one in missing_roles(bindings, known):
+        role = attrs.evolve(_unwrapped(one), assumed=VERSION)
+        value = Unfilled(role) if isinstance(one, Unfilled) else role
+        found[_key(value)] = _Item(value, _Place(None, "$"))
+
+
+def _unwrapped(value: Object) -> Any:
+    """Return the role of one that is not filled yet."""
+    return value.role if isinstance(value, Unfilled) else value
+
+
 def _fill(found: dict[tuple[str, ...], _Item], on_error: OnReadError) -> None:
     """Fill in the rules of aggregated roles that lack them; report each cycle."""
-    roles = [item.value.role if isinstance(item.value, Unfilled) else item.value for item in found.values()]
+    roles = [_unwrapped(item.value) for item in found.values()]
     unfilled = {item.value.role.name for item in found.values() if isinstance(item.value, Unfilled)}
     filled, circles = fill([one for one in roles if isinstance(one, Role) and not one.namespace], unfilled)
     for name, role in filled.items():

@@ -12,12 +12,15 @@ from typing import Any, Final, NamedTuple, Self
 
 import attrs
 
+from k8stokendetect.cluster.selectors import Selector
 from k8stokendetect.events import TOKEN_SUBRESOURCE
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
 from k8stokendetect.reprs import with_short_repr
 
 RBAC_GROUP: Final = "rbac.authorization.k8s.io"
 SUBJECT_KINDS: Final = ("User", "Group", "ServiceAccount")
+NODE_PREFIX: Final = "system:node:"
+NODES_GROUP: Final = "system:nodes"
 
 
 @attrs.frozen
@@ -87,37 +90,6 @@ class PolicyRule:
         return "*" in self.verbs and "*" in self.api_groups and "*" in self.resources and not self.resource_names
 
 
-@attrs.frozen
-class Expression:
-    """One `matchExpressions` of a label selector: `In`, `NotIn`, `Exists` or `DoesNotExist`."""
-
-    key: str
-    operator: str
-    values: tuple[str, ...] = ()
-
-    def matches(self, labels: Mapping[str, str], /) -> bool:
-        """Tell whether labels match; `NotIn` also matches a missing key (apimachinery pkg/labels/selector.go)."""
-        if self.operator == "Exists":
-            return self.key in labels
-        if self.operator == "DoesNotExist":
-            return self.key not in labels
-        return (labels.get(self.key) in self.values) is (self.operator == "In")
-
-
-@attrs.frozen
-class Selector:
-    """A label selector: all its parts must match; without parts it matches everything."""
-
-    match_labels: Mapping[str, str] = attrs.field(factory=dict, hash=False)
-    match_expressions: tuple[Expression, ...] = ()
-
-    def matches(self, labels: Mapping[str, str], /) -> bool:
-        """Tell whether labels match."""
-        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
-            expression.matches(labels) for expression in self.match_expressions
-        )
-
-
 @with_short_repr
 @attrs.frozen
 class Role:
@@ -131,6 +103,8 @@ class Role:
     """Of an aggregated ClusterRole: the controller fills `rules` from the ClusterRoles that match one of them."""
     is_default: bool = False
     """A default object of Kubernetes, which the API server restores when it starts."""
+    assumed: str = ""
+    """The Kubernetes version whose default rules these are, where the snapshot lacks the role; else empty."""
 
     @property
     def kind(self) -> str:
@@ -266,6 +240,10 @@ class Bindings:
     def roles_named(self, name: str, /) -> Sequence[Role]:
         """Return the Roles of a name in every namespace, and the ClusterRole of that name."""
         return self._named.get(name, ())
+
+    def groups(self, prefix: str, /) -> Iterator[str]:
+        """Yield the groups of the bindings' subjects whose names begin so."""
+        yield from (name for kind, name in self._found if kind == "Group" and name.startswith(prefix))
 
     def of(self, user: str, groups: Iterable[str], namespace: str | None = None, /) -> Iterator[Bound]:
         """Yield the roles of a user with these groups, cluster-wide first, each binding once.

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from k8stokendetect.cluster.objects import AUTO_UPDATE, MOUNT_PATH, Account, Pod, PodIdentity
-from k8stokendetect.cluster.rbac import RBAC_GROUP, Binding, Expression, PolicyRule, Role, RoleRef, Selector, Subject
+from k8stokendetect.cluster.rbac import RBAC_GROUP, Binding, PolicyRule, Role, RoleRef, Subject
+from k8stokendetect.cluster.selectors import Expression, Selector
 from k8stokendetect.convert.converter import WrongTypeError, class_hook, explain, strict_converter
 from k8stokendetect.errors import ReadError
 from k8stokendetect.reprs import with_short_repr

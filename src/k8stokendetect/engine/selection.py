@@ -46,7 +46,8 @@ def chosen_of(kind: type[D], known: Mapping[str, type[D]], asked: Iterable[D | s
         elif isinstance(item, kind):
             chosen.append(item)
         else:
-            raise ConfigError(f"not {_a(kind)} instance: {item!r}")
+            hint = f"; write {item.__name__}()" if isinstance(item, type) else ""
+            raise ConfigError(f"not {_a(kind)} instance: {item!r}{hint}")
     for rule, count in Counter(detector.rule.id for detector in chosen).items():
         if count > 1:
             raise ConfigError(f"rule {rule!r} is given twice")

@@ -2,7 +2,10 @@
 """Alerts, findings and incidents in the Elastic Common Schema: for Elasticsearch, Elastic Security and OpenSearch.
 
 Source of the fields: the ECS field reference, 8.17; they are the same in 9.x. What ECS has no field for is under
-`k8stokendetect`, in texts and numbers of one type each, so that no two documents can conflict in an index.
+`k8stokendetect`, in texts and numbers of one type each, so that no two documents can conflict in an index. Kibana's
+rule "External Alerts" makes an alert of each document whose `event.kind` is `alert`, by its `event.ingested`, and takes
+our risk score and severity:
+https://github.com/elastic/detection-rules/blob/main/rules/promotions/external_alerts.toml
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from k8stokendetect.outputs.values import (
     technique,
     time_of,
     unique,
+    without_empty,
 )
 
 ECS_VERSION: Final = "8.17.0"
@@ -39,28 +43,33 @@ ECS_VERSION: Final = "8.17.0"
 PRODUCT: Final = "k8stokendetect"
 
 _SCORES: Final = (0, 1, 21, 47, 73, 99)
-"""By severity; Elastic Security uses these for low, medium, high and critical."""
+"""Risk scores by severity; Elastic Security uses these for low, medium, high and critical."""
 
+_LOW: Final = _SCORES[Severity.LOW]
+"""What Elastic Security has no word for counts as this: as anything else it would become medium."""
 
 _PROVIDERS: Final[dict[str | None, str]] = {"eks": "aws", "aks": "azure", "gke": "gcp"}
 
 
 def to_ecs(item: Alert | Finding | Incident, /, *, observed: datetime | None = None) -> dict[str, Any]:
-    """Return an alert, a finding or an incident as an ECS document; nothing in it is null, and no key holds a dot.
+    """Return an alert, a finding or an incident as an ECS document; nothing in it is empty, and no key holds a dot.
 
     The rule of an alert is that of its worst finding; `k8stokendetect.rules` has all. What is excluded is no alert: its
-    `event.kind` is `event`. A document of more than 64 KiB is cut, and `k8stokendetect.left_out` says what of.
+    `event.kind` is `event`. A text of more than 1,024 characters, which an index would not find, and a document of more
+    than 64 KiB are cut, and `k8stokendetect.left_out` says what of.
 
     Arguments:
         item: what to say.
-        observed: the time to give where the record has none, such as when it was read; by default the beginning of
-            1970. `k8stokendetect.event.time` is only there where a time was logged.
+        observed: when it is written: `event.ingested`, until an ingest pipeline overwrites it, and the time to give
+            where the record has none; without it that is the beginning of 1970. `k8stokendetect.event.time` is only
+            there where a time was logged.
 
     """
     if isinstance(item, Incident):
         left = len({finding.event.request_id for finding in item.findings}) - MOST_LISTED
-        return bounded(_incident(item, observed), _note, {"alerts": left} if left > 0 else {})
-    return bounded(_request(item, observed), _note)
+        document = without_empty(_incident(item, observed))
+        return bounded(document, _note, {"alerts": left} if left > 0 else {}, is_indexed=True)
+    return bounded(without_empty(_request(item, observed)), _note, is_indexed=True)
 
 
 def to_ecs_line(item: Alert | Finding | Incident, /, *, observed: datetime | None = None) -> str:
@@ -83,7 +92,7 @@ def _request(item: Alert | Finding, observed: datetime | None) -> dict[str, Any]
         "ecs": {"version": ECS_VERSION},
         "message": alert.summary,
         "event": {
-            **_event(alert.severity, ref, is_alert=not alert.excluded_by),
+            **_event(alert.severity, ref, observed, is_alert=not alert.excluded_by),
             "action": rule.id,
             "id": item.fingerprint,
             "dataset": f"{PRODUCT}.{'alert' if isinstance(item, Alert) else 'finding'}",
@@ -101,24 +110,25 @@ def _request(item: Alert | Finding, observed: datetime | None) -> dict[str, Any]
             user_agent=given(original=ref.user_agent),
             http=given(request=given(id=ref.audit_id), response=given(status_code=ref.code)),
             orchestrator={} if is_command(ref) else _orchestrator(ref, resource),
-            cloud=given(provider=_PROVIDERS.get(ref.platform), account=given(id=ref.account), region=ref.region),
+            cloud=_cloud(ref),
             related=_related((ref, *alert.related), target),
         ),
         PRODUCT: _own(alert) | (_parts(alert) if isinstance(item, Alert) else {}),
     }
 
 
-def _event(severity: Severity, ref: EventRef, *, is_alert: bool) -> dict[str, Any]:
+def _event(severity: Severity, ref: EventRef, observed: datetime | None, *, is_alert: bool) -> dict[str, Any]:
     worked = ref.mints_token or ref.succeeded
     return {
         "kind": "alert" if is_alert else "event",
         "category": ["intrusion_detection"],
         "type": ["allowed" if worked else "info" if ref.code is None else "denied"],
         "outcome": "success" if worked else "unknown" if ref.code is None else "failure",
-        "severity": _SCORES[severity],
+        "severity": max(_SCORES[severity], _LOW),
         "risk_score": float(_SCORES[severity]),
         "provider": PRODUCT,
         "module": PRODUCT,
+        "ingested": format_time(time_of(None, observed)) if observed else None,
     }
 
 
@@ -156,6 +166,10 @@ def _orchestrator(ref: EventRef, resource: dict[str, str]) -> dict[str, Any]:
             resource=given(type=resource.get("type"), name=resource.get("name")),
         ),
     }
+
+
+def _cloud(ref: EventRef) -> dict[str, Any]:
+    return given(provider=_PROVIDERS.get(ref.platform), account=given(id=ref.account), region=ref.region)
 
 
 def _source(ref: EventRef) -> dict[str, str]:
@@ -211,7 +225,7 @@ def _incident(incident: Incident, observed: datetime | None) -> dict[str, Any]:
         "ecs": {"version": ECS_VERSION},
         "message": incident.title,
         "event": {
-            **_event(incident.severity, ref, is_alert=True),
+            **_event(incident.severity, ref, observed, is_alert=True),
             **given(
                 start=format_time(incident.first_seen) if incident.first_seen else None,
                 end=format_time(incident.last_seen) if incident.last_seen else None,
@@ -225,7 +239,7 @@ def _incident(incident: Incident, observed: datetime | None) -> dict[str, Any]:
             user=given(name=first.user),
             source=_source(first),
             orchestrator={"type": "kubernetes", **given(cluster=given(name=first.cluster))},
-            cloud=given(provider=_PROVIDERS.get(first.platform), account=given(id=first.account), region=first.region),
+            cloud=_cloud(first),
             related=_related(refs),
         ),
         PRODUCT: given(
@@ -238,10 +252,7 @@ def _incident(incident: Incident, observed: datetime | None) -> dict[str, Any]:
             credentials=list(incident.credentials),
             worst=request_facts(ref),
             advice=[given(text=step.text, command=step.command) for step in incident.advice],
-            access=[
-                given(**{k: as_text(v) if isinstance(v, list) else v for k, v in one.to_dict().items()})
-                for one in incident.access
-            ],
+            access=[one.to_dict() for one in incident.access],
             alerts=[alert_facts(alert) for alert in alerts[:MOST_LISTED]],
         ),
     }

@@ -12,9 +12,9 @@ import attrs
 from k8stokendetect.convert.structure import event_to_mapping, plain
 from k8stokendetect.events import Event, JsonValue
 from k8stokendetect.findings import EventRef
-from k8stokendetect.incidents import Alert
+from k8stokendetect.incidents import Alert, Incident
 from k8stokendetect.outputs.event_text import to_event_text
-from k8stokendetect.outputs.text import neutral, utc
+from k8stokendetect.outputs.text import inert, neutral, utc
 from k8stokendetect.reprs import with_short_repr
 from k8stokendetect.words import caller_of, request_of
 
@@ -33,6 +33,7 @@ class Explanation:
         event: its audit event; None where it was not found again.
         mint: the audit event that issued the token it was made with; None where that is not known.
         incident: the requests of the incident that has the same id, this one included; empty where none has.
+        part_of: the incident that the request belongs to; None where it belongs to none.
 
     """
 
@@ -41,6 +42,7 @@ class Explanation:
     event: Event | None = None
     mint: Event | None = None
     incident: tuple[EventRef, ...] = ()
+    part_of: Incident | None = None
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON; the names are stable once released."""
@@ -50,6 +52,8 @@ class Explanation:
             "event": _mapping(self.event),
             "mint": _mapping(self.mint),
             "incident_requests": [ref.request_id for ref in self.incident],
+            "incident": self.part_of.id if self.part_of else None,
+            "advice": [step.to_dict() for step in self.part_of.advice] if self.part_of else [],
         }
 
 
@@ -77,6 +81,8 @@ def _lines(explanation: Explanation) -> Iterator[str]:
         yield "  No rule has anything to say about it."
     for alert in explanation.alerts:
         yield from map(neutral, _about(alert))
+    if explanation.part_of is not None:
+        yield from map(neutral, _advice(explanation.part_of))
     yield from _event("its audit event, without credentials", explanation.event)
     if explanation.mint is not None:
         yield from _event("the event that issued its token", explanation.mint)
@@ -98,10 +104,20 @@ def _about(alert: Alert) -> Iterator[str]:
     yield "because:"
     yield from (f"  {item.path} = {plain(item.value)}  ({item.why})" for item in alert.evidence)
     yield from _related(alert.related)
-    responses = dict.fromkeys(rule.response for rule in alert.rules if rule.response)
-    if responses and not alert.excluded_by:
-        yield "what to do:"
-        yield from (f"  {response}" for response in responses)
+    if not alert.excluded_by:
+        responses = dict.fromkeys(rule.response for rule in alert.rules if rule.response)
+        yield from (f"  the rule says: {response}" for response in responses)
+
+
+def _advice(incident: Incident) -> Iterator[str]:
+    """Yield what the tree and the page of the incident say, too, each command on a line of its own."""
+    yield ""
+    yield f"incident {incident.id}: {incident.title}"
+    yield "what to do:"
+    for place, step in enumerate(incident.advice, 1):
+        yield f"  {place}. {inert(step.text)}"
+        if step.command:
+            yield f"     {step.command}"
 
 
 def _related(refs: Sequence[EventRef], title: str = "related:") -> Iterator[str]:

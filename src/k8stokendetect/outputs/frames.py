@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from k8stokendetect.errors import ConfigError
@@ -41,17 +42,40 @@ def to_frame(items: Iterable[Finding | Alert | Incident], /) -> pd.DataFrame:
         import pandas as pd  # noqa: PLC0415 - in the extra `pandas`
     except ModuleNotFoundError:
         raise ConfigError("pandas is missing: pip install 'k8stokendetect[pandas]'") from None
-    rows = list(items)
-    kinds = {type(row) for row in rows} or {Finding}
-    if len(kinds) > 1 or not kinds <= set(_FORMS):
-        raise ConfigError("to_frame takes findings, alerts or incidents, all of one kind")
-    columns, form = _FORMS[kinds.pop()]
+    kind, rows = of_one_kind(items, "to_frame")
+    columns, form = _FORMS[kind]
     frame = pd.DataFrame.from_records([tuple(map(form(row).get, columns)) for row in rows], columns=list(columns))
     frame["severity"] = pd.Categorical(frame["severity"], [str(severity) for severity in Severity], ordered=True)
     for name in ("time", "first_seen", "last_seen"):
         if name in columns:
             frame[name] = pd.to_datetime(frame[name], utc=True)
     return frame
+
+
+def of_one_kind(items: Iterable[Finding | Alert | Incident], name: str, /) -> tuple[type, Iterator[Any]]:
+    """Return the kind of the items, of findings where there are none, and the items; lazily.
+
+    Arguments:
+        items: all of one kind.
+        name: of the function that takes them.
+
+    Raises:
+        ConfigError: when the items are of different kinds or of no known one; for later ones, when they are taken.
+
+    """
+    found = iter(items)
+    first = list(islice(found, 1))
+    kind: type = type(first[0]) if first else Finding
+
+    def checked() -> Iterator[Any]:
+        for item in chain(first, found):
+            if type(item) is not kind or kind not in _FORMS:
+                raise ConfigError(f"{name} takes findings, alerts or incidents, all of one kind")
+            yield item
+
+    if first:
+        next(checked())
+    return kind, checked()
 
 
 def _request(ref: EventRef) -> dict[str, object]:

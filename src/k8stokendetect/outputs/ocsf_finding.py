@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Alerts and findings in the Open Cybersecurity Schema Framework: Detection Finding (2004).
 
-Source: schema.ocsf.io, 1.5.0; 1.9.0 has the same fields. No profile is used.
+Source: https://schema.ocsf.io/1.5.0 and https://github.com/ocsf/ocsf-schema. `credential_uid` of a user exists since
+1.0; since 1.6 it is deprecated, and there is `programmatic_credentials` (objects/user.json of each tag). The profile
+`cloud` (profiles/cloud.json) is used where the log told a cloud; it demands a provider.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import importlib.metadata
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule
 from k8stokendetect.incidents import Alert
@@ -29,7 +31,9 @@ from k8stokendetect.outputs.values import (
     unique,
 )
 
-OCSF_VERSION: Final = "1.5.0"
+Version: TypeAlias = Literal["1.5.0", "1.8.0"]
+VERSIONS: Final[tuple[Version, ...]] = get_args(Version)
+DEFAULT_VERSION: Final = "1.5.0"
 
 _PRODUCT: Final = "k8stokendetect"
 _CLASS: Final = 2004
@@ -42,14 +46,19 @@ _OBSERVABLES: Final = {
     "User Credential ID": 19,
 }
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CLOUDS: Final[dict[str | None, tuple[str, int, str]]] = {
+    "eks": ("AWS", 10, "AWS Account"),
+    "aks": ("Azure", 13, "Azure Subscription"),
+    "gke": ("GCP", 11, "GCP Project"),
+}
+"""Provider, type of its accounts (https://schema.ocsf.io/1.5.0/objects/account), by platform."""
 
 
-def detection_document(item: Alert | Finding, observed: datetime | None, /) -> dict[str, Any]:
+def detection_document(item: Alert | Finding, observed: datetime | None, version: Version, /) -> dict[str, Any]:
     """Return an alert or a finding as a Detection Finding."""
     alert = alert_of(item)
     refs = (alert.event, *alert.related)
-    evidences = [_evidence(ref, () if number else alert.evidence) for number, ref in enumerate(refs)]
-    resource = _resource(alert.event)
+    evidences = [_evidence(ref, () if number else alert.evidence, version) for number, ref in enumerate(refs)]
     return {
         "class_uid": _CLASS,
         "class_name": "Detection Finding",
@@ -66,17 +75,14 @@ def detection_document(item: Alert | Finding, observed: datetime | None, /) -> d
         "status": "Suppressed" if alert.excluded_by else "New",
         "is_alert": alert.excluded_by is None,
         "message": alert.summary,
-        "metadata": {
-            **metadata(item.fingerprint, _log_name(alert.event)),
-            "profiles": [],
-            "event_code": alert.worst.rule.id,
-        },
+        "metadata": {**metadata(item.fingerprint, alert.event, version), "event_code": alert.worst.rule.id},
         "finding_info": finding_info(alert, item.fingerprint),
         "evidences": evidences,
         **given(
             unmapped=_unmapped(alert, joined=isinstance(item, Alert)),
             status_detail=f"excluded by {alert.excluded_by}" if alert.excluded_by else None,
-            resources=[resource] if resource else [],
+            cloud=cloud(alert.event),
+            resources=[_resource(alert.event), _cluster(alert.event)],
             observables=list(_observables(evidences, alert.event)),
             remediation=_remediation(alert.worst.rule),
             count=alert.count if alert.count > 1 else None,
@@ -85,14 +91,24 @@ def detection_document(item: Alert | Finding, observed: datetime | None, /) -> d
     }
 
 
-def metadata(uid: str, log_name: str, /) -> dict[str, Any]:
-    """Return who wrote the document, its id, and the kind of log."""
+def metadata(uid: str, ref: EventRef, version: Version, /, *profiles: str) -> dict[str, Any]:
+    """Return who wrote the document, its id, the kind of log, and the profiles: these, and that of a cloud."""
     return {
-        "version": OCSF_VERSION,
+        "version": version,
         "product": {"name": _PRODUCT, "vendor_name": _PRODUCT, "version": _our_version()},
         "uid": uid,
-        "log_name": log_name,
+        "log_name": _log_name(ref),
+        "profiles": [*profiles, *(["cloud"] if cloud(ref) else [])],
     }
+
+
+def cloud(ref: EventRef, /) -> dict[str, Any]:
+    """Return where a request was made, as the profile `cloud` has it; empty where the log told no cloud."""
+    provider, type_id, type_ = _CLOUDS.get(ref.platform, ("Unknown", 0, "Unknown"))
+    if provider == "Unknown" and not (ref.account or ref.region):
+        return {}
+    account = {"uid": ref.account, "type_id": type_id, "type": type_} if ref.account else None
+    return given(provider=provider, account=account, region=ref.region)
 
 
 @cache
@@ -164,12 +180,12 @@ def _named(entry: AttackEntry) -> dict[str, str]:
     return given(uid=entry.id, name=entry.name, src_url=entry.reference)
 
 
-def _evidence(ref: EventRef, facts: tuple[Evidence, ...]) -> dict[str, Any]:
+def _evidence(ref: EventRef, facts: tuple[Evidence, ...], version: Version) -> dict[str, Any]:
     """Return what is known of a request, and the facts that a finding rests on."""
     ip = address(ref.peer_ip or "")
     return given(
         actor=given(
-            user=given(name=ref.user, credential_uid=ref.used_credential, groups=_groups(ref)) if ref.user else None,
+            user=given(name=ref.user, groups=_groups(ref), **_credential(ref, version)) if ref.user else None,
             session=None if ref.user else given(credential_uid=ref.used_credential),
         ),
         src_endpoint=given(ip=ip, name=None if ip else ref.peer_ip),
@@ -183,6 +199,14 @@ def _evidence(ref: EventRef, facts: tuple[Evidence, ...]) -> dict[str, Any]:
     )
 
 
+def _credential(ref: EventRef, version: Version) -> dict[str, Any]:
+    if version == DEFAULT_VERSION:
+        return {"credential_uid": ref.used_credential}
+    kind = "Client Certificate" if (ref.used_credential or "").startswith("X509") else "Access Token"
+    known = {"uid": ref.used_credential, "type": kind}
+    return {"programmatic_credentials": [known] if ref.used_credential else []}
+
+
 def _groups(ref: EventRef) -> list[dict[str, str]]:
     return [{"name": group} for group in ref.groups if group]
 
@@ -192,6 +216,11 @@ def _resource(ref: EventRef) -> dict[str, Any]:
     return given(uid=path or ref.target, **resource_of(ref)) if ref.target else {}
 
 
+def _cluster(ref: EventRef) -> dict[str, Any]:
+    """Return the cluster as a resource of its own: OCSF has no attribute for it."""
+    return given(type="Kubernetes cluster", uid=ref.cluster, name=ref.cluster, region=ref.region) if ref.cluster else {}
+
+
 def _observables(evidences: list[dict[str, Any]], ref: EventRef) -> Iterator[dict[str, Any]]:
     """Yield what a SIEM joins on, each with its place in the document."""
     for number, item in enumerate(evidences):
@@ -199,6 +228,9 @@ def _observables(evidences: list[dict[str, Any]], ref: EventRef) -> Iterator[dic
         here = f"evidences[{number}]"
         yield from _observable(f"{here}.actor.user.name", "User Name", user.get("name"))
         yield from _observable(f"{here}.actor.user.credential_uid", "User Credential ID", user.get("credential_uid"))
+        for index, one in enumerate(user.get("programmatic_credentials", ())):
+            place = f"{here}.actor.user.programmatic_credentials[{index}].uid"
+            yield from _observable(place, "User Credential ID", one["uid"])
         yield from _observable(f"{here}.src_endpoint.ip", "IP Address", item.get("src_endpoint", {}).get("ip"))
         agent = item.get("http_request", {}).get("user_agent")
         yield from _observable(f"{here}.http_request.user_agent", "HTTP User-Agent", agent)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An incident in the Open Cybersecurity Schema Framework: Incident Finding (2005), with the profile `incident`.
+"""An incident in the Open Cybersecurity Schema Framework: Incident Finding (2005), with its profile `incident`.
 
 Source: https://schema.ocsf.io/1.5.0/classes/incident_finding, and events/findings/incident_finding.json of
 https://github.com/ocsf/ocsf-schema: an assignee or a group of them is required, and the profile belongs to the class.
@@ -11,8 +11,16 @@ from datetime import datetime
 from typing import Any, Final
 
 from k8stokendetect.incidents import Incident
-from k8stokendetect.incidents.story import requests_of, worst_act
-from k8stokendetect.outputs.ocsf_finding import SEVERITIES, attacks, finding_info, metadata, milliseconds
+from k8stokendetect.incidents.story import callers, requests_of, worst_act
+from k8stokendetect.outputs.ocsf_finding import (
+    SEVERITIES,
+    Version,
+    attacks,
+    cloud,
+    finding_info,
+    metadata,
+    milliseconds,
+)
 from k8stokendetect.outputs.size import MOST_LISTED
 from k8stokendetect.outputs.values import address, alert_facts, alerts_of, given, request_facts, time_of
 
@@ -24,11 +32,13 @@ _NAMES: Final = {"User Name": 4, "User Credential ID": 19, "IP Address": 2}
 """Types of observables (https://schema.ocsf.io/1.5.0/objects/observable)."""
 
 
-def incident_document(incident: Incident, observed: datetime | None, /) -> tuple[dict[str, Any], dict[str, int]]:
+def incident_document(
+    incident: Incident, observed: datetime | None, version: Version, /
+) -> tuple[dict[str, Any], dict[str, int]]:
     """Return an incident as an Incident Finding, and how many items of which list it leaves out."""
     alerts = alerts_of(incident)
     requests = requests_of(incident.findings)
-    worst = worst_act(requests)
+    first, worst = callers(requests)[0], worst_act(requests)
     known = [one.ref for one in requests.values() if not one.is_witness][:MOST_LISTED]
     lists = {"finding_info_list": (len(alerts), _MOST_INFO), "unmapped.alerts": (len(alerts), MOST_LISTED)}
     document = {
@@ -48,10 +58,11 @@ def incident_document(incident: Incident, observed: datetime | None, /) -> tuple
         "assignee_group": {"name": "unassigned"},
         "message": incident.title,
         "desc": incident.title,
-        "metadata": {**metadata(incident.id, "Kubernetes audit log"), "profiles": ["incident"]},
+        "metadata": metadata(incident.id, first, version, "incident"),
         "finding_info_list": [finding_info(alert, alert.fingerprint) for alert in alerts[:_MOST_INFO]],
         "count": len(alerts),
         **given(
+            cloud=cloud(first),
             start_time=milliseconds(incident.first_seen) if incident.first_seen else None,
             end_time=milliseconds(incident.last_seen) if incident.last_seen else None,
             attacks=attacks([rule for alert in alerts[:MOST_LISTED] for rule in alert.rules]),
@@ -66,6 +77,7 @@ def incident_document(incident: Incident, observed: datetime | None, /) -> tuple
             ),
         ),
         "unmapped": given(
+            cluster=first.cluster,
             depth=incident.depth,
             number_of_findings=len(incident.findings),
             service_accounts=list(incident.service_accounts),

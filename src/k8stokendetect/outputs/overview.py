@@ -19,11 +19,9 @@ from k8stokendetect.outputs.text import place_of, span, word_of
 from k8stokendetect.words import account_or_user, caller_of, named
 
 _HEADS: Final = ("", "", "who", "as whom", "worst act that succeeded", "UTC", "from", "log")
+_SHORT_HEADS: Final = ("", "", "who", "as whom", "worst act", "UTC", "from", "log")
 _LEAST: Final = (99, 99, 8, 8, 22, 99, 11, 8)
 """What each column keeps in a window that is too narrow."""
-
-_NARROW: Final = 100
-"""Cells below which words are shorter."""
 
 _SHORT: Final = {
     Severity.INFORMATIONAL: "INFO",
@@ -147,25 +145,11 @@ def _by_severity(counts: Counter[Severity]) -> Iterator[Span]:
 
 
 def _table(entries: Sequence[Entry], width: int | None, *, has_log: bool) -> Iterator[Line]:
-    """Draw the lines; in a narrow window the longest columns are cut, and what was cut stands below, whole."""
-    is_narrow = width is not None and width < _NARROW
-    days = {entry.time.astimezone(UTC).date() for entry in entries if entry.time}
-    clock = "%H:%M:%S" if len(days) <= 1 else "%m-%d %H:%M" if is_narrow else "%Y-%m-%d %H:%M:%S"
-    heads = tuple("worst act" if is_narrow and head.startswith("worst") else head for head in _HEADS)
-    rows = [heads] + [
-        (
-            f"#{number}",
-            _SHORT[entry.severity] if is_narrow else word_of(entry.severity),
-            entry.who,
-            entry.as_whom,
-            _short(entry.act) if is_narrow else entry.act,
-            entry.time.astimezone(UTC).strftime(clock) if entry.time else "-",
-            entry.peer,
-            entry.place if has_log else f"line {entry.place.rpartition(':')[2]}",
-        )
-        for number, entry in enumerate(entries, 1)
-    ]
+    """Draw the lines; where they do not fit they are shorter, and what is cut even so stands below, whole."""
+    rows = _rows(entries, has_log=has_log)
     room = (1 << 30) if width is None else width - len(_HEADS) + 1
+    if sum(shared(rows, 1 << 30, _LEAST)) > room:
+        rows = _rows(entries, has_log=has_log, is_short=True)
     widths = shared(rows, room, _LEAST)
     styles = ["dim", *(str(entry.severity) for entry in entries)]
     for row, style in zip(rows, styles, strict=True):
@@ -174,12 +158,33 @@ def _table(entries: Sequence[Entry], width: int | None, *, has_log: bool) -> Ite
             for place, (text, most) in enumerate(zip(row, widths, strict=True))
         ]
         padded = [f"{text}{' ' * (most - cells(text))} " for text, most in zip(texts, widths, strict=True)]
-        rest = "".join(padded[2:]).rstrip()
-        yield Span(padded[0], "dim"), Span(padded[1], style), Span(rest, "dim" if row is heads else "")
+        rest = padded[1][len(texts[1]) :] + "".join(padded[2:]).rstrip()
+        yield Span(padded[0], "dim"), Span(texts[1], style), Span(rest, "dim" if row is rows[0] else "")
         hidden = [text for text, most in zip(row, widths, strict=True) if cells(text) > most]
-        if hidden and row is not heads:
+        if hidden and row is not rows[0]:
             indent: Line = (Span(" " * len(padded[0])),)
             yield from wrapped((Span(", ".join(hidden), "dim"),), width, (*indent, Span(WRAPPED, "dim")), indent)
+
+
+def _rows(entries: Sequence[Entry], *, has_log: bool, is_short: bool = False) -> list[tuple[str, ...]]:
+    days = {entry.time.astimezone(UTC).date() for entry in entries if entry.time}
+    clock = "%H:%M:%S" if len(days) <= 1 else "%m-%d %H:%M" if is_short else "%Y-%m-%d %H:%M:%S"
+    return [
+        _SHORT_HEADS if is_short else _HEADS,
+        *(
+            (
+                f"#{number}",
+                _SHORT[entry.severity] if is_short else word_of(entry.severity),
+                entry.who,
+                entry.as_whom,
+                _short(entry.act) if is_short else entry.act,
+                entry.time.astimezone(UTC).strftime(clock) if entry.time else "-",
+                entry.peer,
+                entry.place if has_log else f"line {entry.place.rpartition(':')[2]}",
+            )
+            for number, entry in enumerate(entries, 1)
+        ),
+    ]
 
 
 def _short(act: str) -> str:

@@ -23,6 +23,15 @@ def given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if not any(value is no or value == no for no in _NOTHING)}
 
 
+def without_empty(value: Any, /) -> Any:
+    """Return a copy of a document in which nothing is None or empty, at any depth; a list keeps its empty texts."""
+    if isinstance(value, Mapping):
+        return given(**{name: without_empty(item) for name, item in value.items()})
+    if isinstance(value, list | tuple):
+        return [item for item in map(without_empty, value) if item == "" or given(item=item)]
+    return value
+
+
 def unique(texts: Iterable[str | None], /) -> list[str]:
     """Return the texts that are there, each once, in their order."""
     return list(dict.fromkeys(text for text in texts if text))
