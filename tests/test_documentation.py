@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import json
 import re
 import shlex
@@ -34,6 +33,7 @@ from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from listing_server import ListingServer, kubeconfig, serving
 from recordings import METADATA, REQUEST_RESPONSE, labelled_token_requests, records
 from recordings import labels as recorded_labels
+from scores import by_username_list
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").rglob("*.md")) if p.parent.name != "detectors")]
@@ -256,19 +256,6 @@ def test_the_numbers_of_the_example() -> None:
         run("k8stokendetect scan examples/attack.log --format json --findings --rule token-request").count('"rule_id"')
         == 8
     )
-
-
-USERNAME_LIST = (
-    "system:kube-controller-manager system:kube-scheduler system:node:* system:serviceaccount:kube-system:* eks:* "
-    "aksService aks-service masterclient nodeclient system:gke-controller-manager "
-    "system:serviceaccount:tigera-operator:* system:serviceaccount:calico-system:*"
-).split()
-
-
-def by_username_list(record: dict[str, dict[str, str]]) -> bool:
-    """Judge as the common kind of rule does: the call, and a list of user names; no stage, code or groups."""
-    username = record["user"].get("username", "")
-    return bool(username) and not any(fnmatch.fnmatchcase(username, pattern) for pattern in USERNAME_LIST)
 
 
 def test_the_numbers_of_the_comparison() -> None:
