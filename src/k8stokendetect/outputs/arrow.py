@@ -200,5 +200,8 @@ def _json(value: Any) -> Any:
     if isinstance(value, datetime):
         return format_time(value.astimezone(UTC))
     if isinstance(value, Mapping):
-        return {name: _json(item) for name, item in value.items()}
+        found = {name: _json(item) for name, item in value.items()}
+        if isinstance(cloud := found.get("cloud"), dict):  # which is written without what is not known
+            found["cloud"] = {name: item for name, item in cloud.items() if item is not None}
+        return found
     return [_json(item) for item in value] if isinstance(value, list) else value
