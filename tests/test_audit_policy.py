@@ -733,9 +733,10 @@ def test_the_command_says_what_each_cloud_has_to_log(tmp_path: Path) -> None:
     assert both.output == f"{judged.output}\n{alone.output}"
     for needed in ("read-only", "every Region", "AADIAM/diagnosticSettings", "sts.googleapis.com with ADMIN_READ"):
         assert needed.casefold() in alone.output.casefold()
-    nothing = CliRunner().invoke(audit_policy, [])
-    assert nothing.exit_code == 2
-    assert "--clouds" in nothing.output
+    for refused in ([], [str(file), "--clouds", "--format", "sarif"]):
+        result = CliRunner().invoke(audit_policy, refused)
+        assert result.exit_code == 2
+        assert "--clouds" in result.output
 
 
 def test_the_command_writes_what_each_cloud_has_to_log_as_json() -> None:

@@ -165,7 +165,7 @@ def scan_host(**options: Any) -> None:
 
 @main.command()
 @files
-@text_or_json("Text that groups similar subjects, or a line of JSON for each subject.")
+@text_or_json("Text that groups similar subjects, a line of JSON for each, or SARIF for code scanning.", "sarif")
 @click.option("--graph", metavar="FILE.svg", help="Also draw who can obtain whose tokens through which role.")
 @platform
 @exclusion_file
@@ -216,7 +216,7 @@ def sigma(**options: Any) -> None:
 @main.command()
 @click.argument("policy", metavar="[POLICY.yaml]", required=False)
 @click.option("--clouds", is_flag=True, help="What AWS, Azure and Google Cloud have to log, too, or alone.")
-@text_or_json("Text, or a line of JSON for each rule, each warning and each log of a cloud.")
+@text_or_json("Text, a line of JSON for each rule, warning and cloud's log, or SARIF for code scanning.", "sarif")
 def audit_policy(**options: Any) -> None:
     """Show which rules work with the log that an audit policy produces, whom they miss, and what to change.
 

@@ -20,6 +20,7 @@ from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, C
 from k8stokendetect.exclusions.cost import also_hides
 from k8stokendetect.outputs import cloud_logs
 from k8stokendetect.outputs.audit_policy import to_lines, to_text
+from k8stokendetect.outputs.sarif import reviews_to_sarif
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.plugins import load_detectors
 from k8stokendetect.sigma import FormName, Target, export, write_for
@@ -161,20 +162,27 @@ def audit_policy(*, policy: str | None, clouds: bool, form: str) -> int:
     """
     if policy is None and not clouds:
         raise click.UsageError("POLICY.yaml is missing; --clouds alone shows what each cloud has to log")
-    is_json = form == "json"
-    status = 0 if policy is None else _judge(policy, is_json=is_json)
+    if clouds and form == "sarif":
+        raise click.UsageError("--clouds has no form as SARIF, which is about a file")
+    status = 0 if policy is None else _judge(policy, form)
     if clouds:
-        if policy is not None and not is_json:
+        if policy is not None and form == "text":
             click.echo()
-        write_logs = cloud_logs.to_lines if is_json else cloud_logs.to_text
-        click.echo("\n".join(write_logs(CLOUD_LOGS)))
+        click.echo("\n".join((cloud_logs.to_lines if form == "json" else cloud_logs.to_text)(CLOUD_LOGS)))
     return status
 
 
-def _judge(policy: str, *, is_json: bool) -> int:
-    loaded = AuditPolicy.load(sys.stdin.buffer.read() if policy == "-" else policy)
+def _judge(policy: str, form: str) -> int:
+    content = sys.stdin.buffer.read() if policy == "-" else None
+    loaded = AuditPolicy.load(policy if content is None else content)
     reviews = review(loaded)
-    for line in to_lines(reviews, loaded) if is_json else map(neutral, to_text(reviews, loaded)):
-        click.echo(line)
     default = {cls.rule.id for cls in BUILTIN}
+    if form == "sarif":
+        known = {cls.rule.id: cls.rule for cls in (*BUILTIN, *OPTIONAL)}
+        text = Path(policy).read_bytes() if content is None else content
+        file = policy if content is None else None
+        click.echo(reviews_to_sarif(reviews, loaded, known, default=default, file=file, content=text))
+    else:
+        for line in to_lines(reviews, loaded) if form == "json" else map(neutral, to_text(reviews, loaded)):
+            click.echo(line)
     return int(any(found.verdict != "works" for found in reviews if found.rule_id in default))
