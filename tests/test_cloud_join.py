@@ -118,7 +118,7 @@ def test_it_is_joined_across_calls_that_share_a_memory() -> None:
     ("mint", "exchange"),
     [
         (MINT, {"time": TIME + timedelta(hours=2)}),
-        (MINT, {"time": TIME - timedelta(minutes=2)}),
+        (MINT, {"time": TIME - timedelta(minutes=6)}),
         (MINT, {"audience": "other.example.com"}),
         (MINT, {"account": "prod/other-sa"}),
         (UNLOGGED, {"time": TIME + timedelta(hours=25)}),
@@ -165,6 +165,23 @@ def test_one_from_elsewhere_is_critical(given: dict[str, str]) -> None:
 
     assert ("minted-token-exchanged", "critical") in said(findings)
     assert said(findings)[0] == ("web-identity-unusual-origin", "medium")
+
+
+def test_clocks_may_differ() -> None:
+    """By some minutes, whichever is read first."""
+    exchange = cloudtrail.web_identity(SOON - timedelta(minutes=3))
+    for order in itertools.permutations([MINT, exchange]):
+        assert ("minted-token-exchanged", "critical") in said(found(*day_before(), *order))
+
+
+def test_no_spelling_of_the_subject_hides_it() -> None:
+    """Nor another region's endpoint: what a pipeline does to a log, no attacker can."""
+    for subject in (" system:serviceaccount:prod:payments-sa ", "System:ServiceAccount:Prod:Payments-SA"):
+        exchange = cloudtrail.web_identity(SOON, region="eu-south-1")
+        exchange["userIdentity"] |= {"userName": subject, "principalId": subject}
+        exchange["responseElements"]["subjectFromWebIdentityToken"] = subject
+
+        assert said(found(MINT, exchange)) == [("minted-token-exchanged", "critical")]
 
 
 def test_a_refused_exchange_is_low_and_followed_by_nothing() -> None:

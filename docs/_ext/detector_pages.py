@@ -66,7 +66,9 @@ def kubelets_mint(hour: float, account: str) -> dict[str, Any]:
         "system:node:worker-1",
         f"prod/{account}",
         groups=("system:nodes", "system:authenticated"),
+        user_agent="kubelet/v1.31.2 (linux/amd64) kubernetes/5864a46",
         time=datetime.fromisoformat(EXCHANGE["eventTime"]) + timedelta(hours=hour),
+        annotations={"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""},
     )
 
 

@@ -18,8 +18,8 @@ from k8stokendetect.words import named, user_of
 
 S = TypeVar("S")
 
-SKEW: Final = timedelta(minutes=1)
-"""How far the clocks of a cluster and of a cloud may differ; both are set by NTP, which leaves less than a second."""
+SKEW: Final = timedelta(minutes=5)
+"""How far the clocks of a cluster and of a cloud may differ; where both are set by NTP, it is less than a second."""
 
 ADDRESS_OF_GOOGLE: Final = "google"
 """At Google all pods of an account are one principal: only its address tells their credentials apart."""

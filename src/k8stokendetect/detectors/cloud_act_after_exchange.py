@@ -24,6 +24,9 @@ MAX_EARLY: Final = 20
 
 BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
+MAX_SESSIONS: Final = 20_000
+"""How many credentials are remembered at once."""
+
 MAX_KINDS: Final = 200
 """How many kinds of calls are told apart of one session; of further kinds only bad calls are reported."""
 
@@ -81,6 +84,10 @@ class CloudActAfterExchange(CloudDetector[Session]):
     traits = Traits(excludable=False, not_in_sigma="it joins calls with an exchange")
     needs = frozenset({"minted-token-exchanged", "web-identity-without-mint", "web-identity-unusual-origin"})
     remember_for = timedelta(hours=36)  # a session of a role lives for 12 hours at most
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states.limit = MAX_SESSIONS
 
     def reach(self, named: tuple[str, ...], /) -> frozenset[str]:
         """Add the credentials that were issued by calls with those named, and were read before: a chain of roles."""

@@ -140,7 +140,8 @@ def joined(known: Account, mint: Mint, call: Early) -> tuple[Account, Joined | N
 def _proof(known: Account, mint: Mint, call: Early) -> tuple[Severity, str]:
     """Weigh what speaks for the minted token, the strongest first."""
     start, then = mint.ref.time or BEGINNING, call.ref.time or BEGINNING
-    new = [kind for kind in known.usual.new(call.origin, start) if not (kind == "address" and call.is_shared)]
+    before = min(start, then)  # an exchange that was read before its mint was learned from
+    new = [kind for kind in known.usual.new(call.origin, before) if not (kind == "address" and call.is_shared)]
     if not call.ref.succeeded:
         return Severity.LOW, "the minted token may be the one"
     if same_pod(mint, call.exchange) and mint.alike == 0:
@@ -150,6 +151,6 @@ def _proof(known: Account, mint: Mint, call: Early) -> tuple[Severity, str]:
         return severity, f"no pod of this account has used that {' or '.join(new)}"
     if known.pods is None or then - known.pods > timedelta(hours=25):
         return Severity.CRITICAL, "this log shows no pod of the account in the day before"
-    if not known.usual.is_known(start):
+    if not known.usual.is_known(before):
         return Severity.HIGH, "from where pods of this account exchange tokens is not known"
     return (Severity.LOW if _is_logged(mint.ref) else Severity.INFORMATIONAL), LIKE_OWN

@@ -38,7 +38,9 @@ def key_of(account: ServiceAccount | None, /) -> str:
 def account_of(event: CloudEvent, /) -> str:
     """Name the account whose token was exchanged; empty where none was, or where the log does not say whose."""
     exchange = event.exchange
-    return key_of(exchange.service_account) if exchange and exchange.kind in WITH_TOKEN else ""
+    if exchange is None or exchange.kind not in WITH_TOKEN:
+        return ""
+    return key_of(exchange.service_account or ServiceAccount.of_username(exchange.subject.strip().lower()))
 
 
 def checked_issuers(issuers: Collection[str], /) -> frozenset[str]:

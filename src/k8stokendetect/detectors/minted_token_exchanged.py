@@ -47,6 +47,10 @@ UNKNOWN_LIFETIME: Final = timedelta(hours=24)
 https://github.com/DataDog/stratus-red-team/issues/163); GKE grants 48 hours."""
 
 
+MAX_ACCOUNTS: Final = 20_000
+"""How many accounts are remembered at once."""
+
+
 class MintedTokenExchanged(CloudDetector[Account]):
     """Joins reported mints with exchanges, by account, audience, issuer and time; with EKS Pod Identity by the pod.
 
@@ -103,6 +107,7 @@ class MintedTokenExchanged(CloudDetector[Account]):
 
     def __init__(self, *, issuers: Collection[str] = ()) -> None:
         super().__init__()
+        self.states.limit = MAX_ACCOUNTS
         self.issuers = checked_issuers(issuers)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> tuple[str, ...]:
