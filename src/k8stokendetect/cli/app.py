@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 import click
 
-from k8stokendetect.cli.clouds import clouds
 from k8stokendetect.cli.mint_options import TERMS, mint_options
 from k8stokendetect.cli.options import (
+    clouds,
     day_first,
     enable,
     exclusion_file,

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of the commands that follow tokens into clouds: issuers of clusters, subjects of Azure's credentials."""
+"""What the options about clouds mean: issuers of clusters, subjects of Azure's federated credentials."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import click
 import msgspec
 
 from k8stokendetect.detectors import Detector, MintedTokenExchanged, WebIdentityWithoutMint
@@ -15,28 +14,6 @@ from k8stokendetect.engine.cloud_lane import checked_subjects
 from k8stokendetect.errors import ConfigError
 
 LARGEST: Final = 64 * 1024 * 1024
-
-_OPTIONS: Final = (
-    click.option(
-        "--issuer",
-        "issuers",
-        multiple=True,
-        metavar="URL",
-        help="With clouds' logs: the issuer of the cluster's tokens (`aws eks describe-cluster`); may be repeated.",
-    ),
-    click.option(
-        "--azure-subjects",
-        metavar="FILE",
-        help="With Azure's logs, which lack it: the subject of each federated credential by its id, in JSON.",
-    ),
-)
-
-
-def clouds(command: Callable[..., Any], /) -> Callable[..., Any]:
-    """Add the options: a decorator."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def with_issuers(detectors: Iterable[Detector], issuers: Collection[str], /) -> list[Detector]:

@@ -18,7 +18,6 @@ class Tally:
 
     Attributes:
         events: how many events were read, including those that were skipped unparsed.
-        cloud_events: how many records of clouds' logs were read.
         findings: how many findings were reported, by rule id.
         excluded: how many findings were excluded, by exclusion id.
         duplicates: how many findings repeated one about the same request.
@@ -29,11 +28,11 @@ class Tally:
         dropped: facts that no record has, such as `user agents`, though an API server writes them: nobody is asked to
             prove anything by them.
         failures: how many times a detector raised.
+        cloud_events: how many records of clouds' logs were read.
 
     """
 
     events: int = 0
-    cloud_events: int = 0
     findings: Counter[str] = attrs.field(factory=Counter)
     excluded: Counter[str] = attrs.field(factory=Counter)
     duplicates: int = 0
@@ -43,6 +42,7 @@ class Tally:
     undecided: int = 0
     dropped: set[str] = attrs.field(factory=set)
     failures: int = 0
+    cloud_events: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON; the names are stable once released."""
