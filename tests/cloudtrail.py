@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from k8stokendetect.testing import token_request
+
+TIME = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
 ACCOUNT = "111122223333"
 ISSUER = "oidc.eks.us-west-2.amazonaws.com/id/C1C2C3C4C5C6C7C8C9C0"
 PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{ISSUER}"
@@ -220,3 +223,30 @@ def assume_role(exchange: Mapping[str, Any], role: str, *, after: float = 60, se
             "assumedRoleUser": {"assumedRoleId": f"AROA:{session}", "arn": arn},
         },
     )
+
+
+def cluster_games() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the last challenge of EKS Cluster Games (https://eksclustergames.com/) as the two logs would have it.
+
+    A pod's account may mint for `debug-sa`, whose role its trust policy gives to the whole provider: mint with the
+    audience of STS, assume the role, read the flag in S3.
+    """
+    role = "arn:aws:iam::111122223333:role/challengeEksS3Role"
+    mint = token_request(
+        "system:node:challenge:ip-192-168-21-50.us-west-1.compute.internal",
+        "challenge5/debug-sa",
+        groups=("system:authenticated", "system:nodes"),
+        time=TIME,
+        ip="203.0.113.66",
+        audiences=["sts.amazonaws.com"],
+        expiration_seconds=3600,
+        level="Request",
+    )
+    exchange = web_identity(TIME + timedelta(seconds=40), "challenge5/debug-sa", role=role, region="us-west-1")
+    bucket = "challenge-flag-bucket-3ff1ae2"
+    calls = [
+        call(exchange, "sts", "GetCallerIdentity", after=5),
+        call(exchange, "s3", "ListObjects", after=15, parameters={"bucketName": bucket}),
+        call(exchange, "s3", "GetObject", after=20, parameters={"bucketName": bucket, "key": "flag"}),
+    ]
+    return [mint], [exchange, *calls]

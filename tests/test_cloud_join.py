@@ -18,6 +18,7 @@ from click.testing import CliRunner
 import cloudtrail
 from api_server import event_list
 from cloud_week import START, Week, attacks
+from cloudtrail import cluster_games
 from k8stokendetect import ConfigError, Finding, Severity, Tally, detect
 from k8stokendetect.cli.app import main
 from k8stokendetect.clouds import CloudEvent, Exchange
@@ -367,31 +368,6 @@ def test_other_keys_are_left_alone() -> None:
 
 
 # --- one story
-
-
-def cluster_games() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the last challenge of EKS Cluster Games (https://eksclustergames.com/) as the two logs would have it.
-
-    A pod's account may mint for `debug-sa`, whose role its trust policy gives to the whole provider: mint with the
-    audience of STS, assume the role, read the flag in S3.
-    """
-    role = "arn:aws:iam::111122223333:role/challengeEksS3Role"
-    mint = token_request(
-        "system:node:challenge:ip-192-168-21-50.us-west-1.compute.internal",
-        "challenge5/debug-sa",
-        groups=("system:authenticated", "system:nodes"),
-        time=TIME,
-        ip="203.0.113.66",
-        **AUDIENCE,
-    )
-    exchange = cloudtrail.web_identity(SOON, "challenge5/debug-sa", role=role, region="us-west-1")
-    bucket = "challenge-flag-bucket-3ff1ae2"
-    calls = [
-        cloudtrail.call(exchange, "sts", "GetCallerIdentity", after=5),
-        cloudtrail.call(exchange, "s3", "ListObjects", after=15, parameters={"bucketName": bucket}),
-        cloudtrail.call(exchange, "s3", "GetObject", after=20, parameters={"bucketName": bucket, "key": "flag"}),
-    ]
-    return [mint], [exchange, *calls]
 
 
 def test_eks_cluster_games_is_one_incident_from_the_mint_to_s3(tmp_path: Path) -> None:
