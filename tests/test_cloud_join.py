@@ -38,6 +38,7 @@ from k8stokendetect.outputs.ocsf import to_ocsf
 from k8stokendetect.outputs.report import to_report
 from k8stokendetect.serve.journal import Journal
 from k8stokendetect.testing import log, token_request
+from recordings import METADATA, labels, records
 from serving import TOKEN, serving, written
 from siem_schemas import ecs_errors, ocsf_errors
 
@@ -387,6 +388,38 @@ def test_eks_cluster_games_is_one_incident_from_the_mint_to_s3(tmp_path: Path) -
     advice = " ".join(map(str, incident.advice))
     assert "--role-name challengeEksS3Role --policy-name AWSRevokeOlderSessions" in advice
     assert f"AttributeValue={cloudtrail.issued(trail[0])}" in advice
+
+
+def exchange_of_recorded(label: dict[str, Any], time: datetime, subject: str) -> CloudEvent | dict[str, Any] | None:
+    """Return what a recorded mint's token would have become, by the audience that its label names."""
+    if "sts.amazonaws.com" in label["why"]:
+        return cloudtrail.web_identity(time, label["target"], session=f"s{label['auditID'][:8]}")
+    if "AzureADTokenExchange" in label["why"]:
+        exchange = Exchange(kind="sign-in", credential="aaaa-1", role="app")
+        return CloudEvent(id=label["auditID"], time=time, cloud="azure", action="Sign-in", exchange=exchange)
+    if "iam.googleapis.com" in label["why"] or "svc.id.goog" in label["why"]:
+        exchange = Exchange(kind="pool", subject=subject, session=f"principal://{subject}", provider="p")
+        return CloudEvent(id=label["auditID"], time=time, cloud="google", action="ExchangeToken", exchange=exchange)
+    return None
+
+
+def test_every_exchange_of_a_recorded_mint_is_joined() -> None:
+    """The recorded mints with audiences of clouds, by their labels; nobody recorded what became of their tokens."""
+    log_ = records(METADATA)
+    events = {event["auditID"]: event for event in log_ if event["stage"] == "ResponseComplete"}
+    wanted, calls, subjects = set(), [], {"aaaa-1": "system:serviceaccount:prod:payments-sa"}
+    for label in labels(METADATA):
+        if label["malicious"] and label["kind"] == "mint-ok" and label["auditID"] in events:
+            subject = f"system:serviceaccount:{label['target'].replace('/', ':')}"
+            time = _time(events[label["auditID"]]) + timedelta(seconds=30)
+            if (call := exchange_of_recorded(label, time.replace(microsecond=0), subject)) is not None:
+                calls.append(call)
+                wanted.add(call.id if isinstance(call, CloudEvent) else call["eventID"])
+    findings = found(*log_, *calls, azure_subjects=subjects)
+    exchanged = {one.event.audit_id for one in findings if one.rule == MintedTokenExchanged.rule}
+
+    assert len(wanted) == 5
+    assert wanted == exchanged
 
 
 # --- ordinary days
