@@ -131,12 +131,14 @@ def test_json_is_a_line_an_alert() -> None:
 
 @pytest.mark.parametrize(("form", "to_line"), [("ecs", to_ecs_line), ("ocsf", to_ocsf_line)])
 def test_the_forms_of_a_siem_are_a_line_an_alert_a_finding_or_an_incident(form: str, to_line: ToLine) -> None:
-    """The same documents as the library's; a record without a time gets that of now."""
+    """The library's documents; a record without a time gets that of now, and ECS says when it was written."""
     options = ["--format", form, "--keep-excluded"]
     findings = list(detect(REQUEST_RESPONSE, keep_excluded=True))
 
     def printed(level: str) -> list[str]:
-        return run("scan", REQUEST_RESPONSE, *options, level).stdout.splitlines()
+        lines = run("scan", REQUEST_RESPONSE, *options, level).stdout.splitlines()
+        assert all('"ingested":' in line for line in lines) == (form == "ecs")
+        return [re.sub(r',"ingested":"20[^"]*"', "", line) for line in lines]
 
     assert [to_line(finding) for finding in findings] == printed("--findings")
     assert [to_line(incident) for incident in incidents(findings)] == printed("--incidents")
