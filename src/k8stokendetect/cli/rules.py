@@ -117,6 +117,9 @@ def sigma(
     rules: tuple[str, ...],
     folder: Path | None,
     target: Target | None,
+    index: str | None,
+    sourcetype: str | None,
+    table: str | None,
     platform: Platform | None,
     exclusion_file: str | None,
     enable: tuple[str, ...],
@@ -126,15 +129,19 @@ def sigma(
     """Write rules and return the exit status.
 
     Raises:
-        ConfigError: when a name is unknown, Sigma cannot express a rule, or a file cannot be written.
+        ConfigError: when a name is unknown, Sigma cannot express a rule, an option does not go with another, or a file
+            cannot be written.
 
     """
     chosen = exclusions_of(enable, exclusion_file)
     form: FormName = "strict" if strict else "full" if full else "short"
+    places = {"index": index, "sourcetype": sourcetype, "table": table}
     if target is None:
+        if given := [f"--{name}" for name, value in places.items() if value is not None]:
+            raise ConfigError(f"{', '.join(given)}: only with --for; Sigma itself names no place")
         files, separator = dict(export(rules or None, form=form, exclusions=chosen, platform=platform)), "---\n"
     else:
-        written = write_for(target, rules or None, form=form, exclusions=chosen, platform=platform)
+        written = write_for(target, rules or None, form=form, exclusions=chosen, platform=platform, **places)
         files, separator = written.files, "\n"
         for title, why in written.left_out.items():
             click.echo(f"not written: {title}: {why}", err=True)

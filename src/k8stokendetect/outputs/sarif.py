@@ -22,7 +22,7 @@ from k8stokendetect.cluster import AttackPath, Binding, Level, Minter, Role
 from k8stokendetect.cluster.places import Key, Place, key_of
 from k8stokendetect.convert.lines import line_at
 from k8stokendetect.findings import Rule
-from k8stokendetect.outputs.minters import by_binding, expectation, path, whom, worth
+from k8stokendetect.outputs.minter_words import by_binding, expectation, path, whom, worth
 from k8stokendetect.outputs.size import one_line
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.outputs.values import given
