@@ -220,13 +220,17 @@ def sigma(**options: Any) -> None:
 
 
 @main.command()
-@click.argument("policy", metavar="POLICY.yaml")
-@text_or_json("Text, a line of JSON for each rule and each warning, or SARIF for code scanning.", "sarif")
+@click.argument("policy", metavar="[POLICY.yaml]", required=False)
+@click.option("--clouds", is_flag=True, help="What AWS, Azure and Google Cloud have to log, too, or alone.")
+@text_or_json("Text, a line of JSON for each rule, warning and cloud's log, or SARIF for code scanning.", "sarif")
 def audit_policy(**options: Any) -> None:
     """Show which rules work with the log that an audit policy produces, whom they miss, and what to change.
 
     POLICY.yaml is what the API server has as --audit-policy-file; - is standard input. It is judged as the API server
     runs it: a key that it ignores is a warning that says what the rule means without it.
+
+    With --clouds, what to log outside the cluster so that a token can be followed there; nothing is looked up in an
+    account.
 
     Exits with 0 when every rule that is on by default works, 1 when one does not or works in part only, and 2 when the
     API server would refuse the file.

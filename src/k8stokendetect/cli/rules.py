@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from k8stokendetect.audit_policy import AuditPolicy, review
+from k8stokendetect.audit_policy import CLOUD_LOGS, AuditPolicy, review
 from k8stokendetect.cli.shared import exclusions_of, write
 from k8stokendetect.commands import BUILTIN_COMMANDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
@@ -18,6 +18,7 @@ from k8stokendetect.errors import ConfigError
 from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion, TokenShape
 from k8stokendetect.exclusions.cost import also_hides
+from k8stokendetect.outputs import cloud_logs
 from k8stokendetect.outputs.audit_policy import to_lines, to_text
 from k8stokendetect.outputs.sarif import reviews_to_sarif
 from k8stokendetect.outputs.text import neutral
@@ -158,13 +159,27 @@ def sigma(
     return 0
 
 
-def audit_policy(*, policy: str, form: str) -> int:
-    """Print what a policy means for each rule and return the exit status.
+def audit_policy(*, policy: str | None, clouds: bool, form: str) -> int:
+    """Print what a policy means for each rule, or what each cloud has to log, and return the exit status.
 
     Raises:
         ConfigError: when it is no audit policy.
+        click.UsageError: when nothing is asked for.
 
     """
+    if policy is None and not clouds:
+        raise click.UsageError("POLICY.yaml is missing; --clouds alone shows what each cloud has to log")
+    if clouds and form == "sarif":
+        raise click.UsageError("--clouds has no form as SARIF, which is about a file")
+    status = 0 if policy is None else _judge(policy, form)
+    if clouds:
+        if policy is not None and form == "text":
+            click.echo()
+        click.echo("\n".join((cloud_logs.to_lines if form == "json" else cloud_logs.to_text)(CLOUD_LOGS)))
+    return status
+
+
+def _judge(policy: str, form: str) -> int:
     content = sys.stdin.buffer.read() if policy == "-" else None
     loaded = AuditPolicy.load(policy if content is None else content)
     reviews = review(loaded)
