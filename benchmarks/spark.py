@@ -3,8 +3,8 @@
 
     python benchmarks/spark.py FOLDER [1GiB]
 
-Each measurement is a process of its own; the time is that of `detect`, the start of Java not in it. The processor's time
-is that of all processes, Java and Python, read from /proc (Linux): it is the same on a machine that has other work.
+Each measurement is a process of its own; the time is that of `detect`, the start of Java not in it. The processor's
+time is that of all processes, Java and Python, from /proc (Linux): it is the same on a machine that has other work.
 """
 
 from __future__ import annotations
