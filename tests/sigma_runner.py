@@ -59,10 +59,17 @@ def rows(events: Iterable[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
     return names, [[row.get(name) for name in names] for row in found]
 
 
+class Base(sqlite3.Connection):
+    """A database in memory that is closed when nobody refers to it any more; from Python 3.13 on that must be said."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def table(events: Iterable[dict[str, Any]]) -> sqlite3.Connection:
     """Load events into a table `logs` of SQLite."""
     names, values = rows(events)
-    base = sqlite3.connect(":memory:")
+    base = sqlite3.connect(":memory:", factory=Base)
     base.create_function("REGEXP", 2, lambda pattern, text: bool(re.search(pattern, text or "")), deterministic=True)
     base.create_function("BARE", 2, lambda value, _: value, deterministic=True)
     base.execute(f"CREATE TABLE logs ({', '.join(f'`{name}` COLLATE NOCASE' for name in names)})")

@@ -19,6 +19,7 @@ from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion, TokenShape
 from k8stokendetect.exclusions.cost import also_hides
 from k8stokendetect.outputs.audit_policy import to_lines, to_text
+from k8stokendetect.outputs.sarif import reviews_to_sarif
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.plugins import load_detectors
 from k8stokendetect.sigma import FormName, Target, export, write_for
@@ -164,9 +165,16 @@ def audit_policy(*, policy: str, form: str) -> int:
         ConfigError: when it is no audit policy.
 
     """
-    loaded = AuditPolicy.load(sys.stdin.buffer.read() if policy == "-" else policy)
+    content = sys.stdin.buffer.read() if policy == "-" else None
+    loaded = AuditPolicy.load(policy if content is None else content)
     reviews = review(loaded)
-    for line in to_lines(reviews, loaded) if form == "json" else map(neutral, to_text(reviews, loaded)):
-        click.echo(line)
     default = {cls.rule.id for cls in BUILTIN}
+    if form == "sarif":
+        known = {cls.rule.id: cls.rule for cls in (*BUILTIN, *OPTIONAL)}
+        text = Path(policy).read_bytes() if content is None else content
+        file = policy if content is None else None
+        click.echo(reviews_to_sarif(reviews, loaded, known, default=default, file=file, content=text))
+    else:
+        for line in to_lines(reviews, loaded) if form == "json" else map(neutral, to_text(reviews, loaded)):
+            click.echo(line)
     return int(any(found.verdict != "works" for found in reviews if found.rule_id in default))
