@@ -19,6 +19,7 @@ from k8stokendetect.events import Platform
 from k8stokendetect.exclusions import DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS, Component, Exclusion, TokenShape
 from k8stokendetect.exclusions.cost import also_hides
 from k8stokendetect.outputs.audit_policy import to_lines, to_text
+from k8stokendetect.outputs.sarif import reviews_to_sarif
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.plugins import load_detectors
 from k8stokendetect.sigma import FormName, Target, export, write_for
@@ -116,6 +117,9 @@ def sigma(
     rules: tuple[str, ...],
     folder: Path | None,
     target: Target | None,
+    index: str | None,
+    sourcetype: str | None,
+    table: str | None,
     platform: Platform | None,
     exclusion_file: str | None,
     enable: tuple[str, ...],
@@ -125,15 +129,19 @@ def sigma(
     """Write rules and return the exit status.
 
     Raises:
-        ConfigError: when a name is unknown, Sigma cannot express a rule, or a file cannot be written.
+        ConfigError: when a name is unknown, Sigma cannot express a rule, an option does not go with another, or a file
+            cannot be written.
 
     """
     chosen = exclusions_of(enable, exclusion_file)
     form: FormName = "strict" if strict else "full" if full else "short"
+    places = {"index": index, "sourcetype": sourcetype, "table": table}
     if target is None:
+        if given := [f"--{name}" for name, value in places.items() if value is not None]:
+            raise ConfigError(f"{', '.join(given)}: only with --for; Sigma itself names no place")
         files, separator = dict(export(rules or None, form=form, exclusions=chosen, platform=platform)), "---\n"
     else:
-        written = write_for(target, rules or None, form=form, exclusions=chosen, platform=platform)
+        written = write_for(target, rules or None, form=form, exclusions=chosen, platform=platform, **places)
         files, separator = written.files, "\n"
         for title, why in written.left_out.items():
             click.echo(f"not written: {title}: {why}", err=True)
@@ -157,9 +165,16 @@ def audit_policy(*, policy: str, form: str) -> int:
         ConfigError: when it is no audit policy.
 
     """
-    loaded = AuditPolicy.load(sys.stdin.buffer.read() if policy == "-" else policy)
+    content = sys.stdin.buffer.read() if policy == "-" else None
+    loaded = AuditPolicy.load(policy if content is None else content)
     reviews = review(loaded)
-    for line in to_lines(reviews, loaded) if form == "json" else map(neutral, to_text(reviews, loaded)):
-        click.echo(line)
     default = {cls.rule.id for cls in BUILTIN}
+    if form == "sarif":
+        known = {cls.rule.id: cls.rule for cls in (*BUILTIN, *OPTIONAL)}
+        text = Path(policy).read_bytes() if content is None else content
+        file = policy if content is None else None
+        click.echo(reviews_to_sarif(reviews, loaded, known, default=default, file=file, content=text))
+    else:
+        for line in to_lines(reviews, loaded) if form == "json" else map(neutral, to_text(reviews, loaded)):
+            click.echo(line)
     return int(any(found.verdict != "works" for found in reviews if found.rule_id in default))

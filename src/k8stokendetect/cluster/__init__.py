@@ -28,7 +28,7 @@ from k8stokendetect.cluster.attack_paths import NEEDS_NODE, NEEDS_POD, AttackPat
 from k8stokendetect.cluster.changes import Changes, patch_for
 from k8stokendetect.cluster.documents import Source
 from k8stokendetect.cluster.load import load_objects
-from k8stokendetect.cluster.minters import Minter, Status, who_can_mint
+from k8stokendetect.cluster.minters import Minter, Status, Survey, survey, who_can_mint
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.path_finder import PathFinder
 from k8stokendetect.cluster.rbac import Binding, Bindings, Grant, PolicyRule, Request, Role, RoleRef, Subject
@@ -65,10 +65,12 @@ __all__ = [
     "Status",
     "Step",
     "Subject",
+    "Survey",
     "Way",
     "WayKind",
     "Worth",
     "patch_for",
+    "survey",
     "who_can_mint",
 ]
 

@@ -144,8 +144,8 @@ webhooks (pkg/registry/core/serviceaccount/storage/token.go, authorizeAdmissionW
 
 CLUSTER_WIDE: Final = frozenset(
     "impersonate-user impersonate-group constrained-user constrained-group constrained-node constrained-own-node"
-    " escalate-cluster-role write-cluster-role write-cluster-binding create-csr node-csr approve-csr approve-signer kubelet webhook"
-    " validating-webhook attest".split()
+    " escalate-cluster-role write-cluster-role write-cluster-binding create-csr node-csr approve-csr approve-signer"
+    " kubelet webhook validating-webhook attest".split()
 )
 """These concern cluster-scoped objects: a RoleBinding does not grant them.
 

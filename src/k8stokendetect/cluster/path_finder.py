@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from k8stokendetect.cluster.attack_paths import AttackPath, AttackPathKind
@@ -56,6 +56,7 @@ class PathFinder:
             if pod.audiences:
                 self._by_pod[pod.name].add(pod.ref)
                 self._by_node[pod.node].add(pod.ref)
+        self._bootstrappers = tuple(bindings.groups(_BOOTSTRAPPERS))
         refs = [account.ref for account in accounts]
         self._impersonation = Impersonation(self._held_by, self._known, refs, nodes_of(pods))
         self._of: dict[tuple[str, tuple[str, ...]], Sequence[AttackPath]] = {}
@@ -129,8 +130,8 @@ class PathFinder:
         Source: kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens, `auth-extra-groups`.
         """
         writes = [one for one in held.get("create-secret", ()) if one.namespace in {"", "kube-system"}]
-        if writes:
-            for group in self._bindings.groups(_BOOTSTRAPPERS):
+        if writes and not (held.get("create-csr") and held.get("node-csr")):  # who has these needs no such token
+            for group in self._bootstrappers:
                 for path in self._own("", self._held_by("", (group,))):
                     grants = distinct(writes[0].grant, *path.grants)
                     yield AttackPath(path.kind, path.namespace, path.accounts, grants)

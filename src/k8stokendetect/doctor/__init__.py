@@ -168,7 +168,7 @@ def diagnose(source: Source, /) -> Report:
     for item in log.stream():
         if isinstance(item, ReadError):
             counts.take_error(item)
-        else:
+        elif isinstance(item, Event):
             counts.take(item)
     wrappers = log.wrappers - before[2]
     return counts.report(log.skipped - before[0], log.unproven - before[1], dict(wrappers.most_common()))

@@ -225,7 +225,7 @@ def _run(
                     tally.unreadable += 1
                     yield from (_named(finding, cluster_name) for finding in pipeline.unreadable(item))
                     on_error(item)
-                else:
+                elif isinstance(item, Event):
                     events += 1
                     tally.events = events + counts.unwanted
                     if cluster_name is not None and item.cluster is None:
