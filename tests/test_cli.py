@@ -370,7 +370,10 @@ def test_an_interrupt_ends_following_and_examines_what_waited(tmp_path: Path) ->
     name = "authentication.kubernetes.io/credential-id"
     user = {"username": "system:serviceaccount:prod:payments-sa", "extra": {name: ["JTI=1"]}}
     ref = {"resource": "secrets", "namespace": "prod"}
-    path = log(tmp_path, token_request(issued="JTI=1"), token_request(user=user, objectRef=ref, verb="list"), b"")
+    early = token_request(auditID="early", requestReceivedTimestamp="2026-11-23T21:00:00Z")  # is not waited for
+    path = log(
+        tmp_path, early, token_request(issued="JTI=1"), token_request(user=user, objectRef=ref, verb="list"), b""
+    )
     command = [*COMMAND, "scan", "--follow", "--format", "json", "--findings", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:  # noqa: S603 - ours
         assert running.stdout is not None
