@@ -82,6 +82,7 @@ def scan(log: Path, findings: Path) -> tuple[int, Counter[str]]:
                     hits[rule] += 1
                     out.write(json.dumps([rule, *row]) + "\n")
             table.execute("DELETE FROM logs")
+    table.close()
     return events, hits
 
 

@@ -59,10 +59,17 @@ def rows(events: Iterable[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
     return names, [[row.get(name) for name in names] for row in found]
 
 
+class Base(sqlite3.Connection):
+    """A database in memory that is closed when nobody refers to it any more; from Python 3.13 on that must be said."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def table(events: Iterable[dict[str, Any]]) -> sqlite3.Connection:
     """Load events into a table `logs` of SQLite."""
     names, values = rows(events)
-    base = sqlite3.connect(":memory:")
+    base = sqlite3.connect(":memory:", factory=Base)
     base.create_function("REGEXP", 2, lambda pattern, text: bool(re.search(pattern, text or "")), deterministic=True)
     base.create_function("BARE", 2, lambda value, _: value, deterministic=True)
     base.execute(f"CREATE TABLE logs ({', '.join(f'`{name}` COLLATE NOCASE' for name in names)})")
@@ -79,6 +86,7 @@ def duck_table(events: Iterable[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
     for name, column in zip(names, zip(*values, strict=True), strict=True):
         kind = pa.int64() if NUMBERS.fullmatch(name) else pa.string()
         columns[name] = pa.array(column, kind)
+    columns["timestamp"] = pa.array(columns["requestReceivedTimestamp"]).cast(pa.timestamp("us", "UTC"))
     base = duckdb.connect()
     base.register("given", pa.table(columns))
     base.execute("CREATE TABLE logs AS SELECT * FROM given")
@@ -138,6 +146,15 @@ def duck_flagged(base: duckdb.DuckDBPyConnection, text: str) -> set[int]:
     for query in backend.convert(collection(text)):
         found |= {place for (place,) in base.execute(query.replace("SELECT *", "SELECT place", 1)).fetchall()}
     return found
+
+
+def duck_joined(base: duckdb.DuckDBPyConnection, text: str) -> set[int]:
+    """Return the places of the events that a correlation joins in DuckDB, by pySigma's backend for it."""
+    backend: Any = importlib.import_module("sigma_backend_duckdb").DuckDBBackend()
+    (query,) = backend.convert(collection(text))
+    rows = base.execute(query.replace("COUNT(DISTINCT", "list(place) AS places, COUNT(DISTINCT", 1))
+    names = [column[0] for column in rows.description]
+    return {place for row in rows.fetchall() for place in row[names.index("places")]}
 
 
 @functools.cache

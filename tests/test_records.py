@@ -220,7 +220,7 @@ COMPACT = [json.dumps(event, separators=(",", ":")).encode() for event in EVENTS
         b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
         + b",".join(COMPACT)
         + b',{"x":\xff}]}',
-        b'{"kind":"EventList","items":[{"x":' + b"[" * 1100 + b"]" * 1100 + b"}," + b",".join(COMPACT) + b"]}",
+        b'{"kind":"EventList","items":[{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}," + b",".join(COMPACT) + b"]}",
         b'{\n "kind": "EventList",\n "items": [\n' + b",\n".join(COMPACT) + b"\n ],\n",
     ],
 )

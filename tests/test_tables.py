@@ -221,6 +221,7 @@ def test_frames_and_queries_are_sources() -> None:
     for source in sources:
         found, errors = outcome(source)
         assert ([user for user, _ in found], errors) == (["bob0", "bob1", "bob2"], [])
+    lite.close()
 
 
 def test_values_that_json_does_not_have() -> None:

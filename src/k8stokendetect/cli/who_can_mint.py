@@ -13,6 +13,7 @@ import click
 from k8stokendetect.cli.shared import Errors, exclusions_of, load_cluster, write
 from k8stokendetect.cluster import AttackPath, AttackPathKind, Cluster, Level, Minter, Survey, survey
 from k8stokendetect.cluster.live import load_live
+from k8stokendetect.cluster.places import places_of
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, ReadError, did_you_mean
 from k8stokendetect.events import Platform
 from k8stokendetect.outputs.mint_graph import to_svg
@@ -25,6 +26,7 @@ from k8stokendetect.outputs.minter_changes import (
     to_change_text,
 )
 from k8stokendetect.outputs.minters import to_line, to_text
+from k8stokendetect.outputs.sarif import minters_to_sarif
 
 _LEVELS = {level.label: level for level in Level if level}
 _KINDS = frozenset({"direct", "indirect", *map(str, AttackPathKind)} - {str(AttackPathKind.KUBELET)})
@@ -69,8 +71,10 @@ def who_can_mint(
         cluster = load_live(context, kubeconfig=kubeconfig, namespace=place, on_error=_routed(errors, warnings))
     found = look(cluster)
     if previous is None:
-        lines = _lines(form, found, errors)
+        lines = _sarif(found, files, errors) if form == "sarif" else _lines(form, found, errors)
         fails = any(one.matches(minter) for minter in found.minters for one in thresholds)
+    elif form == "sarif":
+        raise ConfigError("SARIF says what can be reached now, not what changed")
     else:
         changed = _changed(_before(previous, look, warn=warnings), found, place)
         lines = map(to_change_line, changed) if form == "json" else to_change_text(changed)
@@ -96,6 +100,12 @@ def _lines(form: str, found: Survey, errors: Errors) -> Iterable[str]:
     if form == "json":
         return (to_line(minter, complete=not errors.count) for minter in found.minters)
     return to_text(found.minters, defaults=found.defaults, incomplete=errors.texts)
+
+
+def _sarif(found: Survey, files: Sequence[str], errors: Errors) -> Iterable[str]:
+    named = [name for name in files if name != "-"]
+    file = named[0] if named else None
+    return (minters_to_sarif(found.minters, places_of(named), file=file, is_complete=not errors.count),)
 
 
 def _numbers(cluster: Cluster, found: Survey, errors: Errors, warnings: Errors) -> str:

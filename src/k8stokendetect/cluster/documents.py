@@ -48,7 +48,7 @@ def documents(sources: tuple[Source, ...], on_error: OnReadError, /) -> Iterator
         name = _name(source)
         number = 1
         try:
-            for number, document in enumerate(_parsed(_content(source)), 1):
+            for number, document in enumerate(_parsed(content_of(source)), 1):
                 yield document, _place(name, number)
         except ReadError as error:
             on_error(ReadError(error.reason, name))
@@ -66,7 +66,8 @@ def _place(name: str | None, number: int) -> str | None:
     return f"{name}, document {number}" if name else f"document {number}"
 
 
-def _content(source: Any) -> bytes:
+def content_of(source: Any, /) -> bytes:
+    """Return the text of a source, decompressed, as UTF-8; raises ReadError when it cannot be read."""
     try:
         if isinstance(source, str | os.PathLike):
             content: Any = Path(os.fsdecode(source)).read_bytes()

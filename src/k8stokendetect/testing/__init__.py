@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The author's kit: builders, Hypothesis strategies and conformance suites for detectors and envelopes.
+"""The author's kit: builders, strategies, recordings, and conformance suites for detectors and envelopes.
 
 It needs the extra `testing`; see docs/write-a-detector.md.
 """
@@ -15,7 +15,7 @@ except ImportError:
         "k8stokendetect.testing needs Hypothesis and pytest: pip install 'k8stokendetect[testing]'"
     ) from None
 
-from k8stokendetect.testing import strategies
+from k8stokendetect.testing import corpus, strategies
 from k8stokendetect.testing.builders import (
     LIVE_TOKEN,
     START,
@@ -36,6 +36,7 @@ __all__ = [
     "DetectorConformance",
     "EnvelopeConformance",
     "attack",
+    "corpus",
     "log",
     "request",
     "service_account_user",
