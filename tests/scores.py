@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is found in the labelled recordings, beside what a list of user names finds; `python tests/scores.py` writes it.
 
-The table stands in tests/data/README.md. Every number comes from joining labels with events.
+The table stands in tests/data/README.md and docs/how-we-know.md. Every number comes from joining labels with events.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import fnmatch
 import functools
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from k8stokendetect import Severity, detect
 from k8stokendetect.testing import corpus
 
 PAGE: Final = Path(__file__).parent / "data/README.md"
+PAGES: Final = (PAGE, Path(__file__).parents[1] / "docs/how-we-know.md")
 BEGIN, END = "<!-- scores: written by tests/scores.py -->\n", "<!-- end of scores -->\n"
 
 USERNAME_LIST: Final = (
@@ -67,13 +68,20 @@ def kind_of(label: corpus.Label) -> str:
     return USE if label.kind == "token-use" and label.malicious else ""
 
 
+def found(recording: corpus.Recording, /) -> tuple[Sequence[corpus.Label], Sequence[corpus.Label]]:
+    """Return the labels of what `token-request` reports, and of what any rule reports above informational."""
+    findings = list(detect(recording.events))
+    return (
+        recording.labels_of(finding for finding in findings if finding.rule.id == "token-request"),
+        recording.labels_of(finding for finding in findings if finding.severity > Severity.INFORMATIONAL),
+    )
+
+
 @functools.cache
 def scores(name: str) -> dict[str, Score]:
     """Score a recording with the default rules, and with a list of user names."""
     recording = corpus.load(name)
-    findings = list(detect(recording.events))
-    mints = recording.labels_of(finding for finding in findings if finding.rule.id == "token-request")
-    uses = recording.labels_of(finding for finding in findings if finding.severity > Severity.INFORMATIONAL)
+    mints, uses = found(recording)
     there, ours, theirs = Counter(map(kind_of, recording.labels)), Counter[str](), Counter[str]()
     ours.update(kind for label in mints if (kind := kind_of(label)) != USE)
     ours.update(kind for label in uses if (kind := kind_of(label)) == USE)
@@ -100,4 +108,5 @@ def written(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import sigma_runner as runner
 import spl
 from k8stokendetect import detect, sigma
 from k8stokendetect.convert import yaml
+from k8stokendetect.sigma.sentinel import ARRIVED
 from recordings import Request, records
 
 Found = dict[str, set[tuple[str, Request]]]
@@ -42,7 +43,10 @@ COLUMNS = {
     "ResponseObject": "dynamic",
     "SourceIps": "dynamic",
 }
-"""Columns of AKSAudit and their types: learn.microsoft.com/azure/azure-monitor/reference/tables/aksaudit."""
+"""The columns of AKSAudit that our rules name, and their types.
+
+learn.microsoft.com/azure/azure-monitor/reference/tables/aksaudit.
+"""
 
 TEXTS = r"kubernetes\.audit\.(user\.groups|sourceIPs|annotations\..*|responseStatus\.message)"
 """The fields that Elastic's integration analyses: its fields.yml, see `sigma.pipelines`."""
@@ -85,14 +89,26 @@ def in_sqlite(form: sigma.FormName = "short") -> Found:
 
 
 def in_duckdb() -> Found:
-    """Return what DuckDB finds."""
+    """Return what DuckDB finds, with the correlation of which its backend writes valid SQL."""
     found: Found = defaultdict(set)
     for name, path in runner.RECORDINGS.items():
         base = runner.duck_table(records(path))
         for rule in runner.SINGLE:
             places = runner.duck_flagged(base, sigma.rule_for(rule))
             found[rule] |= {(name, request) for request in runner.requests_at(path, places)}
+        places = runner.duck_joined(base, sigma.rule_for("legacy-token-secret.filled"))
+        found["legacy-token-secret.filled"] |= {(name, request) for request in runner.requests_at(path, places)}
     return found
+
+
+@functools.cache
+def every_event() -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Return the events of all recordings, each with the name of its recording."""
+    return tuple((name, event) for name, path in runner.RECORDINGS.items() for event in records(path))
+
+
+def _at(places: Iterable[int]) -> set[tuple[str, Request]]:
+    return {(name, Request.of(event)) for name, event in (every_event()[place] for place in places)}
 
 
 def of_elastic(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +130,8 @@ def kibana(form: sigma.FormName = "short") -> dict[str, dict[str, Any]]:
 
 def sentinel(form: sigma.FormName = "short") -> dict[str, dict[str, Any]]:
     """Return the analytics rules that Sentinel imports, by their ids here."""
-    texts = sigma.write_for("sentinel", form=form).files.values()
+    files = sigma.write_for("sentinel", form=form).files
+    texts = [text for name, text in files.items() if name.endswith(".yaml")]
     rules = [rule for text in texts for rule in yaml.read_documents(text.encode())]
     return _by_rule({rule["id"]: rule for rule in rules})
 
@@ -126,14 +143,9 @@ def _by_rule(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def in_lucene(folder: Path, form: sigma.FormName = "short") -> Found:
     """Return what Kibana's rules find in Elastic's documents."""
     rules = kibana(form)
-    found: Found = defaultdict(set)
-    for name, path in runner.RECORDINGS.items():
-        places = lucene.found(
-            folder, map(of_elastic, records(path)), [rule["query"] for rule in rules.values()], texts=TEXTS
-        )
-        for rule, here in zip(rules, places, strict=True):
-            found[rule] |= {(name, request) for request in runner.requests_at(path, here)}
-    return found
+    documents = (of_elastic(event) for _, event in every_event())
+    places = lucene.found(folder, documents, [rule["query"] for rule in rules.values()], texts=TEXTS)
+    return {rule: _at(here) for rule, here in zip(rules, places, strict=True)}
 
 
 def of_aks(event: Mapping[str, Any]) -> list[Any]:
@@ -148,41 +160,50 @@ def of_aks(event: Mapping[str, Any]) -> list[Any]:
 
 
 def in_kusto(form: sigma.FormName = "short") -> Found:
-    """Return what Sentinel's rules find in AKSAudit, run by duckdb-kql."""
+    """Return what Sentinel's rules find in AKSAudit, run by duckdb-kql, which knows no `ingestion_time()`."""
     kql: Any = importlib.import_module("duckdb_kql")
-    types = {"string": "VARCHAR", "dynamic": "JSON", "datetime": "VARCHAR"}
-    rules = sentinel(form)
-    found: Found = defaultdict(set)
-    for name, path in runner.RECORDINGS.items():
-        base = kql.connect()
-        columns = ", ".join(f"{key} {types[kind]}" for key, kind in COLUMNS.items())
-        base.execute(f"CREATE TABLE AKSAudit (Place BIGINT, {columns})")
-        rows = [[place, *of_aks(event)] for place, event in enumerate(records(path))]
-        base.executemany(f"INSERT INTO AKSAudit VALUES ({', '.join('?' * (len(COLUMNS) + 1))})", rows)  # noqa: S608 - placeholders only
-        for rule, document in rules.items():
-            places = [row[0] for row in kql.kql(base, f"{document['query']}\n| project Place").fetchall()]
-            found[rule] |= {(name, request) for request in runner.requests_at(path, places)}
+    types = {"string": "VARCHAR", "dynamic": "JSON", "datetime": "TIMESTAMP"}
+    base = kql.connect()
+    columns = ", ".join(f"{key} {types[kind]}" for key, kind in COLUMNS.items())
+    base.execute(f"CREATE TABLE AKSAudit (Place BIGINT, {columns})")
+    rows = [[place, *of_aks(event)] for place, (_, event) in enumerate(every_event())]
+    base.executemany(f"INSERT INTO AKSAudit VALUES ({', '.join('?' * (len(COLUMNS) + 1))})", rows)  # noqa: S608 - placeholders only
+    found: Found = {}
+    for rule, document in sentinel(form).items():
+        assert document["query"].count(f"\n{ARRIVED}\n") == 1
+        query = document["query"].replace(f"{ARRIVED}\n", "")
+        if rule in runner.CORRELATIONS:
+            pairs = kql.kql(base, f"{query}\n| project Place, FirstAuditId, FirstTime").fetchall()
+            places = {place for place, *_ in pairs}
+            mints = {(id_, time.isoformat(timespec="microseconds")) for _, id_, time in pairs}
+            places |= {
+                place
+                for place, (_, event) in enumerate(every_event())
+                if (event["auditID"], Request.of(event).received.removesuffix("Z")) in mints
+            }
+        else:
+            places = {place for (place,) in kql.kql(base, f"{query}\n| project Place").fetchall()}
+        found[rule] = _at(places)
     return found
 
 
 def in_spark(session: Any, form: sigma.FormName = "short") -> Found:
     """Return what Spark SQL finds, by pySigma's backend for Databricks, in columns with underscores."""
     backend: Any = importlib.import_module("sigma.backends.databricks").DatabricksBackend(sigma.pipeline("databricks"))
-    found: Found = defaultdict(set)
-    for name, path in runner.RECORDINGS.items():
-        names, values = runner.rows(records(path))
-        fields = ["place BIGINT"]
-        fields += [
-            f"{re.sub(r'[^A-Za-z0-9]', '_', key)} {'BIGINT' if runner.NUMBERS.fullmatch(key) else 'STRING'}"
-            for key in names
-        ]
-        rows = [(place, *row) for place, row in enumerate(values)]
-        session.createDataFrame(rows, ", ".join(fields)).createOrReplaceTempView("logs")
-        session.table("logs").cache()
-        for rule in runner.SINGLE:
-            (condition,) = backend.convert(runner.collection(sigma.rule_for(rule, form=form)))
-            places = [row.place for row in session.sql(f"SELECT place FROM logs WHERE {condition}").collect()]  # noqa: S608 - pySigma's
-            found[rule] |= {(name, request) for request in runner.requests_at(path, places)}
+    names, values = runner.rows(event for _, event in every_event())
+    fields = ["place BIGINT"]
+    fields += [
+        f"{re.sub(r'[^A-Za-z0-9]', '_', key)} {'BIGINT' if runner.NUMBERS.fullmatch(key) else 'STRING'}"
+        for key in names
+    ]
+    rows = [(place, *row) for place, row in enumerate(values)]
+    session.createDataFrame(rows, ", ".join(fields)).createOrReplaceTempView("logs")
+    session.table("logs").cache()
+    found: Found = {}
+    for rule in runner.SINGLE:
+        (condition,) = backend.convert(runner.collection(sigma.rule_for(rule, form=form)))
+        places = {row.place for row in session.sql(f"SELECT place FROM logs WHERE {condition}").collect()}  # noqa: S608 - pySigma's
+        found[rule] = _at(places)
     return found
 
 
@@ -230,34 +251,3 @@ def diagnostics(queries: list[str]) -> list[list[str]]:
         check=True,
     )
     return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-ENGINES = ("SQLite", "DuckDB", "Spark SQL", "Lucene", "Kusto", "Splunk")
-
-
-def column(found: Found, ours: Found) -> Iterator[tuple[str, str]]:
-    """Yield for each rule the cell of an engine: how many of our detector's requests it finds, and how many more."""
-    for rule in sigma.RULES:
-        detector = rule.removesuffix(".filled")
-        if rule in found:
-            more = len(found[rule] - ours[detector])
-            yield rule, f"{len(found[rule] & ours[detector])}{f' + {more}' if more else ''}"
-        else:
-            yield rule, "-"
-
-
-TABLE = Path(__file__).parents[1] / "docs" / "sigma.md"
-
-
-def documented() -> dict[str, dict[str, str]]:
-    """Return the table in the documentation: by rule, then by the name of the column."""
-    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-    start = next(place for place, line in enumerate(lines) if line.startswith("| rule | detector |"))
-    names = [name.strip() for name in lines[start].strip("|").split("|")]
-    found = {}
-    for line in lines[start + 2 :]:
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if cells[0].strip("`") not in sigma.RULES:
-            break
-        found[cells[0].strip("`")] = dict(zip(names, cells, strict=True))
-    return found

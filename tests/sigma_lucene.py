@@ -10,11 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-JARS = [
-    Path("/usr/share/java", f"lucene-{name}-8.7.0.jar")
-    for name in ("core", "queryparser", "analyzers-common", "queries", "sandbox")
-]
-MISSING = "" if shutil.which("java") and all(jar.exists() for jar in JARS) else "needs java and liblucene8-java"
+NAMES = ("core", "queryparser", "analyzers-common", "queries", "sandbox")
+JARS = [jar for name in NAMES for jar in sorted(Path("/usr/share/java").glob(f"lucene-{name}-8.*.jar"))[-1:]]
+MISSING = "" if shutil.which("javac") and len(JARS) == len(NAMES) else "needs a JDK and Debian's liblucene8-java"
 """Why this cannot run here; empty if it can."""
 
 

@@ -86,6 +86,7 @@ def duck_table(events: Iterable[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
     for name, column in zip(names, zip(*values, strict=True), strict=True):
         kind = pa.int64() if NUMBERS.fullmatch(name) else pa.string()
         columns[name] = pa.array(column, kind)
+    columns["timestamp"] = pa.array(columns["requestReceivedTimestamp"]).cast(pa.timestamp("us", "UTC"))
     base = duckdb.connect()
     base.register("given", pa.table(columns))
     base.execute("CREATE TABLE logs AS SELECT * FROM given")
@@ -145,6 +146,15 @@ def duck_flagged(base: duckdb.DuckDBPyConnection, text: str) -> set[int]:
     for query in backend.convert(collection(text)):
         found |= {place for (place,) in base.execute(query.replace("SELECT *", "SELECT place", 1)).fetchall()}
     return found
+
+
+def duck_joined(base: duckdb.DuckDBPyConnection, text: str) -> set[int]:
+    """Return the places of the events that a correlation joins in DuckDB, by pySigma's backend for it."""
+    backend: Any = importlib.import_module("sigma_backend_duckdb").DuckDBBackend()
+    (query,) = backend.convert(collection(text))
+    rows = base.execute(query.replace("COUNT(DISTINCT", "list(place) AS places, COUNT(DISTINCT", 1))
+    names = [column[0] for column in rows.description]
+    return {place for row in rows.fetchall() for place in row[names.index("places")]}
 
 
 @functools.cache

@@ -14,9 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k8stokendetect import ConfigError
-from k8stokendetect.audit_policy import AuditPolicy, Change, Level, PolicyRule, changed, hints, merged, review
+from k8stokendetect.audit_policy import (
+    CLOUD_LOGS,
+    AuditPolicy,
+    Change,
+    Level,
+    PolicyRule,
+    changed,
+    hints,
+    merged,
+    review,
+)
 from k8stokendetect.audit_policy.needs import NEEDS
 from k8stokendetect.cli.app import audit_policy
+from k8stokendetect.clouds import CLOUDS
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from recordings import METADATA, REQUEST_RESPONSE, records
 
@@ -707,3 +718,36 @@ def test_the_command_writes_json(tmp_path: Path) -> None:
     unseen = next(line["unseen"] for line in lines if line.get("rule_id") == "token-request-long-lived")
     assert unseen[0]["level"] == "Metadata"
     assert unseen[0]["policy_rule"] == 2
+
+
+def test_the_command_says_what_each_cloud_has_to_log(tmp_path: Path) -> None:
+    """Alone or after a policy's verdicts, whose exit status it leaves alone; something must be asked for."""
+    file = tmp_path / "policy.yaml"
+    file.write_text("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: None}]\n")
+    alone = CliRunner().invoke(audit_policy, ["--clouds"])
+    judged = CliRunner().invoke(audit_policy, [str(file)])
+    both = CliRunner().invoke(audit_policy, [str(file), "--clouds"])
+
+    assert alone.exit_code == 0
+    assert both.exit_code == judged.exit_code == 1
+    assert both.output == f"{judged.output}\n{alone.output}"
+    for needed in ("read-only", "every Region", "AADIAM/diagnosticSettings", "sts.googleapis.com with ADMIN_READ"):
+        assert needed.casefold() in alone.output.casefold()
+    for refused in ([], [str(file), "--clouds", "--format", "sarif"]):
+        result = CliRunner().invoke(audit_policy, refused)
+        assert result.exit_code == 2
+        assert "--clouds" in result.output
+
+
+def test_the_command_writes_what_each_cloud_has_to_log_as_json() -> None:
+    """A line for each log with all that the text says; every log has a source, a way to have it and one to check."""
+    lines = CliRunner().invoke(audit_policy, ["--clouds", "--format", "json"]).output.splitlines()
+    logs = [orjson.loads(line) for line in lines]
+
+    assert [log["name"] for log in logs] == [log.name for log in CLOUD_LOGS]
+    assert {log["cloud"] for log in logs} == set(CLOUDS)
+    for log in logs:
+        assert log["enable"]
+        assert log["check"].partition(" ")[0] in {"aws", "az", "gcloud"}
+        assert all(source.startswith("https://") for source in log["sources"])
+        assert log["sources"]

@@ -298,7 +298,8 @@ def test_a_bad_object_is_told_and_the_rest_is_answered(item: Any, error: str) ->
         (b"\xff\xfea", "neither UTF-8 nor UTF-16"),
         (b"42", "expected a Kubernetes object @ $"),
         (b'{"kind": "List"}', "expected a list @ $.items"),
-        (b"[1]", "expected a Kubernetes object @ $"),
+        (b"[1]", "expected a Kubernetes object @ $[0]"),
+        (b"[[[]]]", "expected a Kubernetes object @ $[0]"),
         (b"[" * 100_000, "not JSON, in the value that begins in line 1"),
         (b"- " * 100_000, "not YAML, line 1"),
     ],
@@ -319,7 +320,7 @@ def test_a_source_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert cluster.roles
 
 
-@pytest.mark.parametrize("source", ['{"kind": "List"}', "", 3, None, io.StringIO("x"), [{}]])
+@pytest.mark.parametrize("source", ['{"kind": "List"}', "", 3, None, io.StringIO("x"), {1}])
 def test_what_is_no_source_is_refused_at_once(source: Any) -> None:
     """A str is a path; a file in text mode would have been decoded by a guess."""
     with pytest.raises(ConfigError):

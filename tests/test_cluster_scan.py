@@ -200,10 +200,12 @@ def test_what_grants_nothing_is_a_warning(tmp_path: Path) -> None:
     assert len(warnings) == 3
     assert all("does not exist" in line for line in warnings)
     many = tmp_path / "many.json"
-    many.write_text(json.dumps(listed(API, [{"kind": "Thing"}] * (SHOWN_ERRORS + 5))), encoding="utf-8")
+    many.write_text(
+        json.dumps(listed(API, [{"kind": "Role"}] * (SHOWN_ERRORS + 5), [{"kind": "Thing"}] * 9)), encoding="utf-8"
+    )
     result = run("--cluster", many, "--fail-on", "critical", "--rule", "token-request-uri", ATTACK)
     assert result.exit_code == 0
-    assert f"warning: {SHOWN_ERRORS + 5} about the objects of the cluster in all" in result.stderr
+    assert f"warning: {SHOWN_ERRORS + 6} about the objects of the cluster in all" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+import cloud_logs
 from builders import token_request
 from k8stokendetect import AuditLog, detect, read
 from k8stokendetect.audit_policy import AuditPolicy, review
@@ -241,3 +242,50 @@ def test_an_empty_log_says_so() -> None:
     assert (report.events, report.first, report.clusters) == (0, None, ())
     assert report.verdict("token-request") == "cannot speak"
     assert UNNAMED not in to_diagnosis(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "exchanges", "refused", "missing"),
+    [
+        ("cloudtrail.json", {"web identity": 1, "pod identity": 1, "role": 1}, 1, ()),
+        ("google.jsonl", {"pool": 1, "impersonation": 1}, 1, ()),
+        ("entra.json", {"sign-in": 2}, 1, ()),
+    ],
+)
+def test_what_the_logs_of_a_cloud_hold(name: str, exchanges: dict[str, int], refused: int, missing: Any) -> None:
+    """Exchanges by their kind; of the two records of EKS Pod Identity one counts; the text and the JSON say it."""
+    report = diagnose(cloud_logs.FOLDER / name)
+    (cloud,) = report.clouds
+
+    assert (cloud.exchanges, cloud.refused, cloud.missing) == (exchanges, refused, missing)
+    assert json.loads(doctor(str(cloud_logs.FOLDER / name), "--format", "json").output)["clouds"] == [cloud.to_dict()]
+    assert f"cloud {cloud.cloud}: {cloud.events} calls, 2026-03-02" in to_diagnosis(report)
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([cloud_logs.record(0, readOnly=False)], ["write events only"]),
+        ([cloud_logs.record(0)], ["no AssumeRole by pods.eks.amazonaws.com"]),
+        (cloud_logs.ENTRIES[:1], ["no GenerateAccessToken"]),
+        (cloud_logs.ENTRIES[3:], ["no ExchangeToken", "no GenerateAccessToken"]),
+        ([{**cloud_logs.SIGN_INS[0], "properties": {"servicePrincipalId": "s"}}], ["no sign-in with a federated"]),
+    ],
+)
+def test_what_seems_not_to_be_logged_in_a_cloud(records: list[dict[str, Any]], said: list[str]) -> None:
+    """A trail of write events, a Data Access log that is off, a category that is not exported."""
+    report = diagnose(cloud_logs.lines(records))
+
+    assert report.unreadable == 0
+    assert [part in line for line, part in zip(report.clouds[0].missing, said, strict=True)] == [True] * len(said)
+
+
+def test_pod_identity_without_its_tags() -> None:
+    """Who exchanged cannot be told then: the doctor says how often that is."""
+    (tagged,) = (
+        item for item in cloud_logs.RECORDS if item.get("userIdentity", {}).get("invokedBy", "").startswith("pods")
+    )
+    bare = {**tagged, "eventID": "b", "requestParameters": {**tagged["requestParameters"], "tags": []}}
+    (cloud,) = diagnose(cloud_logs.lines([cloud_logs.record(0), tagged, bare])).clouds
+
+    assert [line.partition(":")[0] for line in cloud.missing] == ["EKS Pod Identity names no pod in 1 of 2 exchanges"]

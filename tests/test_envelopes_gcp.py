@@ -384,7 +384,6 @@ def test_what_is_malformed_is_an_error(record: Any, error: str) -> None:
 @pytest.mark.parametrize(
     ("record", "why"),
     [
-        (audit({"serviceName": "container.googleapis.com", "methodName": "x"}), "another service's Cloud Audit Log"),
         (audit({"serviceName": "storage.googleapis.com", "methodName": 7}), "another service's Cloud Audit Log"),
         (wrap.collected(), "no audit log entry"),
         (wrap.collected(protoPayload=None), "no audit log entry"),

@@ -10,20 +10,20 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import rotating
 from builders import token_request
 from k8stokendetect import Event, read
-from k8stokendetect.errors import ConfigError, K8sTokenDetectError
+from k8stokendetect.errors import ConfigError, K8sTokenDetectError, ReadError
 from k8stokendetect.input import follow, progress
 from k8stokendetect.input.follow import FollowedFile
 from k8stokendetect.input.place import LogFile, Place
-from k8stokendetect.input.rotated import Name
+from k8stokendetect.input.rotated_names import Name
+from rotating import Reader, written
 
 Rotate = Callable[[Path, int], None]
 by_all = pytest.mark.parametrize("rotate", rotating.ROTATIONS)
@@ -36,80 +36,73 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "LAST_LOOK", 30.0)
 
 
-class Reader:
-    """Reads a followed file for a while, again and again, each time as another process would."""
+def followed_under_load(path: Path, rotate: Rotate, files: int, seed: int) -> tuple[bytes, list[str]]:
+    """Return what is read of a log of so many files, and the errors.
 
-    def __init__(self, path: Path, folder: Path | None = None) -> None:
-        self.path = path
-        self.folder = folder
-        self.text = b""
-        self.errors: list[str] = []
-        self.position: Mapping[str, Any] | None = None
+    The reader lags by up to three rotations, and its process ends and another goes on, three times.
+    """
+    chance, done, rotated = random.Random(seed), threading.Event(), [0]  # noqa: S311 - the same every time
+    path.touch()
+    reader, begun = Reader(path), threading.Event()
 
-    def read(self, looks: int = 14, most: int = 1000, size: int = 1 << 20) -> None:
-        """Read until nothing has come for so many looks, or so many times."""
-        left = itertools.count(looks, -1)
-        source = FollowedFile(self.path, lambda: next(left) <= 0, self._note, self.folder, self.position)
-        for _ in range(most):
-            data = source.read(size)
-            self.text += b"" if source.is_replaying else data
-            if not data:
+    def write() -> None:
+        begun.wait(10)
+        for number in range(100 * files):
+            written(path, range(number, number + 1))
+            if number % 100 == 99:
+                rotate(path, number // 100 + 1)
+                rotated[0] += 1
+            if number % 40 == 0:
+                time.sleep(0.001)
+        done.set()
+
+    writer, parts = threading.Thread(target=write), [files // 4, files // 2, 3 * files // 4, files]
+    writer.start()
+    for part in parts:
+        source = FollowedFile(path, done.is_set, reader.note, None, reader.position)
+        begun.set()
+        while data := source.read(chance.choice([3000, 50_000, 1 << 20])):
+            reader.text += b"" if source.is_replaying else data
+            until = rotated[0] + chance.choice([0, 0, 1, 2, 3])
+            while rotated[0] < until and not done.is_set():
+                time.sleep(0.001)
+            if part < files and rotated[0] >= part:
                 break
-        self.position = json.loads(json.dumps(source.at.position()))
+        reader.position = json.loads(json.dumps(source.at.position()))
         source.close()
-
-    def _note(self, error: K8sTokenDetectError) -> None:
-        self.errors.append(str(error))
-
-
-def written(path: Path, numbers: range) -> bytes:
-    """Write mints to a log and return them."""
-    lines = b"".join(map(rotating.line, numbers))
-    with path.open("ab") as out:
-        out.write(lines)
-    return lines
+    writer.join()
+    return reader.text, reader.errors
 
 
 @by_all
 def test_rotation_under_load(tmp_path: Path, rotate: Rotate) -> None:
-    """A reader that lags by several rotations loses nothing: 3,000 events, 30 files."""
-    path, done, begun = tmp_path / "audit.log", threading.Event(), threading.Event()
-    path.touch()
+    """A reader that lags by several rotations, and is replaced, loses and repeats nothing: 1,600 events, 16 files."""
+    text, errors = followed_under_load(tmp_path / "audit.log", rotate, 16, 3)
 
-    def write() -> None:
-        for number in range(3000):
-            written(path, range(number, number + 1))
-            if not number:
-                begun.wait(10)
-            if number % 100 == 99:
-                rotate(path, number // 100 + 1)
-        done.set()
+    assert text == rotating.lines(*range(1600))
+    assert errors == []
 
-    writer, errors = threading.Thread(target=write), list[K8sTokenDetectError]()
-    followed = FollowedFile(path, done.is_set, errors.append)
-    writer.start()
-    text, pause = b"", random.Random(3)  # noqa: S311 - the same every time
-    while data := followed.read(1 << 20):
-        text += data
-        begun.set()
-        time.sleep(pause.random() / 20)
-    writer.join()
 
-    assert text == b"".join(map(rotating.line, range(3000)))
+@pytest.mark.slow  # half a minute for each way of rotating
+@by_all
+@pytest.mark.parametrize("seed", range(20))
+def test_rotation_under_long_load(tmp_path: Path, rotate: Rotate, seed: int) -> None:
+    """The same with 4,000 events and 40 files, twenty times."""
+    text, errors = followed_under_load(tmp_path / "audit.log", rotate, 40, seed)
+
+    assert text == rotating.lines(*range(4000))
     assert errors == []
 
 
 @by_all
-@pytest.mark.parametrize("again", [progress.AGAIN, 3000])
-def test_every_byte_once_across_restarts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rotate: Rotate, again: int
-) -> None:
+def test_every_byte_once_across_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rotate: Rotate) -> None:
     """The reader ends at any moment, also in the middle of a line, and the log is rotated meanwhile."""
-    monkeypatch.setattr(progress, "AGAIN", again)
-    path, chance, number, rotated = tmp_path / "audit.log", random.Random(again), 1, 0  # noqa: S311 - the same
+    chance, number, rotated = random.Random(rotate.__name__), 1, 0  # noqa: S311 - the same every time
+    path = tmp_path / "audit.log"
     whole, reader = written(path, range(1)), Reader(path)
     reader.read()
     for _ in range(25):
+        monkeypatch.setattr(progress, "AGAIN", chance.choice([4 * 1024 * 1024, 3000]))
         more = chance.randint(0, 12)
         whole += written(path, range(number, number + more))
         number += more
@@ -298,5 +291,5 @@ def test_a_place_holds_no_text_and_only_what_is_one_is_a_place(tmp_path: Path) -
         with pytest.raises(ConfigError, match="not a place"):
             Place.from_dict(wrong)
     os.mkfifo(tmp_path / "audit.log.1")
-    with pytest.raises(OSError, match="not a file"):
-        LogFile(tmp_path / "audit.log.1")
+    with pytest.raises(ReadError, match="not a file"):
+        LogFile(tmp_path / "audit.log.1").read_at(0, 1)

@@ -314,6 +314,38 @@ def test_a_name_alone_excludes_nobody() -> None:
     assert "filter_" not in text.partition("detection:")[2]
 
 
+def calico(who: str, target: str) -> dict[str, Any]:
+    """Return a mint by an account of Calico."""
+    own = who.split("/", maxsplit=1)[0]
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{own}", "system:authenticated")
+    return token_request(f"system:serviceaccount:{who.replace('/', ':')}", target, groups=groups)
+
+
+def test_one_filter_for_the_variants_of_calico() -> None:
+    """Each mints for Calico's own accounts and for nobody else's; other proofs are another filter."""
+    excluded = [
+        calico("calico-system/calico-node", "calico-system/calico-cni-plugin"),
+        calico("calico-system/calico-node-windows", "calico-system/calico-cni-plugin-windows"),
+        calico("kube-system/canal", "kube-system/canal"),
+    ]
+    reported = [
+        calico("kube-system/canal", "kube-system/clusterrole-aggregation-controller"),
+        calico("calico-system/calico-node", "prod/calico-node"),
+        calico("prod/calico-node", "calico-system/calico-node"),
+    ]
+    text = rule("token-request")
+    assert text.partition("detection:")[2].count("filter_optional_calico:") == 1
+    assert "The filter filter_optional_calico also fits a mint by canal for the others" in text
+    assert runner.flagged(runner.table([*excluded, *reported]), text) == {3, 4, 5}
+
+    canal = next(one for one in DEFAULT_EXCLUSIONS if one.id == "canal")
+    others = [one for one in DEFAULT_EXCLUSIONS if one is not canal]
+    odd = changed_exclusion(canal, actor=attrs.evolve(canal.component.actor, user_agents=("canal/",)))
+    text = sigma.rule_for("token-request", exclusions=[*others, odd])
+    assert "filter_optional_calico_canal:" in text
+    assert runner.flagged(runner.table(excluded), text) == {2}  # its client is another
+
+
 MAIN = ("kubelet", "kube-controller-manager", "cloud-controller-manager", "cloud-controller-manager-user")
 """What SigmaHQ would call a main filter on every platform."""
 
@@ -352,6 +384,15 @@ def test_the_backends_convert(backend: str) -> None:
     for name, form in FORMS_OF_RULES:
         (query,) = BACKENDS[backend]().convert(runner.collection(rule(name, form)))
         assert any(word in query for word in ("serviceaccounts", "secrets", "eyJ", "validatingadmissionpolicies"))
+
+
+def test_the_sizes_are_those_of_the_documentation() -> None:
+    """Characters of the queries of `token-request`, short and in full."""
+    page = (Path(__file__).parents[1] / "docs" / "sigma.md").read_text(encoding="utf-8")
+    for form in ("short", "full"):
+        for name in ("Splunk", "Lucene", "Kusto"):
+            (query,) = BACKENDS[name]().convert(runner.collection(rule("token-request", form)))
+            assert f" {len(query):,}" in page.replace("\n", " "), (form, name, len(query))
 
 
 def test_which_backends_convert_correlations() -> None:

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import configparser
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from click.testing import CliRunner
@@ -19,9 +26,11 @@ import sigma_runner as runner
 import spl
 from k8stokendetect import ConfigError, sigma
 from k8stokendetect.cli.app import sigma as command
+from k8stokendetect.sigma.elastic import NOT_INDEXED
 from k8stokendetect.sigma.pipelines import FIELDS, keys
-from k8stokendetect.sigma.products import MOST_CHARACTERS, NOT_INDEXED
+from k8stokendetect.sigma.sentinel import MOST_CHARACTERS
 
+ROOT = Path(__file__).parents[1]
 LISTS = ("user.groups", "requestObject.spec.audiences")
 
 INDEXED = set(
@@ -121,8 +130,18 @@ def test_without_pysigma_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
         sigma.write_for("elastic", ["token-request"])
 
 
+OF_KIBANA: dict[str, type] = {
+    **dict.fromkeys("name description id rule_id type language query severity interval from to license".split(), str),
+    "timestamp_override": str,
+    **dict.fromkeys(["risk_score", "max_signals", "version"], int),
+    "enabled": bool,
+    **dict.fromkeys("index author references false_positives tags threat exceptions_list".split(), list),
+}
+"""What an import takes of what we write, and its type: see `sigma.elastic`."""
+
+
 def test_kibana_gets_what_it_imports() -> None:
-    """The fields that its API requires of a rule, and queries of fields that are indexed with our template."""
+    """What it requires of a rule, nothing that it does not know, and queries of fields that are indexed."""
     written = sigma.write_for("elastic")
     rules = engines.kibana()
 
@@ -134,15 +153,62 @@ def test_kibana_gets_what_it_imports() -> None:
     ours = {".".join(path) for path in _mapped(template["template"]["mappings"])}
     assert ours == {f"kubernetes.audit.{field}" for field in NOT_INDEXED}
     for name, rule in rules.items():
-        assert {"name", "description", "risk_score", "severity", "type", "query", "language", "index"} <= {*rule}
-        assert rule["rule_id"] == str(sigma.rule_id(name))
+        assert {key: type(value) for key, value in rule.items()} == OF_KIBANA
+        assert str(UUID(rule["id"])) == rule["rule_id"] == str(sigma.rule_id(name))
         assert (rule["type"], rule["language"], rule["index"]) == ("query", "lucene", ["logs-kubernetes.audit_logs-*"])
+        assert rule["name"]
+        assert rule["description"]
+        assert rule["version"] == 1
         assert rule["severity"] in {"low", "medium", "high", "critical"}
         assert (rule["risk_score"], rule["enabled"]) == ({"low": 21, "medium": 47, "high": 73}[rule["severity"]], False)
         for field in re.findall(r"(kubernetes\.audit\.(?:[\w.-]|\\/)+):", rule["query"]):
             plain = field.replace("\\/", "/")
             bare = plain.removeprefix("kubernetes.audit.")
             assert plain in ours or bare in INDEXED or bare.startswith(("annotations.", "user.extra.")), field
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_pages_commands_send_what_was_written(tmp_path: Path) -> None:
+    """Word for word, to a server that keeps what it is sent: the rules as a file of a form, the template as JSON."""
+    written = sigma.write_for("elastic")
+    for name, text in written.files.items():
+        (tmp_path / "kibana").mkdir(exist_ok=True)
+        (tmp_path / "kibana" / name).write_text(text, encoding="utf-8")
+    sent: list[tuple[str, str, str, bytes]] = []
+
+    class Keeps(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            sent.append((self.command, self.path, self.headers["Content-Type"], body))
+            self.send_response(200)
+            self.end_headers()
+
+        def do_PUT(self) -> None:
+            self.do_POST()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    page = (ROOT / "docs" / "sigma.md").read_text(encoding="utf-8")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keeps) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        environment = {**os.environ, "KIBANA": here, "ELASTIC": here, "no_proxy": "127.0.0.1"}
+        for line in re.findall(r"^curl .*$", page, re.MULTILINE):
+            subprocess.run(["/bin/sh", "-c", line], check=True, cwd=tmp_path, env=environment, capture_output=True)  # noqa: S603 - our own page
+        server.shutdown()
+
+    (method, path, kind, rules), (put, where, json_type, template) = sent
+    assert (method, path) == ("POST", "/api/detection_engine/rules/_import")
+    assert kind.startswith("multipart/form-data")
+    assert b'name="file"; filename="k8stokendetect.ndjson"' in rules
+    assert written.files["k8stokendetect.ndjson"].encode() in rules
+    assert (put, where, json_type) == (
+        "PUT",
+        "/_component_template/logs-kubernetes.audit_logs@custom",
+        "application/json",
+    )
+    assert json.loads(template) == json.loads(written.files["logs-kubernetes.audit_logs@custom.json"])
 
 
 def _mapped(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -152,6 +218,23 @@ def _mapped(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[
         yield from _mapped(inner, (*path, name))
 
 
+OF_SPLUNK = {
+    **dict.fromkeys(["search", "description"], r".+"),
+    **dict.fromkeys(["enableSched", "disabled", "realtime_schedule", "alert.track", "alert.digest_mode"], r"[01]"),
+    **dict.fromkeys(["alert.suppress"], r"[01]"),
+    "cron_schedule": r"(\*/5|7)( \*){4}",
+    **{f"dispatch.{end}_time": r"-\d+[hd]|now" for end in ("earliest", "latest")},
+    **{f"dispatch.index_{end}": r"(-\d+m)?@m" for end in ("earliest", "latest")},
+    **dict.fromkeys(["alert.expires", "alert.suppress.period"], r"\d+d"),
+    "alert.suppress.fields": r"[\w.]+(,[\w.]+)*",
+    "alert.severity": r"[1-6]",
+    "counttype": "number of events",
+    "relation": "greater than",
+    "quantity": r"\d+",
+}
+"""The settings of savedsearches.conf.spec that we write, and what they may be: see `sigma.splunk`."""
+
+
 def test_splunk_gets_what_it_imports() -> None:
     """Every rule and both correlations are a stanza; each search begins with our macro, which macros.conf defines."""
     written = sigma.write_for("splunk")
@@ -159,33 +242,120 @@ def test_splunk_gets_what_it_imports() -> None:
 
     assert {*stanzas} == {*sigma.RULES}
     assert not written.left_out
-    assert written.files["macros.conf"].startswith("[kubernetes_audit]\ndefinition = ")
+    assert written.files["macros.conf"] == '[kubernetes_audit]\ndefinition = sourcetype="kube:apiserver-audit"\n'
     for name, stanza in stanzas.items():
         searches = 2 if name in runner.CORRELATIONS else 1
         assert stanza["search"].count("`kubernetes_audit`") == searches
         assert stanza["disabled"] == "1"
-        assert stanza["dispatch.earliest_time"] == ("-7d" if searches == 2 else "-10m")
         assert "\n\n" not in stanza["search"]
+        for key, value in stanza.items():
+            assert re.fullmatch(OF_SPLUNK[key], value, re.DOTALL), key
+        joins = name in runner.CORRELATIONS
+        assert ("alert.suppress.fields" in stanza) == joins  # as the week is searched again every hour
+        assert ("dispatch.index_earliest" in stanza) == (not joins)
 
 
-def test_sentinel_gets_what_it_imports() -> None:
+def test_splunk_reads_events_to_their_end() -> None:
+    """A request URI of a megabyte hides no field behind it: Splunk's own limits are 5,000 and 10,000 bytes."""
+    files = sigma.write_for("splunk", ["token-request"]).files
+    found = configparser.ConfigParser()
+    found.read_string(files["props.conf"] + files["limits.conf"])
+
+    assert dict(found["kube:apiserver-audit"]) == {"kv_mode": "json", "truncate": "0"}
+    assert found.getint("kv", "maxchars") == found.getint("spath", "extraction_cutoff") > 4_000_000
+    assert (found.getint("kv", "limit"), found.getint("kv", "maxcols")) == (0, 0)
+
+
+OF_SENTINEL = {
+    *("id", "kind", "name", "description", "severity", "status", "version", "requiredDataConnectors"),
+    *("queryFrequency", "queryPeriod", "triggerOperator", "triggerThreshold", "query"),
+    *("tactics", "relevantTechniques", "entityMappings"),
+}
+"""The keys of an analytics rule in Azure-Sentinel: see `sigma.sentinel`."""
+
+
+def test_sentinel_gets_what_it_takes() -> None:
     """The keys of an analytics rule; nothing longer than it takes; what it cannot run is said."""
     written = sigma.write_for("sentinel")
     rules = engines.sentinel()
 
-    assert {*rules} == {*runner.SINGLE} - {"token-request-impersonated"}
-    assert len(written.files) + len(written.left_out) == len(sigma.RULES)
-    assert "AKSAudit has no column for impersonatedUser" in written.left_out.values()
-    for rule in rules.values():
-        assert {"id", "name", "description", "severity", "queryFrequency", "queryPeriod", "tactics"} <= {*rule}
+    assert {*rules} == {*sigma.RULES} - {"token-request-impersonated"}
+    assert written.left_out == {
+        "TokenRequest Under an Impersonated Identity": "AKSAudit has no column for impersonatedUser"
+    }
+    for name, rule in rules.items():
+        assert {*rule} == OF_SENTINEL
         assert (rule["kind"], rule["triggerOperator"], rule["triggerThreshold"]) == ("Scheduled", "gt", 0)
         assert rule["severity"] in {"Low", "Medium", "High"}
         assert all(re.fullmatch(r"T\d{4}(\.\d{3})?", one) for one in rule["relevantTechniques"])
-        assert rule["tactics"]
+        assert {tactic for one in rule["relevantTechniques"] for tactic in TACTICS[one[:5]]} <= {*rule["tactics"]}
         assert len(rule["query"]) < MOST_CHARACTERS
+        assert (rule["queryFrequency"], rule["queryPeriod"]) == ("1h", "14d" if name == "minted-token-used" else "1d")
+        columns = {field["columnName"] for one in rule["entityMappings"] for field in one["fieldMappings"]}
+        assert len(columns) == (4 if name in runner.CORRELATIONS else 2)  # of at most five
+        assert all(f"{column} = " in rule["query"] for column in columns)
     full = sigma.write_for("sentinel", ["token-request"], form="full")
-    assert not full.files
+    assert [*full.files] == ["k8stokendetect.json"]
     assert "and Sentinel takes 10,000" in str(full.left_out)
+
+
+TACTICS = {
+    "T1078": {"InitialAccess", "Persistence", "PrivilegeEscalation", "DefenseEvasion"},
+    "T1098": {"Persistence"},
+    "T1550": {"DefenseEvasion", "LateralMovement"},
+    "T1552": {"CredentialAccess"},
+}
+"""Those without which Sentinel refuses a technique: KillChainTechniquesHelper.cs, see `sigma.sentinel`."""
+
+OF_ARM = {
+    *("displayName", "enabled", "severity", "query", "queryFrequency", "queryPeriod", "triggerOperator"),
+    *("triggerThreshold", "suppressionEnabled", "suppressionDuration"),
+}
+"""What ScheduledAlertRuleProperties requires."""
+
+
+def test_sentinels_portal_gets_what_it_imports() -> None:
+    """An ARM template with a resource for each rule, which says the same as its YAML and is switched off."""
+    template = json.loads(sigma.write_for("sentinel").files["k8stokendetect.json"])
+    rules = {rule["id"]: rule for rule in engines.sentinel().values()}
+
+    assert template["$schema"].endswith("/2019-04-01/deploymentTemplate.json#")
+    assert {*template} == {"$schema", "contentVersion", "parameters", "resources"}
+    assert len(template["resources"]) == len(rules)
+    for resource in template["resources"]:
+        found = resource["properties"]
+        (id_,) = re.findall(
+            r"^\[concat\(parameters\('workspace'\),'/Microsoft.SecurityInsights/(.*)'\)\]$", resource["name"]
+        )
+        rule = rules[id_]
+        assert {*found} - {"description", "tactics", "techniques", "entityMappings"} == OF_ARM
+        assert (found["displayName"], found["query"]) == (rule["name"], rule["query"])
+        assert (found["queryFrequency"], found["enabled"]) == ("PT1H", False)
+        assert found["queryPeriod"] == {"1d": "P1D", "14d": "P14D"}[rule["queryPeriod"]]
+        assert found["techniques"] == [*dict.fromkeys(one[:5] for one in rule["relevantTechniques"])]
+        texts = (text for text in found.values() if isinstance(text, str))
+        assert not any(text.startswith("[") for text in texts)  # that would be an expression
+
+
+def test_a_user_says_where_the_log_is() -> None:
+    """In each product's own way; what a product does not have, or what is no name, is an error."""
+    token = ["token-request"]
+    splunk = sigma.write_for("splunk", token, index="k8s", sourcetype="aws:eks:audit").files
+    assert splunk["macros.conf"] == '[kubernetes_audit]\ndefinition = index="k8s" sourcetype="aws:eks:audit"\n'
+    assert splunk["props.conf"].startswith("[aws:eks:audit]\n")
+    elastic = sigma.write_for("elastic", token, index="logs-k8s-*,audit-*").files["k8stokendetect.ndjson"]
+    assert json.loads(elastic)["index"] == ["logs-k8s-*", "audit-*"]
+    for text in sigma.write_for("sentinel", [*token, "minted-token-used"], table="AKSAuditAdmin").files.values():
+        assert "AKSAuditAdmin" in text
+        assert not re.search(r"AKSAudit\b", text)
+    for wrong, message in (
+        ({"table": "AKSAudit"}, "splunk has no table; that is for sentinel"),
+        ({"index": 'k8s" | delete'}, "is no name"),
+        ({"index": "a,b"}, "is no name"),
+        ({"sourcetype": ""}, "is no name"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            sigma.write_for("splunk", token, **wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("target", sigma.TARGETS)
@@ -199,7 +369,18 @@ def test_the_command_writes_a_products_files(target: sigma.Target, tmp_path: Pat
     assert result.stderr.count("not written: ") == len(written.left_out)
 
 
+def test_the_command_passes_the_place_on(tmp_path: Path) -> None:
+    """And refuses one for Sigma itself, which names none."""
+    arguments = ["token-request", "--for", "splunk", "--index", "k8s", "--sourcetype", "audit", "--out", str(tmp_path)]
+    assert CliRunner().invoke(command, arguments).exit_code == 0
+    assert 'index="k8s" sourcetype="audit"' in (tmp_path / "macros.conf").read_text(encoding="utf-8")
+    for refused in (["--index", "k8s"], ["--for", "elastic", "--table", "T"]):
+        result = CliRunner().invoke(command, ["token-request", *refused])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("error: ")
+
+
 def test_a_file_that_another_rule_would_overwrite_is_not_written_twice() -> None:
     """Each analytics rule has a file of its own."""
-    names = [*sigma.write_for("sentinel").files]
+    names = [name for name in sigma.write_for("sentinel").files if name.endswith(".yaml")]
     assert len(names) == len({name.lower() for name in names}) == len(engines.sentinel())

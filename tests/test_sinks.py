@@ -28,7 +28,9 @@ from k8stokendetect.errors import ConfigError, K8sTokenDetectError
 from k8stokendetect.sinks import Sinks, delivery, open_all, posting
 from k8stokendetect.sinks.cef import to_cef
 from serving import FakeServer, some_alerts, written
+from siem_schemas import ecs_errors, ocsf_errors
 
+HOUR = timedelta(hours=1)
 HOSTILE = (
     "<!channel> <https://evil.example|here> [x](https://evil.example) <at>all</at> a=b|c\\d\r\n\x1b[2J\u2028 "
     "`*_~&amp; @here"
@@ -392,6 +394,20 @@ def test_a_file_has_each_alert_on_a_line_and_survives_rotation(alert: Alert, tmp
     assert [one["fingerprint"] for one in written(path)] == [alert.fingerprint] * 2
     assert errors == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("form", "errors_of"), [("ecs", ecs_errors), ("ocsf", ocsf_errors)])
+def test_a_sink_writes_ecs_and_ocsf(form: str, errors_of: Callable[[Any], list[str]], tmp_path: Path) -> None:
+    """To a file, which still knows what it has, and to a webhook; valid, with the time of writing where ECS has it."""
+    alert, path = some_alerts()[0], tmp_path / "alerts.jsonl"
+    with FakeServer() as fake:
+        assert send(f"file:{path}?format={form}", alert) == send(f"webhook:{fake.url}?format={form}", alert) == []
+    again, _ = opened(f"file:{path}?format={form}")
+    assert again.deliveries[0].sink.has(alert)
+    again.close()
+    for document in (*written(path), *fake.bodies()):
+        assert errors_of(document) == []
+        assert form == "ocsf" or datetime.now(UTC) - datetime.fromisoformat(document["event"]["ingested"]) < HOUR
 
 
 def _other(finding: Finding) -> Finding:

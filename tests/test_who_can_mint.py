@@ -24,7 +24,8 @@ from k8stokendetect.cli.app import who_can_mint as command
 from k8stokendetect.cluster import Change, ChangeKind, Cluster, Level, Minter, Status, Step, patch_for, who_can_mint
 from k8stokendetect.exclusions import find_exclusion
 from k8stokendetect.outputs.mint_graph import ENTRIES, to_svg
-from k8stokendetect.outputs.minters import MOST_ENTRIES, folded, to_line, to_text
+from k8stokendetect.outputs.minter_words import folded
+from k8stokendetect.outputs.minters import MOST_ENTRIES, to_line, to_text
 from rbac_objects import GROUP, OBJECTS, answers, asked, listed, made, recorded, rule
 
 MINT = rule("create", "serviceaccounts/token")
@@ -649,21 +650,30 @@ def saved(tmp_path: Path, *objects: Any) -> Path:
     return path
 
 
-def test_the_command_says_by_its_status_whether_others_can_mint(tmp_path: Path) -> None:
-    """1 for anybody beside components, and system:masters always can; 2 for what cannot be read, with the rest."""
+def test_the_command_says_by_its_status_whether_it_could_answer(tmp_path: Path) -> None:
+    """0 for an answer, 2 for what cannot be read or for a wrong option; what can be read is answered."""
     path = saved(tmp_path, *bound("r", EVE, rules=[MINT], namespace="prod"))
     broken = tmp_path / "broken.json"
     broken.write_text("{")
 
-    assert run(path).exit_code == 1
+    assert run(path).exit_code == 0
     assert "User eve" in run(path).stdout
     assert "bindings: 1" in run(path).stderr
     assert run(path, broken).exit_code == 2
     assert "User eve" in run(path, broken).stdout
+    assert run(path, broken).stdout.startswith("INCOMPLETE: ")
+    assert json.loads(run(path, broken, "--format", "json").stdout)["complete"] is False
     assert run("-", stdin=path.read_bytes()).stdout == run(path).stdout
     for wrong in (
         ("",),
+        (),
+        (path, "--context", "x"),
         (path, "--enable", "nothing"),
+        (path, "--diff", "absent.json"),
+        *(
+            (path, "--fail-on", wrong)
+            for wrong in ("", "drect", "nothing", "direct/cloud", "cloud/", "kubelet", "a/b/c")
+        ),
         (path, "--exclusions", "absent.toml"),
         (path, "--graph", tmp_path),
     ):
@@ -678,7 +688,7 @@ def test_a_binding_to_no_role_and_a_malformed_object_are_warnings(tmp_path: Path
     malformed = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": 7, "namespace": "prod"}}
     result = run(saved(tmp_path, *good, *dangling, malformed))
 
-    assert result.exit_code == 1
+    assert result.exit_code == 0
     assert result.stderr.count("warning: ") == 2
     assert "warnings: 2" in result.stderr
     assert "User eve" in result.stdout
@@ -688,10 +698,10 @@ def test_the_command_writes_json_lines_with_stable_names_and_a_drawing(tmp_path:
     """One line for each subject; the names are those of docs/who-can-mint.md."""
     path = saved(tmp_path, made("ServiceAccount", "web", "prod"), *bound("r", EVE, rules=[MINT], namespace="prod"))
     result = run(path, "--format", "json", "--graph", tmp_path / "graph.svg")
-    eve = json.loads(result.stdout.splitlines()[1])
+    (eve,) = map(json.loads, result.stdout.splitlines())
 
     assert list(eve) == [
-        *("subject", "status", "exclusions", "beyond", "level", "reach", "direct_reach", "ways", "changes"),
+        *("subject", "status", "exclusions", "beyond", "level", "reach", "direct_reach", "ways", "changes", "complete"),
     ]
     assert eve["subject"] == {"kind": "User", "namespace": None, "name": "eve"}
     assert list(eve["ways"][0]) == ["kind", "direct", "why", "namespace", "accounts", "path", "change"]

@@ -14,6 +14,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import cloud_logs
 from fuzz.targets import LIVE_TOKEN
 from k8stokendetect import Tally, detect
 from k8stokendetect.engine.memory import Memory
@@ -40,6 +41,13 @@ def _read() -> Iterator[bytes]:
     yield _line({**few[0], "userAgent": LIVE_TOKEN, "requestURI": f"/x?access_token={LIVE_TOKEN}"})
     yield _line({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": few})
     yield json.dumps(few, indent=1).encode()
+    for path in sorted(_CASES.glob("clouds/*")):
+        content = path.read_bytes()
+        if path.suffix != ".md":
+            yield content[:LONGEST] if content.count(b"\n") > 1 else content
+    yield cloud_logs.subscription(cloud_logs.RECORDS[:2])
+    for wrap in (cloud_logs.bus, cloud_logs.log_event):
+        yield cloud_logs.lines(cloud_logs.RECORDS[:2], wrap)
     for path in sorted([*_CASES.glob("reader/*"), *_CASES.glob("trust/*"), _EXAMPLES / "attack.log"]):
         if path.suffix != ".gz" and path.name != "README.md":
             yield path.read_bytes()

@@ -34,6 +34,7 @@ from k8stokendetect import (
     read,
 )
 from k8stokendetect.cluster import Cluster
+from k8stokendetect.cluster.live import load_live
 from k8stokendetect.detectors import TokenRequest, TokenRequestURI
 from k8stokendetect.doctor import Report, diagnose
 
@@ -97,6 +98,7 @@ def options() -> None:
     detect(read("audit.log", on_error=unreadable.append), on_error=errors.append)
     read("audit.log", on_error=errors.append)
     Cluster.load("cluster.json", on_error=unreadable.append)
+    assert_type(load_live("prod", on_error=unreadable.append), Cluster)
     tally = Tally()
     mine = Exclusion(
         component=Component(

@@ -9,6 +9,7 @@ from typing import Literal
 import attrs
 
 from k8stokendetect.audit_policy.changes import Change, changed, changes_for, hints, merged
+from k8stokendetect.audit_policy.clouds import CLOUD_LOGS, CloudLog
 from k8stokendetect.audit_policy.ignored import Ignored
 from k8stokendetect.audit_policy.needs import (
     NEEDS,
@@ -182,8 +183,10 @@ def _where(policy: AuditPolicy, requests: Sequence[Request]) -> str:
 
 
 __all__ = [
+    "CLOUD_LOGS",
     "AuditPolicy",
     "Change",
+    "CloudLog",
     "GroupResources",
     "Ignored",
     "Level",

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from k8stokendetect.cli.mint_options import TERMS, mint_options
 from k8stokendetect.cli.options import (
     day_first,
     enable,
@@ -163,10 +164,10 @@ def scan_host(**options: Any) -> None:
     _run("scan", "scan_host", **options)
 
 
-@main.command()
-@files
-@text_or_json("Text that groups similar subjects, or a line of JSON for each subject.")
-@click.option("--graph", metavar="FILE.svg", help="Also draw who can obtain whose tokens through which role.")
+@main.command(epilog=TERMS)
+@click.argument("files", nargs=-1, metavar="[FILES…]")
+@text_or_json("Text that groups similar subjects, a line of JSON for each, or SARIF for code scanning.", "sarif")
+@mint_options
 @platform
 @exclusion_file
 @enable
@@ -174,10 +175,12 @@ def who_can_mint(**options: Any) -> None:
     """Show who can mint tokens of which service accounts or obtain them indirectly, and what would end it.
 
     FILES are what `kubectl get serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,pods -A -o json`
-    prints, JSON or YAML, gzip or not; - is standard input. The worst come first.
+    prints, or dumps of the Python client's objects, JSON or YAML, gzip or not; - is standard input. With --context the
+    cluster is read itself: that takes the right to list these six kinds. The worst come first.
 
-    Exits with 0 when only components that mint by design can do so, 1 when others can, and 2 when a file could not be
-    read or an option is wrong. An object that is skipped, or a binding to a role that does not exist, is a warning.
+    Exits with 0 when it could answer, 1 when something is there that --fail-on names (with --diff: something new), and
+    2 when the answer is incomplete (a file or a kind could not be read) or an option is wrong. An object that is
+    skipped, or a binding to a role that does not exist, is a warning.
     """
     _run("who_can_mint", "who_can_mint", **options)
 
@@ -194,6 +197,9 @@ def who_can_mint(**options: Any) -> None:
     type=click.Choice(["elastic", "splunk", "sentinel"]),
     help="Write what Kibana, Splunk or Sentinel imports, with its names of the fields, instead of Sigma.",
 )
+@click.option("--index", help="Where the log is: Splunk's index, or Elastic's pattern instead of the integration's.")
+@click.option("--sourcetype", help="Splunk's source type of the log, if it is not kube:apiserver-audit.")
+@click.option("--table", help="Sentinel's table, if it is not AKSAudit: one with its columns, such as AKSAuditAdmin.")
 @click.option(
     "--full", is_flag=True, help="Check all that Sigma can express: the credential, the reason, the URI, the body."
 )
@@ -214,13 +220,17 @@ def sigma(**options: Any) -> None:
 
 
 @main.command()
-@click.argument("policy", metavar="POLICY.yaml")
-@text_or_json("Text, or a line of JSON for each rule and each warning.")
+@click.argument("policy", metavar="[POLICY.yaml]", required=False)
+@click.option("--clouds", is_flag=True, help="What AWS, Azure and Google Cloud have to log, too, or alone.")
+@text_or_json("Text, a line of JSON for each rule, warning and cloud's log, or SARIF for code scanning.", "sarif")
 def audit_policy(**options: Any) -> None:
     """Show which rules work with the log that an audit policy produces, whom they miss, and what to change.
 
     POLICY.yaml is what the API server has as --audit-policy-file; - is standard input. It is judged as the API server
     runs it: a key that it ignores is a warning that says what the rule means without it.
+
+    With --clouds, what to log outside the cluster so that a token can be followed there; nothing is looked up in an
+    account.
 
     Exits with 0 when every rule that is on by default works, 1 when one does not or works in part only, and 2 when the
     API server would refuse the file.

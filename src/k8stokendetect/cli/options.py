@@ -48,10 +48,15 @@ day_first = click.option(
 )
 
 
-def text_or_json(help_text: str, /) -> Option:
-    """Return the option `--format` of a command that prints text or JSON."""
+def text_or_json(help_text: str, /, *more: str) -> Option:
+    """Return the option `--format` of a command that prints text, JSON or more."""
     return click.option(
-        "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help=help_text
+        "--format",
+        "form",
+        type=click.Choice(["text", "json", *more]),
+        default="text",
+        show_default=True,
+        help=help_text,
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -188,8 +189,15 @@ def load_cluster(names: Sequence[str], /, *, on_error: OnError, warn: OnError) -
         ConfigError: when a name is empty.
 
     """
+    others: Counter[tuple[str | None, str]] = Counter()
 
     def route(error: K8sTokenDetectError) -> None:
-        (on_error if isinstance(error, ReadError) and error.path is None else warn)(error)
+        if isinstance(error, ReadError) and error.reason.endswith("is not supported"):
+            others[error.origin, error.reason] += 1
+        else:
+            (on_error if isinstance(error, ReadError) and error.path is None else warn)(error)
 
-    return Cluster.load(*map(source_of, names), on_error=route)
+    cluster = Cluster.load(*map(source_of, names), on_error=route)
+    for (origin, reason), count in others.items():
+        warn(ReadError(f"{reason}: {count:,} objects are not looked at", origin))
+    return cluster

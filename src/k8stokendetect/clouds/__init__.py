@@ -15,9 +15,9 @@ from k8stokendetect.clouds.google import parse_google
 def parse_cloud_event(
     record: Mapping[str, Any],
     cloud: Cloud,
+    origin: str | None = None,
     /,
     *,
-    origin: str | None = None,
     account: str | None = None,
     region: str | None = None,
     day_first: bool | None = None,

@@ -3,9 +3,10 @@
 
 - `AssumeRoleWithWebIdentity`, `AssumeRole`, chained roles, federated users:
   https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html
-- EKS Pod Identity makes two records: `AssumeRoleForPodIdentity`, by the node, whose token is hidden, and `AssumeRole` by
-  `pods.eks.amazonaws.com`, whose session tags name the pod, unless the association has `disableSessionTags`: both stand
-  in AWS's EKS workshop, "Deep Dive into EKS Pod Identity"; tags: https://docs.aws.amazon.com/eks/latest/userguide/pod-id-abac.html
+- EKS Pod Identity makes two records: `AssumeRoleForPodIdentity`, by the node, whose token is hidden, and `AssumeRole`
+  by `pods.eks.amazonaws.com`, whose session tags name the pod, unless the association has `disableSessionTags`. Both
+  stand in AWS's EKS workshop, "Deep Dive into EKS Pod Identity"; the tags:
+  https://docs.aws.amazon.com/eks/latest/userguide/pod-id-abac.html
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def exchange_of(call: Call, caller: Caller, /) -> Exchange | None:
 
 
 def _is_pod_identity(caller: Caller) -> bool:
-    """Tell EKS Pod Identity itself; whoever else assumes a role may choose the same session tags."""
+    """Tell EKS Pod Identity itself; anyone else who assumes a role may choose the same session tags."""
     return caller.kind == "AWSService" and caller.invoked_by == _POD_IDENTITY
 
 

@@ -7,14 +7,14 @@ and cloudtrail-event-reference-user-identity.html; of the exchanges see `aws_exc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from k8stokendetect.clouds.aws_exchanges import Call, exchange_of
 from k8stokendetect.clouds.event import Caller, CloudEvent
-from k8stokendetect.clouds.wire import clean, clean_id, required_time, structured
+from k8stokendetect.clouds.wire import cleaners, required_time, structured
 from k8stokendetect.convert.converter import go_name
 
 _NAMES: Final = {
@@ -98,7 +98,9 @@ def parse_cloudtrail(
     found = structured(record, _Record)
     time = required_time(found.event_time, "$.eventTime")
     identity = found.user_identity or _Identity()
-    caller = _caller(identity)
+    resources = tuple(dict.fromkeys(_resources(found)))
+    clean, clean_id = cleaners((*_texts(found), *_texts_of(identity), *resources))
+    caller = _caller(identity, clean_id)
     call = Call(
         service=found.event_source,
         action=found.event_name,
@@ -120,14 +122,29 @@ def parse_cloudtrail(
         user_agent=clean(found.user_agent),
         caller=caller,
         exchange=exchange_of(call, caller),
-        resources=tuple(dict.fromkeys(_resources(found))),
+        resources=tuple(map(clean, resources)),
         read_only=found.read_only,
         shared_id=clean_id(found.shared_event_id),
         origin=origin,
     )
 
 
-def _caller(identity: _Identity) -> Caller:
+def _texts(found: _Record) -> tuple[str | None, ...]:
+    return (
+        *(found.event_source, found.event_name, found.event_id, found.aws_region, found.source_ip_address),
+        *(found.user_agent, found.error_code, found.recipient_account_id, found.shared_event_id),
+    )
+
+
+def _texts_of(identity: _Identity) -> Iterator[str | None]:
+    yield from (identity.type, identity.principal_id, identity.arn, identity.account_id, identity.access_key_id)
+    yield from (identity.user_name, identity.invoked_by, identity.identity_provider)
+    if (context := identity.session_context) is not None:
+        yield context.session_issuer.arn if context.session_issuer else None
+        yield context.web_id_federation_data.federated_provider if context.web_id_federation_data else None
+
+
+def _caller(identity: _Identity, clean_id: Callable[[str | None], str]) -> Caller:
     context = identity.session_context or _Context()
     issuer, federation = context.session_issuer or _Issuer(), context.web_id_federation_data or _Federation()
     arn = clean_id(identity.arn)
@@ -193,5 +210,5 @@ def _instances(value: Any) -> Iterator[str]:
 
 
 def _name_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str) and len(value) <= _LONGEST_ARN and (name := clean(value)):
-        yield name
+    if isinstance(value, str) and value and len(value) <= _LONGEST_ARN:
+        yield value

@@ -3,8 +3,8 @@
 
 A record of a diagnostic setting has its fields in `properties`, in camelCase; a row of Log Analytics has columns:
 https://learn.microsoft.com/azure/azure-monitor/reference/tables/aadserviceprincipalsigninlogs and
-…/aadmanagedidentitysigninlogs. Neither names the subject of the token that was exchanged; in the directory, the federated
-credential does (Graph, federatedIdentityCredentials).
+…/aadmanagedidentitysigninlogs. Neither names the subject of the token that was exchanged; in the directory, the
+federated credential does (Graph, federatedIdentityCredentials).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes a CloudEvent of an entry of Cloud Audit Logs: a token exchanged at a pool, or any other call.
 
-Sources: https://cloud.google.com/iam/docs/audit-logging/examples-workload-identity (all three steps, from the exchange to
-the call in a service account's name), https://cloud.google.com/logging/docs/reference/audit/auditlog/rest/Shared.Types/AuditLog.
+Sources: https://cloud.google.com/iam/docs/audit-logging/examples-workload-identity (all steps, from the exchange to the
+call in a service account's name),
+https://cloud.google.com/logging/docs/reference/audit/auditlog/rest/Shared.Types/AuditLog.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ _IMPERSONATES: Final = ("GenerateAccessToken", "GenerateIdToken", "SignBlob", "S
 https://cloud.google.com/iam/docs/audit-logging/audit-logging-iamcreds."""
 
 _CODES: Final = (
-    "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED "
-    "FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED"
+    "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED "
+    "RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS "
+    "UNAUTHENTICATED"
 ).split()
 """https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto."""
 

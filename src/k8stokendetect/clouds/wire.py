@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from k8stokendetect.convert.credentials import clean_name, clean_text
+from k8stokendetect.convert.credentials import clean_name, clean_text, is_encoded, is_suspect
 from k8stokendetect.convert.nesting import DEEP
 from k8stokendetect.convert.times import DayOrMonthError, moment_of
 from k8stokendetect.errors import ReadError
+from k8stokendetect.identity import LONGEST_HARMLESS
 
 T = TypeVar("T")
 
@@ -71,6 +72,21 @@ def clean(text: str | None, /) -> str:
 def clean_id(text: str | None, /) -> str:
     """Return a name that the cloud gives or checks, as `redact` cleans those of audit events; nothing for none."""
     return clean_name(_writable(text)) if text and text not in _HIDDEN else ""
+
+
+def cleaners(texts: Iterable[str | None], /) -> tuple[Callable[[str | None], str], Callable[[str | None], str]]:
+    """Return `clean` and `clean_id`, or faster ones that do the same to these texts: most hold no credential."""
+    given = [text for text in texts if text]
+    together = "|".join(given)
+    if not together.isascii() or is_suspect(together) or not _HIDDEN.isdisjoint(given):
+        return clean, clean_id
+    if max(map(len, given), default=0) > LONGEST_HARMLESS and is_encoded(together):
+        return clean, clean_id
+    return _as_it_is, _as_it_is
+
+
+def _as_it_is(text: str | None, /) -> str:
+    return text or ""
 
 
 def _writable(text: str) -> str:

@@ -28,7 +28,7 @@ from k8stokendetect.cluster.attack_paths import NEEDS_NODE, NEEDS_POD, AttackPat
 from k8stokendetect.cluster.changes import Changes, patch_for
 from k8stokendetect.cluster.documents import Source
 from k8stokendetect.cluster.load import load_objects
-from k8stokendetect.cluster.minters import Minter, Status, who_can_mint
+from k8stokendetect.cluster.minters import Minter, Status, Survey, survey, who_can_mint
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.path_finder import PathFinder
 from k8stokendetect.cluster.rbac import Binding, Bindings, Grant, PolicyRule, Request, Role, RoleRef, Subject
@@ -65,10 +65,12 @@ __all__ = [
     "Status",
     "Step",
     "Subject",
+    "Survey",
     "Way",
     "WayKind",
     "Worth",
     "patch_for",
+    "survey",
     "who_can_mint",
 ]
 
@@ -216,9 +218,11 @@ class Cluster:
         return tuple(way for way in found if way.reaches(target) and way.kind not in needed)
 
     def ways_of(self, subject: Subject) -> tuple[AttackPath, ...]:
-        """Return the attack paths that a subject's own bindings open; rights through a group belong to the group."""
-        groups = (subject.name,) if subject.kind == "Group" else ()
-        return self.ways(subject.username(), groups)
+        """Return the attack paths that a subject's own bindings open, or open with those of groups that it is in.
+
+        What only such a group needs belongs to the group: everybody is in system:authenticated, for example.
+        """
+        return tuple(self._paths.of_subject(subject))
 
     def service_account(self, account: ServiceAccount | str) -> AccountProfile | None:
         """Return what an account may do, its cloud identities and the pods that run as it.

@@ -100,6 +100,7 @@ class RightKind(enum.StrEnum):
     NODES = "nodes-proxy"
     CERTIFICATES = "approve-certificates"
     WEBHOOKS = "mutating-webhooks"
+    ATTEST = "attest-admission-reviews"
 
 
 _OF_POWER: Final = {
@@ -110,6 +111,7 @@ _OF_POWER: Final = {
     "impersonate-group": RightKind.IMPERSONATE,
     "constrained-account": RightKind.IMPERSONATE,
     "constrained-user": RightKind.IMPERSONATE,
+    "constrained-node": RightKind.IMPERSONATE,
     "escalate-role": RightKind.ESCALATE,
     "escalate-cluster-role": RightKind.ESCALATE,
     "bind-role": RightKind.BIND,
@@ -121,6 +123,7 @@ _OF_POWER: Final = {
     "kubelet": RightKind.NODES,
     "approve-signer": RightKind.CERTIFICATES,
     "webhook": RightKind.WEBHOOKS,
+    "attest": RightKind.ATTEST,
 }
 
 ESCALATION: Final = frozenset(

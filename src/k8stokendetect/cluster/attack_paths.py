@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from k8stokendetect.cluster.account_profile import AccountProfile
+from k8stokendetect.cluster.account_profile import AccountProfile, RightKind
 from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Role
 from k8stokendetect.identity import ServiceAccount
 from k8stokendetect.reprs import with_short_repr
@@ -157,7 +157,11 @@ class BlastRadius:
         cluster_admins: those that may do everything everywhere.
         escalating: those with a cluster-wide right that leads to further rights, such as `escalate`.
         cloud: those with a cloud identity.
+        attesting: those whose tokens authenticate the API server to admission webhooks (1.37), but for those that may
+            do everything.
         worst: names of a few, the most valuable first.
+        at_least: what the best is worth where the snapshot has no service accounts: every namespace has one, and
+            kube-system has controllers that may escalate.
 
     """
 
@@ -166,6 +170,8 @@ class BlastRadius:
     escalating: int = 0
     cloud: int = 0
     worst: tuple[str, ...] = ()
+    attesting: int = 0
+    at_least: Level = Level.NOTHING
 
     @property
     def level(self) -> Level:
@@ -176,17 +182,27 @@ class BlastRadius:
             Level.CLOUD: self.cloud,
             Level.ACCOUNT: self.accounts,
         }
-        return next((level for level, count in counts.items() if count), Level.NOTHING)
+        return next((level for level, count in counts.items() if count), self.at_least)
 
 
 class AccountIndex:
-    """Every service account of a cluster by namespace, name and value, evaluated once."""
+    """Every service account of a cluster by namespace, name and value, evaluated once.
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._refs = sorted((account.ref for account in cluster.accounts), key=str)
+    Arguments:
+        cluster: the cluster.
+        namespace: only its accounts; all by default.
+
+    """
+
+    def __init__(self, cluster: Cluster, namespace: str = "") -> None:
+        accounts = (one.ref for one in cluster.accounts if not namespace or one.namespace == namespace)
+        self._refs = sorted(accounts, key=str)
+        self._namespace = namespace
+        self._is_known = bool(cluster.accounts)
         self._in: dict[str, int] = defaultdict(int)
         self._named: dict[str, int] = defaultdict(int)
         self._of: dict[Level, int] = defaultdict(int)
+        self._attesting = 0
         self._with_pod = self._on_node = 0
         for index, ref in enumerate(self._refs):
             bit = 1 << index
@@ -195,16 +211,19 @@ class AccountIndex:
             pods = cluster.pods_of(ref)
             self._with_pod |= bit * any(pod.audiences for pod in pods)
             self._on_node |= bit * any(pod.node for pod in pods)
-            for level in _levels(cluster.service_account(ref)):
+            profile = cluster.service_account(ref)
+            for level in _levels(profile):
                 self._of[level] |= bit
+            if profile and profile.of(RightKind.ATTEST) and not profile.is_cluster_admin:
+                self._attesting |= bit
         self._all = (1 << len(self._refs)) - 1
         if not cluster.pods:
             self._with_pod = self._on_node = self._all
 
     def reach(self, ways: Iterable[AttackPath], /) -> BlastRadius:
         """Count the accounts that these paths reach, each once."""
-        found = 0
-        for way in ways:
+        found, some = 0, tuple(ways)
+        for way in some:
             found |= self._reached(way)
         admins, escalating, cloud = (
             found & self._of[level] for level in (Level.CLUSTER_ADMIN, Level.ESCALATION, Level.CLOUD)
@@ -216,7 +235,20 @@ class AccountIndex:
             escalating=escalating.bit_count(),
             cloud=cloud.bit_count(),
             worst=tuple(worst)[:MOST_NAMED],
+            attesting=(found & self._attesting).bit_count(),
+            at_least=Level.NOTHING if self._is_known else self._assumed(some),
         )
+
+    def _assumed(self, ways: tuple[AttackPath, ...]) -> Level:
+        """Return what is reached at least, where no service accounts are known."""
+        is_wide = any(way.namespace in {"", "kube-system"} and not way.accounts for way in ways)
+        return Level.ESCALATION if is_wide and not self._namespace else Level.ACCOUNT if ways else Level.NOTHING
+
+    def concerns(self, way: AttackPath, namespace: str, /) -> bool:
+        """Tell whether a path leads to accounts of a namespace, or to any that are made there later."""
+        if way.namespace not in {"", namespace}:
+            return False
+        return way.kind not in NEEDS_NODE | NEEDS_POD or bool(self._reached(way)) or not self._refs
 
     def _reached(self, way: AttackPath) -> int:
         found = self._in.get(way.namespace, 0) if way.namespace else self._all

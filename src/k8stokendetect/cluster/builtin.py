@@ -3,7 +3,7 @@
 
 The objects of `builtin-1.36.json` are those that a kube-apiserver 1.36.2 made on an empty etcd
 (tests/data/rbac/README.md), and what https://github.com/kubernetes/kubernetes/blob/v1.36.2/plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go
-and controller_policy.go beside it say. Aggregated roles are without rules there: they are computed, so that roles that
+and controller_policy.go next to it say. Aggregated roles are without rules there: they are computed, so that roles that
 were added to them count.
 """
 
@@ -12,20 +12,29 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
+import attrs
 import msgspec
 
+from k8stokendetect.cluster.attack_paths import AttackPath, AttackPathKind
 from k8stokendetect.cluster.capabilities import CapabilityIndex
 from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Role, RoleRef, Subject
 from k8stokendetect.cluster.structure import Unfilled, read_object
+from k8stokendetect.events import Platform
+
+if TYPE_CHECKING:
+    from k8stokendetect.cluster import Cluster
 
 VERSION: Final = "1.36"
 """The Kubernetes version of the rules."""
 
 _FILE: Final = f"builtin-{VERSION}.json"
+_KUBEADM: Final = "kubeadm:"
 _BOOTSTRAPPERS: Final = Subject("Group", "system:bootstrappers:kubeadm:default-node-token")
 _MIGRATOR: Final = "system:controller:storage-version-migrator-controller"
+
+_GLUSTERFS: Final = PolicyRule(("get",), ("",), ("secrets",))
 
 _ADDED: Final = (
     ("kubeadm:cluster-admins", "cluster-admin", Subject("Group", "kubeadm:cluster-admins")),
@@ -47,13 +56,17 @@ NodeBootstrapTokenAuthGroup); https://github.com/kubernetes/kubernetes/pull/1389
 """
 
 _ADDED_RULES: Final = {
-    ("", _MIGRATOR): (
-        PolicyRule(("list", "watch", "create", "patch"), ("*",), ("*",)),
-        PolicyRule(("list", "create", "patch"), ("*",), ("*",)),  # before `watch` was added
-    )
+    ("", _MIGRATOR): (PolicyRule(("list", "watch", "create", "patch"), ("*",), ("*",)),),
+    ("", "system:controller:expand-controller"): (_GLUSTERFS,),
+    ("", "system:controller:persistent-volume-binder"): (_GLUSTERFS,),
+    ("", "system:kubelet-api-admin"): (
+        PolicyRule(("*",), ("",), ("nodes/proxy", "nodes/metrics", "nodes/spec", "nodes/stats", "nodes/log")),
+    ),
 }
+"""Rules that lead to a token and that 1.36 lacks: of a gate, of the removed glusterfs plug-in, of an older role.
 
-_Rule: TypeAlias = tuple[frozenset[str], ...]
+controller_policy.go and policy.go as of 1.26 (commit 5ffe36c97a30b9fb7b699011569c3b6bf92e13f4) and 1.35.
+"""
 
 
 @functools.cache
@@ -106,20 +119,41 @@ def _role_of(one: Role | Unfilled) -> Role:
 class Defaults:
     """Tells grants that Kubernetes itself makes from all others, by content: a name proves nothing.
 
-    A grant is Kubernetes' own when binding, role and subject are, and no rule of the role that leads to a token
-    differs from Kubernetes'. A subject that was added, and everything that an edited role gives, is not.
+    A grant is Kubernetes' own when binding, role and subject are, and no rule of the role that leads to a token gives
+    more than Kubernetes' own rules. A subject that was added, and everything that an edited role gives, is not.
+
+    What kubeadm adds counts only where kubeadm was: anyone can plant the binding of its administrators on a managed
+    cluster and have a certificate issued for their group.
+
+    Arguments:
+        cluster: its roles and bindings.
+        platform: of the cluster; None if unknown.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: Cluster, platform: Platform | None = None) -> None:
+        names = {role.name for role in cluster.roles} | {binding.name for binding in cluster.bindings}
+        several = sum(name.startswith(_KUBEADM) for name in names) > 1
+        self._has_kubeadm = several and platform in {None, "kubernetes"}
         self._index = CapabilityIndex()
         self._known: dict[int, tuple[Role, bool]] = {}
 
-    def has(self, grants: Iterable[Grant], /) -> bool:
-        """Tell whether all grants are Kubernetes' own."""
-        return all(self._has(grant) for grant in grants)
+    def beyond(self, path: AttackPath, /) -> AttackPath | None:
+        """Return a path that Kubernetes itself does not open, first the grant that is not its own; else None.
+
+        Kubelets are no default: who they reach depends on the pods.
+        """
+        if path.kind is AttackPathKind.KUBELET:
+            return path
+        others = [grant for grant in path.grants if not self._has(grant)]
+        if not others or others[0] is path.grants[0]:
+            return path if others else None
+        return attrs.evolve(path, grants=(*others, *(grant for grant in path.grants if grant not in others)))
 
     def _has(self, grant: Grant) -> bool:
         binding = grant.binding
+        if binding.name.startswith(_KUBEADM) and not self._has_kubeadm:
+            return False
         known = _bindings().get((binding.kind, binding.namespace, binding.name))
         if known is None or known[0] != binding.role_ref or grant.subject.identity not in known[1]:
             return False
@@ -129,8 +163,8 @@ class Defaults:
         return checked[1]
 
     def _is_unchanged(self, role: Role) -> bool:
-        ours = _rules().get((role.namespace, role.name), frozenset())
-        return all(_plain(rule) in ours for rule in role.rules if self._index.of(rule))
+        ours = _rules().get((role.namespace, role.name), ())
+        return all(any(_covers(one, rule) for one in ours) for rule in role.rules if self._index.of(rule))
 
 
 @functools.cache
@@ -147,12 +181,20 @@ def _bindings() -> Mapping[tuple[str, str, str], tuple[RoleRef, frozenset[tuple[
 
 
 @functools.cache
-def _rules() -> Mapping[tuple[str, str], frozenset[_Rule]]:
-    found = {key: frozenset(map(_plain, _role_of(one).rules)) for key, one in _roles().items()}
-    return found | {key: frozenset(map(_plain, rules)) for key, rules in _ADDED_RULES.items()}
+def _rules() -> Mapping[tuple[str, str], tuple[PolicyRule, ...]]:
+    return {key: (*_role_of(one).rules, *_ADDED_RULES.get(key, ())) for key, one in _roles().items()} | {
+        key: rules for key, rules in _ADDED_RULES.items() if key not in _roles()
+    }
 
 
-def _plain(rule: PolicyRule) -> _Rule:
-    """Return what a rule says, whatever the order of its lists."""
-    lists = (rule.verbs, rule.api_groups, rule.resources, rule.resource_names, rule.non_resource_urls)
-    return tuple(map(frozenset, lists))
+def _covers(ours: PolicyRule, rule: PolicyRule) -> bool:
+    """Tell whether a rule gives no more than one of ours: older versions give less here and there."""
+    return (
+        set(rule.verbs) <= set(ours.verbs)
+        and set(rule.api_groups) <= set(ours.api_groups)
+        and set(rule.resources) <= set(ours.resources)
+        and (
+            not ours.resource_names
+            or (bool(rule.resource_names) and set(rule.resource_names) <= set(ours.resource_names))
+        )
+    )

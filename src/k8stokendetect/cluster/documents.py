@@ -9,18 +9,20 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
 import msgspec
 
+from k8stokendetect.cluster.client_objects import is_client_object
 from k8stokendetect.convert.yaml import read_documents
 from k8stokendetect.errors import ConfigError, OnReadError, ReadError
 from k8stokendetect.input.sources import check_source, name_of
 
-Source: TypeAlias = str | os.PathLike[str] | bytes | Mapping[str, Any] | IO[bytes]
-"""A path, content as bytes, a mapping as `json.load` gives it, or a file that is open in binary mode."""
+Source: TypeAlias = str | os.PathLike[str] | bytes | Mapping[str, Any] | Sequence[Any] | IO[bytes] | Any
+"""A path, content as bytes, a file that is open in binary mode; or objects that were read already: mappings as
+`json.load` gives them, objects of the official client (`V1ClusterRole`, `V1ClusterRoleList`), lists of them."""
 
 _LOOKS_LIKE_JSON: Final = re.compile(rb'\s*(\{\s*["}]|\[)')
 _SPACE: Final = re.compile(r"\s*")
@@ -37,15 +39,16 @@ def documents(sources: tuple[Source, ...], on_error: OnReadError, /) -> Iterator
     if not sources:
         raise ConfigError("a cluster is loaded from at least one source")
     for source in sources:
-        check_source(source, "a cluster's objects", (bytes, bytearray, Mapping))
+        if not is_client_object(source):
+            check_source(source, "a cluster's objects", (bytes, bytearray, Mapping, list, tuple))
     for source in sources:
-        if isinstance(source, Mapping):
+        if isinstance(source, Mapping | list | tuple) or is_client_object(source):
             yield source, None
             continue
         name = _name(source)
         number = 1
         try:
-            for number, document in enumerate(_parsed(_content(source)), 1):
+            for number, document in enumerate(_parsed(content_of(source)), 1):
                 yield document, _place(name, number)
         except ReadError as error:
             on_error(ReadError(error.reason, name))
@@ -63,7 +66,8 @@ def _place(name: str | None, number: int) -> str | None:
     return f"{name}, document {number}" if name else f"document {number}"
 
 
-def _content(source: Any) -> bytes:
+def content_of(source: Any, /) -> bytes:
+    """Return the text of a source, decompressed, as UTF-8; raises ReadError when it cannot be read."""
     try:
         if isinstance(source, str | os.PathLike):
             content: Any = Path(os.fsdecode(source)).read_bytes()

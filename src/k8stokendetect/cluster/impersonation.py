@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The attack paths through another identity: a user, a group, a service account or a node that may be impersonated.
 
-Source: k8s.io/apiserver pkg/endpoints/filters/impersonation/mode.go. Plain impersonation gives all that the identity may
-do. Constrained impersonation (KEP-5284) gives what both may do: the identity, and who impersonates it by
+Source: k8s.io/apiserver pkg/endpoints/filters/impersonation/mode.go. Plain impersonation gives all that the identity
+may do. Constrained impersonation (KEP-5284) gives what both may do: the identity, and who impersonates it by
 `impersonate-on:MODE:VERB`.
 """
 
@@ -45,7 +45,7 @@ class Impersonation:
         held_by: HeldBy,
         paths_of: PathsOf,
         accounts: Sequence[ServiceAccount],
-        by_node: Mapping[str, Iterable[ServiceAccount]],
+        by_node: Mapping[str, Sequence[ServiceAccount]],
     ) -> None:
         self._held_by = held_by
         self._paths_of = paths_of

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from k8stokendetect.cluster.builtin import VERSION, missing_roles
+from k8stokendetect.cluster.client_objects import as_api, kind_of, of_client
 from k8stokendetect.cluster.documents import Source, documents
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.rbac import SUBJECT_KINDS, Binding, Role
@@ -24,6 +25,10 @@ class _Place(NamedTuple):
 
     origin: str | None
     path: str
+
+    def within(self, path: str) -> _Place:
+        """Return a place in it."""
+        return self._replace(path=f"{self.path}{path}")
 
 
 class _Item(NamedTuple):
@@ -54,7 +59,7 @@ def load_objects(sources: tuple[Source, ...], on_error: OnReadError, /) -> dict[
     """
     found: dict[tuple[str, ...], _Item] = {}
     for document, origin in documents(sources, on_error):
-        for item in _items(document, origin, on_error):
+        for item in _documents(document, origin, on_error):
             _keep(found, item, on_error)
     _assume(found)
     _fill(found, on_error)
@@ -77,12 +82,22 @@ def _tell(on_error: OnReadError, reason: str, place: _Place, path: str = "") -> 
     on_error(ReadError(reason, place.origin, f"{place.path}{path}"))
 
 
-def _items(document: Any, origin: str | None, on_error: OnReadError) -> Iterator[_Item]:
-    """Yield what a document holds: one object, a list of objects, or the output of `aws eks` about Pod Identity."""
-    place = _Place(origin, "$")
+def _documents(document: Any, origin: str | None, on_error: OnReadError) -> Iterator[_Item]:
+    """Yield what a document holds; an array holds objects and lists of them, as `jq -s` makes it."""
+    if not isinstance(document, list | tuple):
+        yield from _items(document, _Place(origin, "$"), on_error)
+        return
+    for index, item in enumerate(document):
+        yield from _items(item, _Place(origin, f"$[{index}]"), on_error)
+
+
+def _items(document: Any, place: _Place, on_error: OnReadError) -> Iterator[_Item]:
+    """Yield what there is: one object, a list of objects, or the output of `aws eks` about Pod Identity."""
+    document = of_client(document)
     if not isinstance(document, Mapping):
         _tell(on_error, "expected a Kubernetes object", place)
         return
+    document = as_api(document)
     kind = document.get("kind")
     field, of_items = _list_of(document, kind)
     if not field:
@@ -90,12 +105,12 @@ def _items(document: Any, origin: str | None, on_error: OnReadError) -> Iterator
         return
     items = document.get(field)
     if isinstance(items, Mapping) and field == "association":
-        yield from _read(items, "PodIdentityAssociation", "", _Place(origin, "$.association"), on_error)
+        yield from _read(items, "PodIdentityAssociation", "", place.within(".association"), on_error)
     elif not isinstance(items, list):
         _tell(on_error, "expected a list", place, f".{field}")
     else:
         for index, item in enumerate(items):
-            yield from _read_item(item, of_items, document, _Place(origin, f"$.{field}[{index}]"), on_error)
+            yield from _read_item(item, of_items, document, place.within(f".{field}[{index}]"), on_error)
 
 
 def _list_of(document: Mapping[str, Any], kind: object) -> tuple[str, str | None]:
@@ -113,22 +128,26 @@ def _list_of(document: Mapping[str, Any], kind: object) -> tuple[str, str | None
 def _read_item(
     item: Any, of_items: str | None, document: Mapping[str, Any], place: _Place, on_error: OnReadError
 ) -> Iterator[_Item]:
+    item = of_client(item)
     if not isinstance(item, Mapping):
         _tell(on_error, "expected a Kubernetes object", place)
-    elif of_items is None:
+        return
+    item = as_api(item)
+    if of_items is None:
         yield from _read(item, item.get("kind"), item.get("apiVersion"), place, on_error)
     else:  # the items of a RoleList do not repeat kind and apiVersion
-        version = item.get("apiVersion", document.get("apiVersion"))
-        yield from _read(item, item.get("kind", of_items), version, place, on_error)
+        version = item.get("apiVersion") or document.get("apiVersion")
+        yield from _read(item, item.get("kind") or of_items, version, place, on_error)
 
 
 def _read(item: Mapping[str, Any], kind: Any, version: Any, place: _Place, on_error: OnReadError) -> Iterator[_Item]:
+    kind = kind or kind_of(item)
     versions = KINDS[kind][0] if isinstance(kind, str) and kind in KINDS else None
     if kind is None:
         _tell(on_error, "it has no kind", place, ".kind")
     elif versions is None:
         _tell(on_error, f"kind {shown_kind(kind)} is not supported", place, ".kind")
-    elif versions and version not in versions:
+    elif versions and version is not None and version not in versions:
         _tell(on_error, f"{kind}: its apiVersion is not one of {', '.join(versions)}", place, ".apiVersion")
     else:
         try:

@@ -4,102 +4,27 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Iterator
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from k8stokendetect.cluster.attack_paths import AccountIndex, AttackPath, AttackPathKind, BlastRadius
+from k8stokendetect.cluster.builtin import Defaults
+from k8stokendetect.cluster.by_design import ByDesign, needed
 from k8stokendetect.cluster.changes import Changes
-from k8stokendetect.cluster.rbac import Subject
+from k8stokendetect.cluster.nodes import kubelet_paths, nodes_of
+from k8stokendetect.cluster.rbac import NODE_PREFIX, NODES_GROUP, Subject
 from k8stokendetect.cluster.steps import Change
 from k8stokendetect.events import Platform
-from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Component, Exclusion, matches
+from k8stokendetect.exclusions.base import AUTHENTICATED, MASTERS, Exclusion
 from k8stokendetect.exclusions.catalogue import DEFAULT_EXCLUSIONS
-from k8stokendetect.exclusions.index import ExclusionIndex
 from k8stokendetect.identity import SERVICE_ACCOUNTS_GROUP, ServiceAccount
 from k8stokendetect.reprs import with_short_repr
 
 if TYPE_CHECKING:
     from k8stokendetect.cluster import Cluster
-
-_RULE: Final = "token-request"
-
-
-class ByDesign:
-    """Compares what a subject may mint for with what the exclusions say that a component of its name mints for.
-
-    RBAC knows a subject by its name alone, and a name proves nothing. So a component is expected to mint only where the
-    exclusion allows it; whatever is granted beyond that is not expected. An exclusion whose actor the Node authorizer
-    lets in needs no grant and allows none.
-
-    Arguments:
-        exclusions: those that do not apply are ignored.
-        platform: of the cluster; without it the exclusions of single platforms are left out.
-        today: the day to which `expires` is compared; by default today, in UTC.
-
-    """
-
-    def __init__(self, exclusions: Iterable[Exclusion], platform: Platform | None, today: date | None) -> None:
-        day = today or datetime.now(UTC).date()
-        self._index = ExclusionIndex(
-            one
-            for one in exclusions
-            if (one.rules is None or _RULE in one.rules)
-            and (not one.component.platforms or platform in one.component.platforms)
-            and (one.expires is None or day <= one.expires)
-            and one.component.actor.reason is None
-        )
-
-    def of(self, username: str, /) -> tuple[Exclusion, ...]:
-        """Return the exclusions whose name a user has; groups have none."""
-        return self._index.named(username) if username else ()
-
-    def beyond(self, username: str, ways: Iterable[AttackPath], /) -> tuple[AttackPath, ...]:
-        """Return the direct paths that no exclusion of this name needs."""
-        account = ServiceAccount.of_username(username)
-        mine = self.of(username)
-        return tuple(
-            way for way in ways if way.direct and not any(_allows(one.component, way, account) for one in mine)
-        )
-
-
-MOST_NAMES: Final = 20
-"""Maximum number of accounts that a role is advised to name."""
-
-
-def _allows(component: Component, way: AttackPath, account: ServiceAccount | None) -> bool:
-    if way.kind is AttackPathKind.MASTERS:
-        return False
-    if component.own_namespace and account and way.namespace != account.namespace:
-        return False
-    if way.namespace:
-        is_there = any(matches(pattern, way.namespace) for pattern in component.namespaces)
-    else:
-        is_there = "*" in component.namespaces
-    if not way.accounts:
-        return is_there and _is_open(component)
-    return is_there and all(any(matches(pattern, name) for pattern in component.names) for name in way.accounts)
-
-
-def _is_open(component: Component) -> bool:
-    """Tell whether no rule names the accounts: all, or more than anybody would keep up to date."""
-    return "*" in component.names or len(component.names) > MOST_NAMES
-
-
-def needed(exclusions: Iterable[Exclusion], /) -> dict[str, tuple[str, ...]] | None:
-    """Return what components need, by namespace; None where an exclusion has a pattern, which no rule can have."""
-    found: dict[str, tuple[str, ...]] = {}
-    for one in (exclusion.component for exclusion in exclusions):
-        names = () if _is_open(one) else one.names
-        if any("*" in text for text in (*one.namespaces, *names)):
-            return None
-        for namespace in one.namespaces:
-            before = found.get(namespace, names)
-            found[namespace] = tuple(dict.fromkeys((*before, *names))) if before and names else ()
-    return found or None
-
 
 _MEANINGS: Final = {
     ("Group", AUTHENTICATED): "everybody who is authenticated: every user, every service account, every node",
@@ -107,7 +32,7 @@ _MEANINGS: Final = {
     ("User", "system:anonymous"): "everybody, without any credential, where anonymous requests are let in",
     ("Group", SERVICE_ACCOUNTS_GROUP): "every service account of the cluster",
     ("Group", MASTERS): "may do everything: the API server asks no authorizer about its members",
-    ("Group", "system:nodes"): "every node",
+    ("Group", NODES_GROUP): "every node",
 }
 
 
@@ -144,6 +69,7 @@ class Minter:
     exclusions: tuple[Exclusion, ...] = ()
     beyond: tuple[AttackPath, ...] = ()
     _changes: Changes = attrs.field(kw_only=True, eq=False, repr=False)
+    _accounts: AccountIndex = attrs.field(kw_only=True, eq=False, repr=False)
 
     @property
     def direct(self) -> tuple[AttackPath, ...]:
@@ -151,8 +77,24 @@ class Minter:
         return tuple(way for way in self.ways if way.direct)
 
     @property
+    def unexpected(self) -> tuple[AttackPath, ...]:
+        """The paths that are not by design: the direct ones that no exclusion needs, and the indirect ones."""
+        return tuple(way for way in self.ways if not way.direct or way in self.beyond)
+
+    def reach_of(self, ways: Iterable[AttackPath], /) -> BlastRadius:
+        """Count the accounts that some of its paths reach."""
+        return self._accounts.reach(ways)
+
+    @property
+    def is_kubelet(self) -> bool:
+        """Whether it is a node that mints for the accounts of its pods."""
+        return any(way.kind is AttackPathKind.KUBELET for way in self.ways)
+
+    @property
     def status(self) -> Status:
         """Whether it is expected to mint; a subject with indirect paths only is not."""
+        if all(way.kind is AttackPathKind.KUBELET for way in self.ways):
+            return Status.EXPECTED
         if not self.exclusions:
             return Status.NOT_EXPECTED
         return Status.BEYOND if self.beyond or not self.direct else Status.EXPECTED
@@ -162,6 +104,8 @@ class Minter:
         """Who that is, where it is more than one; empty for a user, and for a group that only the site knows."""
         subject = self.subject
         known = _MEANINGS.get((subject.kind, subject.name), "")
+        if self.is_kubelet:
+            return f"the kubelet of {subject.name.removeprefix(NODE_PREFIX)}, and anyone who has taken that node"
         if known or subject.kind != "Group":
             return known
         prefix, _, namespace = subject.name.rpartition(":")
@@ -180,44 +124,108 @@ class Minter:
         return self._changes.for_grant(way.grants[0], keep=needed(self.exclusions))
 
 
+@with_short_repr
+@attrs.frozen
+class Survey:
+    """Who can mint in a cluster.
+
+    Arguments:
+        minters: everybody, the worst first and expected components last.
+        defaults: the subjects of which something is left out, because Kubernetes itself installs it; groups first.
+
+    """
+
+    minters: tuple[Minter, ...] = ()
+    defaults: tuple[Subject, ...] = ()
+
+
 def who_can_mint(
     cluster: Cluster,
     *,
     exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
     platform: Platform | None = None,
+    namespace: str = "",
     today: date | None = None,
 ) -> tuple[Minter, ...]:
     """Return everybody who can obtain service account tokens, the worst first and expected components last.
 
     Each subject of a binding appears once, with what its own bindings grant. Rights through a group appear with the
-    group. What other authorizers allow (the Node authorizer, a webhook, a cloud's IAM) is not in RBAC and not here.
+    group. Where pods were loaded, each node appears with the accounts of its pods, which the Node authorizer gives it.
+    What a webhook or a cloud's IAM allows is not in RBAC and not here.
 
     Arguments:
         cluster: the cluster.
         exclusions: whose minting is expected, and for which service accounts.
         platform: of the cluster; without it the exclusions of single platforms are left out.
+        namespace: only who can obtain tokens of its accounts, and how; by default of all.
         today: the day to compare expiry dates with; by default today, in UTC.
 
     """
-    accounts, changes, by_design = AccountIndex(cluster), Changes(cluster), ByDesign(exclusions, platform, today)
-    found = []
-    for subject in dict.fromkeys(_plain(subject) for subject in (*cluster.subjects, _ALL_RIGHTS)):
-        ways = cluster.ways_of(subject)
-        if not ways:
-            continue
-        username = subject.username()
-        found.append(
-            Minter(
-                subject,
-                ways,
-                accounts.reach(ways),
-                accounts.reach(way for way in ways if way.direct),
-                by_design.of(username),
-                by_design.beyond(username, ways),
-                changes=changes,
+    return survey(
+        cluster, exclusions=exclusions, platform=platform, namespace=namespace, with_defaults=True, today=today
+    ).minters
+
+
+def survey(
+    cluster: Cluster,
+    *,
+    exclusions: Iterable[Exclusion] = DEFAULT_EXCLUSIONS,
+    platform: Platform | None = None,
+    namespace: str = "",
+    with_defaults: bool = False,
+    today: date | None = None,
+) -> Survey:
+    """Return who can mint, as `who_can_mint` does, but without what Kubernetes itself installs.
+
+    Left out is what the unchanged roles and bindings of Kubernetes and kubeadm give their own subjects, and what
+    system:masters may do: the API server asks no authorizer about its members. What an edited role gives, and what an
+    added subject has, stays.
+
+    Arguments:
+        cluster: the cluster.
+        exclusions: as in `who_can_mint`.
+        platform: as in `who_can_mint`.
+        namespace: as in `who_can_mint`.
+        with_defaults: leave nothing out.
+        today: as in `who_can_mint`.
+
+    """
+    ours = Defaults(cluster, platform)
+    accounts, changes = AccountIndex(cluster, namespace), Changes(cluster)
+    by_design = ByDesign(exclusions, platform, today)
+    found, left_out = [], []
+    for subject, ways in _paths(cluster):
+        reaching = [way for way in ways if not namespace or accounts.concerns(way, namespace)]
+        shown = tuple(reaching) if with_defaults else tuple(filter(None, map(ours.beyond, reaching)))
+        if len(shown) < len(reaching):
+            left_out.append(subject)
+        if shown:
+            username = subject.username()
+            found.append(
+                Minter(
+                    subject,
+                    shown,
+                    accounts.reach(shown),
+                    accounts.reach(way for way in shown if way.direct),
+                    by_design.of(username),
+                    by_design.beyond(username, shown),
+                    changes=changes,
+                    accounts=accounts,
+                )
             )
-        )
-    return tuple(sorted(found, key=_urgency))
+    return Survey(
+        tuple(sorted(found, key=_urgency)), tuple(sorted(left_out, key=lambda one: (_KINDS.index(one.kind), one.name)))
+    )
+
+
+_KINDS: Final = ("Group", "User", "ServiceAccount")
+
+
+def _paths(cluster: Cluster) -> Iterator[tuple[Subject, tuple[AttackPath, ...]]]:
+    """Yield every subject with its paths, a node with those of its kubelet first."""
+    nodes = {Subject("User", f"{NODE_PREFIX}{name}"): pods for name, pods in nodes_of(cluster.pods).items()}
+    for subject in dict.fromkeys((*map(_plain, cluster.subjects), _ALL_RIGHTS, *nodes)):
+        yield subject, (*kubelet_paths(nodes.get(subject, ())), *cluster.ways_of(subject))
 
 
 def _urgency(minter: Minter) -> tuple[object, ...]:

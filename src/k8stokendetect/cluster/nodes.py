@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes: the kubelet of each may mint for the accounts of the pods on it.
 
-The Node authorizer allows that, and RBAC says nothing of it: k8s.io/kubernetes plugin/pkg/auth/authorizer/node/graph.go,
-AddPod (mirror pods have no account). NodeRestriction makes it bind the token to the pod
-(plugin/pkg/admission/noderestriction/admission.go, admitServiceAccount). What the API server of our recording
-answered agrees: tests/data/rbac/README.md.
+The Node authorizer allows that, and RBAC says nothing of it: k8s.io/kubernetes
+plugin/pkg/auth/authorizer/node/graph.go, AddPod (mirror pods have no account). NodeRestriction makes it bind the token
+to the pod (plugin/pkg/admission/noderestriction/admission.go, admitServiceAccount). What the API server of our
+recording answered agrees: tests/data/rbac/README.md.
 """
 
 from __future__ import annotations

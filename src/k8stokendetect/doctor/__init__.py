@@ -11,7 +11,9 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.audit_policy import Change
+from k8stokendetect.clouds import Cloud
 from k8stokendetect.detectors import BUILTIN, OPTIONAL
+from k8stokendetect.doctor.clouds import CloudCounts, CloudReport, reports_of
 from k8stokendetect.doctor.facts import FACTS, KINDS, Count, Requests, kinds_of
 from k8stokendetect.doctor.timeline import Gap, Timeline
 from k8stokendetect.doctor.verdicts import Carried, RuleVerdict, Verdict, judge, policy_of, together
@@ -90,6 +92,7 @@ class Report:
         live_tokens: events that held a usable token, which was removed.
         impersonated: events with an impersonated user.
         clusters: what each cluster's events carry.
+        clouds: what the logs of each cloud hold, where there are any.
         rules: what the log means for each rule: those on by default, then the optional ones.
 
     """
@@ -110,6 +113,7 @@ class Report:
     live_tokens: int
     impersonated: int
     clusters: tuple[ClusterReport, ...]
+    clouds: tuple[CloudReport, ...] = ()
     rules: tuple[RuleVerdict, ...]
 
     @property
@@ -143,6 +147,7 @@ class Report:
             "live_tokens": self.live_tokens,
             "impersonated": self.impersonated,
             "clusters": [cluster.to_dict() for cluster in self.clusters],
+            "clouds": [cloud.to_dict() for cloud in self.clouds],
             "rules": [rule.to_dict() for rule in self.rules],
             "audit_policy": [change.to_yaml() for change in self.policy],
             "advice": list(self.advice),
@@ -168,8 +173,10 @@ def diagnose(source: Source, /) -> Report:
     for item in log.stream():
         if isinstance(item, ReadError):
             counts.take_error(item)
-        else:
+        elif isinstance(item, Event):
             counts.take(item)
+        else:
+            counts.clouds.setdefault(item.cloud, CloudCounts()).take(item)
     wrappers = log.wrappers - before[2]
     return counts.report(log.skipped - before[0], log.unproven - before[1], dict(wrappers.most_common()))
 
@@ -220,6 +227,7 @@ class _Counts:
         self.errors, self.levels, self.stages = Counter[str](), Counter[str](), Counter[str]()
         self.platforms, self.lost = Counter[str](), Counter[str]()
         self.clusters: dict[str, _Cluster] = {}
+        self.clouds: dict[Cloud, CloudCounts] = {}
 
     def take_error(self, error: ReadError) -> None:
         self.unreadable += 1
@@ -270,6 +278,7 @@ class _Counts:
             live_tokens=self.live_tokens,
             impersonated=self.impersonated,
             clusters=tuple(clusters.values()),
+            clouds=reports_of(self.clouds),
             rules=tuple(together({name: judge(rule, one) for name, one in carried.items()}) for rule in rules),
         )
 
@@ -283,4 +292,4 @@ def _text(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()
 
 
-__all__ = ["ClusterReport", "Count", "Gap", "Report", "Requests", "RuleVerdict", "Verdict", "diagnose"]
+__all__ = ["CloudReport", "ClusterReport", "Count", "Gap", "Report", "Requests", "RuleVerdict", "Verdict", "diagnose"]

@@ -175,7 +175,7 @@ class Detection(Iterator[Finding]):
 
     @property
     def now(self) -> datetime | None:
-        """The time by the log; None before the first event that has one."""
+        """The time by the log up to which all was examined; None before the first event that has one."""
         return self._pipeline.now
 
     def idle(self) -> Iterator[Finding]:
@@ -225,7 +225,7 @@ def _run(
                     tally.unreadable += 1
                     yield from (_named(finding, cluster_name) for finding in pipeline.unreadable(item))
                     on_error(item)
-                else:
+                elif isinstance(item, Event):
                     events += 1
                     tally.events = events + counts.unwanted
                     if cluster_name is not None and item.cluster is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, Detector
 from k8stokendetect.errors import ConfigError, did_you_mean
@@ -46,7 +46,8 @@ def chosen_of(kind: type[D], known: Mapping[str, type[D]], asked: Iterable[D | s
         elif isinstance(item, kind):
             chosen.append(item)
         else:
-            hint = f"; write {item.__name__}()" if isinstance(item, type) else ""
+            given: object = cast("object", item)
+            hint = f"; write {given.__name__}()" if isinstance(given, type) else ""
             raise ConfigError(f"not {_a(kind)} instance: {item!r}{hint}")
     for rule, count in Counter(detector.rule.id for detector in chosen).items():
         if count > 1:

@@ -16,7 +16,20 @@ import msgspec
 from k8stokendetect.convert.broken import revealed
 from k8stokendetect.convert.marks import speaks_of_event
 from k8stokendetect.convert.nesting import DEEP, lost
-from k8stokendetect.envelopes import azure, bigquery, cloudwatch, elastic, flat, gcp, native, ocsf, rows, shippers
+from k8stokendetect.envelopes import (
+    azure,
+    bigquery,
+    cloudtrail,
+    cloudwatch,
+    elastic,
+    entra,
+    flat,
+    gcp,
+    native,
+    ocsf,
+    rows,
+    shippers,
+)
 from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner
 from k8stokendetect.envelopes.forms import FORMS
 from k8stokendetect.envelopes.lines import LineFormats, object_ref
@@ -28,7 +41,7 @@ from k8stokendetect.input.limits import DEFAULT, GZIP, Limits, decompress
 from k8stokendetect.input.records import split_records
 
 ENVELOPES: Final[tuple[Envelope, ...]] = (
-    *(cloudwatch, native, azure, bigquery, gcp, ocsf, elastic, rows, flat),
+    *(cloudwatch, native, cloudtrail, entra, azure, bigquery, gcp, ocsf, elastic, rows, flat),
     shippers,
 )
 """Every wrapper that `read` knows, asked in this order."""
@@ -54,7 +67,9 @@ def unwrap(
     more: Sequence[Envelope] = (),
     seen: Seen | None = None,
 ) -> Iterator[Inner]:
-    """Yield every audit event in a record (`is_event`), a ReadError in its stead, or what is rightly skipped.
+    """Yield every audit event in a record (`is_event`), every record of a cloud's log (`cloud`), and what is neither.
+
+    That is a ReadError instead of an event, or what is rightly skipped.
 
     Arguments:
         record: what one line, one array element or one message held, as decoded JSON; or why it could not be; or an
@@ -80,14 +95,15 @@ def _unwrap(
             yield outer.holding(None)
             return
         outer = attrs.evolve(outer, skipped=None)  # its label is wrong
-    if depth > limits.nesting and not (outer.is_event or isinstance(outer.record, ReadError)):
+    is_last = outer.is_event or outer.cloud is not None
+    if depth > limits.nesting and not (is_last or isinstance(outer.record, ReadError)):
         yield outer.holding(ReadError(f"wrapped more than {limits.nesting} times, the limit max_nesting"))
     elif isinstance(outer.record, str | bytes) and (depth or speaks_of_event(outer.record)):
         if not (isinstance(outer.record, str) and depth and skips is not None and skips(outer)):
             for record in _in_text(outer.record, limits):
                 inner = record.inside(outer) if isinstance(record, Inner) else outer.holding(record)
                 yield from _unwrap(_without_bodies(inner), limits, depth + isinstance(record, str), skips, more, seen)
-    elif isinstance(outer.record, ReadError):
+    elif isinstance(outer.record, ReadError) or outer.cloud is not None:
         yield outer
     elif outer.is_event:
         yield _with_object_ref(outer)

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
+from k8stokendetect.clouds import Cloud
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Platform
 from k8stokendetect.reprs import with_short_repr
@@ -71,6 +72,7 @@ class Inner:
         is_event: it is an audit event in the API server's own form, not to be unwrapped further.
         skipped: why there is rightly no audit event here (a control message, another log's lines); counted, no error.
             Its record is what was skipped: if that speaks of an audit event, it is looked into all the same.
+        cloud: it is a record of this cloud's own log, in that cloud's form, not to be unwrapped further.
 
     """
 
@@ -79,15 +81,16 @@ class Inner:
     context: Context = _NOTHING
     is_event: bool = False
     skipped: str | None = None
+    cloud: Cloud | None = None
 
     def inside(self, outer: Inner, /) -> Inner:
         """Return it as it stands in what was taken out of another wrapper."""
         place, context = outer.place + self.place, self.context.inside(outer.context)
-        return Inner(self.record, place, context, self.is_event, self.skipped)
+        return Inner(self.record, place, context, self.is_event, self.skipped, self.cloud)
 
     def holding(self, record: Any, /) -> Inner:
         """Return another record, or an error, in its place."""
-        return Inner(record, self.place, self.context, self.is_event, self.skipped)
+        return Inner(record, self.place, self.context, self.is_event, self.skipped, self.cloud)
 
 
 @with_short_repr

@@ -31,9 +31,10 @@ _FIELDS: Final = {
     for path in (
         "serviceName methodName resourceName authenticationInfo.principalEmail authenticationInfo.principalSubject "
         "requestMetadata.callerIp requestMetadata.callerSuppliedUserAgent status.code status.message "
-        "authorizationInfo request response"
+        "authorizationInfo authenticationInfo.serviceAccountDelegationInfo request response metadata"
     ).split()
-} | {"requestjson": "request", "responsejson": "response"}
+} | {"requestjson": "request", "responsejson": "response", "metadatajson": "metadata"}
+_BODIES: Final = ("protoPayload.request", "protoPayload.response", "protoPayload.metadata")
 _OBJECTS: Final = ("resource", "resource.labels", "labels", "operation")
 _DEEPEST: Final = 4
 _TRUE: Final = {"true": True, "True": True, "false": False, "False": False}
@@ -97,7 +98,7 @@ def _put(entry: dict[str, Any], path: str, value: Any) -> None:
             node = node.setdefault(step, {})
         if field == "protoPayload.status.code":
             value = cells.number(value)
-        elif field in ("protoPayload.request", "protoPayload.response"):
+        elif field in _BODIES or last == "serviceAccountDelegationInfo":
             value = cells.decoded(value)
         elif last == "authorizationInfo":
             value = _infos(cells.decoded(value))

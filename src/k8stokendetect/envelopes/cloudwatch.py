@@ -221,14 +221,18 @@ def _read_payload(record: _Object) -> Iterator[Inner]:
 def _is_kinesis(record: _Object) -> bool:
     """Tell what Kinesis hands a Lambda function, or GetRecords returns; CloudTrail files, too, have `Records`."""
     items = record.get("Records")
+    if items is None:  # one of them, where they were read one by one
+        return isinstance(record.get("kinesis"), dict) or record.keys() >= {"Data", "PartitionKey"}
     return isinstance(items, list) and any(isinstance(item, dict) and _KINESIS.intersection(item) for item in items)
 
 
 def _read_kinesis(record: _Object) -> Iterator[Inner]:
     # No region: the stream may be in another than the log group (CloudWatch Logs guide, cross-account subscriptions).
-    for index, item in enumerate(record["Records"]):
+    items = record.get("Records")
+    for index, item in enumerate([record] if items is None else items):
         place = "Data" if isinstance(item, dict) and "Data" in item else "kinesis.data"
-        yield _base64(text_of(item, *place.split(".")), f".Records[{index}].{place}")
+        where = "" if items is None else f".Records[{index}]"
+        yield _base64(text_of(item, *place.split(".")), f"{where}.{place}")
 
 
 def _is_firehose(record: _Object) -> bool:

@@ -22,6 +22,9 @@ _SERVICE: Final = "k8s.io"
 _METHODS: Final = "io.k8s."
 """Google's clusters outside of its cloud log the same methods under another service, anthosgke.googleapis.com."""
 
+_CLOUD: Final = re.compile(r"google\.|Generate(?:Access|Id)Token\Z|Sign(?:Blob|Jwt)\Z")
+"""Methods of Google's other services, where an entry does not name its service."""
+
 _ENTRY: Final = frozenset({"logName", "insertId", "resource"})
 _PAYLOADS: Final = ("jsonPayload", "textPayload")
 _MESSAGE: Final = ("messageId", "message_id", "publishTime", "publish_time")
@@ -126,7 +129,10 @@ def _is_event(value: Any) -> bool:
 def _audit(entry: dict[str, Any], payload: dict[str, Any]) -> Inner:
     service, method = payload.get("serviceName"), payload.get("methodName")
     is_other = isinstance(service, str) and service not in ("", _SERVICE)  # without one, the method will tell
-    if is_other and not (isinstance(method, str) and method.startswith(_METHODS)):
+    is_cluster = isinstance(method, str) and method.startswith(_METHODS)
+    if isinstance(method, str) and not is_cluster and (is_other or _CLOUD.match(method)):
+        return Inner(entry, context=_context(entry), cloud="google")
+    if is_other and not is_cluster:
         return Inner(payload, ".protoPayload", _context(entry), skipped="another service's Cloud Audit Log")
     wrong = _misshapen(payload)
     if wrong:

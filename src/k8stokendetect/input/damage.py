@@ -31,8 +31,10 @@ _GOES_ON: Final = re.compile(rb'\s*(?:[}":]|,\s*"|[^\s\]{,][^{]*(?:":|\}\}))')
 
 _LIST: Final = b"[], \t\r\n"
 _OBJECT: Final = re.compile(rb'\{\s*"')
-_ID: Final = re.compile(rb'(?i:auditid)\\*"\s*:|AUDIT: id=|"methodName\\*"\s*:|"class_uid"')
-"""What tells a record from the parts of one: an audit event's id, a method of Google's, a class of OCSF."""
+_ID: Final = re.compile(
+    rb'(?i:auditid)\\*"\s*:|AUDIT: id=|"methodName\\*"\s*:|"class_uid"|"eventSource\\*"\s*:|"Records"'
+)
+"""What tells a record from the parts of one: an audit event's id, Google's method, OCSF's class, AWS's service."""
 
 _JSON: Final = re.compile(rb'":|\}\}|\}\]|\]\}|[\0-\x08\x80-\xff]')
 """Marks of a record that lost its beginning or end."""

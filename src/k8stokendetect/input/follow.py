@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,8 +13,8 @@ import attrs
 
 from k8stokendetect.errors import OnError, ReadError, raise_error
 from k8stokendetect.input.place import LogFile, Place
-from k8stokendetect.input.progress import Left, Progress, beginning
-from k8stokendetect.input.rotated import Trail, trail
+from k8stokendetect.input.progress import Left, Progress
+from k8stokendetect.input.rotated import NOT_FOUND, Trail, beginning, trail
 
 POLL: Final = 0.2
 """Seconds between two looks at a file that has not grown."""
@@ -32,7 +31,9 @@ class FollowedFile:
 
     Rotated files are read to their end, in their order, before the next: those that were renamed, as by the API server
     and logrotate, compressed or moved to another folder since, and those that are copies (logrotate's `copytruncate`).
-    Where nothing proves that one follows the other, an error says so, and all that may be newer is read.
+    The place where reading is always stands behind something that was read: the end of the last file remains the place
+    until the next has begun. Where nothing proves that one follows the other, an error says so, and all that may be
+    newer is read.
 
     Arguments:
         path: the file; it may not exist yet.
@@ -66,16 +67,19 @@ class FollowedFile:
         self._stop = stop
         self._on_error = on_error
         self._folder = folder
-        self._from = None if resume is None else Place.from_dict(resume.get("from"))
         self._until = None if resume is None else Place.from_dict(resume.get("read"))
+        if resume is None:
+            start = beginning(path, folder)
+            resume = {"from": start.to_dict(), "read": start.to_dict()}
+        self._from = Place.from_dict(resume.get("from"))
+        self.at = Progress(resume, replays=self._until is not None)
         self._replayed: int | None = None
         self._file: LogFile | None = None
         self._queue: deque[LogFile] = deque()
         self._left: Left | None = None
-        self._live: tuple[int, int] | None = None
-        self._before: Place | None = None
-        self._modified_empty = 0
-        self.at = Progress(beginning(path) if resume is None else resume)
+        self._is_cut = False
+        self._seen: tuple[int, ...] | None = ()
+        self._looks_again = False
         self._tries = 0
         self._failed = ""
         self._stopped_at: float | None = None
@@ -94,20 +98,17 @@ class FollowedFile:
             data = self._next(size if size > 0 else 1 << 20)
             if self._stopped_at is None:
                 if (not data or time.monotonic() - self._asked_at > LAST_LOOK / 10) and self._is_stopped():
-                    self._stopped_at = time.monotonic()
-            elif time.monotonic() - self._stopped_at > LAST_LOOK or not (data or self._has_more()):
+                    self._stopped_at, self._seen = time.monotonic(), ()
+            elif time.monotonic() - self._stopped_at > LAST_LOOK or not (data or self._looks_again or self._queue):
                 self._is_ended = True
             if data:
                 return data
-            self.at.replays_to = None if self._file is not None else self.at.replays_to  # all that was there is read
+            if self._file is not None and not self._looks_again:
+                self._replays_no_more()  # all that was there is read
             self.on_idle()
             time.sleep(POLL)
         self.close()
         return b""
-
-    def _has_more(self) -> bool:
-        """Tell whether files that were rotated are still to be read, or looked for."""
-        return self._tries > 0 or any(file.size for file in self._queue)
 
     def _is_stopped(self) -> bool:
         self._asked_at = time.monotonic()
@@ -115,170 +116,124 @@ class FollowedFile:
 
     def _next(self, size: int) -> bytes:
         """Return what is there; nothing where there is nothing at present."""
-        while self._file is not None or self._begin():
+        while self._file is not None or self._go_on(None):
             file = self._file
             assert file is not None  # noqa: S101 - it has just been opened
+            if self._is_cut:
+                self._is_cut = False
+                return self.at.insert(b"\n")  # the line that was left open is not glued to the next file
             data = self._read_here(file, size)
-            if data is None:
-                continue
-            if not self._queue and self._is_truncated(file):
-                if self._go_on(None):
-                    continue
-                return b""
-            if self._before is not None and not self._queue and not self._is_next(self._before, file, begun=bool(data)):
-                continue
-            if data:
+            if not self.at.is_still_in(file):
+                if not self._go_on(None):
+                    return b""
+            elif data:
                 return self.at.deliver(data)
-            if not self._queue and (file.is_at(self._path) or not self._go_on(file)):
+            elif self._queue:
+                if late := self._late_lines():
+                    return late
+                self._enter(self._queue.popleft(), 0)
+            elif file.is_at(self._path) or not self._go_on(file):
                 return self._late_lines()
-            if (last := self._end_of_file(size)) is not None:
-                return last
         return b""
-
-    def _end_of_file(self, size: int) -> bytes | None:
-        """Go to the next file; return what is still to be delivered of this one, nothing to wait, None once it is done.
-
-        What writes this file may go on until the next one is in use.
-        """
-        if len(self._queue) == 1 and self._queue[0].size == 0:
-            if self._queue[0].modified != self._queue[0].status.st_mtime_ns:
-                self._queue.popleft().close()  # it was not empty in the meantime, perhaps
-                return None
-            return b""
-        if data := self._file and self._read_here(self._file, size):
-            return self.at.deliver(data)
-        if self.at.is_open:
-            return self.at.insert(b"\n")  # the line that was left open is not glued to the next file
-        self._enter(self._queue.popleft(), 0)
-        return None
-
-    def _begin(self) -> bool:
-        """Open the file, at its beginning or where the earlier process stopped; false while there is none."""
-        if self._from is not None:
-            return self._go_on(None)
-        try:
-            file = LogFile(self._path)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            self._report(f"cannot be opened: {error.strerror}")
-            return False
-        self.at.replays_to = None
-        self._enter(file, 0)
-        return True
 
     def _go_on(self, held: LogFile | None) -> bool:
         """Find what comes next: the file was renamed (`held` is it) or truncated, or this process has just begun.
 
         Returns false while nothing is found, or less than there should be: a rotation takes a moment.
         """
-        place = self._from if self._file is None else self.at.place()
-        assert place is not None  # noqa: S101 - a process that goes on has one
-        found = trail(self._path, self._folder, place, held)
-        if found is not None and not found.is_found and self._file is None and self._until is not None:
-            found = self._nearer(found)
-            place = self._until if found.is_found else place
-        is_waiting = found is not None and not found.is_found and not self._path.exists()
-        if found is None or is_waiting or (found.problem and place.head_size and self._tries < _PATIENCE):
-            self._tries = 0 if is_waiting else self._tries + 1
-            for file in () if found is None else found.files:
-                file.close()
+        seen, is_at_end = _seen(self._path), self._stopped_at is not None
+        if (held is not None or self._file is None) and not self._looks_again and seen == self._seen:
             return False
-        self._tries = 0
+        place = self._from if self._file is None else self.at.place()
+        found = self._find(place, held)
+        if found is None:
+            return False
+        is_lost = found.offset is None and place.head_size > 0
+        if is_lost and seen is None and not is_at_end:
+            _close(found)
+            return False
+        is_old = held is not None and found.offset is not None and len(found.files) == 1 and not is_at_end
+        self._looks_again = bool(found.problem) and not is_old and self._tries < _PATIENCE
+        self._tries = self._tries + 1 if self._looks_again else 0
+        self._seen = seen if is_old or not found.files else ()
+        if self._looks_again or is_old:
+            _close(found)
+            return False
         if found.problem:
             self._report(f"{found.problem}; what is left, and may have been read before, is read")
-        if self._until is not None and not any(self._until.is_in(file) for file in found.files):
-            self.at.replays_to = None
-        self._queue.extend(found.files)
-        self._from = None
-        if held is not None:
-            if found.is_found:
-                self._queue.popleft().close()  # it is open already
-            return bool(self._queue)
-        if self._queue:
-            self._enter(self._queue.popleft(), place.offset if found.is_found else 0)
-        return True
+        return self._take(found, held, is_lost=is_lost)
 
-    def _is_next(self, before: Place, file: LogFile, *, begun: bool) -> bool:
-        """Tell whether what now stands in the log, which was empty when it was opened, follows the copy before it.
+    def _find(self, place: Place, held: LogFile | None) -> Trail | None:
+        """Find what comes after a place or, where that is gone, after the one where the earlier process stopped."""
+        try:
+            at_end = self._stopped_at is not None
+            found = trail(self._path, self._folder, place, held, until=self._until, at_end=at_end)
+            self._looks_again = found is None
+            if found is None or self._file is not None or self._until is None or not self._until.head_size:
+                return found
+            if found.has_until and found.offset is not None:
+                return found
+            nearer = trail(self._path, self._folder, self._until, until=self._until)
+        except ReadError as error:
+            self._report_once(error)
+            return None
+        if found.offset is None and nearer is not None and nearer.offset is not None:
+            _close(found)
+            return attrs.evolve(nearer, problem="what waited to be examined was in a file that is gone")
+        if nearer is not None:
+            _close(nearer)
+        return attrs.evolve(found, problem=found.problem or NOT_FOUND)
 
-        The log may have been filled, copied and truncated again since. Then the copies are next, from `before` on.
-        """
-        modified = file.modified
-        if not begun and modified == self._modified_empty:
-            return True
-        found = trail(self._path, self._folder, before, None)
-        if found is None:
-            time.sleep(POLL)
+    def _take(self, found: Trail, held: LogFile | None, *, is_lost: bool) -> bool:
+        """Read what was found; false where that is nothing new."""
+        files = deque(found.files)
+        if self._until is not None and not found.has_until:
+            self._replays_no_more()
+        is_held = held is not None and found.offset is not None
+        if not files:
+            if is_lost:
+                self.close()
+                self._from = beginning(self._path, self._folder)
             return False
-        first, *files = found.files
-        if found.is_found and len(files) > 1:
-            self._before = None
-            self._queue.extend(files)
-            self._enter(first, before.offset)
-            return False
-        for one in found.files:
-            one.close()
-        if begun:
-            self._before = None
-            if found.problem:
-                self._report(f"{found.problem}; what is left is read")
-        self._modified_empty = modified
-        return True
-
-    def _nearer(self, found: Trail) -> Trail:
-        """Begin where the earlier process stopped reading, where what it would have read again is gone."""
-        assert self._until is not None  # noqa: S101 - asked by the caller
-        nearer = trail(self._path, self._folder, self._until, None)
-        is_better = nearer is not None and nearer.is_found
-        for file in found.files if is_better else nearer.files if nearer is not None else ():
+        if is_held:
+            files.popleft().close()  # it is the one that is open, or its copy
+        else:
+            self._enter(files.popleft(), found.offset or 0)
+        for file in self._queue:
             file.close()
-        if nearer is None or not is_better:
-            return found
-        return attrs.evolve(nearer, problem="what waited to be examined was in a file that is gone")
+        self._queue = files
+        return bool(files) or not is_held
 
     def _enter(self, file: LogFile, offset: int) -> None:
         """Read a file from a place on."""
+        self._is_cut = self._is_cut or (not offset and self.at.is_open)
         if self._left is not None:
             self._left.file.close()
-        is_copied = self._live in {None, (file.status.st_dev, file.status.st_ino)}
-        is_log = self._file is not None and not self._queue and not offset
-        self._before = self.at.place() if is_log and is_copied else None
-        self._modified_empty = file.status.st_mtime_ns
-        if not self._queue:
-            self._live = file.status.st_dev, file.status.st_ino
-        is_left = self._file is not None and not self._file.is_at(self._path)
+        is_left = self._file is not None and not self._file.is_at(self._path) and self.at.is_still_in(self._file)
         self._left = Left(self._file, self.at.offset) if self._file is not None and is_left else None
         if self._file is not None and not is_left:
             self._file.close()
         self._file = file
         self.at.enter(file, offset)
-        if self.is_replaying and self._until is not None and self._until.is_in(file):
-            self._replayed, self._until = self._until.offset, None
+        if self._until is not None and self._until.is_about(file):
+            self._replayed = self._until.offset
+        elif self._replayed is not None:
+            self._replays_no_more()  # the copy of the file ended before the place
 
-    def _read_here(self, file: LogFile, size: int) -> bytes | None:
-        """Read on in the file; where that fails it is reported, and None, and the next file is next."""
+    def _replays_no_more(self) -> None:
+        self.at.replays_to = self._replayed = self._until = None
+
+    def _read_here(self, file: LogFile, size: int) -> bytes:
+        """Read on in the file; where that fails it is reported, and the rest of it is lost."""
         if self._replayed is not None and self.at.offset >= self._replayed:
-            self.at.replays_to = self._replayed = None
+            self._replays_no_more()
         elif self._replayed is not None:
             size = min(size, self._replayed - self.at.offset)
         try:
             return file.read_at(self.at.offset, size)
         except ReadError as error:
-            if error.reason != self._failed:
-                self._on_error(error)
-            self._failed = error.reason
-            if not self._queue:
-                return b""
-            self._enter(self._queue.popleft(), 0)
-            return None
-
-    def _is_truncated(self, file: LogFile) -> bool:
-        """Tell whether what stands before our place is no longer what we read there, also if it grew back since."""
-        with contextlib.suppress(ReadError):
-            tail = self.at.tail
-            return not file.is_packed and file.read_at(self.at.offset - len(tail), len(tail)) != tail
-        return False
+            self._report_once(error)
+            return b""
 
     def _late_lines(self) -> bytes:
         """Return lines that were written to the last file after this one had begun, and report that."""
@@ -286,6 +241,11 @@ class FollowedFile:
             return b""
         self._report("the file before was written to after this one had begun; that is read late")
         return self.at.insert(lines)
+
+    def _report_once(self, error: ReadError) -> None:
+        if str(error) != self._failed:
+            self._on_error(error)
+        self._failed = str(error)
 
     def _report(self, reason: str) -> None:
         self._on_error(ReadError(reason, self.name))
@@ -297,3 +257,17 @@ class FollowedFile:
                 file.close()
         self._file = self._left = None
         self._queue.clear()
+
+
+def _seen(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is written or replaced; None without one."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _close(found: Trail) -> None:
+    for file in found.files:
+        file.close()

@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -37,6 +36,7 @@ class Progress:
 
     Arguments:
         start: the position before anything is read.
+        replays: it is that of an earlier process, and what that has read is read again.
 
     Attributes:
         offset: how many bytes of the present file were delivered.
@@ -46,30 +46,37 @@ class Progress:
 
     """
 
-    def __init__(self, start: Mapping[str, Any]) -> None:
+    def __init__(self, start: Mapping[str, Any], *, replays: bool) -> None:
         self.offset = 0
         self.tail = b""
         self.is_open = False
-        self._head = b""
-        self.replays_to: Mapping[str, Any] | None = start["read"]
+        self._begin, self._head = 0, b""
+        self.replays_to: Mapping[str, Any] | None = start["read"] if replays else None
         self._start = dict(start)
-        self._modified = 0
+        self._modified = int(start["read"]["modified"])
         self._delivered = self._lines = 0
         self._marks: deque[_Mark] = deque()
 
     def enter(self, file: LogFile, offset: int, /) -> None:
         """Go on in a file, from a place on."""
-        self.offset = offset
-        self._head = self.tail = b""
+        self.offset = max(offset, file.begin)
+        self._begin, self._head, self.tail = file.begin, file.head, b""
         with contextlib.suppress(ReadError):
-            self._head = file.read_at(0, HEAD)
-            self.tail = file.read_at(max(0, offset - TAIL), min(TAIL, offset))
+            self.tail = file.read_at(max(0, self.offset - TAIL), min(TAIL, self.offset))
+
+    def is_still_in(self, file: LogFile, /) -> bool:
+        """Tell whether what stands before this place is what was read there; else the file was truncated since."""
+        is_first = self.offset == self._begin
+        begin, known = (self._begin, self._head) if is_first else (self.offset - len(self.tail), self.tail)
+        with contextlib.suppress(ReadError):
+            return file.is_packed or file.read_at(begin, len(known)) == known
+        return True
 
     def deliver(self, data: bytes, /) -> bytes:
         """Count what was read next, and return it."""
         if len(self._head) < HEAD:
-            self._head = (self._head + data[len(self._head) - self.offset :])[:HEAD]
-        if not self.offset or not self._marks or self._marks[-1].delivered + _BETWEEN < self._delivered:
+            self._head = (self._head + data[self._begin + len(self._head) - self.offset :])[:HEAD]
+        if self.offset == self._begin or not self._marks or self._marks[-1].delivered + _BETWEEN < self._delivered:
             self._mark(data)
         self.offset += len(data)
         self.tail = (self.tail + data)[-TAIL:]
@@ -134,16 +141,6 @@ class Left:
         lines = lines[: lines.rfind(b"\n") + 1]
         self.offset += len(lines)
         return lines
-
-
-def beginning(path: Path, /) -> dict[str, Any]:
-    """Return the position of a reader that begins with a file, which may not exist yet."""
-    try:
-        modified = path.stat().st_mtime_ns
-    except OSError:
-        modified = time.time_ns()
-    nothing = Place.of(0, b"", b"", modified).to_dict()
-    return {"from": nothing, "read": nothing}
 
 
 def checked_position(document: object, /) -> Mapping[str, Any] | None:

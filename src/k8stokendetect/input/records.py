@@ -113,8 +113,9 @@ def _concatenated(text: bytes) -> list[Any] | None:
 
 
 _BEGINS_ARRAY: Final = re.compile(rb"\[\s*(?:[{\[\]]|$)")
-_ITEMS: Final = re.compile(rb'\{(?:[^\[\]{}]|\{[^\[\]{}]*\}){0,400}?"items"\s*:\s*(?=\[)')
-_ITEMS_LINE: Final = re.compile(rb'\s*"items"\s*:\s*(?=\[)')
+_ITEMS: Final = re.compile(rb'\{(?:[^\[\]{}]|\{[^\[\]{}]*\}){0,400}?"(?:items|Records|Events)"\s*:\s*(?=\[)')
+_ITEMS_LINE: Final = re.compile(rb'\s*"(?:items|Records|Events)"\s*:\s*(?=\[)')
+"""Lists that are read element by element: of an EventList, a file of CloudTrail, a message of Kinesis, a lookup."""
 
 
 def _element(text: bytes, limit: int) -> Any:
@@ -159,7 +160,7 @@ def _split_document(lines: Lines, line: bytes, limit: int, *, wrapped: bool = Fa
         lines: where the following lines come from.
         line: the first one, from its bracket on.
         limit: longest element in bytes.
-        wrapped: the array is the `items` of an EventList.
+        wrapped: the array is a list in an object, such as the `items` of an EventList.
 
     """
     scanner = Scanner(array=wrapped or bare(line)[:1] == b"[")

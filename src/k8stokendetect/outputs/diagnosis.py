@@ -21,7 +21,7 @@ _LONGEST = 120
 
 def to_diagnosis(report: Report, /) -> str:
     """Return a report as text, without the last line end."""
-    lines = [*_held(report), "", *_clusters(report), *_rules(report), *_changes(report)]
+    lines = [*_held(report), "", *_clusters(report), *_clouds(report), *_rules(report), *_changes(report)]
     return "\n".join(neutral(line) for line in lines)
 
 
@@ -81,6 +81,15 @@ def _carried(cluster: ClusterReport) -> Iterator[str]:
     for name, requests in cluster.requests.items():
         if requests.seen:
             yield f"    {name}: {requests.seen:,}; served with a body that was logged: {requests.bodies}"
+
+
+def _clouds(report: Report) -> Iterator[str]:
+    """Yield what the logs of each cloud hold, and what they seem to lack."""
+    for cloud in report.clouds:
+        yield f"cloud {cloud.cloud}: {cloud.events:,} calls, {span(cloud.first, cloud.last)}"
+        yield f"    exchanges for an identity: {_counted(cloud.exchanges) or 'none'}; refused: {cloud.refused:,}"
+        yield from (f"    {line}" for line in cloud.missing)
+        yield ""
 
 
 def _rules(report: Report) -> Iterator[str]:

@@ -10,7 +10,7 @@ import attrs
 
 from k8stokendetect.cluster import Minter, Status
 from k8stokendetect.outputs.html import fitting, render
-from k8stokendetect.outputs.minters import Entry, by_binding, expectation, folded, path, role_name, whom, worth
+from k8stokendetect.outputs.minter_words import Entry, by_binding, expectation, folded, path, role_name, whom, worth
 
 ENTRIES: Final = 30
 """Maximum number of entries drawn, each for all similar subjects; what is left out is noted below."""
@@ -116,9 +116,10 @@ def _add(graph: _Graph, entry: Entry) -> int:
     bindings = by_binding(minter.ways)
     for ways in bindings[:WAYS]:
         first = ways[0]
-        how = _Key(1, (first.binding, bool(alike)))
+        how = _Key(1, (first.binding, bool(alike), minter.is_kubelet and first.role is None))
         if first.role is None:
-            graph.nodes.setdefault(how, _Node("no role", "the group itself", first.why))
+            by = "the Node authorizer" if minter.is_kubelet else "the group itself"
+            graph.nodes.setdefault(how, _Node("no role", by, first.why))
         else:
             through = f"{first.binding}{' and alike' if alike else ''}"
             graph.nodes.setdefault(how, _Node(role_name(first.role), through, path(first.grants)))

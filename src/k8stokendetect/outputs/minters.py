@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -15,13 +14,23 @@ from k8stokendetect.cluster import (
     BlastRadius,
     Change,
     ChangeKind,
-    Grant,
     Minter,
     PolicyRule,
     Role,
     Status,
     Step,
     Subject,
+)
+from k8stokendetect.cluster.rbac import NODE_PREFIX
+from k8stokendetect.outputs.minter_words import (
+    Entry,
+    by_binding,
+    expectation,
+    folded,
+    path,
+    rule_text,
+    whom,
+    worth,
 )
 from k8stokendetect.outputs.size import one_line
 from k8stokendetect.outputs.text import neutral
@@ -36,64 +45,38 @@ MOST_BINDINGS: Final = 5
 LONGEST_COMMAND: Final = 1000
 """Longer commands appear only in the JSON form."""
 
+MOST_NODES: Final = 20
+"""Maximum number of nodes printed, the worst first; the others are counted."""
+
 _MOST_RULES: Final = 3
+_MOST_DEFAULTS: Final = 5
 _WHOLE: Final = frozenset({ChangeKind.DELETE_BINDING, ChangeKind.REMOVE_SUBJECT})
 """These remove everything that a binding grants."""
 
 
-@attrs.frozen
-class Entry:
-    """Similar subjects: roles of the same names open the same kinds of paths, in one place or several.
+def to_text(
+    minters: Sequence[Minter], /, *, defaults: Sequence[Subject] = (), incomplete: Iterable[str] = ()
+) -> Iterator[str]:
+    """Yield lines about everybody who can obtain a token, without line ends; no name can control the terminal.
 
     Arguments:
-        minter: the first of them.
-        others: the rest.
+        minters: who can.
+        defaults: subjects of which something is left out, because Kubernetes itself installs it.
+        incomplete: what could not be read, each in a line.
 
     """
-
-    minter: Minter
-    others: tuple[Minter, ...] = ()
-
-
-def folded(minters: Iterable[Minter], /) -> tuple[Entry, ...]:
-    """Group similar subjects, the worst first; one that covers everybody or every account stays alone."""
-    found: dict[object, list[Minter]] = {}
-    for minter in minters:
-        found.setdefault(minter.subject if minter.meaning else _shape(minter), []).append(minter)
-    return tuple(Entry(first, tuple(others)) for first, *others in found.values())
-
-
-def _shape(minter: Minter) -> tuple[object, ...]:
-    ways = Counter((way.kind, *(role_name(grant.role) for grant in way.grants), _scope(way)) for way in minter.ways)
-    several = frozenset((way, times > 1) for way, times in ways.items())
-    return (minter.subject.kind, minter.status, minter.reach.level, several)
-
-
-def _scope(way: AttackPath) -> str:
-    return f"{'one' if way.namespace else 'all'} {'named' if way.accounts else 'whole'}"
-
-
-def role_name(role: Role, /) -> str:
-    """Name a role without its namespace."""
-    return f"{role.kind} {role.name}"
-
-
-def whom(way: AttackPath, /) -> str:
-    """Say which service accounts a path reaches."""
-    if not way.accounts:
-        return f"every service account of {way.namespace}" if way.namespace else "every service account"
-    if way.namespace:
-        return listed(f"{way.namespace}/{name}" for name in way.accounts)
-    return f"{listed(way.accounts)} of every namespace"
-
-
-def to_text(minters: Sequence[Minter], /) -> Iterator[str]:
-    """Yield lines about everybody who can obtain a token, without line ends; no name can control the terminal."""
-    entries = folded(minters)
-    direct = [minter for minter in minters if minter.direct]
+    nodes = [minter for minter in minters if minter.is_kubelet and minter.status is Status.EXPECTED]
+    others = [minter for minter in minters if minter not in nodes] if nodes else minters
+    entries = folded(others)
+    direct = [minter for minter in others if minter.direct]
     expected = sum(minter.status is Status.EXPECTED for minter in direct)
+    for text in incomplete:
+        yield neutral(f"INCOMPLETE: {text}")
     yield f"{len(direct):,} can mint tokens of service accounts, {expected:,} of them as components, by design"
-    yield f"{len(minters) - len(direct):,} more can obtain such tokens indirectly"
+    yield f"{len(others) - len(direct):,} more can obtain such tokens indirectly"
+    if defaults:
+        some = listed(map(str, defaults[:_MOST_DEFAULTS])) + (", …" if len(defaults) > _MOST_DEFAULTS else "")
+        yield neutral(f"{len(defaults):,} more can, by what Kubernetes itself installs ({some}): --all shows them")
     for entry in entries[:MOST_ENTRIES]:
         yield ""
         yield from map(neutral, _entry(entry))
@@ -101,6 +84,21 @@ def to_text(minters: Sequence[Minter], /) -> Iterator[str]:
         subjects = sum(1 + len(entry.others) for entry in rest)
         yield ""
         yield f"… and {len(rest):,} more entries, about {subjects:,} subjects: see --format json"
+    yield from map(neutral, _nodes(nodes))
+
+
+def _nodes(nodes: Sequence[Minter]) -> Iterator[str]:
+    """Yield what the kubelets reach, the worst first."""
+    if not nodes:
+        return
+    yield ""
+    yield f"{len(nodes):,} nodes, by design: a kubelet can mint tokens of the accounts of its pods, and so can anyone"
+    yield "who has taken the node"
+    for minter in nodes[:MOST_NODES]:
+        name = minter.subject.name.removeprefix(NODE_PREFIX)
+        yield f"  {minter.reach.level.label.upper()}  {name}: {worth(minter.reach)}"
+    if len(nodes) > MOST_NODES:
+        yield f"  … and {len(nodes) - MOST_NODES:,} more nodes: see --format json"
 
 
 def _entry(entry: Entry) -> Iterator[str]:
@@ -115,58 +113,6 @@ def _entry(entry: Entry) -> Iterator[str]:
     if rest := bindings[MOST_BINDINGS:]:
         direct = sum(any(way.direct for way in ways) for ways in rest)
         yield f"  … and {len(rest):,} more bindings, {direct:,} of them direct: see --format json"
-
-
-def expectation(minter: Minter, /) -> str:
-    """Say whether a subject is expected to mint, and what it is granted beyond that."""
-    names = listed(one.id for one in minter.exclusions)
-    if minter.status is Status.EXPECTED:
-        return f"mints by design, and no more than exclusion {names} allows"
-    if not minter.exclusions:
-        return "not a component that mints by design"
-    allowed = listed(
-        f"{place}/{name}"
-        for one in minter.exclusions
-        for place in one.component.namespaces
-        for name in one.component.names
-    )
-    if not minter.direct:
-        return f"has the name of a component (exclusion {names}), and no right to mint"
-    beyond = listed(map(whom, minter.beyond))
-    return f"has the name of a component that mints for {allowed} (exclusion {names}); granted beyond that: {beyond}"
-
-
-def worth(reach: BlastRadius, /) -> str:
-    """Say how many accounts are reached, and their value."""
-    parts = [
-        f"{count:,} {what}"
-        for count, what in (
-            (reach.cluster_admins, "with all rights"),
-            (reach.escalating, "with rights that lead to more"),
-            (reach.cloud, "with a cloud identity"),
-        )
-        if count
-    ]
-    if not reach.accounts:
-        return "no service account that is there now"
-    noun = "service account" if reach.accounts == 1 else "service accounts"
-    of_these = f", of these {', '.join(parts)}" if parts else ""
-    return (
-        f"{reach.accounts:,} {noun}{of_these} ({', '.join(reach.worst)}{', …' * (reach.accounts > len(reach.worst))})"
-    )
-
-
-def by_binding(ways: Iterable[AttackPath], /) -> list[list[AttackPath]]:
-    """Group paths by the binding that opens them, in order."""
-    found: dict[object, list[AttackPath]] = {}
-    for way in ways:
-        found.setdefault(way.binding, []).append(way)
-    return list(found.values())
-
-
-def path(grants: Iterable[Grant], /) -> str:
-    """Say through which bindings and roles a path leads."""
-    return " and ".join(f"{grant.binding}, which gives {grant.role}" for grant in grants)
 
 
 def _through(minter: Minter, ways: Sequence[AttackPath]) -> Iterator[str]:
@@ -213,22 +159,14 @@ def _change(change: Change, what: str) -> Iterator[str]:
     yield from (f"  warning: {warning}" for warning in change.warnings)
 
 
-def rule_text(rule: PolicyRule, /) -> str:
-    """Summarise a rule: verbs, resources, names, API groups."""
-    names = f" named {listed(rule.resource_names)}" if rule.resource_names else ""
-    groups = [group for group in rule.api_groups if group]
-    of = f" of {_all('API groups', groups)}" if groups and rule.resources else ""
-    what = _all("resources", rule.resources) if rule.resources else _all("URLs", rule.non_resource_urls)
-    return f"{_all('verbs', rule.verbs)} on {what}{names}{of}"
+def to_line(minter: Minter, /, *, complete: bool = True) -> str:
+    """Return everything about a subject as one line of JSON in printable ASCII, without the line end.
 
+    Arguments:
+        minter: who can mint.
+        complete: whether everything that it may depend on could be read.
 
-def _all(what: str, values: Iterable[str]) -> str:
-    found = tuple(values)
-    return f"all {what}" if "*" in found else listed(found)
-
-
-def to_line(minter: Minter, /) -> str:
-    """Return everything about a subject as one line of JSON in printable ASCII, without the line end."""
+    """
     changes: dict[object, int] = {}
     found: list[dict[str, Any]] = []
     for way in minter.ways:
@@ -246,10 +184,11 @@ def to_line(minter: Minter, /) -> str:
             "exclusions": [one.id for one in minter.exclusions],
             "beyond": beyond if minter.exclusions else [],
             "level": minter.reach.level.label,
-            "reach": attrs.asdict(minter.reach),
-            "direct_reach": attrs.asdict(minter.direct_reach),
+            "reach": _reach(minter.reach),
+            "direct_reach": _reach(minter.direct_reach),
             "ways": ways,
             "changes": found,
+            "complete": complete,
         }
     )
 
@@ -262,7 +201,7 @@ def _way(way: AttackPath) -> dict[str, Any]:
         "namespace": way.namespace or None,
         "accounts": list(way.accounts),
         "path": [
-            {"binding": _named(one.binding), "role": _named(one.role), "rule": _rule(one.rule)} for one in way.grants
+            {"binding": _named(one.binding), "role": _role(one.role), "rule": _rule(one.rule)} for one in way.grants
         ],
     }
 
@@ -280,6 +219,14 @@ def _change_fields(change: Change) -> dict[str, Any]:
 
 def _named(one: Subject | Binding | Role | Step) -> dict[str, Any]:
     return {"kind": one.kind, "namespace": one.namespace or None, "name": one.name}
+
+
+def _reach(reach: BlastRadius) -> dict[str, Any]:
+    return attrs.asdict(reach) | {"at_least": reach.at_least.label}
+
+
+def _role(role: Role) -> dict[str, Any]:
+    return _named(role) | ({"assumed": role.assumed} if role.assumed else {})
 
 
 def _rule(rule: PolicyRule) -> dict[str, list[str]]:

@@ -69,7 +69,7 @@ def bounded(
     shorter = document
     for most, longest in ((None, None), *_STAGES):
         left: Counter[str] = Counter(left_out or {})
-        if is_indexed or most is not None:
+        if most is not None or (is_indexed and _is_long(document)):
             limits = _Limits(most, longest, is_indexed, left)
             shorter = {name: _short(value, limits, name) for name, value in document.items()}
         if left:
@@ -77,6 +77,14 @@ def bounded(
         if len(one_line(shorter)) <= LONGEST_DOCUMENT:
             break
     return shorter
+
+
+def _is_long(value: Any) -> bool:
+    """Tell whether a text in a document may be too long for an index."""
+    if isinstance(value, str):
+        return len(value) > LONGEST_KEYWORD // 2
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_is_long, items))
 
 
 @attrs.frozen

@@ -25,11 +25,15 @@ def given(**fields: Any) -> dict[str, Any]:
 
 def without_empty(value: Any, /) -> Any:
     """Return a copy of a document in which nothing is None or empty, at any depth; a list keeps its empty texts."""
-    if isinstance(value, Mapping):
-        return given(**{name: without_empty(item) for name, item in value.items()})
+    if isinstance(value, dict):
+        return {name: item for name, one in value.items() if (item := without_empty(one)) or _is_number(item)}
     if isinstance(value, list | tuple):
-        return [item for item in map(without_empty, value) if item == "" or given(item=item)]
+        return [item for one in value if (item := without_empty(one)) or item == "" or _is_number(item)]
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)  # also False
 
 
 def unique(texts: Iterable[str | None], /) -> list[str]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
+from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.envelopes import Envelope
 from k8stokendetect.errors import ConfigError, OnReadError, ReadError, check, raise_error
 from k8stokendetect.events import PLATFORMS, Event, JsonValue, Platform
@@ -20,9 +21,9 @@ from k8stokendetect.reading.skipping import Counts
 from k8stokendetect.reading.trust import Trust
 from k8stokendetect.reprs import short_repr
 
-Item: TypeAlias = "Mapping[str, JsonValue] | Event | bytes | os.PathLike[str] | BinaryFile | AuditLog"
+Item: TypeAlias = "Mapping[str, JsonValue] | Event | CloudEvent | bytes | os.PathLike[str] | BinaryFile | AuditLog"
 Source: TypeAlias = "str | Item | Iterable[Item]"
-"""A path or URL, an open binary file, bytes (content), one mapping, one Event, an AuditLog, or an iterable of such.
+"""A path or URL, an open binary file, bytes (content), a mapping, an Event or CloudEvent, an AuditLog, or an iterable.
 
 A `str` is a path or URL only where it stands alone: in an iterable it may be what somebody put on a queue, and no
 message may choose which file is opened.
@@ -97,6 +98,7 @@ class AuditLog:
         unproven: how many audit events pods printed that are not known to print an audit log; they are not read.
         passed_over: how many events `detect` skipped, because no detector wants them.
         wrappers: how many records each wrapper recognised, where they were read in full; one may stand in another.
+        cloud_records: how many records of clouds' logs were read so far: see `cloud_events`.
 
     """
 
@@ -146,15 +148,27 @@ class AuditLog:
         for item in self.stream():
             if isinstance(item, ReadError):
                 self.on_error(item)
-            else:
+            elif isinstance(item, Event):
                 yield item
 
-    def stream(self, prefilter: Prefilter | None = None, /) -> Iterator[Event | ReadError]:
-        """Iterate over Events, with a ReadError in the place of each record that cannot be read.
+    def cloud_events(self) -> Iterator[CloudEvent]:
+        """Iterate over the records of clouds' logs instead; iterating over the AuditLog only counts them.
+
+        A record that cannot be read is an error in either case.
+        """
+        for item in self.stream():
+            if isinstance(item, ReadError):
+                self.on_error(item)
+            elif isinstance(item, CloudEvent):
+                yield item
+
+    def stream(self, prefilter: Prefilter | None = None, /) -> Iterator[Event | CloudEvent | ReadError]:
+        """Iterate over Events and CloudEvents, with a ReadError in the place of each record that cannot be read.
 
         Arguments:
-            prefilter: what is wanted; all else is skipped and counted. The caller may follow more tokens after
-                each event: what was skipped lately and was made with them is read then. None: everything is read.
+            prefilter: which audit events are wanted; all others are skipped and counted. The caller may follow more
+                tokens after each event: what was skipped lately and was made with them is read then. None: everything
+                is read.
 
         """
         return self.reading(prefilter).events(self.source)
@@ -190,6 +204,11 @@ class AuditLog:
     def passed_over(self) -> int:
         """How many events were skipped, because no detector wants them."""
         return self.counts.unwanted
+
+    @property
+    def cloud_records(self) -> int:
+        """How many records of clouds' logs were read."""
+        return self.counts.clouds
 
     @property
     def wrappers(self) -> Counter[str]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.input.archives import Archive, Packed, PackedFile, place_of
@@ -22,8 +23,8 @@ from k8stokendetect.input.streams import BinaryFile, ByteStream
 from k8stokendetect.reading.merge import merged
 from k8stokendetect.reading.skipping import Mark
 
-Read: TypeAlias = Event | ReadError | Mark
-"""What a log yields: an event, an error instead of one, or how far it has been read."""
+Read: TypeAlias = Event | CloudEvent | ReadError | Mark
+"""What a log yields: an event, a record of a cloud's log, an error instead of one, or how far it has been read."""
 
 _BUFFERS: Final = 16 * 1024 * 1024
 """Bytes that the buffers of all files together may take that are read in step."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from k8stokendetect.bounds import cut_text
 from k8stokendetect.convert.credentials import REDACTED, clean_name
-from k8stokendetect.errors import ReadError
 from k8stokendetect.event_ref import EventRef, request_id
 from k8stokendetect.events import Event
 from k8stokendetect.reading.audit_log import AuditLog
@@ -32,7 +31,7 @@ def events_of(log: AuditLog, refs: Iterable[EventRef], /) -> Iterator[tuple[str,
     places = {(ref.origin, ref.audit_id): id_ for id_, ref in missing.items()}
     done: set[str] = set()
     for item in log.stream(_ByAuditID({ref.audit_id for ref in missing.values()})) if missing else ():
-        if isinstance(item, ReadError):
+        if not isinstance(item, Event):
             continue
         if (id_ := places.get((item.origin, cut_text(item.audit_id)))) is not None:
             done.add(id_)

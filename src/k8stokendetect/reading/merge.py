@@ -7,12 +7,15 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from typing import TypeAlias
 
+from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.reading.skipping import Mark
 
-Log = Iterator[Event | ReadError | Mark]
+Item: TypeAlias = Event | CloudEvent | ReadError | Mark
+Log: TypeAlias = Iterator[Item]
 
 
 def merged(logs: Iterable[tuple[datetime, Callable[[], Log]]], /) -> Log:
@@ -27,7 +30,7 @@ def merged(logs: Iterable[tuple[datetime, Callable[[], Log]]], /) -> Log:
 
     """
     waiting = deque(sorted(logs, key=lambda log: log[0]))
-    active: list[tuple[datetime, int, Event | ReadError | Mark, Log]] = []
+    active: list[tuple[datetime, int, Item, Log]] = []
     number = 0
     while waiting or active:
         while waiting and (not active or waiting[0][0] <= active[0][0]):
@@ -41,7 +44,10 @@ def merged(logs: Iterable[tuple[datetime, Callable[[], Log]]], /) -> Log:
 
 
 def _push(
-    active: list[tuple[datetime, int, Event | ReadError | Mark, Log]], time: datetime, order: int, stream: Log
+    active: list[tuple[datetime, int, Item, Log]],
+    time: datetime,
+    order: int,
+    stream: Log,
 ) -> None:
     """Put back a stream by the time of its next item, if there is one."""
     item = next(stream, None)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import attrs
 
+from k8stokendetect.clouds import Cloud, CloudEvent, parse_cloud_event
 from k8stokendetect.convert.jsonlike import as_record, is_json
 from k8stokendetect.convert.structure import complete
 from k8stokendetect.envelopes import FORM_NESTING, FORMS, Context, Envelope, Inner, pods_of, unwrap
@@ -41,7 +42,7 @@ _PEEK: Final = 100
 _API_SERVERS: Final = Trust()
 
 
-_ITEMS: Final = (Mapping, Event, Streaming, Remote, os.PathLike, bytes, bytearray, memoryview)
+_ITEMS: Final = (Mapping, Event, CloudEvent, Streaming, Remote, os.PathLike, bytes, bytearray, memoryview)
 
 
 class Reading:
@@ -83,8 +84,8 @@ class Reading:
         if prefilter is not None and not prefilter.everything:
             self._skipper = Skipper(prefilter, counts)
 
-    def events(self, source: Any, /) -> Iterator[Event | ReadError]:
-        """Yield Events, with a ReadError in the place of each record that cannot be read."""
+    def events(self, source: Any, /) -> Iterator[Event | CloudEvent | ReadError]:
+        """Yield Events and CloudEvents, with a ReadError in the place of each record that cannot be read."""
         for item in self._from(source, itertools.count(1)):
             if not isinstance(item, Mark):
                 yield item
@@ -98,9 +99,13 @@ class Reading:
             yield from self._from_mapping(source, next(number))
         elif isinstance(source, Event):
             yield source if source.platform or not self._platform else attrs.evolve(source, platform=self._platform)
+        elif isinstance(source, CloudEvent):
+            self._counts.clouds += 1
+            yield source
         elif isinstance(source, Streaming):
-            skipped, unproven = source.skipped, source.unproven
+            skipped, unproven, clouds = source.skipped, source.unproven, source.cloud_records
             yield from source.stream()
+            self._counts.clouds += source.cloud_records - clouds
             self._counts.other_logs += source.skipped - skipped
             self._counts.unproven += source.unproven - unproven
         elif isinstance(source, Remote) or (isinstance(source, str) and is_url(source)):
@@ -152,7 +157,7 @@ class Reading:
         """When the first dated event of a file came in."""
         dates = Dates(day_first=self._dates.day_first, orders_in=self._orders_in)
         peeked = itertools.islice(self._alone(dates).events(source), _PEEK)
-        return next((item.time for item in peeked if isinstance(item, Event) and item.time), None)
+        return next((item.time for item in peeked if isinstance(item, Event | CloudEvent) and item.time), None)
 
     def _alone(self, dates: Dates) -> Reading:
         """Return a reading of something that is read here, too: nothing of it is counted."""
@@ -213,6 +218,8 @@ class Reading:
                 self._counts.other_logs += 1
             elif inner.context.pods and not self._trust.believes(inner.context.pods):
                 self._disbelieve(inner)
+            elif inner.cloud is not None:
+                yield self._cloud_event(inner, inner.cloud, f"{origin}{inner.place}")
             elif skipper is None or not (inner.is_event and skipper.skips_event(origin, inner)):
                 yield self._event(inner, f"{origin}{inner.place}")
                 yield from self.late()
@@ -232,6 +239,20 @@ class Reading:
         """Read what was skipped and is wanted after all: a use that was logged before its mint, or before its turn."""
         for inner, origin in self._skipper.late() if self._skipper is not None else ():
             yield self._event(inner, origin)
+
+    def _cloud_event(self, inner: Inner, cloud: Cloud, origin: str) -> CloudEvent | ReadError:
+        """Make a CloudEvent, or say why it is none."""
+        if isinstance(inner.record, ReadError):
+            return inner.record.at(origin)
+        context, day_first = inner.context, self._dates.day_first
+        try:
+            event = parse_cloud_event(
+                inner.record, cloud, origin, account=context.account, region=context.region, day_first=day_first
+            )
+        except ReadError as error:
+            return error.at(origin).with_traceback(None)  # its frames hold the record, and a token perhaps
+        self._counts.clouds += 1
+        return event
 
     def _event(self, inner: Inner, origin: str) -> Event | ReadError:
         """Make an Event, or say why it is none."""

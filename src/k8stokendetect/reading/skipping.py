@@ -53,6 +53,7 @@ class Counts:
         other_logs: records of other logs that a wrapper held.
         unwanted: events that no detector wants, so that only their projection was decoded.
         unproven: events that pods printed which are not believed.
+        clouds: records of clouds' logs.
 
     """
 
@@ -60,6 +61,7 @@ class Counts:
     other_logs: int = 0
     unwanted: int = 0
     unproven: int = 0
+    clouds: int = 0
     wrappers: Counter[str] = attrs.field(factory=Counter)
 
     def saw(self, wrapper: str, /) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
+from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Event
 
@@ -24,6 +25,11 @@ class Streaming(Protocol):
         """How many audit events it held whose source is not proved."""
         ...
 
-    def stream(self) -> Iterator[Event | ReadError]:
+    @property
+    def cloud_records(self) -> int:
+        """How many records of clouds' logs it held."""
+        ...
+
+    def stream(self) -> Iterator[Event | CloudEvent | ReadError]:
         """Iterate over what it holds."""
         ...

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from k8stokendetect.convert.broken import revealed
-from k8stokendetect.envelopes import Inner
+from k8stokendetect.envelopes import Inner, athena, entra
 from k8stokendetect.envelopes.bigquery import PAYLOAD
 from k8stokendetect.envelopes.keys import letters, prefix_of
 from k8stokendetect.errors import ReadError
@@ -61,7 +61,12 @@ def _names(text: str, delimiter: str) -> list[str] | None:
         return None
     plain = [name for name in (name.removesuffix(" [UTC]") for name in names) if _IDENTIFIER.fullmatch(name)]
     known = any(letters(name) in _CARRIERS or PAYLOAD.fullmatch(name) for name in plain)
-    return names if known or prefix_of(plain) is not None else None
+    return names if known or prefix_of(plain) is not None or _is_of_cloud(plain) else None
+
+
+def _is_of_cloud(names: list[str]) -> bool:
+    """Tell the columns of a cloud's log."""
+    return athena.NEEDED.issubset(map(letters, names)) or entra.COLUMNS.issubset(names)
 
 
 class _TooLongError(Exception):

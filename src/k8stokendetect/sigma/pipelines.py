@@ -17,7 +17,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.sigma.forms import FORMS, JOINS
-from k8stokendetect.sigma.short import SHORT, short_join
+from k8stokendetect.sigma.short import SHORT
+from k8stokendetect.sigma.short_joins import short_join
 from k8stokendetect.sigma.terms import EXTRA, GROUPS, Selection
 
 Product: TypeAlias = Literal["elastic", "splunk", "sentinel", "loki", "cloudwatch", "databricks"]
@@ -170,6 +171,11 @@ def extraction(product: Literal["sentinel", "loki"], fields: Iterable[str], /) -
     if product == "loki":
         return "json " + ", ".join(f'{_plain(field)}="{_path(keys(field))}"' for field in sorted(set(fields)))
     return "extend " + ", ".join(f"{_sentinel(field)} = {_computed(field)}" for field in sorted(set(fields)))
+
+
+def first_in_sentinel(field: str, /) -> str:
+    """Return how a field is computed from a row of AKSAudit, of a list its first element: what rows are joined by."""
+    return f"{_computed(field)[:-1]}[0])" if _LISTS.fullmatch(field) else _computed(field)
 
 
 def _path(steps: list[str]) -> str:

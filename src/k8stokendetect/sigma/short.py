@@ -15,7 +15,6 @@ import attrs
 
 from k8stokendetect import detectors
 from k8stokendetect.detectors import token_right as right
-from k8stokendetect.detectors.minted_token_used import TOKEN_ID
 from k8stokendetect.detectors.token_request_lookalike import RESERVED
 from k8stokendetect.detectors.token_request_uri import STANDARD_NAMESPACES, STANDARD_SERVICE_ACCOUNTS
 from k8stokendetect.exclusions.base import AUTHENTICATED, Exclusion
@@ -34,10 +33,8 @@ from k8stokendetect.sigma.terms import (
     GROUPS,
     SUCCEEDED,
     URI,
-    USED,
     USERNAME,
     Form,
-    Join,
     Selection,
     Terms,
     literal,
@@ -66,11 +63,20 @@ k8s.io/client-go rest/config.go DefaultKubernetesUserAgent; which binaries conta
 `exclusions.kubernetes.KUBELET_CLIENTS`.
 """
 
+_KUBELETS: Final = ("kubel", "k3s/", "microshift/")
+"""How `KUBELET_CLIENTS` begin: the first is kubelet, kubelet.exe, kubelite. A liar can name any of these."""
+
+TOGETHER: Final[Mapping[str, str]] = dict.fromkeys(("calico-node", "calico-node-windows", "canal"), "calico")
+"""Filters that are one, by exclusion: with the same proof, and of software of which a cluster has one variant.
+
+So each may mint for the accounts of the others, of which a cluster that runs it has none.
+"""
+
 _MOST_NAMES: Final = 4
 """Of targets in a filter; beyond them the namespace alone is asked for."""
 
-_NOT_RECEIVED: Final[Mapping[str, Selection]] = {"filter_main_received": {"stage": "RequestReceived"}}
-_ANSWERED: Final = "selection and not filter_main_received"
+NOT_RECEIVED: Final[Mapping[str, Selection]] = {"filter_main_received": {"stage": "RequestReceived"}}
+ANSWERED: Final = "selection and not filter_main_received"
 
 
 NOT_FOUND: Final[Mapping[str, Any]] = {CODE: 404}
@@ -113,7 +119,7 @@ SHORT: Final[tuple[Form, ...]] = (
         detectors.TokenRequestURI,
         selections={
             "selection": _full_selection(detectors.TokenRequestURI, "selection"),
-            **_NOT_RECEIVED,
+            **NOT_RECEIVED,
             "filter_main_standard": {
                 "objectRef.namespace": sorted(STANDARD_NAMESPACES),
                 "objectRef.name": sorted(STANDARD_SERVICE_ACCOUNTS),
@@ -122,7 +128,7 @@ SHORT: Final[tuple[Form, ...]] = (
             },
             "odd_uri": [{f"{URI}|contains": ["%", "//"]}, {URI: "*/token*/token"}],
         },
-        condition=f"{_ANSWERED} and not (filter_main_standard and not odd_uri)",
+        condition=f"{ANSWERED} and not (filter_main_standard and not odd_uri)",
         left_to={"token-request-denied": "calls of components that were refused"},
     ),
     _minted(detectors.TokenRequestImpersonated, "selection_assumed", {"impersonatedUser.username": ANY}),
@@ -185,8 +191,8 @@ SHORT: Final[tuple[Form, ...]] = (
     ),
     _short(
         detectors.TokenReadByExec,
-        selections={"selection": _full_selection(detectors.TokenReadByExec, "selection"), **_NOT_RECEIVED},
-        condition=_ANSWERED,
+        selections={"selection": _full_selection(detectors.TokenReadByExec, "selection"), **NOT_RECEIVED},
+        condition=ANSWERED,
     ),
     _short(
         detectors.TokenRightGranted,
@@ -201,7 +207,7 @@ SHORT: Final[tuple[Form, ...]] = (
 """By detector, in the order of the full forms."""
 
 
-def short_filter(exclusion: Exclusion, kind: str, /) -> tuple[str, Selection] | None:
+def short_filter(exclusion: Exclusion, kind: str, /) -> tuple[str, Terms] | None:
     """Return the name and the selection of an exclusion's filter; None where a user name is all it could ask for.
 
     Without a group or client to ask for, the names of all targets are what narrows it.
@@ -223,7 +229,22 @@ def short_filter(exclusion: Exclusion, kind: str, /) -> tuple[str, Selection] | 
         target |= _one_of("objectRef.name", component.names)
     if component.token and component.if_unseen == "report" and component.token.bound_kind:
         target["requestObject.spec.boundObjectRef.kind"] = literal(component.token.bound_kind)
-    return f"filter_{kind}_{slug(exclusion.id)}", {**user, **proofs, **target}
+    name = TOGETHER.get(exclusion.id, exclusion.id)
+    return f"filter_{kind}_{slug(name)}", {**user, **proofs, **target}
+
+
+def both(one: Terms, other: Terms, /) -> Terms | None:
+    """Return one filter for what two fit, and for a mix of them; None where their proofs differ."""
+    if one.keys() != other.keys() or any(one[key] != other[key] for key in one if key not in _WHO_AND_FOR_WHOM):
+        return None
+    return {key: one_or_list(list(dict.fromkeys((*_listed(one[key]), *_listed(other[key]))))) for key in one}
+
+
+_WHO_AND_FOR_WHOM: Final = (USERNAME, "objectRef.namespace", "objectRef.name")
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _proofs(exclusion: Exclusion) -> Iterator[tuple[str, Any]]:
@@ -235,6 +256,7 @@ def _proofs(exclusion: Exclusion) -> Iterator[tuple[str, Any]]:
     if groups:
         yield f"{GROUPS}|contains", literal(groups[0])
     agents = actor.user_agents or CLIENTS.get(exclusion.component.id, ())
+    agents = _KUBELETS if agents == KUBELET_CLIENTS else agents
     if agents:
         yield "userAgent|startswith", one_or_list([literal(agent) for agent in agents])
 
@@ -259,7 +281,7 @@ def short_lookalike(exclusions: Iterable[Exclusion], /) -> tuple[Mapping[str, Se
         "filter_main_node": {
             f"{USERNAME}|startswith": "system:node:",
             f"{GROUPS}|contains": "system:nodes",
-            "userAgent|startswith": list(KUBELET_CLIENTS),
+            "userAgent|startswith": list(_KUBELETS),
         },
         "filter_main_account": {
             f"{USERNAME}|startswith": SERVICE_ACCOUNT_PREFIX,
@@ -267,34 +289,3 @@ def short_lookalike(exclusions: Iterable[Exclusion], /) -> tuple[Mapping[str, Se
         },
         "filter_main_known": {USERNAME: [*known, "system:anonymous"]},
     }, "selection_reserved and not 1 of filter_main_*"
-
-
-_PARTS: Final[Mapping[str, tuple[Mapping[str, Selection], str]]] = {
-    "mint": (MINTED, "selection"),
-    "use": ({"selection": {f"{USED}|startswith": [TOKEN_ID, f'["{TOKEN_ID}']}, **_NOT_RECEIVED}, _ANSWERED),
-    "made": (
-        {
-            "selection": {"objectRef.resource": "secrets", "verb": "create", CODE: 201},
-            "filter_main_logged": {"requestObject.type": ANY},
-        },
-        "selection and not filter_main_logged",
-    ),
-    "written": (
-        {
-            "selection": {
-                "objectRef.resource": "secrets",
-                "verb": "update",
-                CODE: 200,
-                USERNAME: "system:kube-controller-manager",
-            }
-        },
-        "selection",
-    ),
-}
-"""By the name of a correlation's part: its selections and condition."""
-
-
-def short_join(join: Join, /) -> Join:
-    """Return the short form of a correlation."""
-    parts = [attrs.evolve(part, selections=_PARTS[part.name][0], condition=_PARTS[part.name][1]) for part in join.parts]
-    return attrs.evolve(join, parts=(parts[0], parts[1]))

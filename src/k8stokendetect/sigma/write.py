@@ -21,8 +21,9 @@ from k8stokendetect.sigma import conventions
 from k8stokendetect.sigma.conventions import file_name
 from k8stokendetect.sigma.filters import Filter, filters, inexpressible, lookalike
 from k8stokendetect.sigma.forms import FORMS, JOINS, NOT_IN_SIGMA
-from k8stokendetect.sigma.short import NOT_FOUND, SHORT, short_filter, short_join, short_lookalike
-from k8stokendetect.sigma.terms import Form, Join, Selection
+from k8stokendetect.sigma.short import NOT_FOUND, SHORT, both, short_filter, short_lookalike
+from k8stokendetect.sigma.short_joins import short_join
+from k8stokendetect.sigma.terms import Form, Join, Selection, Terms
 
 FormName: TypeAlias = Literal["short", "full", "strict"]
 FORM_NAMES: Final[tuple[FormName, ...]] = ("short", "full", "strict")
@@ -198,19 +199,23 @@ _SHORT_FILTERS: Final = (
 
 
 def _short_filters(covering: Iterable[Exclusion], _: _Options) -> tuple[dict[str, Selection], str, list[str]]:
-    found: dict[str, Selection] = {}
+    found: dict[str, Terms] = {}
     comments: list[str] = []
     for one in covering:
         chosen = short_filter(one, conventions.kind(one))
         if chosen is None:
             comments.append(f"No filter for {one.id}: in the short form its name would be the only proof.")
             continue
-        found[chosen[0]] = chosen[1]
+        name, terms = chosen
+        merged = both(found[name], terms) if name in found else terms
+        if name in found and merged:
+            comments.append(f"The filter {name} also fits a mint by {one.id} for the others, or by them for its own.")
+        found[name if merged else f"{name}_{one.id.replace('-', '_')}"] = merged or terms
         if lacking := " and ".join(inexpressible(one)):
             comments.append(f"The filter for {one.id} is wider than the exclusion: it does not check {lacking}.")
     kinds = [kind for kind in ("main", "optional") if any(name.startswith(f"filter_{kind}_") for name in found)]
     unless = "".join(f" and not 1 of filter_{kind}_*" for kind in kinds)
-    return found, unless, [*_SHORT_FILTERS, *comments] if found else comments
+    return dict(found), unless, [*_SHORT_FILTERS, *comments] if found else comments
 
 
 _FULL_FILTERS: Final = (

@@ -137,7 +137,7 @@ def _opened(path: Path) -> io.FileIO:
 
 
 def _fingerprints(path: Path) -> set[str]:
-    """Return the fingerprints in the last lines of a file, of JSON or CEF."""
+    """Return the fingerprints in the last lines of a file, in any format."""
     found: set[str] = set()
     try:
         with path.open("rb") as file:
@@ -158,5 +158,9 @@ def _fingerprint(line: bytes) -> set[str]:
     except ValueError:
         found = _IN_CEF.search(line)
         return {found[1].decode()} if found else set()
-    known = document.get("fingerprint") if isinstance(document, dict) else None
-    return {known} if isinstance(known, str) else set()
+    if not isinstance(document, dict):
+        return set()
+    places = {"event": "id", "metadata": "uid"}  # of ECS, of OCSF
+    objects = {name: one for name in places if isinstance(one := document.get(name), dict)}
+    known = [document.get("fingerprint"), *(one.get(places[name]) for name, one in objects.items())]
+    return {one for one in known if isinstance(one, str)}

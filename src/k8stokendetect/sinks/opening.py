@@ -7,12 +7,15 @@ import importlib.util
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from k8stokendetect.errors import ConfigError, OnError, did_you_mean, raise_error
 from k8stokendetect.incidents import Alert
+from k8stokendetect.outputs.ecs import to_ecs_line
+from k8stokendetect.outputs.ocsf import to_ocsf_line
 from k8stokendetect.sinks.base import Sink, SinkError
 from k8stokendetect.sinks.cef import to_cef
 from k8stokendetect.sinks.delivery import DeadLetters, Delivery
@@ -27,7 +30,13 @@ from k8stokendetect.sinks.wording import to_json, to_short_json
 PATIENCE: Final = 30.0
 """Seconds for which `scan` tries to deliver an alert."""
 
-FORMATS: Final[dict[str, Callable[[Alert], str]]] = {"json": to_json, "short": to_short_json, "cef": to_cef}
+FORMATS: Final[dict[str, Callable[[Alert], str]]] = {
+    "json": to_json,
+    "short": to_short_json,
+    "cef": to_cef,
+    "ecs": lambda alert: to_ecs_line(alert, observed=datetime.now(UTC)),
+    "ocsf": lambda alert: to_ocsf_line(alert, observed=datetime.now(UTC)),
+}
 
 
 class Sinks:

@@ -92,7 +92,7 @@ class Front:
             origin, source = rows.source(item.origin)
             if isinstance(item, ReadError):
                 self._unreadable(item.at(origin), source)
-            else:
+            elif isinstance(item, Event):
                 self._tally.events += 1
                 event = complete(item, origin=origin)
                 self._send(source, moment(event.time), tie(event), "event", pickle.dumps(event))
