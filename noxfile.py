@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that people use on a checkout: `nox --list` shows them, `nox -s docs` runs one; `.ci/run` runs them all."""
+"""The commands that people use on a checkout: `nox --list` shows them, and `nox -s docs` runs one."""
 
 from __future__ import annotations
 

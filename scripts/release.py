@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes a release of the version in pyproject.toml: build, check, SBOM, notes, checksums, commit and tag.
 
-`scripts/release.py --dry-run` does all of it but the commit and the tag, and says what is still in the way. Everything is
-built from the last commit, into dist/. Nothing is uploaded or pushed: the last lines say how. It needs the extra
+`scripts/release.py --dry-run` does all of it but the commit and the tag, and says what is still in the way. Everything
+is built from the last commit, into dist/. Nothing is uploaded or pushed: the last line says how. It needs the extra
 `release`, and git.
 """
 
