@@ -21,8 +21,8 @@ LINE: Final = json.dumps(token_request(auditID="NUMBER", issued="JTI=NUMBER"))
 
 
 def line(number: int) -> bytes:
-    """Return a mint, one of many at different times."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1_764_237_600 + number // 10))
+    """Return a mint, one a second."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1_764_237_600 + number))
     text = LINE.replace("NUMBER", str(number)).replace("2026-11-23T21:43:45", stamp)
     return text.encode() + b"\n"
 

@@ -131,12 +131,14 @@ def test_json_is_a_line_an_alert() -> None:
 
 @pytest.mark.parametrize(("form", "to_line"), [("ecs", to_ecs_line), ("ocsf", to_ocsf_line)])
 def test_the_forms_of_a_siem_are_a_line_an_alert_a_finding_or_an_incident(form: str, to_line: ToLine) -> None:
-    """The same documents as the library's; a record without a time gets that of now."""
+    """The library's documents; a record without a time gets that of now, and ECS says when it was written."""
     options = ["--format", form, "--keep-excluded"]
     findings = list(detect(REQUEST_RESPONSE, keep_excluded=True))
 
     def printed(level: str) -> list[str]:
-        return run("scan", REQUEST_RESPONSE, *options, level).stdout.splitlines()
+        lines = run("scan", REQUEST_RESPONSE, *options, level).stdout.splitlines()
+        assert all('"ingested":' in line for line in lines) == (form == "ecs")
+        return [re.sub(r',"ingested":"20[^"]*"', "", line) for line in lines]
 
     assert [to_line(finding) for finding in findings] == printed("--findings")
     assert [to_line(incident) for incident in incidents(findings)] == printed("--incidents")
@@ -368,7 +370,10 @@ def test_an_interrupt_ends_following_and_examines_what_waited(tmp_path: Path) ->
     name = "authentication.kubernetes.io/credential-id"
     user = {"username": "system:serviceaccount:prod:payments-sa", "extra": {name: ["JTI=1"]}}
     ref = {"resource": "secrets", "namespace": "prod"}
-    path = log(tmp_path, token_request(issued="JTI=1"), token_request(user=user, objectRef=ref, verb="list"), b"")
+    early = token_request(auditID="early", requestReceivedTimestamp="2026-11-23T21:00:00Z")  # is not waited for
+    path = log(
+        tmp_path, early, token_request(issued="JTI=1"), token_request(user=user, objectRef=ref, verb="list"), b""
+    )
     command = [*COMMAND, "scan", "--follow", "--format", "json", "--findings", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:  # noqa: S603 - ours
         assert running.stdout is not None

@@ -285,3 +285,28 @@ def test_roles_that_may_be_bound_are_weighed_by_the_new_powers_too() -> None:
     rights = rule("bind", "clusterroles", GROUP, "nodes"), rule("create", "clusterrolebindings", GROUP)
 
     assert reach(*rights, more=[role]) == {("bind", "", ())}
+
+
+def test_halves_of_a_pair_are_joined_through_the_groups_that_everybody_is_in() -> None:
+    """Everybody may ask for a certificate, eve approves it: that is eve's way, and nobody else's."""
+    everybody = {"kind": "Group", "name": "system:authenticated"}
+    create = rule("create", "certificatesigningrequests", CERTS)
+    approve = rule("update", "certificatesigningrequests/approval", CERTS)
+    signer = rule("approve", "signers", CERTS, "kubernetes.io/kube-apiserver-client")
+    ours = Cluster.load(listed(given("all", everybody, create), given("r", EVE, approve, signer)))
+    secrets = given("all", everybody, rule("get", "secrets")), given("r", EVE, rule("create", "secrets"))
+    halves = Cluster.load(
+        listed(
+            given("all", {"kind": "Group", "name": "system:serviceaccounts"}, create),
+            given("r", account("api", "prod"), approve, signer),
+            given("s", {"kind": "User", "name": "joe"}, approve, signer),
+        )
+    )
+
+    def found(cluster: Cluster) -> dict[str, list[str]]:
+        return {str(one): [str(way.kind) for way in cluster.ways_of(one)] for one in cluster.subjects}
+
+    assert found(ours) == {"Group system:authenticated": [], "User eve": ["certificate"]}
+    assert found(halves)["ServiceAccount prod/api"] == ["certificate"]
+    assert found(halves)["User joe"] == []
+    assert found(Cluster.load(listed(*secrets)))["User eve"] == []  # everybody reads them without eve

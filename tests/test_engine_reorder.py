@@ -125,3 +125,13 @@ def test_a_body_that_is_no_json_is_held_all_the_same() -> None:
     odd = attrs.evolve(event(0, "odd"), request_object=body)
 
     assert fed(ReorderBuffer[str](), odd) == []
+
+
+def test_the_time_up_to_which_all_was_examined() -> None:
+    """That of the earliest event that still waits, though one is far ahead: an incident before that may go on."""
+    buffer = ReorderBuffer[str]()
+    seen = [("", buffer.now)]
+    assert fed(buffer, event(0, "a"), event(30, "b")) == []
+    seen += [(out, buffer.now) for out in buffer.put(event(7200, "z"), "z")]
+
+    assert seen == [("", None), ("a", START + timedelta(seconds=30)), ("b", START + timedelta(seconds=7200))]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ TACTICS = {
 
 
 @pytest.fixture
-def _offline(tmp_path: Path) -> Iterator[None]:
+def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give the validators what they would download: ATT&CK, and SigmaHQ's lists of log sources and names of files."""
 
     def reference(name: str) -> dict[str, Any]:
@@ -57,18 +58,24 @@ def _offline(tmp_path: Path) -> Iterator[None]:
         data_taxonomy: {"taxonomy": {"audit": {"logsource": source, "field": {}}}},
         data_filename: {"pattern": {"audit": {"logsource": source, "prefix": "kubernetes_"}}},
     }
-    caches: list[Any] = []
+    diskcache: Any = importlib.import_module("diskcache")
+    opened: list[Any] = []
+
+    def cache(*arguments: Any, **options: Any) -> Any:
+        opened.append(made(*arguments, **options))
+        return opened[-1]
+
+    made = diskcache.Cache
+    monkeypatch.setattr(diskcache, "Cache", cache)  # `set_url` drops one without closing it
     for place, (module, content) in enumerate(lists.items()):
         loader: Any = module
         file = tmp_path / f"{place}.json"
         file.write_text(json.dumps(content), encoding="utf-8")
         loader.set_cache_dir(str(tmp_path / f"cache{place}"))
         loader.set_url(str(file))
-        caches.append(loader)
     yield
-    mitre_attack._get_cache().close()  # noqa: SLF001 - there is no other way to end its connection
-    for loader in caches[1:]:
-        loader.clear_cache.__self__._get_cache().close()  # noqa: SLF001 - the same
+    for one in opened:
+        one.close()
 
 
 @pytest.mark.usefixtures("_offline")

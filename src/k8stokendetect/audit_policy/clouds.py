@@ -12,7 +12,7 @@ from k8stokendetect.reprs import with_short_repr
 
 
 @with_short_repr
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class CloudLog:
     """A log of a cloud, and how to have it.
 

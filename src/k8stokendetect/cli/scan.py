@@ -24,6 +24,7 @@ from k8stokendetect.commands import detect_commands
 from k8stokendetect.detectors import Detector
 from k8stokendetect.engine.checkpoint import Checkpoint, Saved
 from k8stokendetect.engine.detection import Detection, detection
+from k8stokendetect.engine.state_file import refused
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError
 from k8stokendetect.events import Signal
 from k8stokendetect.findings import Finding
@@ -96,8 +97,11 @@ class Scan:
             return Saved(), []
         try:
             saved = self._checkpoint.load()
-            saved.memory.attach(detectors)
-            _, opened = checked(saved.more)
+            try:
+                saved.memory.attach(detectors)
+                _, opened = checked(saved.more)
+            except ConfigError as error:
+                raise refused(self._checkpoint.path, str(error)) from None
         except ConfigError as error:
             try:
                 kept = self._checkpoint.set_aside()
@@ -160,6 +164,8 @@ class Scan:
                 stopped_by_signals(self._run.stop),
                 progress(() if options.follow else options.files, self._log),
             ):
+                if options.follow and not options.quiet:
+                    tell(f"following {options.files[0]}")
                 self._run.all(self._finish if following is None else following.finish)
         finally:
             sinks.close()

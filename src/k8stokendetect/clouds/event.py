@@ -58,7 +58,7 @@ def _cut_resources(resources: Iterable[str], /) -> tuple[str, ...]:
 
 
 @with_short_repr
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Caller:
     """Who made the call; what was not logged is empty. Texts are cut, see `bounds`.
 

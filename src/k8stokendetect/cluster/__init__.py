@@ -218,9 +218,11 @@ class Cluster:
         return tuple(way for way in found if way.reaches(target) and way.kind not in needed)
 
     def ways_of(self, subject: Subject) -> tuple[AttackPath, ...]:
-        """Return the attack paths that a subject's own bindings open; rights through a group belong to the group."""
-        groups = (subject.name,) if subject.kind == "Group" else ()
-        return self.ways(subject.username(), groups)
+        """Return the attack paths that a subject's own bindings open, or open with those of groups that it is in.
+
+        What only such a group needs belongs to the group: everybody is in system:authenticated, for example.
+        """
+        return tuple(self._paths.of_subject(subject))
 
     def service_account(self, account: ServiceAccount | str) -> AccountProfile | None:
         """Return what an account may do, its cloud identities and the pods that run as it.

@@ -93,6 +93,10 @@ _TOKEN_ROWS: Final = (
 """Each leads to a token by itself; `impersonate-on:MODE:VERB` gives the same while impersonating."""
 
 
+MODES: Final = ("serviceaccount", "user-info", "arbitrary-node", "associated-node")
+"""Modes of constrained impersonation, as verbs name them."""
+
+
 def _on(mode: str, row: _Row) -> _Row:
     """Return the row of what somebody may do while impersonating (impersonateOnAttributes in mode.go)."""
     verbs = tuple(f"impersonate-on:{mode}:{verb}" for verb in row.verbs)
@@ -110,8 +114,8 @@ TABLE: Final = (
     _Row("constrained-node", ("impersonate:arbitrary-node",), _AUTHENTICATION, ("nodes",)),
     _Row("constrained-own-node", ("impersonate:associated-node",), _AUTHENTICATION, ("nodes",)),
     *_TOKEN_ROWS[1:],
-    *(_on(mode, row) for mode in ("serviceaccount", "user-info") for row in _TOKEN_ROWS),
-    *(_on(mode, _TOKEN_ROWS[0]) for mode in ("arbitrary-node", "associated-node")),
+    *(_on(mode, row) for mode in MODES[:2] for row in _TOKEN_ROWS),
+    *(_on(mode, _TOKEN_ROWS[0]) for mode in MODES[2:]),
     _Row("create-secret", ("create",), "", ("secrets",), is_nameless=True),
     _Row("escalate-role", ("escalate",), RBAC_GROUP, ("roles",)),
     _Row("escalate-cluster-role", ("escalate",), RBAC_GROUP, ("clusterroles",)),

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from k8stokendetect.cluster.attack_paths import AttackPath, AttackPathKind
 from k8stokendetect.cluster.capabilities import (
+    MODES,
     Capabilities,
     CapabilityIndex,
     HeldCapability,
@@ -18,7 +20,7 @@ from k8stokendetect.cluster.capabilities import (
 from k8stokendetect.cluster.impersonation import Impersonation
 from k8stokendetect.cluster.nodes import nodes_of
 from k8stokendetect.cluster.objects import Account, Pod
-from k8stokendetect.cluster.rbac import Bindings
+from k8stokendetect.cluster.rbac import Bindings, Subject, groups_of
 from k8stokendetect.exclusions.base import MASTERS
 from k8stokendetect.identity import ServiceAccount
 
@@ -29,6 +31,20 @@ _SIGNERS: Final = frozenset(
 
 k8s.io/kubernetes pkg/certauthorization/certauthorization.go, IsAuthorizedForSignerName.
 """
+
+_CONSTRAINED: Final = frozenset(f"constrained-{what}" for what in ("user", "group", "account", "node", "own-node"))
+_PAIRS: Final = (
+    ({"create-secret"}, {"validating-webhook"}),
+    ({"escalate-role"}, {"write-role"}),
+    ({"escalate-cluster-role"}, {"write-cluster-role"}),
+    ({"bind-role", "bind-cluster-role"}, {"write-binding", "write-cluster-binding"}),
+    ({"create-csr"}, {"node-csr", "approve-csr", "approve-signer"}),
+    ({"approve-csr"}, {"approve-signer"}),
+    ({"impersonate-group"}, {"impersonate-user", "impersonate-account"}),
+    (_CONSTRAINED, {f"{mode}:{kind}" for mode in MODES for kind in ("mint", "pod", "workload", "exec", "read-secret")}),
+    ({"constrained-user"}, {"constrained-group"}),
+)
+"""Capabilities that open a path only together; to read Secrets is enough by itself."""
 
 _BOOTSTRAPPERS: Final = "system:bootstrappers"
 
@@ -59,6 +75,7 @@ class PathFinder:
         self._bootstrappers = tuple(bindings.groups(_BOOTSTRAPPERS))
         refs = [account.ref for account in accounts]
         self._impersonation = Impersonation(self._held_by, self._known, refs, nodes_of(pods))
+        self._kinds: dict[tuple[str, ...], frozenset[str]] = {}
         self._of: dict[tuple[str, tuple[str, ...]], Sequence[AttackPath]] = {}
 
     def of(self, user: str, groups: tuple[str, ...], /) -> Iterator[AttackPath]:
@@ -72,6 +89,29 @@ class PathFinder:
             if key not in seen:
                 seen.add(key)
                 yield way
+
+    def of_subject(self, subject: Subject, /) -> Iterator[AttackPath]:
+        """Yield the paths that a subject's own bindings open, then those that also take a grant of a group of its.
+
+        The latter only where neither side alone reaches the same accounts; what a group needs nobody else for is its.
+        """
+        user, groups = subject.username(), (subject.name,) if subject.kind == "Group" else ()
+        own = tuple(self.of(user, groups))
+        yield from own
+        implied = tuple(group for group in groups_of(subject) if group not in groups)
+        kinds = self._kinds.get(implied)
+        if kinds is None:
+            kinds = self._kinds[implied] = frozenset(self._held_by("", implied))
+        if not _complete(self._held_by(user, groups).keys(), kinds):
+            return
+        others = {("Group", group) for group in implied}
+        mixed = []
+        for path in self.of(user, (*groups, *implied)):
+            subjects = {grant.subject.identity for grant in path.grants}
+            if subject.identity in subjects and not subjects.isdisjoint(others):
+                mixed.append(path)
+        theirs = tuple(self.of("", implied)) if mixed else ()
+        yield from (path for path in mixed if not any(_reaches_all(one, path) for one in (*own, *theirs)))
 
     def _held_by(self, user: str, groups: tuple[str, ...]) -> Capabilities:
         return self.capabilities.held(self._bindings.of(user, groups))
@@ -180,3 +220,14 @@ def _paired(held: Capabilities) -> Iterator[AttackPath]:
     for _, grants in together(held.get("create-csr", ()), held.get("approve-csr", ())):
         if signers:
             yield AttackPath(AttackPathKind.CERTIFICATE, "", (), distinct(signers[0].grant, *grants))
+
+
+def _complete(own: AbstractSet[str], theirs: AbstractSet[str]) -> bool:
+    """Tell whether one side has half of a pair and the other side the other half."""
+    return any((first & own and second & theirs) or (first & theirs and second & own) for first, second in _PAIRS)
+
+
+def _reaches_all(path: AttackPath, other: AttackPath) -> bool:
+    return path.namespace in {"", other.namespace} and (
+        not path.accounts or (bool(other.accounts) and set(other.accounts) <= set(path.accounts))
+    )

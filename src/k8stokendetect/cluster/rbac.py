@@ -14,7 +14,8 @@ import attrs
 
 from k8stokendetect.cluster.selectors import Selector
 from k8stokendetect.events import TOKEN_SUBRESOURCE
-from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX
+from k8stokendetect.exclusions.base import AUTHENTICATED
+from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS_GROUP, ServiceAccount
 from k8stokendetect.reprs import with_short_repr
 
 RBAC_GROUP: Final = "rbac.authorization.k8s.io"
@@ -137,6 +138,22 @@ class Subject:
     def identity(self) -> tuple[str, str]:
         """The identity that the API server sees: a service account is the user of its name."""
         return ("Group", self.name) if self.kind == "Group" else ("User", self.username())
+
+
+def groups_of(subject: Subject, /) -> tuple[str, ...]:
+    """Return the groups that a subject is, and those that the API server puts its bearers into.
+
+    Source: k8s.io/apiserver pkg/authentication/group/authenticated_group_adder.go and serviceaccount/util.go.
+    """
+    own: tuple[str, ...] = (subject.name,) if subject.kind == "Group" else ()
+    account = ServiceAccount.of_username(subject.username())
+    if account is not None:
+        own = account.groups
+    elif own and own[0].startswith(f"{SERVICE_ACCOUNTS_GROUP}:"):
+        own = (*own, SERVICE_ACCOUNTS_GROUP)
+    if subject.name in {"system:anonymous", "system:unauthenticated"}:
+        return tuple(dict.fromkeys((*own, "system:unauthenticated")))
+    return tuple(dict.fromkeys((*own, AUTHENTICATED)))
 
 
 @with_short_repr

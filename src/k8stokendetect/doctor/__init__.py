@@ -113,7 +113,7 @@ class Report:
     live_tokens: int
     impersonated: int
     clusters: tuple[ClusterReport, ...]
-    clouds: tuple[CloudReport, ...]
+    clouds: tuple[CloudReport, ...] = ()
     rules: tuple[RuleVerdict, ...]
 
     @property

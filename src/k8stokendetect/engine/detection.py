@@ -185,7 +185,7 @@ class Detection(Iterator[Finding]):
 
     @property
     def now(self) -> datetime | None:
-        """The time by the log; None before the first event that has one."""
+        """The time by the log up to which all was examined; None before the first event that has one."""
         return self._pipeline.now
 
     def idle(self) -> Iterator[Finding]:

@@ -111,8 +111,8 @@ class Pipeline:
 
     @property
     def now(self) -> datetime | None:
-        """The time by the log; None before the first event that has one."""
-        return self._buffer.event_clock.now
+        """The time by the log up to which all was examined; None before the first event that has one."""
+        return self._buffer.now
 
     def waiting(self) -> Iterator[Event | CloudEvent]:
         """Yield the events whose turn has not come, in no order."""

@@ -60,6 +60,13 @@ class ReorderBuffer(Generic[T]):
         self._held = 0
         self._waiting: list[tuple[datetime, str, str, int, int, int, T]] = []  # order, number, size, item
 
+    @property
+    def now(self) -> datetime | None:
+        """The time by the log up to which nothing waits any more; None before the first event that has one."""
+        latest = self.event_clock.now
+        earliest = next((time for time, *_ in self._waiting[:1] if time != NEVER), latest)
+        return latest if latest is None or earliest is None else min(latest, earliest)
+
     def __iter__(self) -> Iterator[T]:
         """Iterate over what waits, in no order."""
         return (waiting[-1] for waiting in self._waiting)

@@ -64,7 +64,7 @@ k8s.io/client-go rest/config.go DefaultKubernetesUserAgent; which binaries conta
 """
 
 _KUBELETS: Final = ("kubel", "k3s/", "microshift/")
-"""How `KUBELET_CLIENTS` begin: the first is kubelet, kubelet.exe, kubelite. Whoever lies can name any of these."""
+"""How `KUBELET_CLIENTS` begin: the first is kubelet, kubelet.exe, kubelite. A liar can name any of these."""
 
 TOGETHER: Final[Mapping[str, str]] = dict.fromkeys(("calico-node", "calico-node-windows", "canal"), "calico")
 """Filters that are one, by exclusion: with the same proof, and of software of which a cluster has one variant.

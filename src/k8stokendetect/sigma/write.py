@@ -208,6 +208,8 @@ def _short_filters(covering: Iterable[Exclusion], _: _Options) -> tuple[dict[str
             continue
         name, terms = chosen
         merged = both(found[name], terms) if name in found else terms
+        if name in found and merged:
+            comments.append(f"The filter {name} also fits a mint by {one.id} for the others, or by them for its own.")
         found[name if merged else f"{name}_{one.id.replace('-', '_')}"] = merged or terms
         if lacking := " and ".join(inexpressible(one)):
             comments.append(f"The filter for {one.id} is wider than the exclusion: it does not check {lacking}.")
