@@ -23,8 +23,10 @@ from k8stokendetect.detectors import BUILTIN, OPTIONAL, KeyedDetector, TokenRequ
 from k8stokendetect.envelopes import ENVELOPES, Envelope
 from k8stokendetect.envelopes import azure as azure_envelope
 from k8stokendetect.envelopes import bigquery as bigquery_envelope
+from k8stokendetect.envelopes import cloudtrail as cloudtrail_envelope
 from k8stokendetect.envelopes import cloudwatch as cloudwatch_envelope
 from k8stokendetect.envelopes import elastic as elastic_envelope
+from k8stokendetect.envelopes import entra as entra_envelope
 from k8stokendetect.envelopes import flat as flat_envelope
 from k8stokendetect.envelopes import gcp as gcp_envelope
 from k8stokendetect.envelopes import native as native_envelope
@@ -359,6 +361,10 @@ class TestBigQuery(_Envelope):
 OF_TABLES = {TestRows.envelope, TestBigQuery.envelope}
 
 
+OF_CLOUDS = {cloudtrail_envelope, entra_envelope}
+
+
 def test_every_envelope_is_tested() -> None:
-    """But the native one, where nothing is wrapped, and the flat one, which puts back together what it can."""
-    assert {*ENVELOPE_OF.values(), native_envelope, flat_envelope, *OF_TABLES} == set(ENVELOPES)
+    """But the native one, which wraps nothing, the flat one, which restores what it can, and those of clouds' logs."""
+    others = {native_envelope, flat_envelope, *OF_TABLES, *OF_CLOUDS}
+    assert {*ENVELOPE_OF.values(), *others} == set(ENVELOPES)

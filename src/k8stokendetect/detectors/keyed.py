@@ -62,7 +62,10 @@ class States(Generic[S]):
     def get(self, key: str, now: datetime, /) -> S | None:
         """Return the state of a key unless it has expired."""
         found = self._states.get(key)
-        return self.packing.whole(found[0]) if found and found[1] >= now else None
+        if not found or found[1] < now:
+            return None
+        state = found[0]
+        return self.packing.whole(state) if isinstance(state, bytes) else state
 
     def put(self, key: str, state: S | None, expires: datetime, /) -> None:
         """Remember a state until a time, or forget the key."""

@@ -124,7 +124,9 @@ class MintedTokenExchanged(CloudDetector[Account]):
     def fold(self, key: str, event: Event, reported: Sequence[Finding], memory: View[Account], /) -> Iterator[Finding]:
         """Remember a mint; report the exchanges of its token that were read before."""
         known = memory.get(key) or Account()
-        about = [one for one in reported if one.severity >= Severity.MEDIUM and one.rule != TokenInAuditLog.rule]
+        about = reported and [
+            one for one in reported if one.severity >= Severity.MEDIUM and one.rule != TokenInAuditLog.rule
+        ]
         if not about:
             if known.pods is None or memory.now - known.pods > timedelta(hours=1):
                 memory.put(key, attrs.evolve(known, pods=memory.now))

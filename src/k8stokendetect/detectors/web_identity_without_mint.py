@@ -152,7 +152,7 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             if event.user.username.startswith("system:node:") and "system:nodes" in event.user.groups
             else frozenset()
         )
-        if any(one.severity >= Severity.MEDIUM and one.rule.id not in own for one in reported):
+        if reported and any(one.severity >= Severity.MEDIUM and one.rule.id not in own for one in reported):
             return ()
         account = key_of(event.service_account)
         return (account, CLUSTER) if account else ()
