@@ -19,6 +19,7 @@ html_css_files = ["pages.css"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # `DEFAULT_EXCLUSIONS`, not all that is in it
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False

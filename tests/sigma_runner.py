@@ -69,7 +69,7 @@ class Base(sqlite3.Connection):
 def table(events: Iterable[dict[str, Any]]) -> sqlite3.Connection:
     """Load events into a table `logs` of SQLite."""
     names, values = rows(events)
-    base = sqlite3.connect(":memory:", factory=Base)
+    base = sqlite3.connect(":memory:", factory=Base, check_same_thread=False)  # any thread may collect it
     base.create_function("REGEXP", 2, lambda pattern, text: bool(re.search(pattern, text or "")), deterministic=True)
     base.create_function("BARE", 2, lambda value, _: value, deterministic=True)
     base.execute(f"CREATE TABLE logs ({', '.join(f'`{name}` COLLATE NOCASE' for name in names)})")

@@ -7,21 +7,26 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cloudtrail
 from k8stokendetect import K8sTokenDetectError, ReadError, detect, testing
 from k8stokendetect.convert.redaction import redact
 from k8stokendetect.convert.structure import plain
+from k8stokendetect.convert.times import format_time
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, KeyedDetector, TokenRequest, UnusualOrigin
 from k8stokendetect.envelopes import ENVELOPES, Envelope
 from k8stokendetect.envelopes import azure as azure_envelope
 from k8stokendetect.envelopes import bigquery as bigquery_envelope
+from k8stokendetect.envelopes import cloudtrail as cloudtrail_envelope
 from k8stokendetect.envelopes import cloudwatch as cloudwatch_envelope
 from k8stokendetect.envelopes import elastic as elastic_envelope
+from k8stokendetect.envelopes import entra as entra_envelope
 from k8stokendetect.envelopes import flat as flat_envelope
 from k8stokendetect.envelopes import gcp as gcp_envelope
 from k8stokendetect.envelopes import native as native_envelope
@@ -151,6 +156,26 @@ MOUNTED = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 WITH_ID = request(user=service_account_user("kube-system/coredns", "JTI=1"), time=minute(0))
 WITHOUT_ID = request(user=service_account_user("prod/web"), time=minute(1))
 
+AT = datetime(2026, 11, 23, 21, 44, tzinfo=UTC)
+CLOUD_MINT = token_request(audiences=["sts.amazonaws.com"], time=AT - timedelta(seconds=30))
+EXCHANGE = cloudtrail.web_identity(AT)
+OWN: dict[str, Any] = {"ip": "198.51.100.10", "user_agent": cloudtrail.BOTO}
+ORDINARY = [
+    cloudtrail.web_identity(AT - timedelta(hours=hour), session=f"botocore-session-{hour}", **OWN)
+    for hour in range(30, 0, -1)
+]
+
+
+def kubelet(hour: int, account: str = "prod/payments-sa") -> dict[str, Any]:
+    """Return a kubelet's mint so many hours after a day before."""
+    event = {**KUBELET, "objectRef": {**KUBELET["objectRef"], "name": account.partition("/")[2]}}
+    time = format_time(AT - timedelta(hours=24.5 - hour))
+    return {**event, "requestReceivedTimestamp": time, "stageTimestamp": time, "auditID": f"k-{hour}-{account}"}
+
+
+MINTED = [kubelet(hour, f"prod/app-{hour % 3}") for hour in range(-3, 24)]
+CLUSTER = [cloudtrail.web_identity(AT - timedelta(hours=1), f"prod/app-{number}", **OWN) for number in range(3)]
+STOLEN = cloudtrail.web_identity(AT - timedelta(minutes=50), "prod/unused")
 EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
     "token-request": ([MINT, KUBELET], [REFUSED, request(), request("create", "serviceaccounts", name="x")]),
     "token-request-uri": ([MINT, REFUSED], [token_request(target="kube-system/generic-garbage-collector"), request()]),
@@ -196,6 +221,19 @@ EXAMPLES: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
     "audit-annotation-forged": (
         [request("create", "validatingadmissionpolicies", namespace=None, name="audit.k8s.io")],
         [request("create", "validatingadmissionpolicies", namespace=None, name="require-labels")],
+    ),
+    "web-identity-unusual-origin": ([[*ORDINARY, EXCHANGE]], [ORDINARY, [EXCHANGE]]),
+    "web-identity-without-mint": (
+        [[*MINTED, *CLUSTER, STOLEN, kubelet(24)]],
+        [[*MINTED, *CLUSTER], [*CLUSTER, STOLEN]],
+    ),
+    "minted-token-exchanged": (
+        [[CLOUD_MINT, EXCHANGE], [EXCHANGE, CLOUD_MINT]],
+        [[EXCHANGE], [CLOUD_MINT, cloudtrail.web_identity(AT, "prod/other")], [KUBELET, EXCHANGE]],
+    ),
+    "cloud-act-after-exchange": (
+        [[CLOUD_MINT, EXCHANGE, cloudtrail.call(EXCHANGE, "s3", "GetObject")]],
+        [[EXCHANGE, cloudtrail.call(EXCHANGE, "iam", "CreateUser")]],
     ),
     "forged-token": ([[WITH_ID, WITHOUT_ID]], [WITH_ID, WITHOUT_ID]),
     "pod-token-moved": (
@@ -323,6 +361,10 @@ class TestBigQuery(_Envelope):
 OF_TABLES = {TestRows.envelope, TestBigQuery.envelope}
 
 
+OF_CLOUDS = {cloudtrail_envelope, entra_envelope}
+
+
 def test_every_envelope_is_tested() -> None:
-    """But the native one, where nothing is wrapped, and the flat one, which puts back together what it can."""
-    assert {*ENVELOPE_OF.values(), native_envelope, flat_envelope, *OF_TABLES} == set(ENVELOPES)
+    """But the native one, which wraps nothing, the flat one, which restores what it can, and those of clouds' logs."""
+    others = {native_envelope, flat_envelope, *OF_TABLES, *OF_CLOUDS}
+    assert {*ENVELOPE_OF.values(), *others} == set(ENVELOPES)

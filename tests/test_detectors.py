@@ -48,6 +48,10 @@ RARE = {
     "unknown-token-used",
     "system-identity-issued",
     "audit-annotation-forged",
+    "web-identity-unusual-origin",
+    "web-identity-without-mint",
+    "minted-token-exchanged",
+    "cloud-act-after-exchange",
 }
 """Nothing of the kind was recorded: their own tests show that they fire."""
 

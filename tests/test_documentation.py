@@ -239,6 +239,8 @@ def test_output(block: Block) -> None:
     commands = {
         "doctor.md": "doctor examples/attack.log",
         "who-can-mint.md": "who-can-mint examples/attack-cluster.json",
+        "follow-a-token.md": "scan examples/cloud/audit.log examples/cloud/cloudtrail "
+        "--cluster examples/cloud-objects.json",
     }
     assert block.text in run(f"k8stokendetect {commands.get(block.page, 'scan examples/attack.log')}")
 

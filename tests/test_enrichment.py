@@ -52,7 +52,7 @@ def mint(cluster: Cluster | None, *, rules: tuple[str, ...] = ("token-request",)
             ROLE,
             f"userIdentity.userName system:serviceaccount:prod:payments-sa, requestParameters.roleArn {ROLE}",
         ),
-        (of({}, POD_IDENTITY), ROLE, "eventSource eks-auth.amazonaws.com, eventName AssumeRoleForPodIdentity"),
+        (of({}, POD_IDENTITY), ROLE, "eventName AssumeRole, userIdentity.invokedBy pods.eks.amazonaws.com"),
         (
             of({"azure.workload.identity/client-id": "6f1d2c3b", "azure.workload.identity/tenant-id": "77aa"}),
             "6f1d2c3b",

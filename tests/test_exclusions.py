@@ -493,6 +493,9 @@ def test_exclusions_reach_every_rule_about_minting_and_no_other() -> None:
         "unusual-origin",
         "second-control-plane-credential",
         "system-identity-issued",
+        "minted-token-exchanged",
+        "web-identity-without-mint",
+        "cloud-act-after-exchange",
     }
     shipped = (*BUILTIN, *OPTIONAL)
     about_minting = {

@@ -120,7 +120,7 @@ def test_no_token_gets_through(change: dict[str, Any]) -> None:
     assert not any(part in repr(event) for part in (*JWT.split("."), "opaque-token"))
 
 
-@pytest.mark.parametrize("value", [b"x", object(), {1: "x"}, "\ud800"])
+@pytest.mark.parametrize("value", [b"x", object(), {1: "x"}])
 def test_what_is_no_json_is_refused_in_every_part(value: Any) -> None:
     """A mapping that never was JSON."""
     for change in ({"requestObject": {"x": value}}, {"responseStatus": {"details": {"x": value}}}):

@@ -82,6 +82,10 @@ def test_a_document_of_each_rule_was_validated() -> None:
         "token-right-granted",
         "unknown-token-used",
         "unreadable-token-request",
+        "web-identity-unusual-origin",
+        "web-identity-without-mint",
+        "minted-token-exchanged",
+        "cloud-act-after-exchange",
     }
 
 

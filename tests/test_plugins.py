@@ -299,7 +299,7 @@ def test_no_plug_in_takes_events_away_from_the_built_in_envelopes() -> None:
     nothing_known = b'{"what": "is this"}'
     assert list(detect(read(nothing_known, envelopes=[thief]), tally=tally)) == []
     assert (thief.asked, tally.skipped) == ([{"what": "is this"}], 1)
-    assert len(ENVELOPES) == 10
+    assert len(ENVELOPES) == 12
 
 
 class Broken:

@@ -21,7 +21,9 @@ from typing import Any
 
 import pytest
 
+import cloudtrail
 from builders import token_request
+from cloudtrail import cluster_games
 from generate import write
 from k8stokendetect import ConfigError, Finding, Tally, detect, spark
 from k8stokendetect.cluster import Cluster
@@ -245,6 +247,17 @@ def test_everything_that_was_read_is_in_the_tallies(session: Any) -> None:
     assert sum((Counter(row.findings) for row in rows), Counter()) == tally.findings
     assert sum((Counter(row.excluded) for row in rows), Counter()) == tally.excluded
     assert sum(row.duplicates for row in rows) == tally.duplicates
+
+
+def test_both_logs_in_one_table(session: Any) -> None:
+    """A file of CloudTrail in a row, and audit events in others: the same as `detect`, and typed columns."""
+    audit, trail = cluster_games()
+    table = [(json.dumps({"Records": trail}),), *((json.dumps(event),) for event in audit)]
+    rows = spark.detect(session.createDataFrame(table, "value string")).collect()
+
+    assert found(rows) == expected([*audit, *trail])
+    (exchange,) = (row for row in rows if row.rule_id == "minted-token-exchanged")
+    assert exchange.event.cloud.issued == cloudtrail.issued(trail[0])
 
 
 def test_a_snapshot_of_the_cluster_says_more(session: Any) -> None:

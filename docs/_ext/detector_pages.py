@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,43 @@ READ = builders.request(
     "&command=%2Fvar%2Frun%2Fsecrets%2Fkubernetes.io%2Fserviceaccount%2Ftoken",
 )
 
+CLOUD = ROOT / "examples/cloud"
+TRAIL = json.loads((CLOUD / "cloudtrail/us-west-2.json").read_text(encoding="utf-8"))["Records"]
+BOTH = [json.loads((CLOUD / "audit.log").read_text(encoding="utf-8")), *TRAIL]
+EXCHANGE = TRAIL[0]
+
+
+def pods_exchange(hour: float, account: str = "payments-sa") -> dict[str, Any]:
+    """Return an exchange of a pod, so many hours after the one in the example."""
+    time = datetime.fromisoformat(EXCHANGE["eventTime"]) + timedelta(hours=hour)
+    text = json.dumps(
+        EXCHANGE | {"eventID": f"{account} {hour}", "sourceIPAddress": "198.51.100.10", "userAgent": "Boto3/1.34.2"}
+    )
+    text = text.replace("s3access", "botocore-session-1").replace(":payments-sa", f":{account}")
+    return dict(json.loads(text) | {"eventTime": f"{time:%Y-%m-%dT%H:%M:%SZ}"})
+
+
+def kubelets_mint(hour: float, account: str) -> dict[str, Any]:
+    """Return a kubelet's mint at such a time."""
+    return builders.token_request(
+        "system:node:worker-1",
+        f"prod/{account}",
+        groups=("system:nodes", "system:authenticated"),
+        user_agent="kubelet/v1.31.2 (linux/amd64) kubernetes/5864a46",
+        time=datetime.fromisoformat(EXCHANGE["eventTime"]) + timedelta(hours=hour),
+        annotations={"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""},
+    )
+
+
 BUILT: dict[str, list[Any] | bytes] = {
+    "minted-token-exchanged": BOTH,
+    "cloud-act-after-exchange": BOTH,
+    "web-identity-unusual-origin": [*(pods_exchange(hour) for hour in range(-30, 0)), EXCHANGE],
+    "web-identity-without-mint": [
+        *(kubelets_mint(hour, f"app-{hour % 3}") for hour in range(-28, 2)),
+        *(pods_exchange(-1, f"app-{number}") for number in range(3)),
+        EXCHANGE,
+    ],
     "token-request-impersonated": [
         builders.token_request("mallory", impersonatedUser={"username": "alice", "groups": ["system:authenticated"]})
     ],

@@ -18,14 +18,16 @@ def enriched(finding: Finding, cluster: Cluster, /) -> Finding:
 
     Its severity is then at least high, since the token leads out of the cluster. Each identity is evidence: where the
     cluster names it, what it is, what to rotate, and which log of the cloud shows its use. An excluded finding, and one
-    about no issued token, comes back unchanged. The fingerprint stays the same.
+    about no issued token or about a call in a cloud, comes back unchanged. The fingerprint stays the same.
 
     Arguments:
         finding: of any rule, your own included, also one that was read back.
         cluster: the snapshot.
 
     """
-    accounts = tuple(dict.fromkeys(tokens_of(finding))) if finding.excluded_by is None else ()
+    if finding.excluded_by is not None or finding.event.cloud is not None:
+        return finding
+    accounts = tuple(dict.fromkeys(tokens_of(finding)))
     traces = [(account, trace) for account in accounts for trace in traces_of(cluster, account)]
     evidence = tuple(Evidence(trace.at, trace.identity, _why(account, trace)) for account, trace in traces)
     caveats = tuple(_unknown(finding, accounts, cluster))

@@ -13,15 +13,8 @@ from typing import Final, Protocol
 
 import attrs
 
-from k8stokendetect.bounds import (
-    LONGEST_ADDRESS,
-    LONGEST_LIST,
-    LONGEST_NAME,
-    cut,
-    cut_address,
-    cut_text,
-    cut_user,
-)
+from k8stokendetect.bounds import LONGEST_ADDRESS, LONGEST_LIST, LONGEST_NAME, cut, cut_address, cut_text, cut_user
+from k8stokendetect.clouds.call import CloudCall
 from k8stokendetect.convert.structure import plain
 from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef, Event, JsonValue, Platform, is_success
 from k8stokendetect.identity import REASON, ServiceAccount
@@ -92,6 +85,7 @@ class EventRef:
         cluster: its name, where the log's wrapper has it.
         account: the AWS account, Azure subscription or Google project.
         region: the cloud's region.
+        cloud: of a call in a cloud, what else is known: its resource is the service, its verb the action.
 
     """
 
@@ -124,6 +118,7 @@ class EventRef:
     cluster: str | None = None
     account: str | None = None
     region: str | None = None
+    cloud: CloudCall | None = None
 
     @classmethod
     def of(cls, event: Event | Referable, /) -> EventRef:
@@ -213,7 +208,7 @@ class EventRef:
     @property
     def succeeded(self) -> bool:
         """The request was served, see `is_success`."""
-        return is_success(self.code)
+        return is_success(self.code) if self.cloud is None else not self.cloud.error
 
     @property
     def mints_token(self) -> bool:
@@ -239,20 +234,23 @@ class EventRef:
     def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON; the names are stable once released."""
         facts = {name: plain(getattr(self, name)) for name in _FIELDS}
-        return {"request_id": self.request_id, **facts, "target": self.target}
+        cloud = {} if self.cloud is None else {"cloud": self.cloud.to_dict()}
+        return {"request_id": self.request_id, **facts, **cloud, "target": self.target}
 
     def uses_token_of(self, mint: EventRef, /) -> bool:
         """Tell whether this request can have been made with the token that another one issued.
 
         Credential ids decide where both were logged, otherwise the service account's name does.
         """
+        if mint.cloud is not None:
+            return self.cloud is not None and mint.cloud.issued != "" and mint.cloud.issued == self.cloud.used
         if mint.minted_credential and self.used_credential:
             return mint.minted_credential == self.used_credential
         account = mint.token_account if mint.mints_token else None
         return account is not None and account == ServiceAccount.of_username(self.user)
 
 
-_FIELDS: Final = tuple(field.name for field in attrs.fields(EventRef))
+_FIELDS: Final = tuple(field.name for field in attrs.fields(EventRef) if field.name != "cloud")
 
 
 def request_id(event: Event, /) -> str:

@@ -66,6 +66,8 @@ class Signal(enum.Enum):
     """A request whose audit id has more than 64 characters."""
     CONTRADICTED = "contradicted annotation"
     """An annotation of a mint, or the mark of a Secret's token, that is not the API server's own: `contradicted`."""
+    CLOUD = "call in a cloud"
+    """A call that a cloud logged, rather than an audit event: for a `CloudDetector`, which is given them all."""
     UNREADABLE = "unreadable record"
     """A record that could not be read but reveals something about a call: `ReadError.revealed`."""
 

@@ -93,13 +93,18 @@ def user_of(username: str, /) -> str:
     return named(account_or_user(username))
 
 
+_SESSION: Final = re.compile(r"arn:[a-z-]+:sts::\d{12}:assumed-role/([^/]+)/.*")
+"""https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html; the caller chose the session's name."""
+
+
 def caller_of(ref: EventRef, /) -> str:
     """Name the caller; one without a user name by its address.
 
     A request that was served or refused by RBAC had a caller; only 401 says that there was none.
     """
     if ref.user:
-        return user_of(ref.user)
+        session = _SESSION.fullmatch(ref.user) if ref.cloud is not None else None
+        return f"role {named(session[1])}" if session else user_of(ref.user)
     who = NOBODY if ref.code == 401 else SOMEBODY  # noqa: PLR2004 - HTTP
     return f"{who} at {ref.peer_ip}" if ref.peer_ip else who
 

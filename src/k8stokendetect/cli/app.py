@@ -12,6 +12,7 @@ import click
 
 from k8stokendetect.cli.mint_options import TERMS, mint_options
 from k8stokendetect.cli.options import (
+    clouds,
     day_first,
     enable,
     exclusion_file,
@@ -78,9 +79,10 @@ def _run(module: str, name: str, /, **options: Any) -> NoReturn:
 @click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
 @trust_pods
 @day_first
+@clouds
 @fail_on
 def scan(**options: Any) -> None:
-    """Scan audit logs: files, compressed or not, archives, folders of rotated files, URLs, or - for standard input.
+    """Scan audit logs, and clouds' logs: files, compressed or not, archives, folders, URLs, or - for standard input.
 
     Prints an overview of the incidents, which are the attacks that findings belong to, then a tree for each of the
     worst, and what to do. With --follow, what is HIGH or above is a line at once. With --cluster, targets are judged by
@@ -101,6 +103,7 @@ def scan(**options: Any) -> None:
 @exclusion_file
 @click.option("--cluster", "cluster_files", multiple=True, metavar="FILE", help="The cluster's objects, as for scan.")
 @click.option("--cluster-name", metavar="NAME", help="The cluster that posts.")
+@clouds
 @enable
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
 @click.option("--plugins", is_flag=True, help="Load detectors of installed plug-ins.")

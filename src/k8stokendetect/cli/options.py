@@ -93,3 +93,26 @@ def printing(command: Callable[..., Any], /) -> Callable[..., Any]:
     for option in reversed(_PRINTING):
         command = option(command)
     return command
+
+
+_CLOUDS: Final = (
+    click.option(
+        "--issuer",
+        "issuers",
+        multiple=True,
+        metavar="URL",
+        help="With clouds' logs: the issuer of the cluster's tokens (`aws eks describe-cluster`); may be repeated.",
+    ),
+    click.option(
+        "--azure-subjects",
+        metavar="FILE",
+        help="With Azure's logs, which lack it: the subject of each federated credential by its id, in JSON.",
+    ),
+)
+
+
+def clouds(command: Callable[..., Any], /) -> Callable[..., Any]:
+    """Add the options: a decorator."""
+    for option in reversed(_CLOUDS):
+        command = option(command)
+    return command

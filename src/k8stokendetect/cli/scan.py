@@ -7,9 +7,10 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from k8stokendetect import Severity, Tally
+from k8stokendetect.cli.clouds import load_subjects, with_issuers
 from k8stokendetect.cli.following import Following, checked
 from k8stokendetect.cli.printer import Printer
 from k8stokendetect.cli.progress import progress, size_of
@@ -62,7 +63,7 @@ class Scan:
         self._selection = Selection.of(options.rules, plugins=options.plugins)
         exclusions = exclusions_of(options.enable, options.exclusion_file)
         self._suggester = Suggester(options.suggest, exclusions, options.output)
-        detectors = [*self._selection.detectors, *self._suggester.detectors]
+        detectors = [*with_issuers(self._selection.detectors, options.issuers), *self._suggester.detectors]
         self._checkpoint = None if options.state is None else Checkpoint(Path(options.state))
         self._saved, opened = self._remembered(detectors)
         self._source = self._followed() if options.follow else None
@@ -78,6 +79,7 @@ class Scan:
             cluster=cluster,
             cluster_name=options.cluster_name,
             memory=self._saved.memory,
+            azure_subjects=load_subjects(options.azure_subjects),
         )
         self._printer = self._printing(cluster)
         self._following = self._attended(self._source, self._findings) if self._source is not None else None
@@ -216,16 +218,21 @@ class Scan:
         return f"{self._log.bytes_read:,}{of} bytes were read"
 
 
+UNDECIDED: Final = "tokens of unknown origin, with too little log before them to judge"
+"""Of the uses of unbound tokens in the cluster, and of exchanges in clouds."""
+
+
 def summary(tally: Tally, /, events: str = "events read", skipped: str = "of other logs") -> str:
     """Return one line that accounts for everything that was read."""
     parts = [
         f"{events}: {tally.events:,}",
+        f"calls in clouds: {tally.cloud_events:,}" if tally.cloud_events else "",
         f"findings: {tally.findings.total():,}{counted(tally.findings)}",
         f"excluded: {tally.excluded.total():,}{counted(tally.excluded)}" if tally.excluded else "",
         f"repeated: {tally.duplicates:,}" if tally.duplicates else "",
         f"unreadable: {tally.unreadable:,}",
         f"{skipped}: {tally.skipped:,}" if tally.skipped else "",
-        f"tokens of unknown origin, too early to judge: {tally.undecided:,}" if tally.undecided else "",
+        f"{UNDECIDED}: {tally.undecided:,}" if tally.undecided else "",
         f"unproven source: {tally.unproven:,}" if tally.unproven else "",
         f"no record has: {', '.join(sorted(tally.dropped))}" if tally.dropped else "",
         f"detector failures: {tally.failures:,}" if tally.failures else "",

@@ -56,6 +56,8 @@ class Options:
     keep_excluded: bool
     trust_pods: tuple[str, ...]
     day_first: bool | None
+    issuers: tuple[str, ...]
+    azure_subjects: str | None
     fail_on: str
 
     def check(self) -> None:
@@ -77,7 +79,7 @@ class Options:
 
     def _check_written(self) -> None:
         written = {"--state": self.state, "--report": self.report, "--output": self.output}
-        read_ = [*self.files, *self.cluster_files, *([self.exclusion_file] if self.exclusion_file else [])]
+        read_ = [*self.files, *self.cluster_files, *filter(None, (self.exclusion_file, self.azure_subjects))]
         seen = {os.path.realpath(name): "a file that is read" for name in read_ if name != "-" and not is_url(name)}
         for option, name in written.items():
             if name is None:

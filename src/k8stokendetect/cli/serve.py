@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 import click
 
+from k8stokendetect.cli.clouds import load_subjects, with_issuers
 from k8stokendetect.cli.shared import Errors, Selection, exclusions_of, load_cluster
 from k8stokendetect.detectors import Detector
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError
@@ -47,6 +48,8 @@ class Options:
     enable: tuple[str, ...]
     rules: tuple[str, ...]
     plugins: bool
+    issuers: tuple[str, ...] = ()
+    azure_subjects: str | None = None
 
 
 def serve(**given: Any) -> int:
@@ -70,6 +73,7 @@ def serve(**given: Any) -> int:
     if options.cluster_files:
         cluster = load_cluster(options.cluster_files, on_error=errors, warn=Errors("warning"))
     exclusions = exclusions_of(options.enable, options.exclusion_file)
+    subjects = load_subjects(options.azure_subjects)
 
     def report(error: K8sTokenDetectError) -> None:
         log("error sink", str(error))
@@ -80,7 +84,7 @@ def serve(**given: Any) -> int:
     )
 
     def detectors() -> Sequence[Detector]:
-        return Selection.of(options.rules, plugins=options.plugins).detectors
+        return with_issuers(Selection.of(options.rules, plugins=options.plugins).detectors, options.issuers)
 
     service = Service(
         settings,
@@ -90,6 +94,7 @@ def serve(**given: Any) -> int:
         platform=options.platform,
         cluster=cluster,
         cluster_name=options.cluster_name,
+        azure_subjects=subjects,
         log=log,
     )
 

@@ -229,7 +229,7 @@ class CloudTrace:
 
 _SOURCES: Final = {
     CloudKind.EKS_ROLE: "https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html",
-    CloudKind.EKS_POD_IDENTITY: "https://docs.aws.amazon.com/eks/latest/APIReference/API_auth_AssumeRoleForPodIdentity.html",
+    CloudKind.EKS_POD_IDENTITY: "https://docs.aws.amazon.com/eks/latest/userguide/pod-id-abac.html",
     CloudKind.AZURE_WORKLOAD_IDENTITY: (
         "https://learn.microsoft.com/en-us/azure/azure-monitor/reference/tables/aadmanagedidentitysigninlogs"
     ),
@@ -260,8 +260,9 @@ def trace_of(account: Account, identity: CloudIdentity, /) -> CloudTrace:
         role = f" {name}" if name else ", which `aws eks describe-pod-identity-association` names"
         what, name = f"the AWS role{role}", name or f"the role of association {clean_text(identity.where)}"
         log = (
-            "CloudTrail, eventSource eks-auth.amazonaws.com, eventName AssumeRoleForPodIdentity, for namespace "
-            f"{account.namespace} and service account {account.name}"
+            "CloudTrail, eventSource sts.amazonaws.com, eventName AssumeRole, userIdentity.invokedBy "
+            "pods.eks.amazonaws.com, requestParameters.tags kubernetes-namespace "
+            f"{account.namespace}, kubernetes-service-account {account.name} and the pod's kubernetes-pod-uid"
         )
         rotate = _REVOKE_AWS
     elif identity.kind is CloudKind.AZURE_WORKLOAD_IDENTITY:

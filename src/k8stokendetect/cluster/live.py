@@ -172,7 +172,8 @@ class _Reader:
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - comes with it
 
         try:
-            response = lister(**options, _preload_content=False, _request_timeout=self._timeout)
+            wait = (self._timeout, self._timeout)  # to connect, to read: older clients ignore a single float
+            response = lister(**options, _preload_content=False, _request_timeout=wait)
             page = msgspec.json.decode(response.data)
         except ApiException as error:
             raise _answered(error) from None

@@ -7,9 +7,12 @@ from typing import Final
 
 from k8stokendetect.detectors.audit_annotation_forged import AuditAnnotationForged
 from k8stokendetect.detectors.base import Detector, Traits
+from k8stokendetect.detectors.cloud import CloudDetector
+from k8stokendetect.detectors.cloud_act_after_exchange import CloudActAfterExchange
 from k8stokendetect.detectors.forged_token import ForgedToken
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.legacy_token_secret import LegacyTokenSecret
+from k8stokendetect.detectors.minted_token_exchanged import MintedTokenExchanged
 from k8stokendetect.detectors.minted_token_used import MintedTokenUsed
 from k8stokendetect.detectors.overlong_audit_id import OverlongAuditID
 from k8stokendetect.detectors.pod_token_moved import PodTokenMoved
@@ -31,6 +34,8 @@ from k8stokendetect.detectors.token_right_granted import TokenRightGranted
 from k8stokendetect.detectors.unknown_token_used import UnknownTokenUsed
 from k8stokendetect.detectors.unreadable_token_request import UnreadableTokenRequest
 from k8stokendetect.detectors.unusual_origin import UnusualOrigin
+from k8stokendetect.detectors.web_identity_unusual_origin import WebIdentityUnusualOrigin
+from k8stokendetect.detectors.web_identity_without_mint import WebIdentityWithoutMint
 
 BUILTIN: Final[tuple[type[Detector], ...]] = (
     TokenRequest,
@@ -54,6 +59,10 @@ BUILTIN: Final[tuple[type[Detector], ...]] = (
     UnreadableTokenRequest,
     OverlongAuditID,
     AuditAnnotationForged,
+    WebIdentityUnusualOrigin,
+    WebIdentityWithoutMint,
+    MintedTokenExchanged,
+    CloudActAfterExchange,
 )
 """What `detect` runs unless told otherwise; each class can be made without arguments."""
 
@@ -64,10 +73,13 @@ __all__ = [
     "BUILTIN",
     "OPTIONAL",
     "AuditAnnotationForged",
+    "CloudActAfterExchange",
+    "CloudDetector",
     "Detector",
     "ForgedToken",
     "KeyedDetector",
     "LegacyTokenSecret",
+    "MintedTokenExchanged",
     "MintedTokenUsed",
     "OverlongAuditID",
     "PodTokenMoved",
@@ -91,4 +103,6 @@ __all__ = [
     "UnreadableTokenRequest",
     "UnusualOrigin",
     "View",
+    "WebIdentityUnusualOrigin",
+    "WebIdentityWithoutMint",
 ]

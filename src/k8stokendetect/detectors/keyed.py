@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import abc
 import typing
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, TypeVar, final
@@ -15,6 +16,7 @@ from k8stokendetect.convert.structure import CONVERTER, structure
 from k8stokendetect.convert.times import parse_time
 from k8stokendetect.detectors.base import Detector
 from k8stokendetect.detectors.event_clock import EventClock
+from k8stokendetect.detectors.packing import Packing
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding
@@ -32,34 +34,50 @@ MAX_KEYS: Final = 200_000
 """Maximum number of keys that one detector remembers; the one that expires first is forgotten first, and counted."""
 
 
+MOST_WHOLE: Final = 10_000
+"""Number of states that are kept as they are; those that were not written to for longer are packed, to a tenth."""
+
+
 @with_short_repr
 @attrs.define
 class States(Generic[S]):
     """What a keyed detector remembers: one state per key, each with an expiry.
 
     Attributes:
+        packing: packs those of which nothing was heard for longest.
         limit: maximum number of keys.
         forgotten: how many states were dropped for want of room, not for age; each may have hidden a finding.
         clock: the time by which states are dropped for age; one event of a wrong time does not move it.
 
     """
 
+    packing: Packing[S] = attrs.field(factory=Packing)
     limit: int = MAX_KEYS
     forgotten: int = 0
     clock: EventClock = attrs.field(factory=EventClock)
-    _states: dict[str, tuple[S, datetime]] = attrs.field(factory=dict, init=False)
+    _states: dict[str, tuple[S | bytes, datetime]] = attrs.field(factory=dict, init=False)
+    _whole: OrderedDict[str, None] = attrs.field(factory=OrderedDict, init=False)
     _swept: datetime = attrs.field(default=datetime.min.replace(tzinfo=UTC), init=False)
 
     def get(self, key: str, now: datetime, /) -> S | None:
         """Return the state of a key unless it has expired."""
         found = self._states.get(key)
-        return found[0] if found and found[1] >= now else None
+        if not found or found[1] < now:
+            return None
+        state = found[0]
+        return self.packing.whole(state) if isinstance(state, bytes) else state
 
     def put(self, key: str, state: S | None, expires: datetime, /) -> None:
         """Remember a state until a time, or forget the key."""
         self._states.pop(key, None)
+        self._whole.pop(key, None)
         if state is not None:
             self._states[key] = (state, expires)
+            self._whole[key] = None
+        if len(self._whole) > MOST_WHOLE:
+            oldest, _ = self._whole.popitem(last=False)
+            if (held := self._states.get(oldest)) is not None:
+                self._states[oldest] = self.packing.packed(self.packing.whole(held[0])), held[1]
         if len(self._states) > self.limit:
             self._make_room()
 
@@ -84,7 +102,7 @@ class States(Generic[S]):
         return len(self._states)
 
     def __iter__(self) -> Iterator[tuple[str, S, datetime]]:
-        return iter([(key, state, expires) for key, (state, expires) in self._states.items()])
+        return iter([(key, self.packing.whole(state), expires) for key, (state, expires) in self._states.items()])
 
 
 @with_short_repr
@@ -98,6 +116,7 @@ class View(Generic[S]):
         now: the event's time.
         expires: until when a state is kept unless `put` says otherwise.
         excluded: an exclusion excludes the event from this detector's rule: what it reports about it is only counted.
+        settled: of a call in a cloud: the audit log has been read beyond its time.
 
     """
 
@@ -106,6 +125,7 @@ class View(Generic[S]):
     now: datetime
     expires: datetime
     excluded: bool = False
+    settled: bool = False
 
     def get(self, key: str, /) -> S | None:
         """Return what is remembered of a key of this event; None when nothing is."""
@@ -147,8 +167,9 @@ class KeyedDetector(Detector, Generic[S]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         for base in getattr(cls, "__orig_bases__", ()):
-            if typing.get_origin(base) is KeyedDetector:
-                cls._state_type = typing.get_args(base)[0]
+            origin, given = typing.get_origin(base), typing.get_args(base)
+            if isinstance(origin, type) and issubclass(origin, KeyedDetector) and not isinstance(given[0], TypeVar):
+                cls._state_type = given[0]
         super().__init_subclass__(**options)
 
     @classmethod
@@ -160,7 +181,7 @@ class KeyedDetector(Detector, Generic[S]):
             raise ConfigError("name the class of its state, as in KeyedDetector[MyState]")
 
     def __init__(self) -> None:
-        self.states: States[S] = States()
+        self.states: States[S] = States(Packing(self._state_type))
         self.undecided = 0
 
     @abc.abstractmethod
@@ -195,6 +216,13 @@ class KeyedDetector(Detector, Generic[S]):
         """
         return ()
 
+    def reach(self, named: tuple[str, ...], /) -> frozenset[str]:
+        """Return the keys that `fold` may read and write: those that `keys` named, unless a detector overrides it.
+
+        One whose states name further keys adds those, and nothing else.
+        """
+        return frozenset(named)
+
     @final
     def inspect(self, event: Event | ReadError, /) -> Iterable[Finding]:  # noqa: ARG002 - it needs to know more
         """Report nothing: the engine calls `take` when it is known what others reported."""
@@ -224,7 +252,7 @@ class KeyedDetector(Detector, Generic[S]):
         now = event.time or datetime.min.replace(tzinfo=UTC)
         if event.time is not None:
             self.states.sweep(now)
-        memory = View(self.states, frozenset(named), now, _later(event.time, self.remember_for), excluded)
+        memory = View(self.states, self.reach(named), now, later(event.time, self.remember_for), excluded)
         for key in named:
             yield from self.fold(key, event, reported, memory)
 
@@ -252,7 +280,7 @@ class KeyedDetector(Detector, Generic[S]):
                 f"a state of version {document.get('version')!r} for rule {document.get('rule')!r}, "
                 f"not of version {STATE_VERSION} for {self.rule.id!r}"
             )
-        states: States[S] = States(limit=self.states.limit)
+        states: States[S] = States(Packing(self._state_type), limit=self.states.limit)
         try:
             states.forgotten = int(document.get("forgotten", 0))
             time = document.get("clock") or {}
@@ -265,7 +293,7 @@ class KeyedDetector(Detector, Generic[S]):
         self.states = states
 
 
-def _later(time: datetime | None, by: timedelta) -> datetime:
+def later(time: datetime | None, by: timedelta, /) -> datetime:
     """Return when a state expires; one of an event without a time only makes room for others."""
     try:
         if time is not None:

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 import attrs
 
+from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import checked_cluster
 from k8stokendetect.engine.claims import claimed
+from k8stokendetect.engine.cloud_lane import checked_subjects
 from k8stokendetect.engine.memory import Memory
 from k8stokendetect.engine.pipeline import Pipeline
 from k8stokendetect.engine.selection import choose_detectors, choose_exclusions
@@ -41,8 +43,9 @@ def detect(
     cluster: Cluster | None = None,
     cluster_name: str | None = None,
     memory: Memory | None = None,
+    azure_subjects: Mapping[str, str] | None = None,
 ) -> Iterator[Finding]:
-    """Find minted service account tokens in a Kubernetes audit log.
+    """Find minted service account tokens in a Kubernetes audit log, and follow them into the logs of clouds.
 
     Arguments are checked at the call; the result is lazy, and reads only as far as it is iterated.
 
@@ -61,6 +64,8 @@ def detect(
             with an identity in a cloud are high and say which, see `enrichment.enriched`.
         cluster_name: the cluster of records that name none; what is remembered is kept apart by cluster.
         memory: what detectors remember from one call to the next.
+        azure_subjects: the subject of each federated credential of Azure's, by the credential's id; without it nothing
+            is said about Azure, whose logs have no subjects.
 
     Raises:
         ConfigError: when an argument is wrong: an unknown rule, exclusion or platform, a source of no known type; and
@@ -78,6 +83,7 @@ def detect(
         cluster=cluster,
         cluster_name=cluster_name,
         memory=memory,
+        azure_subjects=azure_subjects,
     )
 
 
@@ -93,6 +99,7 @@ def detection(
     cluster: Cluster | None = None,
     cluster_name: str | None = None,
     memory: Memory | None = None,
+    azure_subjects: Mapping[str, str] | None = None,
 ) -> Detection:
     """Return what `detect` returns, for a caller that also lets it run while its source waits."""
     checked: tuple[object, object, object] = (on_error, tally, memory)
@@ -121,7 +128,10 @@ def detection(
         log = read(source, platform=platform, on_error=on_error)
     given = log if isinstance(source, AuditLog) else None
     tally = Tally() if tally is None else tally
-    pipeline = Pipeline(chosen, excluding, on_error, tally, keep_excluded=keep_excluded, memory=memory)
+    subjects = checked_subjects(azure_subjects)
+    pipeline = Pipeline(
+        chosen, excluding, on_error, tally, keep_excluded=keep_excluded, memory=memory, azure_subjects=subjects
+    )
     alone: list[tuple[str, object]] = [(f"the detector of {one.rule.id}", one) for one in chosen]
     alone += [(f"the {type(one).__name__}", one) for one in (memory, given, tally) if one is not None]
     return Detection(log, pipeline, on_error, tally, cluster, cluster_name, alone)
@@ -182,7 +192,7 @@ class Detection(Iterator[Finding]):
         """Yield the findings whose time has come by the clock; called from the source while it waits for more."""
         return map(self._enriched, self._pipeline.idle())
 
-    def waiting(self) -> Iterator[Event]:
+    def waiting(self) -> Iterator[Event | CloudEvent]:
         """Yield the events that wait for earlier ones, in no order: what is remembered knows nothing of them yet."""
         return self._pipeline.waiting()
 
@@ -230,6 +240,9 @@ def _run(
                     tally.events = events + counts.unwanted
                     if cluster_name is not None and item.cluster is None:
                         item = attrs.evolve(item, cluster=cluster_name)  # noqa: PLW2901 - the same, named
+                    yield from pipeline.take(item)
+                else:
+                    tally.cloud_events += 1
                     yield from pipeline.take(item)
             tally.skipped, tally.unproven = skipped + counts.other_logs, unproven + counts.unproven
             tally.events = events + counts.unwanted

@@ -7,12 +7,14 @@ detectors remember), and a *helper* is a rule that nobody asked for and a keyed 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
+from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector, TokenRequest
 from k8stokendetect.engine.arrival import Arrival
+from k8stokendetect.engine.cloud_lane import CloudLane
 from k8stokendetect.engine.following import Follows, name_of_token, with_mint
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.marking import Judge, Judgement, mark
@@ -49,6 +51,7 @@ class Pipeline:
         tally: counted up.
         keep_excluded: findings that are excluded are wanted, too.
         memory: of earlier calls; what detectors remember of it is theirs already.
+        azure_subjects: of Azure's federated credentials, by their ids.
 
     Attributes:
         watchers: the detectors that run, helpers among them.
@@ -66,8 +69,9 @@ class Pipeline:
         *,
         keep_excluded: bool = False,
         memory: Memory | None = None,
+        azure_subjects: Mapping[str, str] | None = None,
     ) -> None:
-        needed = {rule for one in detectors if isinstance(one, KeyedDetector) for rule in one.needs}
+        needed = _needed(detectors)
         self._helpers = needed - {one.rule.id for one in detectors}
         helpers = [cls() for cls in BUILTIN if cls.rule.id in self._helpers]
         running = sorted([*detectors, *helpers], key=lambda one: one.rule.id not in needed)  # those needed come first
@@ -83,19 +87,26 @@ class Pipeline:
         self._keep_excluded = keep_excluded
         self._buffer: ReorderBuffer[Arrival] = ReorderBuffer()
         self._parts: dict[tuple[tuple[Detector, ...], frozenset[str]], Parted] = {}
+        self._clouds = CloudLane(running, self._helpers, self._guard, self._register, self.memory, azure_subjects)
 
-    def take(self, event: Event, /) -> Iterator[Finding]:
-        """Take an event; yield what there is to report about those whose turn has come."""
+    def take(self, event: Event | CloudEvent, /) -> Iterator[Finding]:
+        """Take an event, or a call in a cloud; yield what there is to report about those whose turn has come."""
+        if isinstance(event, CloudEvent):
+            yield from self._clouds.take(event, self.now)
+            return
         for due in self._buffer.put(event, self.arrive(event)):
             yield from self._examine(due)
         now = self._buffer.event_clock.now
         if now is not None and not self._settling.asked_at <= now < self._settling.asks_at:
             yield from self._settling.ask(now)
+        if self._clouds.queue:
+            yield from self._clouds.due(now)
 
     def idle(self) -> Iterator[Finding]:
         """Yield what there is to report about events that have waited long enough by the clock."""
         for due in self._buffer.idle():
             yield from self._examine(due)
+        yield from self._clouds.idle(self.now)
         yield from self.settle()
 
     @property
@@ -103,14 +114,16 @@ class Pipeline:
         """The time by the log up to which all was examined; None before the first event that has one."""
         return self._buffer.now
 
-    def waiting(self) -> Iterator[Event]:
+    def waiting(self) -> Iterator[Event | CloudEvent]:
         """Yield the events whose turn has not come, in no order."""
-        return (arrival.event for arrival in self._buffer)
+        yield from (arrival.event for arrival in self._buffer)
+        yield from self._clouds.waiting()
 
     def rest(self) -> Iterator[Finding]:
         """Yield what there is to report about the events that still wait."""
         for due in self._buffer.rest():
             yield from self._examine(due)
+        yield from self._clouds.rest(self.now)
         yield from self.settle()
         for profile in self.memory.profiles.values():
             if profile.seen[REQUESTS] >= ENOUGH:
@@ -238,3 +251,16 @@ class Pipeline:
             return
         if not is_excluded or self._keep_excluded:
             yield marked
+
+
+def _needed(detectors: Iterable[Detector]) -> frozenset[str]:
+    """Return the rules whose findings detectors follow, and those that these follow in turn."""
+    known = {cls.rule.id: cls for cls in BUILTIN}
+    needed = frozenset[str]()
+    more = {rule for one in detectors if isinstance(one, KeyedDetector) for rule in one.needs}
+    while more - needed:
+        needed |= more
+        more = {
+            rule for id_ in more if issubclass(cls := known.get(id_, Detector), KeyedDetector) for rule in cls.needs
+        }
+    return needed

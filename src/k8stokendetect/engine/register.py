@@ -3,10 +3,26 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from k8stokendetect.engine.arrival import Arrival
 from k8stokendetect.engine.memory import Memory, told_apart
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.findings import Finding
+
+
+class Numbered(Protocol):
+    """An event on its way, of whichever log."""
+
+    @property
+    def name(self) -> str:
+        """Its request's id; empty where repetitions cannot be recognised."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """Its position."""
+        ...
 
 
 class Register:
@@ -23,7 +39,7 @@ class Register:
         self._reported = memory.reported
         self._folded = memory.folded
 
-    def enter(self, arrival: Arrival, rule: str, excluded_by: str | None, finding: Finding | None = None, /) -> bool:
+    def enter(self, arrival: Numbered, rule: str, excluded_by: str | None, finding: Finding | None = None, /) -> bool:
         """Count what a rule says about an event; False, and counted as a duplicate, where it was said before.
 
         What was excluded does not make a repetition vanish that is reported.
@@ -36,7 +52,8 @@ class Register:
 
         """
         if arrival.name:
-            name = f"{arrival.name} {rule} {excluded_by}"
+            is_call = finding is not None and finding.event.cloud is not None  # it may be said on a later mint
+            name = f"{finding.event.request_id if finding and is_call else arrival.name} {rule} {excluded_by}"
             if finding is not None and (more := told_apart(finding)):
                 name = f"{name} {more}"
             if self._reported.is_repeat(name, arrival.number):

@@ -28,6 +28,7 @@ class Tally:
         dropped: facts that no record has, such as `user agents`, though an API server writes them: nobody is asked to
             prove anything by them.
         failures: how many times a detector raised.
+        cloud_events: how many records of clouds' logs were read.
 
     """
 
@@ -41,6 +42,7 @@ class Tally:
     undecided: int = 0
     dropped: set[str] = attrs.field(factory=set)
     failures: int = 0
+    cloud_events: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON; the names are stable once released."""

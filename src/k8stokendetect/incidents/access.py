@@ -70,6 +70,7 @@ class AccessFinder:
 
     def about(self, findings: Iterable[Finding], /) -> tuple[tuple[Access, ...], ClusterAdvice]:
         """Return the rights behind the mints of an incident, and what to say about them."""
+        findings = tuple(findings)
         mints, _ = observed(findings, ())
         shown: dict[tuple[str, Grant], list[Mint]] = {}
         missing: dict[Step, None] = {}
@@ -83,7 +84,7 @@ class AccessFinder:
         return access, ClusterAdvice(
             (*_steps(access), *missing),
             frozenset(str(one.grant.binding) for one in access),
-            tuple(dict.fromkeys(self._clouds(mints))),
+            tuple(dict.fromkeys((*self._clouds(mints), *self._roles(findings)))),
         )
 
     def _access(self, caller: str, grant: Grant, mints: Sequence[Mint]) -> Access:
@@ -94,6 +95,22 @@ class AccessFinder:
         for mint in mints:
             for trace in traces_of(self._cluster, mint.account):
                 yield Step(f"{mint.account} has an identity in a cloud. {trace.advice}")
+
+    def _roles(self, findings: Iterable[Finding]) -> Iterator[Step]:
+        """Say which accounts may assume a role that was assumed: anyone who may mint for one of them has it."""
+        calls = [one.event for one in findings if one.event.cloud is not None and one.event.cloud.kind]
+        for role in dict.fromkeys(ref.cloud.role for ref in calls if ref.cloud and ref.cloud.role):
+            accounts = [
+                str(account)
+                for account in self._cluster.accounts
+                if (profile := self._cluster.service_account(account.ref))
+                and any(identity.identity == role for identity in profile.cloud)
+            ]
+            if accounts:
+                yield Step(
+                    f"In this cluster {listed(accounts, 10)} may assume {named(role, 200)}: who may mint for one of "
+                    "them, or run a pod with it, has the role."
+                )
 
 
 def _steps(access: Sequence[Access]) -> Iterator[Step]:

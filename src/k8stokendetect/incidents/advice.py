@@ -19,6 +19,7 @@ from k8stokendetect.detectors.wording import enabling
 from k8stokendetect.events import TOKEN_SUBRESOURCE, BoundObjectRef
 from k8stokendetect.findings import EventRef, Severity
 from k8stokendetect.identity import ReasonedBinding, ServiceAccount, credential_kind
+from k8stokendetect.incidents.cloud import cloud_steps
 from k8stokendetect.incidents.deeds import done, what
 from k8stokendetect.incidents.step import Step
 from k8stokendetect.incidents.story import Request, by_known_components
@@ -89,6 +90,7 @@ def advice(requests: Mapping[str, Request], cluster: ClusterAdvice = NO_CLUSTER,
         *_end_tokens(mints),
         *map(_end_mounted, read),
         *cluster.clouds,
+        *cloud_steps([request.ref for request in requests.values() if request.severity > Severity.LOW]),
         *_undo(uses, [request.ref for request in requests.values() if request.parent is None and request.rules]),
         *_impersonations(refs),
         *_certificates(refs if severity >= Severity.HIGH else mints),
@@ -249,7 +251,7 @@ def _kubectl(*words: str, name: str, namespace: str = "") -> str:
 
 def _undo(uses: Sequence[EventRef], reported: Iterable[EventRef]) -> Iterator[Step]:
     """Name what the tokens were used for, and what else was reported, as far as it worked."""
-    worked = [ref for ref in (*uses, *reported) if ref.succeeded and not ref.mints_token]
+    worked = [ref for ref in (*uses, *reported) if ref.succeeded and not ref.mints_token and ref.cloud is None]
     read = [what(ref) for ref in worked if ref.verb in _READS and ref.resource == "secrets"]
     changed = [done(ref) for ref in worked if ref.verb in _CHANGES and not ref.resource.endswith(_CHANGE_NOTHING)]
     if read:

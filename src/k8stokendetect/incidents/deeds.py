@@ -7,6 +7,7 @@ from typing import Final
 
 from k8stokendetect.events import TOKEN_SUBRESOURCE
 from k8stokendetect.findings import EventRef
+from k8stokendetect.incidents.cloud import done_in_cloud, weight_in_cloud
 from k8stokendetect.words import NAMELESS_ACCOUNT, account_or_user, named
 
 _VERBS: Final = {
@@ -73,6 +74,8 @@ def done(ref: EventRef, /) -> str:
 
     The caller is not named. A request whose answer was not logged says so.
     """
+    if ref.cloud is not None:
+        return done_in_cloud(ref, ref.cloud)
     if ref.mints_token:
         return f"minted a token for {ref.token_account or NAMELESS_ACCOUNT}{_as_whom(ref)}"
     if ref.succeeded:
@@ -99,7 +102,12 @@ def what(ref: EventRef, /) -> str:
 
 def weight(ref: EventRef, /) -> int:
     """Return how bad a request of this kind is where it succeeds: from 0, asking, to 6, giving rights."""
-    resource = ref.resource.partition("/")[0]
+    if ref.cloud is not None:
+        return weight_in_cloud(ref, ref.cloud)
+    return _weight(ref, ref.resource.partition("/")[0])
+
+
+def _weight(ref: EventRef, resource: str) -> int:
     if ref.resource in _RIGHTS and ref.verb not in _READS:
         return 6
     if resource == "secrets":

@@ -15,6 +15,7 @@ from k8stokendetect.events import JsonValue
 from k8stokendetect.findings import EventRef, Finding, Severity
 from k8stokendetect.incidents.access import Access, AccessFinder
 from k8stokendetect.incidents.advice import NO_CLUSTER, advice
+from k8stokendetect.incidents.cloud import credentials_of
 from k8stokendetect.incidents.step import Step
 from k8stokendetect.incidents.story import BEGINNING, by_known_components, depths, requests_of, title
 from k8stokendetect.reprs import short, short_repr
@@ -31,7 +32,7 @@ class Incident:
         title: one sentence: who did what to whom, and how it ended.
         actors: the user names of the callers in the order of time, service accounts reached on the way included.
         service_accounts: those whose tokens were issued or requested, as `namespace/name`.
-        credentials: the ids of the credentials that were issued or used.
+        credentials: the ids of the credentials that were issued or used, those of cloud keys, too.
         first_seen: the time of the first request; None where no time was logged.
         last_seen: the time of the last request.
         depth: the length of the longest chain of tokens that were minted one with another; 0 when none was issued.
@@ -129,7 +130,7 @@ def incident_of(findings: Iterable[Finding], finder: AccessFinder | None = None,
     refs = [request.ref for request in requests.values()]
     times = [ref.time for ref in refs if ref.time]
     accounts = (str(ref.token_account) for ref in refs if ref.token_account)
-    credentials = (id_ for ref in refs for id_ in (ref.used_credential, ref.minted_credential) if id_)
+    credentials = (id_ for ref in refs for id_ in credentials_of(ref))
     known = by_known_components(requests)
     suspect = [finding for finding in ordered if finding.event.request_id not in known]
     access, cluster = finder.about(suspect) if finder else ((), NO_CLUSTER)

@@ -43,7 +43,7 @@ def _type_of(hint: Any) -> pa.DataType:
         of_kubernetes = hint.__module__ == BoundObjectRef.__module__
         types_ = {name: _type_of(one) for name, one in get_type_hints(hint).items() if name in names}
         return pa.struct({go_name(name) if of_kubernetes else name: one for name, one in types_.items()})
-    known = {str: TEXT, int: NUMBER, datetime: TIME}
+    known = {str: TEXT, int: NUMBER, datetime: TIME, bool: pa.bool_()}
     if hint in known:
         return known[hint]
     first, *_ = (one for one in get_args(hint) if one is not type(None))
@@ -200,5 +200,8 @@ def _json(value: Any) -> Any:
     if isinstance(value, datetime):
         return format_time(value.astimezone(UTC))
     if isinstance(value, Mapping):
-        return {name: _json(item) for name, item in value.items()}
+        found = {name: _json(item) for name, item in value.items()}
+        if isinstance(cloud := found.get("cloud"), dict):  # which is written without what is not known
+            found["cloud"] = {name: item for name, item in cloud.items() if item is not None}
+        return found
     return [_json(item) for item in value] if isinstance(value, list) else value

@@ -48,6 +48,9 @@ _SCORES: Final = (0, 1, 21, 47, 73, 99)
 _LOW: Final = _SCORES[Severity.LOW]
 """What Elastic Security has no word for counts as this: as anything else it would become medium."""
 
+CLOUD_NAMES: Final = {"aws": "aws", "azure": "azure", "google": "gcp"}
+"""What ECS calls them: https://www.elastic.co/guide/en/ecs/8.17/ecs-cloud.html."""
+
 _PROVIDERS: Final[dict[str | None, str]] = {"eks": "aws", "aks": "azure", "gke": "gcp"}
 
 
@@ -108,8 +111,8 @@ def _request(item: Alert | Finding, observed: datetime | None) -> dict[str, Any]
             ),
             source=_source(ref),
             user_agent=given(original=ref.user_agent),
-            http=given(request=given(id=ref.audit_id), response=given(status_code=ref.code)),
-            orchestrator={} if is_command(ref) else _orchestrator(ref, resource),
+            http={} if ref.cloud else given(request=given(id=ref.audit_id), response=given(status_code=ref.code)),
+            orchestrator={} if is_command(ref) or ref.cloud else _orchestrator(ref, resource),
             cloud=_cloud(ref),
             related=_related((ref, *alert.related), target),
         ),
@@ -119,11 +122,12 @@ def _request(item: Alert | Finding, observed: datetime | None) -> dict[str, Any]
 
 def _event(severity: Severity, ref: EventRef, observed: datetime | None, *, is_alert: bool) -> dict[str, Any]:
     worked = ref.mints_token or ref.succeeded
+    is_open = ref.code is None and ref.cloud is None
     return {
         "kind": "alert" if is_alert else "event",
         "category": ["intrusion_detection"],
-        "type": ["allowed" if worked else "info" if ref.code is None else "denied"],
-        "outcome": "success" if worked else "unknown" if ref.code is None else "failure",
+        "type": ["allowed" if worked else "info" if is_open else "denied"],
+        "outcome": "success" if worked else "unknown" if is_open else "failure",
         "severity": max(_SCORES[severity], _LOW),
         "risk_score": float(_SCORES[severity]),
         "provider": PRODUCT,
@@ -169,7 +173,9 @@ def _orchestrator(ref: EventRef, resource: dict[str, str]) -> dict[str, Any]:
 
 
 def _cloud(ref: EventRef) -> dict[str, Any]:
-    return given(provider=_PROVIDERS.get(ref.platform), account=given(id=ref.account), region=ref.region)
+    provider = _PROVIDERS.get(ref.platform) if ref.cloud is None else CLOUD_NAMES.get(ref.cloud.cloud)
+    service = ref.resource if ref.cloud else ""
+    return given(provider=provider, account=given(id=ref.account), region=ref.region, service=given(name=service))
 
 
 def _source(ref: EventRef) -> dict[str, str]:

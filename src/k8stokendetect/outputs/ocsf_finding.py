@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from k8stokendetect.events import Platform
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule
 from k8stokendetect.incidents import Alert
 from k8stokendetect.outputs.values import (
@@ -104,7 +105,8 @@ def metadata(uid: str, ref: EventRef, version: Version, /, *profiles: str) -> di
 
 def cloud(ref: EventRef, /) -> dict[str, Any]:
     """Return where a request was made, as the profile `cloud` has it; empty where the log told no cloud."""
-    provider, type_id, type_ = _CLOUDS.get(ref.platform, ("Unknown", 0, "Unknown"))
+    platform = ref.platform if ref.cloud is None else _PLATFORMS.get(ref.cloud.cloud)
+    provider, type_id, type_ = _CLOUDS.get(platform, ("Unknown", 0, "Unknown"))
     if provider == "Unknown" and not (ref.account or ref.region):
         return {}
     account = {"uid": ref.account, "type_id": type_id, "type": type_} if ref.account else None
@@ -116,7 +118,13 @@ def _our_version() -> str:
     return importlib.metadata.version(_PRODUCT)
 
 
+_PLATFORMS: Final[dict[str, Platform]] = {"aws": "eks", "azure": "aks", "google": "gke"}
+LOGS: Final = {"aws": "AWS CloudTrail", "azure": "Entra ID sign-in logs", "google": "Google Cloud Audit Logs"}
+
+
 def _log_name(ref: EventRef) -> str:
+    if ref.cloud is not None:
+        return LOGS.get(ref.cloud.cloud, "cloud audit log")
     return "Linux audit log" if is_command(ref) else "Kubernetes audit log"
 
 
@@ -192,7 +200,7 @@ def _evidence(ref: EventRef, facts: tuple[Evidence, ...], version: Version) -> d
         http_request=given(user_agent=ref.user_agent),
         api={
             "operation": ref.verb or "unknown",
-            "service": {"name": "auditd" if is_command(ref) else "kube-apiserver"},
+            "service": {"name": ref.resource if ref.cloud else "auditd" if is_command(ref) else "kube-apiserver"},
             **given(request=given(uid=ref.audit_id), response=given(code=ref.code)),
         },
         data=[given(path=item.path, value=as_text(item.value), why=item.why) for item in facts],

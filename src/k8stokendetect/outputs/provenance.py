@@ -102,7 +102,7 @@ class Scan:
             (tally.unreadable, "unreadable records"),
             (tally.skipped, "records of other logs"),
             (tally.unproven, "events of an unproven source"),
-            (tally.undecided, "tokens of unknown origin, too early to judge"),
+            (tally.undecided, "tokens of unknown origin, with too little log before them to judge"),
             (tally.failures, "detector failures"),
         )
         return cls(

@@ -19,7 +19,12 @@ from k8stokendetect.words import caller_of, escape, named
 
 
 def caller_facts(ref: EventRef, /) -> tuple[Evidence, ...]:
-    """Return who made a request, from where, with what and by which right; each only where it was logged."""
+    """Return who made a request, from where, with what and by which right; each only where it was logged.
+
+    Of a call in a cloud its finding has all of it.
+    """
+    if ref.cloud is not None:
+        return ()
     facts = {
         "user.username": (ref.user, "who called"),
         "user.groups": (_with_count(ref.groups, ref.more_groups), "the caller's groups"),

@@ -26,6 +26,7 @@ from k8stokendetect.serve.auth import Tokens
 from k8stokendetect.serve.batch import RefusedError, lines_of
 from k8stokendetect.serve.board import Board
 from k8stokendetect.serve.budget import Budget, Share
+from k8stokendetect.serve.cloud_batch import cloud_lines_of
 from k8stokendetect.serve.examiner import Examiner, Full
 from k8stokendetect.serve.metrics import Metrics
 
@@ -43,6 +44,7 @@ _PAGE: Final = {
 }
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+Lines = Callable[[bytes], list[bytes]]
 
 
 class Receiver:
@@ -88,6 +90,7 @@ class Receiver:
         return self._routed(
             Route("/", self._counted("page", self._asked(self._page)), methods=["GET"]),
             Route("/audit", self._counted("audit", self._asked(self._batch)), methods=["POST"]),
+            Route("/cloud", self._counted("cloud", self._asked(self._cloud_batch)), methods=["POST"]),
             Route("/metrics", self._counted("metrics", self._asked(self._show_metrics)), methods=["GET"]),
             Route("/healthz", self._counted("healthz", _last(self._health)), methods=["GET"]),
         )
@@ -157,20 +160,23 @@ class Receiver:
         page = await loop.run_in_executor(self._pages, self._board.page)
         return Response(page, media_type="text/html", headers=_PAGE)
 
-    async def _batch(self, request: Request) -> Response:
+    async def _cloud_batch(self, request: Request) -> Response:
+        return await self._batch(request, cloud_lines_of)
+
+    async def _batch(self, request: Request, lines: Lines = lines_of) -> Response:
         try:
             size = self._announced(request)
         except RefusedError as error:
             return self._refused(request, error)
         share = Share(self._budget)
         try:
-            return await self._taken(request, size, share)
+            return await self._taken(request, size, share, lines)
         except RefusedError as error:
             return self._refused(request, error)
         finally:
             share.give_back()
 
-    async def _taken(self, request: Request, size: int, share: Share) -> Response:
+    async def _taken(self, request: Request, size: int, share: Share, lines: Lines) -> Response:
         """Take a batch, and answer when it is on the disk."""
         try:
             async with asyncio.timeout(self._patience):
@@ -183,7 +189,7 @@ class Receiver:
             self._report("warning busy", "too many batches at once; the API server is asked to come again")
             return Response(status_code=503, headers={**_LATER, **_CLOSE})
         try:
-            await self._take(body)
+            await self._take(body, lines)
         except Full:
             self._report("warning busy", "batches wait to be examined; the API server is asked to come again")
         except OSError as error:
@@ -194,20 +200,19 @@ class Receiver:
             return Response(status_code=200)
         return Response(status_code=503, headers=_LATER)
 
-    async def _take(self, body: bytes) -> None:
+    async def _take(self, body: bytes, lines: Lines) -> None:
         """Read a batch and put it on the disk; one that waits too long is left: the API server posts it again."""
         loop = asyncio.get_running_loop()
-        working = loop.run_in_executor(self._intake, self._keep, body)
+        working = loop.run_in_executor(self._intake, self._keep, body, lines)
         try:
             async with asyncio.timeout(self._patience):
                 await working
         except TimeoutError:
             raise Full from None
 
-    def _keep(self, body: bytes) -> None:
-        lines = lines_of(body)
-        if lines:
-            self._examiner.take(lines)
+    def _keep(self, body: bytes, lines: Lines) -> None:
+        if found := lines(body):
+            self._examiner.take(found)
         self._metrics.body_bytes.inc(len(body))
 
     def _announced(self, request: Request) -> int:

@@ -10,7 +10,7 @@ import resource
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -114,6 +114,7 @@ class Service:
         platform: where the events come from, for the exclusions.
         cluster: a snapshot.
         cluster_name: the cluster that the events are of.
+        azure_subjects: of Azure's federated credentials, by their ids.
         log: takes lines for the operator.
 
     Attributes:
@@ -134,6 +135,7 @@ class Service:
         platform: Platform | None = None,
         cluster: Cluster | None = None,
         cluster_name: str | None = None,
+        azure_subjects: Mapping[str, str] | None = None,
         log: Log | None = None,
     ) -> None:
         settings.check()
@@ -161,6 +163,7 @@ class Service:
                 cluster=cluster,
                 cluster_name=cluster_name,
                 memory=memory,
+                azure_subjects=azure_subjects,
             )
 
         self._examiner = Examiner(settings.folder, detecting, self._outbox, self._board, self._metrics, self._log, ROOM)

@@ -8,12 +8,13 @@ import itertools
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from k8stokendetect.detectors import Detector
 from k8stokendetect.detectors.base import checked_cluster
+from k8stokendetect.engine.cloud_lane import checked_subjects
 from k8stokendetect.engine.selection import choose_detectors, choose_exclusions
 from k8stokendetect.errors import ConfigError, check
 from k8stokendetect.events import Platform, check_platform
@@ -44,10 +45,12 @@ def detect(
     cluster: Cluster | None = None,
     cluster_name: Column | str | None = None,
     patience: timedelta | None = None,
+    azure_subjects: Mapping[str, str] | None = None,
 ) -> DataFrame:
     """Find minted service account tokens in a table of audit records, a batch or a stream; it is read once.
 
-    Every row holds one record in any form that `read` accepts: a line of a file, a message, a JSON column. The result
+    Every row holds one record in any form that `read` accepts: a line of a file, a message, a JSON column; also of a
+    cloud's log, which is joined with the audit log of the same `cluster_name`: `audit.unionByName(trail)`. The result
     has the columns `FINDING`, `line` (the finding as `outputs.native` writes it), `error` and `tally`. In a row with an
     error or a tally all other columns are null. `findings`, `errors` and `tallies` separate the three.
 
@@ -65,6 +68,7 @@ def detect(
         patience: how long, by the machine's clock, a stream lets events wait for earlier ones when nothing more comes
             from their cluster. None: until more comes, or for no time at all if they are over a minute old; a query
             with the trigger `availableNow` ends by itself then.
+        azure_subjects: as for `k8stokendetect.detect`.
 
     Raises:
         ConfigError: when an argument is wrong, or pyspark, pandas or pyarrow is missing.
@@ -78,7 +82,8 @@ def detect(
     if checked_cluster(cluster) is not None:
         for detector in chosen:
             detector.cluster = cluster
-    plan = Plan(chosen, choose_exclusions(exclusions, chosen), keep_excluded, platform, cluster)
+    subjects = checked_subjects(azure_subjects)
+    plan = Plan(chosen, choose_exclusions(exclusions, chosen), keep_excluded, platform, cluster, subjects)
     routed = _rows(df, column, origin, cluster_name).mapInArrow(_front(plan), ROUTED)
     found: DataFrame = tables(_streamed(routed, plan, patience) if df.isStreaming else _at_once(routed, plan))
     return found

@@ -96,6 +96,10 @@ class Front:
                 self._tally.events += 1
                 event = complete(item, origin=origin)
                 self._send(source, moment(event.time), tie(event), "event", pickle.dumps(event))
+            else:
+                self._tally.cloud_events += 1
+                call = attrs.evolve(item, origin=origin)
+                self._send(source, moment(call.time), call.id, "event", pickle.dumps(call))
             if len(self._rows) >= _BATCH:
                 yield self._taken()
         counts = log.counts

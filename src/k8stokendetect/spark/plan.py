@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -31,6 +31,7 @@ class Plan:
         keep_excluded: whether excluded findings are returned, too.
         platform: the platform of records that do not name one.
         snapshot: the objects of the cluster.
+        azure_subjects: of Azure's federated credentials, by their ids.
 
     """
 
@@ -39,6 +40,7 @@ class Plan:
     keep_excluded: bool = False
     platform: Platform | None = None
     snapshot: Cluster | None = None
+    azure_subjects: Mapping[str, str] | None = None
 
     def pipeline(self, on_error: OnDetectError, tally: Tally, memory: Memory | None = None) -> Pipeline:
         """Make a pipeline with copies of the detectors, as `detect` does.
@@ -52,4 +54,12 @@ class Plan:
         detectors = [copy.deepcopy(detector) for detector in self.detectors]
         memory = Memory() if memory is None else memory
         memory.attach(detectors)
-        return Pipeline(detectors, self.exclusions, on_error, tally, keep_excluded=self.keep_excluded, memory=memory)
+        return Pipeline(
+            detectors,
+            self.exclusions,
+            on_error,
+            tally,
+            keep_excluded=self.keep_excluded,
+            memory=memory,
+            azure_subjects=self.azure_subjects,
+        )

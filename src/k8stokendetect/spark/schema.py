@@ -13,7 +13,9 @@ _EVENT: Final = (
     "audiences array<string>, more_audiences int, "
     "bound_to struct<kind string, apiVersion string, name string, uid string>, expiration_seconds bigint, "
     "expires timestamp, minted_credential string, used_credential string, origin string, platform string, "
-    "cluster string, account string, region string>"
+    "cluster string, account string, region string, "
+    "cloud struct<cloud string, error string, kind string, used string, issued string, role string, "
+    "session_name string, issuer string, audience string, pod_uid string, expires timestamp, read_only boolean>>"
 )
 
 FINDING: Final = (
@@ -28,7 +30,8 @@ ERROR: Final = "origin string, reason string, path string, rule_id string"
 """A record that could not be read, or a detector that raised (`rule_id`)."""
 
 TALLY: Final = (
-    "events bigint, findings map<string,bigint>, excluded map<string,bigint>, duplicates bigint, unreadable bigint, "
+    "events bigint, cloud_events bigint, findings map<string,bigint>, excluded map<string,bigint>, "
+    "duplicates bigint, unreadable bigint, "
     "skipped bigint, unproven bigint, undecided bigint, dropped array<string>, failures bigint"
 )
 """A part of a `Tally`, of one task or of one cluster in one batch: their sum accounts for everything that was read."""

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
+from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.convert.structure import parse_event
 from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
 from k8stokendetect.engine.memory import Memory
@@ -104,7 +105,10 @@ class Share:
             yield "error", error_line(error)
         self._errors.clear()
 
-    def _event(self, event: Event) -> Iterator[Finding]:
+    def _event(self, event: Event | CloudEvent) -> Iterator[Finding]:
+        if isinstance(event, CloudEvent):
+            yield from self._pipeline.take(event)
+            return
         self._latest = max(self._latest, moment(event.time))
         if event.cluster is None and self._cluster is not None:
             event = attrs.evolve(event, cluster=self._cluster)

@@ -21,8 +21,8 @@ from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import Finding
 from k8stokendetect.testing.builders import LIVE_TOKEN, request
 from k8stokendetect.testing.harness import Everything, Example, Harness, as_log, failed, in_forms, made
-from k8stokendetect.testing.laws import check_event, check_finding, check_steps, through_json
-from k8stokendetect.testing.logs import attack, log, moved, received, reordered, with_tokens
+from k8stokendetect.testing.laws import check_call, check_event, check_finding, check_steps, through_json
+from k8stokendetect.testing.logs import attack, is_call, log, moved, received, reordered, with_tokens
 from k8stokendetect.testing.strategies import audit_events, damaged, damaged_events, for_any, token_requests
 
 __tracebackhide__ = True  # pytest shows the message, not these lines
@@ -39,7 +39,8 @@ class DetectorConformance:
 
     Attributes:
         detector: the class, or a function that makes one: `lambda: MyDetector(option)`.
-        reports: what must be found: audit events, lists of them that belong together, or bytes of a log.
+        reports: what must be found: audit events, lists of them that belong together, or bytes of a log; for a
+            CloudDetector, records of CloudTrail among them.
         ignores: what must not be found, the same; near misses are worth most.
         alongside: rules or classes of other detectors whose findings a keyed detector follows, besides its `needs`.
         max_examples: how many events are drawn for each property.
@@ -138,6 +139,9 @@ class DetectorConformance:
             if not isinstance(detector, KeyedDetector):
                 return
             for record in events:
+                if is_call(record):
+                    check_call(harness, detector, record)
+                    continue
                 event = parse_event(record)
                 check_steps(harness, detector, event, harness.reported(detector, event), record)
 
@@ -161,6 +165,8 @@ class DetectorConformance:
         detector, harness = self.make(), self.harness()
         held = []
         for record in [event | {"auditID": f"again-{n}"} for event in self.examples() for n in range(_AGAIN)]:
+            if is_call(record):
+                continue
             event = parse_event(record)
             reported = harness.reported(detector, event)
             if isinstance(detector, KeyedDetector):

@@ -10,10 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, cast
 
+from k8stokendetect.clouds import parse_cloud_event
 from k8stokendetect.convert.redaction import redact
 from k8stokendetect.convert.structure import parse_event, plain
 from k8stokendetect.convert.times import parse_time
-from k8stokendetect.detectors import Detector, KeyedDetector
+from k8stokendetect.detectors import CloudDetector, Detector, KeyedDetector
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import Finding, bounded
@@ -56,6 +57,37 @@ def check_steps(
             record,
         )
     return found
+
+
+def check_call(harness: Harness, detector: KeyedDetector[Any], record: Mapping[str, Any]) -> None:
+    """Let a detector follow a call in AWS; one that is given none looks away.
+
+    Raises:
+        AssertionError: when `cloud_keys` or `cloud_fold` depends on more than its arguments.
+
+    """
+    if not isinstance(detector, CloudDetector):
+        return
+    event = parse_cloud_event(record, "aws")
+    keys = harness.called(detector.cloud_keys, event, (), seen=record)
+    if keys != harness.called(_another(harness).cloud_keys, event, (), seen=record):  # type: ignore[attr-defined]
+        raise failed(
+            f"{harness.name}.cloud_keys gave {keys!r} for a call, and something else when it was asked again",
+            "let it depend on its arguments and the constructor's only, and give keys in a fixed order: no sets",
+            record,
+        )
+    fresh = through_json(harness, detector)
+    if harness.called(detector.take_call, event, (), seen=record) != harness.called(
+        fresh.take_call,  # type: ignore[attr-defined]
+        event,
+        (),
+        seen=record,
+    ):
+        raise failed(
+            f"{harness.name}.cloud_fold gave something else after its state was saved and restored",
+            "keep all that is remembered in the state, as values that JSON holds and types that say so",
+            record,
+        )
 
 
 Remembered: TypeAlias = dict[str, tuple[Any, datetime]]

@@ -60,10 +60,15 @@ def log(events: Iterable[Mapping[str, Any]]) -> bytes:
     return text.encode()
 
 
+def is_call(record: Mapping[str, Any]) -> bool:
+    """Tell a record of CloudTrail from an audit event."""
+    return "eventSource" in record and "verb" not in record
+
+
 def received(event: Mapping[str, Any]) -> datetime:
-    """Return when the API server received a request; the beginning of time where that was not logged."""
+    """Return when the API server received a request, or AWS a call; the beginning of time where that is not there."""
     try:
-        return parse_time(str(event.get("requestReceivedTimestamp")))
+        return parse_time(str(event.get("requestReceivedTimestamp") or event.get("eventTime")))
     except ValueError:
         return datetime.min.replace(tzinfo=UTC)
 
