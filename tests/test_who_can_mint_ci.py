@@ -296,6 +296,42 @@ def test_a_live_cluster_is_read_by_its_context(tmp_path: Path) -> None:
     assert SECRET not in whole.output + partly.output + text.output
 
 
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"metadata": {"continue": "abc", "remainingItemCount": 1500}}, "the server has 1,500 more objects"),
+        ({"metadata": {"continue": "abc"}}, "the server has more objects"),
+        ({"kind": "RoleList", "metadata": {"continue": "abc"}}, "the server has more objects"),
+        (
+            {"kind": None, "api_version": None, "metadata": {"_continue": "abc", "remaining_item_count": 2}},
+            "has 2 more",
+        ),
+        ({"kind": None, "associations": [], "nextToken": "abc"}, "the server has more objects"),
+        ({"items": None}, "expected a list @ $[1].items"),
+    ],
+)
+def test_a_list_of_which_a_part_is_missing_is_an_incomplete_answer(
+    tmp_path: Path, part: dict[str, Any], told: str
+) -> None:
+    """The first page of more, a client's dump of one, Pod Identity's; what is there is evaluated."""
+    path = tmp_path / "cut.json"
+    path.write_text(json.dumps([listed(given("r", EVE, MINT)), listed() | part]), encoding="utf-8")
+    result = run(path, "--format", "json")
+
+    assert (result.exit_code, json.loads(result.stdout)["complete"]) == (2, False)
+    assert told in result.stderr
+    assert "errors: 1; the answer is incomplete" in result.stderr
+
+
+def test_a_list_that_is_whole_is_complete(tmp_path: Path) -> None:
+    """As kubectl writes it: an empty `continue`, nothing remaining."""
+    path = tmp_path / "whole.json"
+    meta = {"metadata": {"continue": "", "remainingItemCount": 0, "resourceVersion": ""}}
+    path.write_text(json.dumps(listed(given("r", EVE, MINT)) | meta), encoding="utf-8")
+
+    assert run(path).exit_code == 0
+
+
 def test_the_help_explains_its_terms() -> None:
     """Each kind of path that --fail-on takes, each level."""
     text = run("--help").stdout

@@ -15,6 +15,7 @@ import attrs
 import click
 
 from k8stokendetect.cluster import Cluster
+from k8stokendetect.cluster.incomplete import IncompleteError
 from k8stokendetect.detectors import Detector
 from k8stokendetect.engine.selection import choose_detectors
 from k8stokendetect.envelopes import Envelope
@@ -177,13 +178,16 @@ def source_of(name: str, /) -> Any:
     return sys.stdin.buffer if name == "-" else Path(name)
 
 
-def load_cluster(names: Sequence[str], /, *, on_error: OnError, warn: OnError) -> Cluster:
+def load_cluster(
+    names: Sequence[str], /, *, on_error: OnError, warn: OnError, on_incomplete: OnError | None = None
+) -> Cluster:
     """Load a snapshot of the cluster.
 
     Arguments:
         names: of its files; `-` for standard input.
         on_error: called for a file that cannot be read.
         warn: called for each object that is skipped or grants nothing; there often are some.
+        on_incomplete: called for what may grant rights and could not be read; `warn` by default.
 
     Raises:
         ConfigError: when a name is empty.
@@ -192,7 +196,9 @@ def load_cluster(names: Sequence[str], /, *, on_error: OnError, warn: OnError) -
     others: Counter[tuple[str | None, str]] = Counter()
 
     def route(error: K8sTokenDetectError) -> None:
-        if isinstance(error, ReadError) and error.reason.endswith("is not supported"):
+        if isinstance(error, IncompleteError):
+            (on_incomplete or warn)(error)
+        elif isinstance(error, ReadError) and error.reason.endswith("is not supported"):
             others[error.origin, error.reason] += 1
         else:
             (on_error if isinstance(error, ReadError) and error.path is None else warn)(error)

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import attrs
 
+from k8stokendetect.cluster.aggregation import fill
 from k8stokendetect.cluster.builtin import VERSION, missing_roles
 from k8stokendetect.cluster.client_objects import as_api, kind_of, of_client
 from k8stokendetect.cluster.documents import Source, documents
+from k8stokendetect.cluster.incomplete import IncompleteError, left_on_server
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.rbac import SUBJECT_KINDS, Binding, Role
 from k8stokendetect.cluster.structure import KINDS, Object, Unfilled, read_object, shown_kind
@@ -78,8 +80,8 @@ def shown(value: object, /) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _tell(on_error: OnReadError, reason: str, place: _Place, path: str = "") -> None:
-    on_error(ReadError(reason, place.origin, f"{place.path}{path}"))
+def _tell(on_error: OnReadError, reason: str, place: _Place, path: str = "", kind: type[ReadError] = ReadError) -> None:
+    on_error(kind(reason, place.origin, f"{place.path}{path}"))
 
 
 def _documents(document: Any, origin: str | None, on_error: OnReadError) -> Iterator[_Item]:
@@ -103,11 +105,13 @@ def _items(document: Any, place: _Place, on_error: OnReadError) -> Iterator[_Ite
     if not field:
         yield from _read(document, kind, document.get("apiVersion"), place, on_error)
         return
+    if left := left_on_server(document):
+        _tell(on_error, left, place, kind=IncompleteError)
     items = document.get(field)
     if isinstance(items, Mapping) and field == "association":
         yield from _read(items, "PodIdentityAssociation", "", place.within(".association"), on_error)
     elif not isinstance(items, list):
-        _tell(on_error, "expected a list", place, f".{field}")
+        _tell(on_error, "expected a list", place, f".{field}", IncompleteError)
     else:
         for index, item in enumerate(items):
             yield from _read_item(item, of_items, document, place.within(f".{field}[{index}]"), on_error)
@@ -115,11 +119,10 @@ def _items(document: Any, place: _Place, on_error: OnReadError) -> Iterator[_Ite
 
 def _list_of(document: Mapping[str, Any], kind: object) -> tuple[str, str | None]:
     """Return the field in which a document lists objects, if any, and the kind of items that name none."""
-    if kind is None:
-        return next(
-            (name for name in ("associations", "association") if name in document), ""
-        ), "PodIdentityAssociation"
-    if kind == "List":
+    if kind is None and "items" not in document:
+        field = next((name for name in ("associations", "association") if name in document), "")
+        return field, "PodIdentityAssociation"
+    if kind is None or kind == "List":  # a client's dump of a list may name no kind
         return "items", None
     of_items = kind.removesuffix("List") if isinstance(kind, str) else ""
     return ("items", of_items) if of_items != kind and of_items in KINDS else ("", None)
@@ -231,68 +234,3 @@ def _unsound(binding: Binding, roles: set[tuple[str, str]]) -> Iterator[tuple[st
             yield f"{shown_kind(subject.kind)} is no kind of subject", f".subjects[{index}].kind"
         elif subject.kind == "ServiceAccount" and not subject.namespace:
             yield "a service account needs a namespace", f".subjects[{index}].namespace"
-
-
-def fill(roles: Collection[Role], unfilled: Collection[str], /) -> tuple[dict[str, Role], list[tuple[str, ...]]]:
-    """Compute the rules of aggregated ClusterRoles where a file leaves them out, as the controller would.
-
-    Source: k8s.io/kubernetes pkg/controller/clusterroleaggregation/clusterroleaggregation_controller.go,
-    syncClusterRole: selectors in order, the roles of each by name, each rule once, never a role's own rules.
-
-    Arguments:
-        roles: every ClusterRole.
-        unfilled: the names of those whose rules are to be computed; others are read as recorded.
-
-    Returns:
-        The computed roles by name, and the cycles of roles that aggregate each other, each by name. The rules of a
-        cycle are computed, too: the controller repeats until nothing changes.
-
-    """
-    by_name = {role.name: role for role in sorted(roles, key=lambda role: role.name)}
-    edges = {role.name: _selected(role, by_name.values()) for role in by_name.values() if role.selectors}
-    computed = {name: role for name, role in by_name.items() if name in unfilled}
-    changed = True
-    while changed:  # rules are only added, so this terminates
-        changed = False
-        for name, role in computed.items():
-            rules = tuple(dict.fromkeys(rule for other in edges.get(name, ()) for rule in by_name[other].rules))
-            if set(rules) != set(role.rules):
-                computed[name] = by_name[name] = attrs.evolve(role, rules=rules)
-                changed = True
-    return computed, _circles(edges)
-
-
-def _selected(role: Role, others: Iterable[Role]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for selector in role.selectors:
-        found |= {other.name: None for other in others if selector.matches(other.labels) and other.name != role.name}
-    return tuple(found)
-
-
-def _circles(edges: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
-    """Return the groups of roles in which each aggregates every other, directly or not."""
-    left = {name: {other for other in others if other in edges} for name, others in edges.items()}
-    backwards: dict[str, set[str]] = {name: set() for name in left}
-    for name, others in left.items():
-        for other in others:
-            backwards[other].add(name)
-    found = []
-    while left:
-        name = next(iter(left))
-        circle = _reached(name, left) & _reached(name, backwards)
-        if circle:
-            found.append(tuple(sorted(circle)))
-        for done in circle or {name}:
-            del left[done]
-    return found
-
-
-def _reached(name: str, edges: Mapping[str, Collection[str]]) -> set[str]:
-    found: set[str] = set()
-    ahead = [name]
-    while ahead:
-        for other in edges.get(ahead.pop(), ()):
-            if other not in found:
-                found.add(other)
-                ahead.append(other)
-    return found
