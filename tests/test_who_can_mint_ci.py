@@ -323,6 +323,39 @@ def test_a_list_of_which_a_part_is_missing_is_an_incomplete_answer(
     assert "errors: 1; the answer is incomplete" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (given("x", EVE)[1] | {"subjects": "eve"}, "subjects"),
+        (given("x", EVE)[0] | {"rules": "x"}, "rules"),
+        (given("x", EVE)[1] | {"roleRef": None}, "roleRef"),
+        (given("x", EVE)[1] | {"apiVersion": "rbac.authorization.k8s.io/v1alpha1"}, "its apiVersion is not one of"),
+        (given("x", EVE)[1] | {"kind": "ClusterRolebinding"}, "kind ClusterRolebinding is not supported"),
+        (made("RoleBinding", "x", roleRef={"kind": "ClusterRole", "name": "r"}), "it has no namespace"),
+        ("x", "expected a Kubernetes object"),
+    ],
+)
+def test_an_rbac_object_that_cannot_be_read_is_an_incomplete_answer(tmp_path: Path, broken: Any, told: str) -> None:
+    """It may grant anything; what is there is evaluated."""
+    result = run(saved(tmp_path, given("r", EVE, MINT), broken), "--format", "json", "--fail-on", "direct")
+
+    assert (result.exit_code, json.loads(result.stdout)["complete"]) == (2, False)
+    assert told in result.stderr
+    assert "errors: 1; the answer is incomplete" in result.stderr
+
+
+def test_a_role_that_is_not_there_is_a_warning_for_manifests_and_an_error_for_a_cluster(tmp_path: Path) -> None:
+    """A manifest leaves to others what installs its role; a cluster was read whole."""
+    objects = [*ACCOUNTS, made("ClusterRoleBinding", "b", roleRef={"kind": "ClusterRole", "name": "r"}, subjects=[EVE])]
+    manifest = run(saved(tmp_path, objects[3:]))
+    with serving(ListingServer(objects)) as address:
+        live = run("--context", "prod", "--kubeconfig", kubeconfig(tmp_path, address))
+
+    assert (manifest.exit_code, live.exit_code) == (0, 2)
+    assert "warning: " in manifest.stderr
+    assert live.stdout.startswith("INCOMPLETE: ClusterRoleBinding b: its ClusterRole r does not exist")
+
+
 def test_a_list_that_is_whole_is_complete(tmp_path: Path) -> None:
     """As kubectl writes it: an empty `continue`, nothing remaining."""
     path = tmp_path / "whole.json"

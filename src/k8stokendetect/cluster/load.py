@@ -12,9 +12,9 @@ from k8stokendetect.cluster.aggregation import fill
 from k8stokendetect.cluster.builtin import VERSION, missing_roles
 from k8stokendetect.cluster.client_objects import as_api, kind_of, of_client
 from k8stokendetect.cluster.documents import Source, documents
-from k8stokendetect.cluster.incomplete import IncompleteError, left_on_server
+from k8stokendetect.cluster.incomplete import IncompleteError, UnknownRoleError, left_on_server
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
-from k8stokendetect.cluster.rbac import SUBJECT_KINDS, Binding, Role
+from k8stokendetect.cluster.rbac import RBAC_GROUP, SUBJECT_KINDS, Binding, Role
 from k8stokendetect.cluster.structure import KINDS, Object, Unfilled, read_object, shown_kind
 from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.errors import OnReadError, ReadError
@@ -68,8 +68,8 @@ def load_objects(sources: tuple[Source, ...], on_error: OnReadError, /) -> dict[
     roles = {(one.value.namespace, one.value.name) for one in found.values() if isinstance(one.value, Role)}
     for item in found.values():
         if isinstance(item.value, Binding):
-            for reason, path in _unsound(item.value, roles):
-                _tell(on_error, f"{shown(item.value)}: {reason}", item.place, path)
+            for reason, path, kind in _unsound(item.value, roles):
+                _tell(on_error, f"{shown(item.value)}: {reason}", item.place, path, kind)
     values = [one.value for one in found.values()]
     return {name: tuple(one for one in values if isinstance(one, kind)) for name, kind in _FIELDS.items()}
 
@@ -133,7 +133,7 @@ def _read_item(
 ) -> Iterator[_Item]:
     item = of_client(item)
     if not isinstance(item, Mapping):
-        _tell(on_error, "expected a Kubernetes object", place)
+        _tell(on_error, "expected a Kubernetes object", place, kind=IncompleteError)
         return
     item = as_api(item)
     if of_items is None:
@@ -146,19 +146,26 @@ def _read_item(
 def _read(item: Mapping[str, Any], kind: Any, version: Any, place: _Place, on_error: OnReadError) -> Iterator[_Item]:
     kind = kind or kind_of(item)
     versions = KINDS[kind][0] if isinstance(kind, str) and kind in KINDS else None
+    error = IncompleteError if _may_grant(kind, version) else ReadError
     if kind is None:
-        _tell(on_error, "it has no kind", place, ".kind")
+        _tell(on_error, "it has no kind", place, ".kind", error)
     elif versions is None:
-        _tell(on_error, f"kind {shown_kind(kind)} is not supported", place, ".kind")
+        _tell(on_error, f"kind {shown_kind(kind)} is not supported", place, ".kind", error)
     elif versions and version is not None and version not in versions:
-        _tell(on_error, f"{kind}: its apiVersion is not one of {', '.join(versions)}", place, ".apiVersion")
+        _tell(on_error, f"{kind}: its apiVersion is not one of {', '.join(versions)}", place, ".apiVersion", error)
     else:
         try:
             value = read_object(item, kind, place.path)
-        except ReadError as error:
-            on_error(ReadError(f"{_label(item, kind)}: {error.reason}", place.origin, error.path))
+        except ReadError as trouble:
+            on_error(error(f"{_label(item, kind)}: {trouble.reason}", place.origin, trouble.path))
         else:
             yield _Item(value, place)
+
+
+def _may_grant(kind: object, version: object) -> bool:
+    """Tell whether an object is one of RBAC, by its kind or by the group of its version."""
+    is_role = isinstance(kind, str) and kind.endswith(("Role", "RoleBinding")) and kind in KINDS
+    return is_role or (isinstance(version, str) and version.partition("/")[0] == RBAC_GROUP)
 
 
 def _label(item: Mapping[str, Any], kind: str) -> str:
@@ -222,15 +229,15 @@ def _fill(found: dict[tuple[str, ...], _Item], on_error: OnReadError) -> None:
         _tell(on_error, f"cyclic aggregation of ClusterRoles: {names}", found["ClusterRole", "", circle[0]].place)
 
 
-def _unsound(binding: Binding, roles: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _unsound(binding: Binding, roles: set[tuple[str, str]]) -> Iterator[tuple[str, str, type[ReadError]]]:
     """Say what in a binding grants nothing: the API server ignores it silently."""
     ref = binding.role_ref
     if ref.kind not in {"Role", "ClusterRole"} or (ref.kind == "Role" and not binding.namespace):
-        yield f"a {binding.kind} cannot give a {shown_kind(ref.kind)}", ".roleRef.kind"
+        yield f"a {binding.kind} cannot give a {shown_kind(ref.kind)}", ".roleRef.kind", ReadError
     elif (binding.namespace if ref.kind == "Role" else "", ref.name) not in roles:
-        yield f"its {ref.kind} {shown(ref.name)} does not exist", ".roleRef"
+        yield f"its {ref.kind} {shown(ref.name)} does not exist", ".roleRef", UnknownRoleError
     for index, subject in enumerate(binding.subjects):
         if subject.kind not in SUBJECT_KINDS:
-            yield f"{shown_kind(subject.kind)} is no kind of subject", f".subjects[{index}].kind"
+            yield f"{shown_kind(subject.kind)} is no kind of subject", f".subjects[{index}].kind", ReadError
         elif subject.kind == "ServiceAccount" and not subject.namespace:
-            yield "a service account needs a namespace", f".subjects[{index}].namespace"
+            yield "a service account needs a namespace", f".subjects[{index}].namespace", ReadError
