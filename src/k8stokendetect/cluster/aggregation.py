@@ -28,11 +28,13 @@ def fill(roles: Collection[Role], unfilled: Collection[str], /) -> tuple[dict[st
     by_name = {role.name: role for role in sorted(roles, key=lambda role: role.name)}
     edges = {role.name: _selected(role, by_name.values()) for role in by_name.values() if role.selectors}
     computed = {name: role for name, role in by_name.items() if name in unfilled}
+    own = {name: role.rules for name, role in computed.items()}  # none, or those of an object of the same name
     changed = True
     while changed:  # rules are only added, so this terminates
         changed = False
         for name, role in computed.items():
-            rules = tuple(dict.fromkeys(rule for other in edges.get(name, ()) for rule in by_name[other].rules))
+            collected = (rule for other in edges.get(name, ()) for rule in by_name[other].rules)
+            rules = tuple(dict.fromkeys((*own[name], *collected)))
             if set(rules) != set(role.rules):
                 computed[name] = by_name[name] = attrs.evolve(role, rules=rules)
                 changed = True

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import attrs
 
@@ -12,6 +12,7 @@ from k8stokendetect.cluster.aggregation import fill
 from k8stokendetect.cluster.builtin import VERSION, missing_roles
 from k8stokendetect.cluster.client_objects import as_api, kind_of, of_client
 from k8stokendetect.cluster.documents import Source, documents
+from k8stokendetect.cluster.duplicates import hides_rules, joined, role_of
 from k8stokendetect.cluster.incomplete import IncompleteError, UnknownRoleError, left_on_server
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.rbac import RBAC_GROUP, SUBJECT_KINDS, Binding, Role
@@ -40,6 +41,9 @@ class _Item(NamedTuple):
     place: _Place
 
 
+_Found: TypeAlias = dict[tuple[object, ...], _Item]
+"""Objects by kind, namespace and name; of several that are kept, those after the first also by themselves."""
+
 _FIELDS: Final[dict[str, type]] = {
     "accounts": Account,
     "roles": Role,
@@ -59,7 +63,7 @@ def load_objects(sources: tuple[Source, ...], on_error: OnReadError, /) -> dict[
         ConfigError: when an argument is not a source, or PyYAML is needed and missing.
 
     """
-    found: dict[tuple[str, ...], _Item] = {}
+    found: _Found = {}
     for document, origin in documents(sources, on_error):
         for item in _documents(document, origin, on_error):
             _keep(found, item, on_error)
@@ -183,44 +187,45 @@ def _key(value: Object) -> tuple[str, ...]:
     return (kind, value.namespace, value.name)
 
 
-def _keep(found: dict[tuple[str, ...], _Item], item: _Item, on_error: OnReadError) -> None:
+def _keep(found: _Found, item: _Item, on_error: OnReadError) -> None:
+    """Keep an object; of those of one name that differ, none hides what another one grants."""
     key = _key(item.value)
     before = found.setdefault(key, item)
-    if isinstance(before.value, PodIdentity) and isinstance(item.value, PodIdentity):
-        found[key] = before._replace(value=_merged(before.value, item.value))
-    elif before.value != item.value:
+    if before.value == item.value:
+        return
+    both = joined(before.value, item.value)
+    if both is not None:
+        found[key] = before._replace(value=both)
+    elif found.setdefault((*key, item.value), item) is not item:  # the same once more
+        return
+    if not isinstance(item.value, PodIdentity):
         name, first = shown("/".join(filter(None, key[1:]))), before.place
         where = f"{first.origin}: {first.path}" if first.origin else first.path
-        _tell(on_error, f"{key[0]} {name} differs from the one @ {where}, which is kept", item.place)
+        reason = f"{key[0]} {name} differs from the one @ {where}; both count"
+        if hides_rules(before.value, item.value):
+            _tell(on_error, f"{reason}, but what aggregates them is not known", item.place, kind=IncompleteError)
+        else:
+            _tell(on_error, reason, item.place)
 
 
-def _merged(first: PodIdentity, second: PodIdentity) -> PodIdentity:
-    """Complete the output of `list-pod-identity-associations` with that of `describe`."""
-    known = {name: value for name, value in attrs.asdict(second).items() if value}
-    return attrs.evolve(first, **known)
-
-
-def _assume(found: dict[tuple[str, ...], _Item]) -> None:
+def _assume(found: _Found) -> None:
     """Add Kubernetes' own roles where a binding gives one that was not read."""
-    values = [_unwrapped(item.value) for item in found.values()]
-    known = {(one.namespace, one.name) for one in values if isinstance(one, Role)}
-    bindings = [one for one in values if isinstance(one, Binding)]
+    known = {(role.namespace, role.name) for item in found.values() if (role := role_of(item.value))}
+    bindings = [item.value for item in found.values() if isinstance(item.value, Binding)]
     for one in missing_roles(bindings, known):
-        role = attrs.evolve(_unwrapped(one), assumed=VERSION)
-        value = Unfilled(role) if isinstance(one, Unfilled) else role
+        value: Object = (
+            Unfilled(attrs.evolve(one.role, assumed=VERSION))
+            if isinstance(one, Unfilled)
+            else attrs.evolve(one, assumed=VERSION)
+        )
         found[_key(value)] = _Item(value, _Place(None, "$"))
 
 
-def _unwrapped(value: Object) -> Any:
-    """Return the role of one that is not filled yet."""
-    return value.role if isinstance(value, Unfilled) else value
-
-
-def _fill(found: dict[tuple[str, ...], _Item], on_error: OnReadError) -> None:
+def _fill(found: _Found, on_error: OnReadError) -> None:
     """Fill in the rules of aggregated roles that lack them; report each cycle."""
-    roles = [_unwrapped(item.value) for item in found.values()]
+    roles = [role for item in found.values() if (role := role_of(item.value)) and not role.namespace]
     unfilled = {item.value.role.name for item in found.values() if isinstance(item.value, Unfilled)}
-    filled, circles = fill([one for one in roles if isinstance(one, Role) and not one.namespace], unfilled)
+    filled, circles = fill(roles, unfilled)
     for name, role in filled.items():
         key = ("ClusterRole", "", name)
         found[key] = found[key]._replace(value=role)
