@@ -127,3 +127,8 @@ def listed(texts: Iterable[str], most: int = 5, /) -> str:
     different = list(dict.fromkeys(texts))
     more = len(different) - most
     return ", ".join(different[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def often(number: int, /) -> str:
+    """Say how often: `once`, `twice`, `3 times`."""
+    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
