@@ -168,7 +168,9 @@ ORDINARY = [
 
 def kubelet(hour: int, account: str = "prod/payments-sa") -> dict[str, Any]:
     """Return a kubelet's mint so many hours after a day before."""
-    event = {**KUBELET, "objectRef": {**KUBELET["objectRef"], "name": account.partition("/")[2]}}
+    name = account.partition("/")[2]
+    uri = KUBELET["requestURI"].replace(KUBELET["objectRef"]["name"], name)
+    event = {**KUBELET, "objectRef": {**KUBELET["objectRef"], "name": name}, "requestURI": uri}
     time = format_time(AT - timedelta(hours=24.5 - hour))
     return {**event, "requestReceivedTimestamp": time, "stageTimestamp": time, "auditID": f"k-{hour}-{account}"}
 

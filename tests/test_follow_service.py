@@ -70,11 +70,12 @@ class Service:
 
 
 def wait_for(is_true: Callable[[], object]) -> None:
-    """Wait, at most a minute."""
-    for _ in range(6000):
+    """Wait, at most two minutes."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
         if is_true():
             return
-        time.sleep(0.01)
+        time.sleep(0.02)
     raise AssertionError("waited in vain")
 
 
@@ -124,35 +125,36 @@ def test_an_open_incident_outlives_the_process(tmp_path: Path) -> None:
     assert (incident["actors"], len(incident["findings"]), incident["continues"]) == (["alice"], 100, False)
 
 
-@pytest.mark.slow  # a minute for each way of rotating: processes start and are killed at random while a log is written
+@pytest.mark.slow  # half a minute for each way of rotating: processes are killed at random while a log is written
 @pytest.mark.parametrize("rotate", rotating.ROTATIONS)
 def test_kills_at_random(tmp_path: Path, rotate: Callable[[Path, int], None]) -> None:
-    """12,000 alerts, eight kills: none is lost, and each kill repeats at most the one that was being printed."""
+    """4,000 alerts, six kills: none is lost, and each kill repeats at most the one that was being printed."""
     service, chance, done = Service(tmp_path), random.Random(5), threading.Event()  # noqa: S311 - the same
 
     def write() -> None:
-        for number in range(12_000):
+        for number in range(4000):
             service.write(range(number, number + 1))
-            if number % 1000 == 999:
-                rotate(service.log, number // 1000 + 1)
-            if number % 40 == 0:
+            if number % 500 == 499:
+                rotate(service.log, number // 500 + 1)
+            if number % 20 == 0:
                 time.sleep(0.02)
         done.set()
 
     writer, kills = threading.Thread(target=write), 0
-    writer.start()
-    while kills < 8 or not done.is_set():
+    with service.running():
+        writer.start()
+    while kills < 5 or not done.is_set():
         with service.running():
             time.sleep(1.5 * chance.random())
         kills += 1
     writer.join()
     with service.running() as process:
-        wait_for(lambda: len(set(service.ids())) > 11_000)
+        wait_for(lambda: service.alerts.read_bytes().count(b"\n") > 3900)
         process.send_signal(signal.SIGTERM)
         process.wait()
     counts = Counter(service.ids())
-    assert sorted(map(int, counts)) == list(range(12_000))
-    assert sum(count - 1 for count in counts.values()) <= kills
+    assert sorted(map(int, counts)) == list(range(4000))
+    assert sum(count - 1 for count in counts.values()) <= kills + 1
 
 
 def test_the_command_follows_until_it_is_interrupted(tmp_path: Path) -> None:

@@ -257,9 +257,9 @@ class _Counts:
     def report(self, skipped: int, unproven: int, wrappers: Mapping[str, int]) -> Report:
         clusters = {name: one.report(name) for name, one in self.clusters.items()}
         carried = {
-            name: Carried(one.facts, one.requests, frozenset(one.platforms), frozenset(one.lost))
+            name: Carried(one.facts, one.requests, frozenset(one.platforms), frozenset(one.lost), bool(self.clouds))
             for name, one in clusters.items()
-        } or {UNNAMED: Carried(_Cluster().facts, _Cluster().requests)}
+        } or {UNNAMED: Carried(_Cluster().facts, _Cluster().requests, clouds=bool(self.clouds))}
         rules = [cls.rule.id for cls in (*BUILTIN, *OPTIONAL)]
         return Report(
             events=self.events,

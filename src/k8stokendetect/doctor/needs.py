@@ -148,6 +148,16 @@ WANTED: Final[dict[str, tuple[Wanted, ...]]] = {
         _less("whether a policy was made stands in the answer", "answer's code"),
         _less("what is contradicted stands in annotations", "annotations"),
     ),
+    "web-identity-unusual-origin": (),
+    "web-identity-without-mint": (
+        _ANSWERED,
+        _ISSUED,
+        _TIME,
+        _silent("kubelets are known by their names", "user name"),
+        _silent("a kubelet is proved by its group", "user's groups"),
+    ),
+    "minted-token-exchanged": (_ANSWERED, _ISSUED, _TIME, *_PROOFS, *_MORE_PROOFS),
+    "cloud-act-after-exchange": (_ANSWERED, _ISSUED, _TIME, *_PROOFS, *_MORE_PROOFS),
     "forged-token": (
         _ANSWERED,
         _NAME,
@@ -176,6 +186,11 @@ WANTED: Final[dict[str, tuple[Wanted, ...]]] = {
     ),
 }
 """By rule id, for every rule that ships."""
+
+FROM_CLOUDS: Final = frozenset(
+    {"minted-token-exchanged", "web-identity-without-mint", "web-identity-unusual-origin", "cloud-act-after-exchange"}
+)
+"""Rules that join the audit log with the log of a cloud: without one, they have nothing to say."""
 
 BOTH_IDS: Final = ("id of the issued token", "id of the token used")
 """`minted-token-used` joins one with the other; where a log has one of them alone, it joins nothing."""

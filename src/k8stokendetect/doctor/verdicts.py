@@ -11,7 +11,7 @@ import attrs
 from k8stokendetect.audit_policy import Change, Level, merged
 from k8stokendetect.audit_policy.needs import Need
 from k8stokendetect.doctor.facts import BY_NAME, Count, Requests, needs_of
-from k8stokendetect.doctor.needs import ALTERNATIVES, ANY_EVENT, BOTH_IDS, EXPECTED, WANTED, Wanted
+from k8stokendetect.doctor.needs import ALTERNATIVES, ANY_EVENT, BOTH_IDS, EXPECTED, FROM_CLOUDS, WANTED, Wanted
 from k8stokendetect.reprs import with_short_repr
 
 Verdict = Literal["can speak", "in part", "not known", "cannot speak"]
@@ -19,6 +19,8 @@ VERDICTS: Final[tuple[Verdict, ...]] = ("cannot speak", "in part", "not known", 
 """The worst first."""
 
 _WITHOUT: Final[Mapping[str, Verdict]] = {"silent": "cannot speak", "less": "in part", "noise": "can speak"}
+_NO_CLOUD: Final = "it joins the audit log with the log of a cloud, and there is none here"
+_GIVE_CLOUD: Final = "give CloudTrail's files, or those of Azure or Google, too; docs/how-to/clouds.md says what to log"
 _PROVIDERS: Final = {
     "eks": "EKS decides its own audit policy; docs/how-to/eks.md says what its log holds",
     "aks": "AKS decides its own audit policy; docs/how-to/aks.md says what its log holds",
@@ -71,6 +73,7 @@ class Carried:
         requests: how many of each kind were logged, by name.
         platforms: where the events come from.
         lost: what their forms do not carry, as `Event.lost` says.
+        clouds: whether calls in a cloud were read, too.
 
     """
 
@@ -78,6 +81,7 @@ class Carried:
     requests: Mapping[str, Requests]
     platforms: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
+    clouds: bool = False
 
     def advice(self, fact: str, /) -> str:
         """Return what to change so that events carry a fact."""
@@ -99,6 +103,8 @@ class _Lack:
 
 def judge(rule: str, carried: Carried, /) -> RuleVerdict:
     """Judge a rule by what the events of one cluster carry."""
+    if rule in FROM_CLOUDS and not carried.clouds:
+        return RuleVerdict(rule, "not known", (_NO_CLOUD,), advice=(_GIVE_CLOUD,))
     kinds = [] if rule in ANY_EVENT else list(_kinds(rule, carried))
     lacks = [*kinds, *(lack for wanted in WANTED[rule] if (lack := _lack(wanted, carried)))]
     if rule == "minted-token-used":
