@@ -109,7 +109,7 @@ def test_of_many_uses_of_a_credential_some_are_shown_and_all_are_counted(tmp_pat
 
 
 def test_an_incidents_id_leads_to_all_of_its_requests(found: Sequence[Finding]) -> None:
-    """The first is explained, the others are listed last; those of rules that are off, or excluded, are no part of it."""
+    """The first is explained, the others are listed last, but not those excluded, or of rules that are off."""
     (worst, *_) = incidents(found)
     requests = list(dict.fromkeys(finding.event.request_id for finding in worst.findings))
     text = run(worst.id, ATTACK).stdout
