@@ -144,7 +144,7 @@ class Selection:
 
 
 def exclusions_of(enable: Sequence[str], file: str | None, /) -> tuple[Exclusion, ...]:
-    """Return the default exclusions, the optional ones that were named, and those of a file; warn where they exclude nobody.
+    """Return the default exclusions, the optional ones that were named, and those of a file; warn of useless ones.
 
     Raises:
         ConfigError: when there is no such exclusion, or the file is wrong.
