@@ -160,7 +160,7 @@ def when(first: datetime | None, last: datetime | None, /) -> str:
 
 
 def _head(incident: Incident, requests: int) -> str:
-    chained = f"{incident.depth} tokens minted one with another" if incident.depth > 1 else ""
+    chained = f"chain of {incident.depth:,} tokens" if incident.depth > 1 else ""
     parts = (when(incident.first_seen, incident.last_seen), number_of(requests, "request"), chained)
     return " · ".join(filter(None, parts))
 
