@@ -391,6 +391,8 @@ def test_of_many_things_to_do_the_repetitions_are_folded() -> None:
 
     assert folded(*steps) == ["End 3", "End 4"]
     assert folded(*steps[:8]) == []
+    more = [Step(f"{kind} {number}") for kind in ("Review", "End") for number in range(6 if kind == "Review" else 3)]
+    assert folded(*more) == ["End 2"]
     assert folded(*steps, *(Step(f"Take {number}") for number in range(4))) == [
         *(f"End {number}" for number in (1, 2, 3, 4)),
         *("Take 2", "Take 3"),
