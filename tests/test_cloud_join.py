@@ -195,6 +195,43 @@ def test_a_refused_exchange_is_low_and_followed_by_nothing() -> None:
     assert "refused: AccessDenied" in finding.summary
 
 
+@pytest.mark.parametrize(
+    "flood",
+    [
+        [{"audiences": ["x.example"], "expiration_seconds": 600}] * 10,
+        [{"expiration_seconds": 600}] * 10,
+        [{"audiences": [f"x{number}.example"], "expiration_seconds": 600} for number in range(10)],
+        [{"audiences": [f"x{number}.example"], "expiration_seconds": 7200} for number in range(30)],
+    ],
+    ids=["one audience", "its own", "many audiences", "longer"],
+)
+def test_no_number_of_mints_hides_one(flood: list[dict[str, Any]]) -> None:
+    """Nor do they make the exchange usual: where the mint itself had to be forgotten, it is high."""
+    more = [
+        token_request("alice", "prod/payments-sa", time=TIME + timedelta(seconds=number + 1), **{**AUDIENCE, **given})
+        for number, given in enumerate(flood)
+    ]
+    is_lost = flood[0]["expiration_seconds"] == 7200
+    exchanges = [cloudtrail.web_identity(TIME + timedelta(minutes=40 + number)) for number in range(2)]
+    findings = found(MINT, *more, *exchanges)
+
+    assert said(findings) == 2 * [("minted-token-exchanged", "high" if is_lost else "critical")]
+    assert all(("more mints than are remembered" in " ".join(finding.caveats)) == is_lost for finding in findings)
+    assert found(MINT, *more, cloudtrail.web_identity(TIME + timedelta(hours=3))) == []
+
+
+def test_a_mint_that_another_stands_for_explains_what_is_read_late() -> None:
+    """A cloud's log comes minutes late: the first of the mints is the one that was exchanged."""
+    later = [
+        token_request("alice", "prod/payments-sa", time=TIME + timedelta(minutes=20 + number), **AUDIENCE)
+        for number in range(11)
+    ]
+    memory = Memory()
+    assert found(MINT, *later, memory=memory) == []
+
+    assert said(found(cloudtrail.web_identity(SOON), memory=memory)) == [("minted-token-exchanged", "critical")]
+
+
 def test_pod_identity_is_joined_by_the_pod() -> None:
     """A token bound to a pod, and the exchange of that pod's token; not one of another pod."""
     bound = {"kind": "Pod", "apiVersion": "v1", "name": "payments-1", "uid": "0f6c"}

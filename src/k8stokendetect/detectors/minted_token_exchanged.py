@@ -14,13 +14,13 @@ from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.cloud import CloudDetector, about_call, exchanged, ref_of, refused
 from k8stokendetect.detectors.exchange_proof import (
     MAX_EARLY,
-    MAX_MINTS,
     Account,
     Early,
     Joined,
     Mint,
     explains,
     joined,
+    lost_to,
     same_pod,
 )
 from k8stokendetect.detectors.exchanges import (
@@ -136,7 +136,7 @@ class MintedTokenExchanged(CloudDetector[Account]):
             return
         enable = next((one.enable for one in about if one.enable), "")
         mint = Mint(ref, lifetime(event) or memory.now + UNKNOWN_LIFETIME, enable)
-        known = attrs.evolve(known, mints=(*known.mints, mint)[-MAX_MINTS:])
+        known = known.with_mint(mint)
         left = []
         for early in known.early:
             if explains(mint, early.ref, early.exchange):
@@ -157,8 +157,12 @@ class MintedTokenExchanged(CloudDetector[Account]):
         of = [(memory.get(place) or Account()).networks for place in places]
         here = Early(ref_of(event), exchange, origin, is_no_sign(origin.network, of[0], of[1]))
         mints = [mint for mint in known.mints if explains(mint, here.ref, exchange)]
-        if mints:
-            best = max(mints, key=lambda mint: (same_pod(mint, exchange), bool(mint.ref.audiences), mint.until))
+        best = max(
+            mints,
+            key=lambda mint: (same_pod(mint, exchange), bool(mint.ref.audiences), mint.until),
+            default=lost_to(known, here.ref, exchange),
+        )
+        if best is not None:
             known, found = joined(known, best, here)
             memory.put(key, known)
             yield from self._report(found)
