@@ -232,6 +232,18 @@ def test_a_mint_that_another_stands_for_explains_what_is_read_late() -> None:
     assert said(found(cloudtrail.web_identity(SOON), memory=memory)) == [("minted-token-exchanged", "critical")]
 
 
+def test_no_number_of_refused_exchanges_hides_one() -> None:
+    """All of them read before the audit log."""
+    refused = [
+        cloudtrail.web_identity(SOON + timedelta(seconds=number), session=f"x{number}", error="AccessDenied")
+        for number in range(1, 26)
+    ]
+    memory = Memory()
+    assert found(cloudtrail.web_identity(SOON), *refused, memory=memory) == []
+
+    assert ("minted-token-exchanged", "critical") in said(found(MINT, memory=memory))
+
+
 def test_pod_identity_is_joined_by_the_pod() -> None:
     """A token bound to a pod, and the exchange of that pod's token; not one of another pod."""
     bound = {"kind": "Pod", "apiVersion": "v1", "name": "payments-1", "uid": "0f6c"}

@@ -101,6 +101,13 @@ class Account:
         lost = first if self.lost is None or is_over else self.lost.with_forgotten(first)
         return attrs.evolve(self, mints=tuple(mints), lost=lost)
 
+    def with_early(self, early: Early) -> Account:
+        """Return it with an exchange; where there are too many, one that was refused goes first."""
+        kept = [*self.early, early]
+        if len(kept) > MAX_EARLY:
+            kept.remove(next((one for one in kept if not one.ref.succeeded), kept[0]))
+        return attrs.evolve(self, early=tuple(kept))
+
 
 @attrs.frozen
 class Joined:

@@ -13,7 +13,6 @@ from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.cloud import CloudDetector, about_call, exchanged, ref_of, refused
 from k8stokendetect.detectors.exchange_proof import (
-    MAX_EARLY,
     Account,
     Early,
     Joined,
@@ -172,7 +171,7 @@ class MintedTokenExchanged(CloudDetector[Account]):
                 more = with_network(networks, origin.network, key)
                 if more is not networks:
                     memory.put(place, Account(networks=more))
-            memory.put(key, attrs.evolve(known, usual=usual, early=(*known.early, here)[-MAX_EARLY:]))
+            memory.put(key, attrs.evolve(known.with_early(here), usual=usual))
 
     def _report(self, found: Joined | None) -> Iterator[Finding]:
         if found is None:
