@@ -257,6 +257,8 @@ def test_pod_identity_is_joined_by_the_pod() -> None:
     assert "the pod that the minted one is bound to" in finding.summary
     assert not [caveat for caveat in finding.caveats if "no id of the token" in caveat]
     assert found(mint, other) == []
+    named = {"message": json.dumps(mint), "tags": ["kube_cluster_name:production"]}  # not as EKS names it
+    assert said(found(named, own)) == [("minted-token-exchanged", "critical")]
 
 
 def test_the_issuers_of_other_clusters_are_left_out() -> None:

@@ -142,7 +142,7 @@ def explains(mint: Mint, call: EventRef, exchange: Exchange) -> bool:
         return False
     if bound is not None and bound.kind == "Pod" and exchange.pod_uid and bound.uid not in {"", exchange.pod_uid}:
         return False
-    return not is_elsewhere(ref, exchange) and _fits(ref, exchange)
+    return (same_pod(mint, exchange) or not is_elsewhere(ref, exchange)) and _fits(ref, exchange)
 
 
 def lost_to(known: Account, call: EventRef, exchange: Exchange, /) -> Mint | None:
