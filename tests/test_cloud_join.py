@@ -148,6 +148,8 @@ def test_an_exchange_that_looks_like_the_pods_own_is_no_alarm() -> None:
         findings = found(*day_before(), mint, *later, cloudtrail.call(later[0], "s3", "GetObject"))
 
         assert said(findings) == 3 * [("minted-token-exchanged", severity)]
+        again = found(*day_before(), mint, *3 * later[:1], *later[1:])  # delivered three times
+        assert {one.event.audit_id for one in again} == {one["eventID"] for one in later[:3]}
 
 
 @pytest.mark.parametrize(

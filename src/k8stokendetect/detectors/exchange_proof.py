@@ -30,7 +30,7 @@ class Mint:
         ref: the request.
         until: when its token ends.
         enable: the optional exclusion of which the minter has every proof; empty for none.
-        alike: how many exchanges were reported that look like the pods' own.
+        alike: the exchanges that were reported and look like the pods' own.
         since: when the first of the mints was made that this one stands for; None where it stands for itself.
 
     """
@@ -38,7 +38,7 @@ class Mint:
     ref: EventRef
     until: datetime
     enable: str = ""
-    alike: int = 0
+    alike: tuple[str, ...] = ()
     since: datetime | None = None
 
     @property
@@ -175,9 +175,10 @@ def joined(known: Account, mint: Mint, call: Early) -> tuple[Account, Joined | N
     if is_lost:
         severity = min(severity, Severity.HIGH)
     if proof == LIKE_OWN:
-        if mint.alike >= MOST_ALIKE or (call.ref.time or BEGINNING) < mint.start:
+        alike = tuple(dict.fromkeys((*mint.alike, call.ref.request_id)))
+        if len(alike) > MOST_ALIKE or (call.ref.time or BEGINNING) < mint.start:
             return known, None
-        mint = attrs.evolve(mint, alike=mint.alike + 1)
+        mint = attrs.evolve(mint, alike=alike)
         mints = tuple(mint if one.ref == mint.ref else one for one in known.mints)
         known = attrs.evolve(known, mints=mints, lost=mint if is_lost else known.lost)
     caveats = (
@@ -198,7 +199,7 @@ def _proof(known: Account, mint: Mint, call: Early) -> tuple[Severity, str]:
     new = [kind for kind in known.usual.new(call.origin, before) if not (kind == "address" and call.is_shared)]
     if not call.ref.succeeded:
         return Severity.LOW, "the minted token may be the one"
-    if same_pod(mint, call.exchange) and mint.alike == 0:
+    if same_pod(mint, call.exchange) and not mint.alike:
         return Severity.CRITICAL, "it is a token of the pod that the minted one is bound to"
     if new:
         severity = Severity.HIGH if new == ["address"] and not _is_logged(mint.ref) else Severity.CRITICAL
