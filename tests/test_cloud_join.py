@@ -411,6 +411,19 @@ def test_each_kind_of_call_is_told_once_and_bad_ones_each_time() -> None:
     assert [str(finding.severity) for finding in findings] == ["medium", "critical", "critical", "low", "low"]
 
 
+def test_credentials_in_use_are_forgotten_last() -> None:
+    """However many roles they assume."""
+    exchange = cloudtrail.web_identity(SOON)
+    detector = CloudActAfterExchange()
+    detector.states.limit = 50
+    role = "arn:aws:iam::111122223333:role/payments"
+    roles = [cloudtrail.assume_role(exchange, role, after=number, session=f"s{number}") for number in range(1, 200)]
+    act = cloudtrail.call(exchange, "secretsmanager", "GetSecretValue", after=600)
+    findings = found(MINT, exchange, *roles, act, detectors=["token-request", "minted-token-exchanged", detector])
+
+    assert act["eventID"] in {finding.event.audit_id for finding in findings}
+
+
 def test_other_keys_are_left_alone() -> None:
     """Of the same role, too."""
     exchange = cloudtrail.web_identity(SOON)

@@ -128,6 +128,7 @@ class CloudActAfterExchange(CloudDetector[Session]):
                 early = newest((*(session or Session()).early, ref_of(event)), MAX_EARLY)
                 memory.put(key, attrs.evolve(session or Session(), early=early))
             return
+        memory.put(key, session)  # also where nothing is said: credentials in use are forgotten last
         yield from self._acted(key, ref_of(event), memory)
 
     def _begun(self, key: str, finding: Finding, memory: View[Session]) -> Iterator[Finding]:
