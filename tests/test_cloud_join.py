@@ -411,6 +411,37 @@ def test_each_kind_of_call_is_told_once_and_bad_ones_each_time() -> None:
     assert [str(finding.severity) for finding in findings] == ["medium", "critical", "critical", "low", "low"]
 
 
+def test_a_session_is_followed_into_the_console_and_through_keys_that_it_makes() -> None:
+    """Whichever log is read first. The console's key is another; the session of other keys of that name is let be."""
+    exchange = cloudtrail.web_identity(SOON)
+    early = cloudtrail.call(exchange, "iam", "CreateUser", after=20)
+    sign_in = cloudtrail.call(exchange, "signin", "GetSigninToken", after=50)
+    own = cloudtrail.call(exchange, "iam", "CreateGroup", after=55)
+    console = cloudtrail.call(exchange, "secretsmanager", "GetSecretValue", after=60)
+    console["userIdentity"]["accessKeyId"] = "ASIACONSOLE000000001"
+    answer = {"accessKey": {"accessKeyId": "AKIAMADE000000000001", "userName": "backup", "status": "Active"}}
+    made = cloudtrail.call(
+        exchange, "iam", "CreateAccessKey", after=70, parameters={"userName": "AKIANOTTHEKEY0000001"}, answer=answer
+    )
+    made["userIdentity"]["accessKeyId"] = "ASIACONSOLE000000001"
+    act = cloudtrail.call(exchange, "ssm", "GetParameter", after=80)
+    act["userIdentity"] = {
+        "type": "IAMUser",
+        "arn": "arn:aws:iam::111122223333:user/backup",
+        "accessKeyId": "AKIAMADE000000000001",
+    }
+    trail = [exchange, early, sign_in, own, console, made, act]
+    memory = Memory()
+    assert found(*trail, memory=memory) == []
+
+    for findings in (found(MINT, *trail), found(MINT, memory=memory)):
+        told = [one.event.verb for one in findings if one.severity is Severity.CRITICAL]
+        assert sorted(told) == sorted(
+            ["AssumeRoleWithWebIdentity", "CreateUser", "GetSecretValue", "CreateAccessKey", "GetParameter"]
+        )
+        assert len(incidents(findings)) == 1
+
+
 def test_credentials_in_use_are_forgotten_last() -> None:
     """However many roles they assume."""
     exchange = cloudtrail.web_identity(SOON)
