@@ -149,7 +149,7 @@ def issued_by(event: CloudEvent, /) -> str:
 def console_of(event: CloudEvent, /) -> str:
     """Name the session that a call of `GetSigninToken` carries into AWS's console, by its ARN; empty for others.
 
-    https://github.com/NetSPI/aws_consoler does it; SigmaHQ has a rule of its own for it (f8103686-e3e8-46f3-be72-65f7fcb4aa53).
+    https://github.com/NetSPI/aws_consoler makes it; rule f8103686-e3e8-46f3-be72-65f7fcb4aa53 of SigmaHQ looks for it.
     """
     return event.caller.session if _is(event, "signin", "GetSigninToken") else ""
 
