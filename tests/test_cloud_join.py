@@ -333,6 +333,33 @@ def test_an_account_without_a_pod_is_reported_where_the_log_covers_the_day() -> 
         assert finding.event.user == "system:serviceaccount:prod:unused"
 
 
+@pytest.mark.parametrize("issuers", [(), (cloudtrail.ISSUER,)], ids=["inferred", "given"])
+def test_a_log_that_lacks_mints_makes_little_noise(issuers: tuple[str, ...]) -> None:
+    """Once a day for each origin where a few accounts' are missing; where most are, it is soon undecided."""
+    days = {number: day_before(f"prod/app-{number}") for number in range(5)}
+    for missing, wanted in (({4}, 3), ({1, 2, 3, 4}, len(issuers))):
+        logged = [
+            record
+            for number, records in days.items()
+            for record in records
+            if number not in missing or "eventID" in record
+        ]
+        late = [
+            cloudtrail.web_identity(TIME + timedelta(minutes=number), "prod/app-4", ip=ip, session=f"x-{number}")
+            for number, ip in enumerate(["198.51.100.10", "198.51.100.10", "203.0.113.66"])
+        ]
+        tally = Tally()
+        more = [kubelet(TIME + timedelta(minutes=number), "prod/app-0") for number in range(9)]
+        findings = found(
+            *sorted([*logged, *late, *more], key=_time),
+            detectors=[WebIdentityWithoutMint(issuers=issuers)],
+            tally=tally,
+        )
+
+        assert len(findings) == wanted
+        assert tally.undecided > 0
+
+
 def test_where_the_log_has_a_gap_it_is_undecided() -> None:
     """And counted."""
     records = [
