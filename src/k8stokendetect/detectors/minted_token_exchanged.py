@@ -92,6 +92,8 @@ class MintedTokenExchanged(CloudDetector[Account]):
             "Azure logs no subject: without a file of subjects nothing is joined",
             "where the audience was not logged, any token of the account may be the one",
             "a token that lives longer than a day, where its lifetime was not logged",
+            "a token minted without an audience, where a cloud takes an unusual one of the API server's own",
+            "EKS Pod Identity whose association disables session tags: its `AssumeRole` names no account and no pod",
             "a fourth exchange of the same mint from where the pods' own come from, with their client",
         ),
         response=(
