@@ -469,16 +469,24 @@ def test_a_session_is_followed_into_the_console_and_through_keys_that_it_makes()
         assert len(incidents(findings)) == 1
 
 
-def test_credentials_in_use_are_forgotten_last() -> None:
-    """However many roles they assume."""
-    exchange = cloudtrail.web_identity(SOON)
+@pytest.mark.parametrize("floods", ["itself", "a role of it", "others"])
+def test_credentials_that_are_followed_are_forgotten_last(floods: str) -> None:
+    """However many roles they assume, or a role that they assumed does, and whatever everybody else does."""
+    exchange, other = cloudtrail.web_identity(SOON), cloudtrail.web_identity(SOON, "dev/app", session="own")
+    role = "arn:aws:iam::111122223333:role/payments"
+    first = cloudtrail.assume_role(exchange, role, after=1, session="first")
     detector = CloudActAfterExchange()
     detector.states.limit = 50
-    role = "arn:aws:iam::111122223333:role/payments"
-    roles = [cloudtrail.assume_role(exchange, role, after=number, session=f"s{number}") for number in range(1, 200)]
+    by = {"itself": exchange, "a role of it": first, "others": other}[floods]
+    roles = [cloudtrail.assume_role(by, role, after=number, session=f"s{number}") for number in range(2, 200)]
+    for number, record in enumerate(roles if floods == "others" else ()):
+        record["userIdentity"]["accessKeyId"] = f"ASIAOTHER{number:011}"
     act = cloudtrail.call(exchange, "secretsmanager", "GetSecretValue", after=600)
-    findings = found(MINT, exchange, *roles, act, detectors=["token-request", "minted-token-exchanged", detector])
+    findings = found(
+        MINT, exchange, first, *roles, act, detectors=["token-request", "minted-token-exchanged", detector]
+    )
 
+    assert detector.states.forgotten
     assert act["eventID"] in {finding.event.audit_id for finding in findings}
 
 

@@ -14,7 +14,7 @@ from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.cloud import CloudDetector, about_call, console_of, issued_by, ref_of, refused, used_by
 from k8stokendetect.detectors.cloud_acts import SOURCES, only_asks, why_bad
 from k8stokendetect.detectors.exchanges import newest
-from k8stokendetect.detectors.keyed import View
+from k8stokendetect.detectors.keyed import View, later
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Finding, Rule, Severity
 from k8stokendetect.words import named, user_of
@@ -26,6 +26,9 @@ BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 MAX_SESSIONS: Final = 20_000
 """How many credentials are remembered at once."""
+
+UNUSED: Final = timedelta(hours=24)
+"""How long credentials are remembered that are not followed, or not used yet: no flood of those forgets the others."""
 
 MAX_KINDS: Final = 200
 """How many kinds of calls are told apart of one session; of further kinds only bad calls are reported."""
@@ -127,7 +130,7 @@ class CloudActAfterExchange(CloudDetector[Session]):
             if (finding := _exchanges(reported).get(key)) is not None:
                 yield from self._begun(key, finding, memory)
             elif console_of(event) and memory.get(key) is None:
-                memory.put(key, Session())
+                memory.put(key, Session(), expires=later(memory.now, UNUSED))
             return
         session, why = memory.get(key), why_bad(event.cloud, event.service, event.action)
         if key != used and (session is None or self._is_told(used, key, memory)):
@@ -135,7 +138,7 @@ class CloudActAfterExchange(CloudDetector[Session]):
         if session is None or not session.chain:
             if not event.error and (why or issued):
                 early = newest((*(session or Session()).early, ref_of(event)), MAX_EARLY)
-                memory.put(key, attrs.evolve(session or Session(), early=early))
+                memory.put(key, attrs.evolve(session or Session(), early=early), expires=later(memory.now, UNUSED))
             return
         memory.put(key, session)  # also where nothing is said: credentials in use are forgotten last
         yield from self._acted(key, ref_of(event), memory)
@@ -150,23 +153,23 @@ class CloudActAfterExchange(CloudDetector[Session]):
         session = memory.get(key) or Session()
         if session.severity >= finding.severity:
             return
-        yield from self._follow(key, (*finding.related, finding.event), finding.severity, memory)
+        memory.put(key, Session((*finding.related, finding.event), finding.severity, session.said))
+        yield from self._caught_up(key, session.early, memory)
 
-    def _follow(self, key: str, chain: tuple[EventRef, ...], severity: int, memory: View[Session]) -> Iterator[Finding]:
-        """Follow credentials, and report what was read before."""
-        session = memory.get(key) or Session()
-        memory.put(key, Session(chain, severity, session.said))
-        for ref in session.early:
+    def _caught_up(self, key: str, early: tuple[EventRef, ...], memory: View[Session]) -> Iterator[Finding]:
+        """Report what was read before."""
+        for ref in early:
             yield from self._acted(key, ref, memory)
 
     def _acted(self, key: str, ref: EventRef, memory: View[Session]) -> Iterator[Finding]:
         """Follow what a call issued, and report the call, each kind once unless it is bad."""
         session, issued = memory.get(key) or Session(), ref.cloud.issued if ref.cloud else ""
         yield from self._said(key, ref, session, memory)
-        if issued and not (memory.get(issued) or Session()).chain:
-            yield from self._follow(
-                issued, (*session.chain[:3], *session.chain[3:][-2:], ref), session.severity, memory
-            )
+        more = (memory.get(issued) if issued else None) or Session()
+        if issued and not more.chain:
+            chain = (*session.chain[:3], *session.chain[3:][-2:], ref)
+            memory.put(issued, Session(chain, session.severity, more.said), expires=later(memory.now, UNUSED))
+            yield from self._caught_up(issued, more.early, memory)
 
     def _said(self, key: str, ref: EventRef, session: Session, memory: View[Session]) -> Iterator[Finding]:
         why = why_bad(ref.cloud.cloud if ref.cloud else "", ref.resource, ref.verb)
