@@ -22,6 +22,7 @@ from cloudtrail import cluster_games
 from k8stokendetect import ConfigError, Finding, Severity, Tally, detect
 from k8stokendetect.cli.app import main
 from k8stokendetect.clouds import CloudEvent, Exchange
+from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors import (
     CloudActAfterExchange,
     CloudDetector,
@@ -520,6 +521,47 @@ def test_eks_cluster_games_is_one_incident_from_the_mint_to_s3(tmp_path: Path) -
     advice = " ".join(map(str, incident.advice))
     assert "--role-name challengeEksS3Role --policy-name AWSRevokeOlderSessions" in advice
     assert f"AttributeValue={cloudtrail.issued(trail[0])}" in advice
+
+
+def advice_of(*calls: dict[str, Any], cluster: Cluster | None = None) -> list[str]:
+    """Return what to do about a mint, its exchange, and what was called with that."""
+    (incident,) = incidents(detect([MINT, cloudtrail.web_identity(SOON), *calls]), cluster=cluster)
+    return list(map(str, incident.advice))
+
+
+@pytest.mark.parametrize(
+    ("user", "step"),
+    [
+        ("backup", "Find and delete the access key that was made for user backup: aws iam list-access-keys"),
+        ("a+b=c,d.e@f-g_h", "aws iam list-access-keys --user-name a+b=c,d.e@f-g_h"),
+        ("-x", "Check and undo what was done in the cloud: called iam CreateAccessKey on -x."),
+        ("a;id", r"Check and undo what was done in the cloud: called iam CreateAccessKey on a\x3bid."),
+        ("", "Check and undo what was done in the cloud: called iam CreateAccessKey."),
+    ],
+)  # fmt: skip
+def test_the_key_that_was_made_is_found_by_a_command(user: str, step: str) -> None:
+    """Where the user's name is one that IAM allows, and no option; other acts stand there without a command."""
+    exchange = cloudtrail.web_identity(SOON)
+    key = cloudtrail.call(exchange, "iam", "CreateAccessKey", after=5, parameters={"userName": user})
+    made = cloudtrail.call(exchange, "iam", "CreateUser", after=4, parameters={"userName": "eve"})
+
+    assert step in " ".join(advice_of(key))
+    assert "user eve" not in " ".join(advice_of(key, made))
+    assert "called iam CreateUser on eve" in " ".join(advice_of(key, made))
+
+
+def test_nobody_is_sent_to_look_for_an_exchange_that_was_found() -> None:
+    """That of the same token for the same role; another role of the account is still to be looked for."""
+
+    def account(role: str) -> dict[str, Any]:
+        metadata = {"namespace": "prod", "name": "payments-sa", "annotations": {"eks.amazonaws.com/role-arn": role}}
+        return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+
+    role = cloudtrail.web_identity(SOON)["requestParameters"]["roleArn"]
+    for other, looks in ((role, False), (f"{role}-2", True)):
+        advice = advice_of(cluster=Cluster.load(account(other)))
+        assert any("Look whether the token was taken to the AWS role" in step for step in advice) is looks
+        assert any("Revoke the sessions of role" in step for step in advice)
 
 
 def exchange_of_recorded(label: dict[str, Any], time: datetime, subject: str) -> CloudEvent | dict[str, Any] | None:

@@ -563,6 +563,7 @@ def test_a_command_on_a_host_is_no_request() -> None:
 def test_every_field_of_the_list_is_one_that_we_write() -> None:
     """No field is validated that never occurs."""
     items: list[Finding | Incident] = [*recorded(METADATA), in_the_cloud(), *incidents(recorded(METADATA))]
+    items += detect([EXAMPLES / "cloud/audit.log", EXAMPLES / "cloud/cloudtrail"])
     documents = [to_ecs(item, observed=SEEN) for item in items]
     written = {name for document in documents for name, _ in leaves(document)}
     assert set(ecs_fields()) <= written

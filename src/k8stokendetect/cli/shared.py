@@ -8,6 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -143,7 +144,7 @@ class Selection:
 
 
 def exclusions_of(enable: Sequence[str], file: str | None, /) -> tuple[Exclusion, ...]:
-    """Return the default exclusions, the optional ones that were named, and those of a file; warn where it has none.
+    """Return the default exclusions, the optional ones that were named, and those of a file; warn of useless ones.
 
     Raises:
         ConfigError: when there is no such exclusion, or the file is wrong.
@@ -155,6 +156,9 @@ def exclusions_of(enable: Sequence[str], file: str | None, /) -> tuple[Exclusion
     own = load_exclusions(file)
     if not own:
         describe(ConfigError(f"{file}: excludes nobody: it has no entry that is not a comment"), "warning")
+    for one in own:
+        if one.expires is not None and one.expires < datetime.now(UTC).date():
+            describe(ConfigError(f"{file}: {one.id} excludes only what was logged until {one.expires}"), "warning")
     return (*found, *own)
 
 

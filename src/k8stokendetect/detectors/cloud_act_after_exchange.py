@@ -17,7 +17,7 @@ from k8stokendetect.detectors.exchanges import newest
 from k8stokendetect.detectors.keyed import View, later
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Finding, Rule, Severity
-from k8stokendetect.words import named, user_of
+from k8stokendetect.words import call_of, user_of
 
 MAX_EARLY: Final = 20
 """How many calls are remembered of credentials of which no exchange was reported, yet: the bad ones, and exchanges."""
@@ -181,13 +181,12 @@ class CloudActAfterExchange(CloudDetector[Session]):
         exchange = next((one for one in session.chain if one.cloud and one.cloud.kind), session.chain[-1])
         roles = sum(bool(one.cloud and one.cloud.kind) for one in session.chain)
         through = f", through {roles - 1} more role{'s' if roles > 2 else ''}" if roles > 1 else ""  # noqa: PLR2004
-        what = f" on {named(ref.name)}" if ref.name else ""
         yield Finding(
             rule=self.rule,
             severity=severity,
             summary=(
-                f"with credentials exchanged for a token of {user_of(exchange.user)}{through}: {named(ref.verb)} of "
-                f"{named(ref.resource)}{what}{f', which {why}' if why else ''}{refused(ref)}"
+                f"with credentials exchanged for a token of {user_of(exchange.user)}{through}: "
+                f"{call_of(ref)}{f', which {why}' if why else ''}{refused(ref)}"
             ),
             event=ref,
             evidence=tuple(about_call(ref)),

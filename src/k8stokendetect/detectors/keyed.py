@@ -33,7 +33,6 @@ ALLOWED_LATENESS: Final = timedelta(seconds=60)
 MAX_KEYS: Final = 200_000
 """Maximum number of keys that one detector remembers; the one that expires first is forgotten first, and counted."""
 
-
 MOST_WHOLE: Final = 10_000
 """Number of states that are kept as they are; those that were not written to for longer are packed, to a tenth."""
 
@@ -62,9 +61,7 @@ class States(Generic[S]):
     def get(self, key: str, now: datetime, /) -> S | None:
         """Return the state of a key unless it has expired."""
         found = self._states.get(key)
-        if not found or found[1] < now:
-            return None
-        state = found[0]
+        state = found[0] if found and found[1] >= now else None
         return self.packing.whole(state) if isinstance(state, bytes) else state
 
     def put(self, key: str, state: S | None, expires: datetime, /) -> None:
