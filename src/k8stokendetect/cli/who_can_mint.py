@@ -12,7 +12,7 @@ import click
 
 from k8stokendetect.cli.shared import Errors, exclusions_of, load_cluster, write
 from k8stokendetect.cluster import AttackPath, AttackPathKind, Cluster, Level, Minter, Survey, survey
-from k8stokendetect.cluster.incomplete import IncompleteError, UnknownRoleError
+from k8stokendetect.cluster.incomplete import IncompleteError
 from k8stokendetect.cluster.live import load_live
 from k8stokendetect.cluster.places import places_of
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, ReadError, did_you_mean
@@ -92,9 +92,7 @@ def _routed(on_error: OnError, warn: OnError) -> OnError:
     """Return what tells what makes a live cluster's answer incomplete from warnings about an object."""
 
     def route(error: K8sTokenDetectError) -> None:
-        is_lost = isinstance(error, IncompleteError | UnknownRoleError) or (
-            isinstance(error, ReadError) and error.path is None
-        )
+        is_lost = isinstance(error, IncompleteError) or (isinstance(error, ReadError) and error.path is None)
         (on_error if is_lost else warn)(error)
 
     return route

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors after which a snapshot may show fewer rights than the cluster grants."""
+"""The error after which a snapshot may show fewer rights than the cluster grants."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ from k8stokendetect.errors import ReadError
 
 class IncompleteError(ReadError):
     """Objects that may grant rights are missing, or one of them could not be read."""
-
-
-class UnknownRoleError(ReadError):
-    """The snapshot has a binding and lacks its role.
-
-    A manifest often binds a role that something else installs; a snapshot of a whole cluster has it, or lost it.
-    """
 
 
 def left_on_server(page: Mapping[str, Any], /) -> str:

@@ -13,7 +13,7 @@ from k8stokendetect.cluster.builtin import VERSION, missing_roles
 from k8stokendetect.cluster.client_objects import as_api, kind_of, of_client
 from k8stokendetect.cluster.documents import Source, documents
 from k8stokendetect.cluster.duplicates import hides_rules, joined, role_of
-from k8stokendetect.cluster.incomplete import IncompleteError, UnknownRoleError, left_on_server
+from k8stokendetect.cluster.incomplete import IncompleteError, left_on_server
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
 from k8stokendetect.cluster.rbac import RBAC_GROUP, SUBJECT_KINDS, Binding, Role
 from k8stokendetect.cluster.structure import KINDS, Object, Unfilled, read_object, shown_kind
@@ -240,7 +240,7 @@ def _unsound(binding: Binding, roles: set[tuple[str, str]]) -> Iterator[tuple[st
     if ref.kind not in {"Role", "ClusterRole"} or (ref.kind == "Role" and not binding.namespace):
         yield f"a {binding.kind} cannot give a {shown_kind(ref.kind)}", ".roleRef.kind", ReadError
     elif (binding.namespace if ref.kind == "Role" else "", ref.name) not in roles:
-        yield f"its {ref.kind} {shown(ref.name)} does not exist", ".roleRef", UnknownRoleError
+        yield f"its {ref.kind} {shown(ref.name)} does not exist", ".roleRef", ReadError
     for index, subject in enumerate(binding.subjects):
         if subject.kind not in SUBJECT_KINDS:
             yield f"{shown_kind(subject.kind)} is no kind of subject", f".subjects[{index}].kind", ReadError
