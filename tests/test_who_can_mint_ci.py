@@ -345,7 +345,7 @@ def test_an_rbac_object_that_cannot_be_read_is_an_incomplete_answer(tmp_path: Pa
 
 
 def test_a_role_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
-    """A manifest leaves to others what installs its role; in a cluster that was read whole, the binding is a leftover."""
+    """A manifest leaves to others what installs its role; in a cluster that was read whole, it is a leftover."""
     objects = [*ACCOUNTS, made("ClusterRoleBinding", "b", roleRef={"kind": "ClusterRole", "name": "r"}, subjects=[EVE])]
     manifest = run(saved(tmp_path, objects[3:]))
     with serving(ListingServer(objects)) as address:
