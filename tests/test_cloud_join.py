@@ -186,6 +186,19 @@ def test_no_spelling_of_the_subject_hides_it() -> None:
         assert said(found(MINT, exchange)) == [("minted-token-exchanged", "critical")]
 
 
+@pytest.mark.parametrize(
+    "target",
+    [f"{'n' * 50}-password/{'s' * 60}", f"team-auth-token/{'s' * 120}", f"{'n' * 63}/abcdef.0123456789abcdef-x"],
+)
+def test_no_long_name_hides_a_subject(target: str) -> None:
+    """A namespace may be called like a credential; only texts of over 120 characters are searched for one."""
+    mint = token_request("alice", target, time=TIME, ip="203.0.113.66", **AUDIENCE)
+    exchange = cloudtrail.web_identity(SOON, target)
+    assert ("minted-token-exchanged", "critical") in said(found(mint, exchange))
+    del exchange["responseElements"]["subjectFromWebIdentityToken"]
+    assert ("minted-token-exchanged", "critical") in said(found(mint, exchange))
+
+
 def test_a_refused_exchange_is_low_and_followed_by_nothing() -> None:
     """It issued no key."""
     refused = cloudtrail.web_identity(SOON, error="AccessDenied")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The text of an event next to fields that a tool took out of it, any of which a client may have chosen.
 
-Splunk takes `key=value` out of all of `_raw`, the user agent, too (docs.splunk.com, Configure automatic key-value field
-extraction); Graylog's and Fluentd's parsers do the same. So the text says what a row is, not the other keys.
+Splunk takes `key=value` out of all of `_raw`, the user agent, too (https://help.splunk.com, Configure automatic
+key-value field extraction), and other tools do the same. So the text says what a row is, not the other keys.
 """
 
 from __future__ import annotations
