@@ -199,6 +199,15 @@ def test_no_long_name_hides_a_subject(target: str) -> None:
     assert ("minted-token-exchanged", "critical") in said(found(mint, exchange))
 
 
+def test_no_name_is_an_option_of_the_advice() -> None:
+    """A role may be called `--debug`, and a log that was tampered with may name any region."""
+    exchange = cloudtrail.web_identity(SOON, role="arn:aws:iam::111122223333:role/--debug", region="--no-verify-ssl")
+    (incident,) = incidents(found(MINT, exchange))
+    advice = " ".join(map(str, incident.advice))
+    assert "--role-name=--debug " in advice
+    assert "--region=--no-verify-ssl" in advice
+
+
 def test_a_refused_exchange_is_low_and_followed_by_nothing() -> None:
     """It issued no key."""
     refused = cloudtrail.web_identity(SOON, error="AccessDenied")
@@ -399,7 +408,7 @@ def test_eks_cluster_games_is_one_incident_from_the_mint_to_s3(tmp_path: Path) -
     assert incident.id == incident.findings[0].event.request_id
     assert cloudtrail.issued(trail[0]) in incident.credentials
     advice = " ".join(map(str, incident.advice))
-    assert "--role-name challengeEksS3Role --policy-name AWSRevokeOlderSessions" in advice
+    assert "--role-name=challengeEksS3Role --policy-name AWSRevokeOlderSessions" in advice
     assert f"AttributeValue={cloudtrail.issued(trail[0])}" in advice
 
 
