@@ -189,6 +189,28 @@ def test_no_spelling_of_the_subject_hides_it() -> None:
         assert said(found(MINT, exchange)) == [("minted-token-exchanged", "critical")]
 
 
+@pytest.mark.parametrize(
+    "target",
+    [f"{'n' * 50}-password/{'s' * 60}", f"team-auth-token/{'s' * 120}", f"{'n' * 63}/abcdef.0123456789abcdef-x"],
+)
+def test_no_long_name_hides_a_subject(target: str) -> None:
+    """A namespace may be called like a credential; only texts of over 120 characters are searched for one."""
+    mint = token_request("alice", target, time=TIME, ip="203.0.113.66", **AUDIENCE)
+    exchange = cloudtrail.web_identity(SOON, target)
+    assert ("minted-token-exchanged", "critical") in said(found(mint, exchange))
+    del exchange["responseElements"]["subjectFromWebIdentityToken"]
+    assert ("minted-token-exchanged", "critical") in said(found(mint, exchange))
+
+
+def test_no_name_is_an_option_of_the_advice() -> None:
+    """A role may be called `--debug`, and a log that was tampered with may name any region."""
+    exchange = cloudtrail.web_identity(SOON, role="arn:aws:iam::111122223333:role/--debug", region="--no-verify-ssl")
+    (incident,) = incidents(found(MINT, exchange))
+    advice = " ".join(map(str, incident.advice))
+    assert "--role-name=--debug " in advice
+    assert "--region=--no-verify-ssl" in advice
+
+
 def test_a_refused_exchange_is_low_and_followed_by_nothing() -> None:
     """It issued no key."""
     refused = cloudtrail.web_identity(SOON, error="AccessDenied")
@@ -519,7 +541,7 @@ def test_eks_cluster_games_is_one_incident_from_the_mint_to_s3(tmp_path: Path) -
     assert incident.id == incident.findings[0].event.request_id
     assert cloudtrail.issued(trail[0]) in incident.credentials
     advice = " ".join(map(str, incident.advice))
-    assert "--role-name challengeEksS3Role --policy-name AWSRevokeOlderSessions" in advice
+    assert "--role-name=challengeEksS3Role --policy-name AWSRevokeOlderSessions" in advice
     assert f"AttributeValue={cloudtrail.issued(trail[0])}" in advice
 
 

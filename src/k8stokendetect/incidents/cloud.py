@@ -100,17 +100,17 @@ def _revoke(role: str) -> Step:
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny | until]}, separators=(",", ":"))
     before, _, after = policy.partition("NOW")
     document = f'{shlex.quote(before)}"$(date -u +%Y-%m-%dT%H:%M:%SZ)"{shlex.quote(after)}'
-    name = shlex.quote(found[2])
+    name = shlex.quote(found[2])  # behind `=`: a role may be called `--debug`
     return Step(
         f"Revoke the sessions of role {named(found[2])} in account {found[1]}: all that were issued until now are "
         "denied, those of its pods, too, which then get new ones:",
-        f"aws iam put-role-policy --role-name {name} --policy-name AWSRevokeOlderSessions --policy-document {document}",
+        f"aws iam put-role-policy --role-name={name} --policy-name AWSRevokeOlderSessions --policy-document {document}",
     )
 
 
 def _look(key: str, region: str) -> str:
     """Search CloudTrail by key: https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupAttribute.html."""
-    place = f" --region {shlex.quote(region)}" if region else ""
+    place = f" --region={shlex.quote(region)}" if region else ""
     return f"aws cloudtrail lookup-events --lookup-attributes AttributeKey=AccessKeyId,AttributeValue={key}{place}"
 
 
