@@ -321,6 +321,15 @@ def test_rules_and_exclusions_explain_themselves() -> None:
             )
 
 
+def test_no_summary_of_a_command_is_cut() -> None:
+    """In a window of 80 cells; each has at most 50 characters."""
+    listed = run("--help").stdout.partition("Commands:\n")[2]
+
+    assert listed.count("\n") == len(main.commands)
+    assert "..." not in listed
+    assert all(len(command.short_help or "") in range(1, 51) for command in main.commands.values())
+
+
 def test_version_and_help() -> None:
     """Both answer without a log."""
     assert run("--version").output.startswith("k8stokendetect, version ")

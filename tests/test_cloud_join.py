@@ -22,6 +22,7 @@ from cloudtrail import cluster_games
 from k8stokendetect import ConfigError, Finding, Severity, Tally, detect
 from k8stokendetect.cli.app import main
 from k8stokendetect.clouds import CloudEvent, Exchange
+from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors import (
     CloudActAfterExchange,
     CloudDetector,
@@ -148,6 +149,8 @@ def test_an_exchange_that_looks_like_the_pods_own_is_no_alarm() -> None:
         findings = found(*day_before(), mint, *later, cloudtrail.call(later[0], "s3", "GetObject"))
 
         assert said(findings) == 3 * [("minted-token-exchanged", severity)]
+        again = found(*day_before(), mint, *3 * later[:1], *later[1:])  # delivered three times
+        assert {one.event.audit_id for one in again} == {one["eventID"] for one in later[:3]}
 
 
 @pytest.mark.parametrize(
@@ -186,6 +189,28 @@ def test_no_spelling_of_the_subject_hides_it() -> None:
         assert said(found(MINT, exchange)) == [("minted-token-exchanged", "critical")]
 
 
+@pytest.mark.parametrize(
+    "target",
+    [f"{'n' * 50}-password/{'s' * 60}", f"team-auth-token/{'s' * 120}", f"{'n' * 63}/abcdef.0123456789abcdef-x"],
+)
+def test_no_long_name_hides_a_subject(target: str) -> None:
+    """A namespace may be called like a credential; only texts of over 120 characters are searched for one."""
+    mint = token_request("alice", target, time=TIME, ip="203.0.113.66", **AUDIENCE)
+    exchange = cloudtrail.web_identity(SOON, target)
+    assert ("minted-token-exchanged", "critical") in said(found(mint, exchange))
+    del exchange["responseElements"]["subjectFromWebIdentityToken"]
+    assert ("minted-token-exchanged", "critical") in said(found(mint, exchange))
+
+
+def test_no_name_is_an_option_of_the_advice() -> None:
+    """A role may be called `--debug`, and a log that was tampered with may name any region."""
+    exchange = cloudtrail.web_identity(SOON, role="arn:aws:iam::111122223333:role/--debug", region="--no-verify-ssl")
+    (incident,) = incidents(found(MINT, exchange))
+    advice = " ".join(map(str, incident.advice))
+    assert "--role-name=--debug " in advice
+    assert "--region=--no-verify-ssl" in advice
+
+
 def test_a_refused_exchange_is_low_and_followed_by_nothing() -> None:
     """It issued no key."""
     refused = cloudtrail.web_identity(SOON, error="AccessDenied")
@@ -193,6 +218,55 @@ def test_a_refused_exchange_is_low_and_followed_by_nothing() -> None:
     (finding,) = found(MINT, refused)
     assert finding.severity is Severity.LOW
     assert "refused: AccessDenied" in finding.summary
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        [{"audiences": ["x.example"], "expiration_seconds": 600}] * 10,
+        [{"expiration_seconds": 600}] * 10,
+        [{"audiences": [f"x{number}.example"], "expiration_seconds": 600} for number in range(10)],
+        [{"audiences": [f"x{number}.example"], "expiration_seconds": 7200} for number in range(30)],
+    ],
+    ids=["one audience", "its own", "many audiences", "longer"],
+)
+def test_no_number_of_mints_hides_one(flood: list[dict[str, Any]]) -> None:
+    """Nor do they make the exchange usual: where the mint itself had to be forgotten, it is high."""
+    more = [
+        token_request("alice", "prod/payments-sa", time=TIME + timedelta(seconds=number + 1), **{**AUDIENCE, **given})
+        for number, given in enumerate(flood)
+    ]
+    is_lost = flood[0]["expiration_seconds"] == 7200
+    exchanges = [cloudtrail.web_identity(TIME + timedelta(minutes=40 + number)) for number in range(2)]
+    findings = found(MINT, *more, *exchanges)
+
+    assert said(findings) == 2 * [("minted-token-exchanged", "high" if is_lost else "critical")]
+    assert all(("more mints than are remembered" in " ".join(finding.caveats)) == is_lost for finding in findings)
+    assert found(MINT, *more, cloudtrail.web_identity(TIME + timedelta(hours=3))) == []
+
+
+def test_a_mint_that_another_stands_for_explains_what_is_read_late() -> None:
+    """A cloud's log comes minutes late: the first of the mints is the one that was exchanged."""
+    later = [
+        token_request("alice", "prod/payments-sa", time=TIME + timedelta(minutes=20 + number), **AUDIENCE)
+        for number in range(11)
+    ]
+    memory = Memory()
+    assert found(MINT, *later, memory=memory) == []
+
+    assert said(found(cloudtrail.web_identity(SOON), memory=memory)) == [("minted-token-exchanged", "critical")]
+
+
+def test_no_number_of_refused_exchanges_hides_one() -> None:
+    """All of them read before the audit log."""
+    refused = [
+        cloudtrail.web_identity(SOON + timedelta(seconds=number), session=f"x{number}", error="AccessDenied")
+        for number in range(1, 26)
+    ]
+    memory = Memory()
+    assert found(cloudtrail.web_identity(SOON), *refused, memory=memory) == []
+
+    assert ("minted-token-exchanged", "critical") in said(found(MINT, memory=memory))
 
 
 def test_pod_identity_is_joined_by_the_pod() -> None:
@@ -208,6 +282,8 @@ def test_pod_identity_is_joined_by_the_pod() -> None:
     assert "the pod that the minted one is bound to" in finding.summary
     assert not [caveat for caveat in finding.caveats if "no id of the token" in caveat]
     assert found(mint, other) == []
+    named = {"message": json.dumps(mint), "tags": ["kube_cluster_name:production"]}  # not as EKS names it
+    assert said(found(named, own)) == [("minted-token-exchanged", "critical")]
 
 
 def test_the_issuers_of_other_clusters_are_left_out() -> None:
@@ -278,6 +354,33 @@ def test_an_account_without_a_pod_is_reported_where_the_log_covers_the_day() -> 
 
         assert said([finding]) == [("web-identity-without-mint", "high")]
         assert finding.event.user == "system:serviceaccount:prod:unused"
+
+
+@pytest.mark.parametrize("issuers", [(), (cloudtrail.ISSUER,)], ids=["inferred", "given"])
+def test_a_log_that_lacks_mints_makes_little_noise(issuers: tuple[str, ...]) -> None:
+    """Once a day for each origin where a few accounts' are missing; where most are, it is soon undecided."""
+    days = {number: day_before(f"prod/app-{number}") for number in range(5)}
+    for missing, wanted in (({4}, 3), ({1, 2, 3, 4}, len(issuers))):
+        logged = [
+            record
+            for number, records in days.items()
+            for record in records
+            if number not in missing or "eventID" in record
+        ]
+        late = [
+            cloudtrail.web_identity(TIME + timedelta(minutes=number), "prod/app-4", ip=ip, session=f"x-{number}")
+            for number, ip in enumerate(["198.51.100.10", "198.51.100.10", "203.0.113.66"])
+        ]
+        tally = Tally()
+        more = [kubelet(TIME + timedelta(minutes=number), "prod/app-0") for number in range(9)]
+        findings = found(
+            *sorted([*logged, *late, *more], key=_time),
+            detectors=[WebIdentityWithoutMint(issuers=issuers)],
+            tally=tally,
+        )
+
+        assert len(findings) == wanted
+        assert tally.undecided > 0
 
 
 def test_where_the_log_has_a_gap_it_is_undecided() -> None:
@@ -358,6 +461,58 @@ def test_each_kind_of_call_is_told_once_and_bad_ones_each_time() -> None:
     assert [str(finding.severity) for finding in findings] == ["medium", "critical", "critical", "low", "low"]
 
 
+def test_a_session_is_followed_into_the_console_and_through_keys_that_it_makes() -> None:
+    """Whichever log is read first. The console's key is another; the session of other keys of that name is let be."""
+    exchange = cloudtrail.web_identity(SOON)
+    early = cloudtrail.call(exchange, "iam", "CreateUser", after=20)
+    sign_in = cloudtrail.call(exchange, "signin", "GetSigninToken", after=50)
+    own = cloudtrail.call(exchange, "iam", "CreateGroup", after=55)
+    console = cloudtrail.call(exchange, "secretsmanager", "GetSecretValue", after=60)
+    console["userIdentity"]["accessKeyId"] = "ASIACONSOLE000000001"
+    answer = {"accessKey": {"accessKeyId": "AKIAMADE000000000001", "userName": "backup", "status": "Active"}}
+    made = cloudtrail.call(
+        exchange, "iam", "CreateAccessKey", after=70, parameters={"userName": "AKIANOTTHEKEY0000001"}, answer=answer
+    )
+    made["userIdentity"]["accessKeyId"] = "ASIACONSOLE000000001"
+    act = cloudtrail.call(exchange, "ssm", "GetParameter", after=80)
+    act["userIdentity"] = {
+        "type": "IAMUser",
+        "arn": "arn:aws:iam::111122223333:user/backup",
+        "accessKeyId": "AKIAMADE000000000001",
+    }
+    trail = [exchange, early, sign_in, own, console, made, act]
+    memory = Memory()
+    assert found(*trail, memory=memory) == []
+
+    for findings in (found(MINT, *trail), found(MINT, memory=memory)):
+        told = [one.event.verb for one in findings if one.severity is Severity.CRITICAL]
+        assert sorted(told) == sorted(
+            ["AssumeRoleWithWebIdentity", "CreateUser", "GetSecretValue", "CreateAccessKey", "GetParameter"]
+        )
+        assert len(incidents(findings)) == 1
+
+
+@pytest.mark.parametrize("floods", ["itself", "a role of it", "others"])
+def test_credentials_that_are_followed_are_forgotten_last(floods: str) -> None:
+    """However many roles they assume, or a role that they assumed does, and whatever everybody else does."""
+    exchange, other = cloudtrail.web_identity(SOON), cloudtrail.web_identity(SOON, "dev/app", session="own")
+    role = "arn:aws:iam::111122223333:role/payments"
+    first = cloudtrail.assume_role(exchange, role, after=1, session="first")
+    detector = CloudActAfterExchange()
+    detector.states.limit = 50
+    by = {"itself": exchange, "a role of it": first, "others": other}[floods]
+    roles = [cloudtrail.assume_role(by, role, after=number, session=f"s{number}") for number in range(2, 200)]
+    for number, record in enumerate(roles if floods == "others" else ()):
+        record["userIdentity"]["accessKeyId"] = f"ASIAOTHER{number:011}"
+    act = cloudtrail.call(exchange, "secretsmanager", "GetSecretValue", after=600)
+    findings = found(
+        MINT, exchange, first, *roles, act, detectors=["token-request", "minted-token-exchanged", detector]
+    )
+
+    assert detector.states.forgotten
+    assert act["eventID"] in {finding.event.audit_id for finding in findings}
+
+
 def test_other_keys_are_left_alone() -> None:
     """Of the same role, too."""
     exchange = cloudtrail.web_identity(SOON)
@@ -386,8 +541,49 @@ def test_eks_cluster_games_is_one_incident_from_the_mint_to_s3(tmp_path: Path) -
     assert incident.id == incident.findings[0].event.request_id
     assert cloudtrail.issued(trail[0]) in incident.credentials
     advice = " ".join(map(str, incident.advice))
-    assert "--role-name challengeEksS3Role --policy-name AWSRevokeOlderSessions" in advice
+    assert "--role-name=challengeEksS3Role --policy-name AWSRevokeOlderSessions" in advice
     assert f"AttributeValue={cloudtrail.issued(trail[0])}" in advice
+
+
+def advice_of(*calls: dict[str, Any], cluster: Cluster | None = None) -> list[str]:
+    """Return what to do about a mint, its exchange, and what was called with that."""
+    (incident,) = incidents(detect([MINT, cloudtrail.web_identity(SOON), *calls]), cluster=cluster)
+    return list(map(str, incident.advice))
+
+
+@pytest.mark.parametrize(
+    ("user", "step"),
+    [
+        ("backup", "Find and delete the access key that was made for user backup: aws iam list-access-keys"),
+        ("a+b=c,d.e@f-g_h", "aws iam list-access-keys --user-name a+b=c,d.e@f-g_h"),
+        ("-x", "Check and undo what was done in the cloud: called iam CreateAccessKey on -x."),
+        ("a;id", r"Check and undo what was done in the cloud: called iam CreateAccessKey on a\x3bid."),
+        ("", "Check and undo what was done in the cloud: called iam CreateAccessKey."),
+    ],
+)  # fmt: skip
+def test_the_key_that_was_made_is_found_by_a_command(user: str, step: str) -> None:
+    """Where the user's name is one that IAM allows, and no option; other acts stand there without a command."""
+    exchange = cloudtrail.web_identity(SOON)
+    key = cloudtrail.call(exchange, "iam", "CreateAccessKey", after=5, parameters={"userName": user})
+    made = cloudtrail.call(exchange, "iam", "CreateUser", after=4, parameters={"userName": "eve"})
+
+    assert step in " ".join(advice_of(key))
+    assert "user eve" not in " ".join(advice_of(key, made))
+    assert "called iam CreateUser on eve" in " ".join(advice_of(key, made))
+
+
+def test_nobody_is_sent_to_look_for_an_exchange_that_was_found() -> None:
+    """That of the same token for the same role; another role of the account is still to be looked for."""
+
+    def account(role: str) -> dict[str, Any]:
+        metadata = {"namespace": "prod", "name": "payments-sa", "annotations": {"eks.amazonaws.com/role-arn": role}}
+        return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+
+    role = cloudtrail.web_identity(SOON)["requestParameters"]["roleArn"]
+    for other, looks in ((role, False), (f"{role}-2", True)):
+        advice = advice_of(cluster=Cluster.load(account(other)))
+        assert any("Look whether the token was taken to the AWS role" in step for step in advice) is looks
+        assert any("Revoke the sessions of role" in step for step in advice)
 
 
 def exchange_of_recorded(label: dict[str, Any], time: datetime, subject: str) -> CloudEvent | dict[str, Any] | None:

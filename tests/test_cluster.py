@@ -16,6 +16,7 @@ import yaml
 
 from k8stokendetect import ConfigError, ReadError
 from k8stokendetect.cluster import Cluster, Grant, PodIdentity, Subject
+from k8stokendetect.cluster.incomplete import IncompleteError
 from rbac_objects import EVE, GROUP, OBJECTS, answers, asked, given, listed, made, recorded, rule
 
 MINT = rule("create", "serviceaccounts/token")
@@ -270,7 +271,7 @@ BAD = [
     ),
     (
         made("ClusterRole", "r", rules=[]),
-        "ClusterRole r differs from the one @ $.items[0], which is kept @ $.items[1]",
+        "ClusterRole r differs from the one @ $.items[0]; both count @ $.items[1]",
     ),
 ]
 
@@ -483,3 +484,62 @@ def test_the_subjects_of_all_bindings_are_listed_once() -> None:
 
     assert cluster.subjects == (Subject("ServiceAccount", "x", "dev"),)
     assert cluster.allows("system:serviceaccount:dev:x", [], "create", "serviceaccounts/token")
+
+
+READ_PODS = rule("get", "pods")
+BOB = {"kind": "User", "name": "bob"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("field", "harmless", "real"),
+    [
+        ("subjects", [BOB], [EVE]),
+        ("roleRef", {"kind": "ClusterRole", "name": "reader"}, {"kind": "ClusterRole", "name": "minter"}),
+        ("rules", [READ_PODS], [MINT]),
+        ("rules", None, [MINT]),
+    ],
+)
+def test_of_two_objects_of_a_name_none_hides_the_other(order: int, field: str, harmless: Any, real: Any) -> None:
+    """In either order the rights of both count, and it is said once; the same object again is nothing new."""
+    role, binding = given("minter", EVE, MINT)
+    reader = made("ClusterRole", "reader", rules=[READ_PODS])
+    selectors = {"clusterRoleSelectors": [{"matchLabels": {"x": "y"}}]}
+    aggregated = {"aggregationRule": selectors if harmless is None else None}
+    one = (role | aggregated if field == "rules" else binding) | {field: harmless}
+    other = (role if field == "rules" else binding) | {field: real}
+    pair = [one, other][::order]
+    rest = [reader, binding if field == "rules" else role]
+    cluster, errors = loaded(listed(*rest, *pair), listed(*pair[:1], reader, *([pair[1]] if field != "rules" else [])))
+
+    assert cluster.allows("eve", [], "create", "serviceaccounts/token", namespace="dev", name="x")
+    assert len([error for error in errors if "; both count" in error]) == len(errors) > 0
+
+
+def test_a_role_that_another_of_its_name_hides_from_aggregation_is_told_apart() -> None:
+    """With other labels its rules may be somebody else's as well: the answer is incomplete."""
+    labels = {"labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}
+    told: list[Exception] = []
+    Cluster.load(
+        listed(made("ClusterRole", "r", rules=[MINT]), made("ClusterRole", "r", rules=[MINT], metadata=labels)),
+        on_error=told.append,
+    )
+
+    assert [type(error) for error in told] == [IncompleteError]
+
+
+def test_an_account_without_annotations_does_not_hide_a_cloud_identity() -> None:
+    """The same for what accounts are worth, and for pods."""
+    plain = made("ServiceAccount", "a", "prod")
+    cloud = made(
+        "ServiceAccount",
+        "a",
+        "prod",
+        metadata={"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/r"}},
+    )
+    pods = [made("Pod", "p", "prod", spec={"serviceAccountName": name, "containers": []}) for name in ("b", "a")]
+    cluster, errors = loaded(listed(plain, cloud, *pods))
+    profile = cluster.service_account("prod/a")
+
+    assert profile is not None
+    assert (len(profile.cloud), len(profile.pods), len(errors)) == (1, 1, 2)

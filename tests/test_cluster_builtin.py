@@ -14,6 +14,7 @@ import pytest
 
 from k8stokendetect.cluster import Cluster, Minter, PolicyRule, Survey, survey, who_can_mint
 from k8stokendetect.cluster.builtin import missing_roles
+from k8stokendetect.outputs.minters import LIKE_KUBEADM, to_text
 from rbac_objects import EVE, GROUP, OBJECTS, given, listed, made, rule
 
 MINT = rule("create", "serviceaccounts/token")
@@ -60,7 +61,8 @@ def installed() -> list[dict[str, Any]]:
 
 
 def seen(*objects: Any, change: Callable[[dict[str, Any]], None] | None = None, **options: Any) -> Survey:
-    """Return who can mint in an otherwise empty cluster, of which each object was changed so."""
+    """Return who can mint in an otherwise empty cluster of kubeadm, of which each object was changed so."""
+    options = {"platform": "kubernetes"} | options
     items = copy.deepcopy(installed())
     for one in items if change else ():
         assert change
@@ -143,15 +145,29 @@ def test_a_harmless_rule_of_another_version_changes_nothing() -> None:
     assert names(seen(change=change).minters) == []
 
 
-def test_a_binding_of_kubeadm_is_no_default_where_kubeadm_was_not() -> None:
-    """Alone it was planted: its group can be had by a certificate. On a managed platform none is kubeadm's."""
-    admins = KUBEADM[0]
-    alone = survey(Cluster.load(listed([one for one in installed() if one not in KUBEADM], admins)))
-    managed = seen(platform="eks")
+@pytest.mark.parametrize("platform", [None, "eks", "openshift"])
+def test_what_kubeadm_makes_is_no_default_unless_the_cluster_is_said_to_be_one(platform: str | None) -> None:
+    """Anyone can plant its bindings, all of them, and have certificates issued for their subjects."""
+    own = seen(platform=platform)
+    text = "\n".join(to_text(own.minters))
 
-    assert names(alone.minters) == ["Group kubeadm:cluster-admins"]
-    assert "Group kubeadm:cluster-admins" in names(managed.minters)
+    assert names(own.minters) == [
+        "Group kubeadm:cluster-admins",
+        f"Group {BOOTSTRAPPERS}",
+        "User kube-apiserver-kubelet-client",
+    ]
+    assert text.count(LIKE_KUBEADM) == len({way.binding for minter in own.minters for way in minter.ways})
+    assert len(own.defaults) == 16
     assert names(seen(platform="kubernetes").minters) == []
+
+
+def test_what_is_not_like_kubeadm_is_not_said_to_be() -> None:
+    """Another subject of its binding, whatever the platform."""
+    change = edited("ClusterRoleBinding", "kubeadm:cluster-admins", "subjects", EVE)
+    (minter,) = seen(change=change).minters
+
+    assert str(minter.subject) == "User eve"
+    assert LIKE_KUBEADM not in "\n".join(to_text([minter]))
 
 
 @pytest.mark.parametrize(

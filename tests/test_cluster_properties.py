@@ -192,7 +192,7 @@ def test_any_json_gives_objects_or_read_errors_and_nothing_else(items: list[Any]
     account = made("ServiceAccount", "sound", "dev")
     cluster = Cluster.load({"apiVersion": "v1", "kind": "List", "items": [*items, account]}, on_error=errors.append)
 
-    assert all(type(error) is ReadError for error in errors)
+    assert all(isinstance(error, ReadError) for error in errors)
     assert cluster.service_account("dev/sound") is not None
     for subject in (*cluster.subjects, Subject("User", "x")):
         cluster.ways_of(subject)
@@ -206,4 +206,4 @@ def test_any_bytes_give_objects_or_read_errors_and_nothing_else(content: bytes) 
     errors: list[Exception] = []
     Cluster.load(content, on_error=errors.append)
 
-    assert all(type(error) is ReadError for error in errors)
+    assert all(isinstance(error, ReadError) for error in errors)

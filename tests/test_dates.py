@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from dateutil import parser
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from k8stokendetect import ConfigError, Tally, detect, read
 from k8stokendetect.cli.app import main
@@ -34,6 +37,25 @@ DAY_FIRST, MONTH_FIRST, BOTH = "13/11/2026, 10:05:00", "11/13/2026, 10:05:00", "
 def test_a_time_of_any_form(value: Any) -> None:
     """As exports write it."""
     assert moment_of(value) == MOMENT
+
+
+@given(
+    st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 30)),  # noqa: DTZ001 - a text without a zone
+    st.sampled_from(["%b %d, %Y, %I:%M:%S %p", "%b %d, %Y %I:%M:%S %p"]),
+    st.booleans(),
+)
+@example(datetime(2023, 11, 9, 0, 0), "%b %d, %Y, %I:%M:%S %p", False)  # noqa: DTZ001, FBT003
+def test_when_credentials_of_aws_end(moment: datetime, form: str, is_short: bool) -> None:  # noqa: FBT001
+    """As dateutil reads it, which is slow."""
+    text = moment.strftime(form).replace(" 0", " " if is_short else " 0")
+    assert parse_time(text) == parser.parse(text).replace(tzinfo=UTC) == moment.replace(microsecond=0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["Nov 31, 2023, 12:00:00 AM", "Nov 9, 2023, 13:61:00 AM", "Nov 9, 2023, 1:00:61 PM"])
+def test_no_time_of_aws(text: str) -> None:
+    """What no calendar or clock has."""
+    with pytest.raises(ValueError, match="not a timestamp"):
+        parse_time(text)
 
 
 @pytest.mark.parametrize(

@@ -109,14 +109,15 @@ def test_of_many_uses_of_a_credential_some_are_shown_and_all_are_counted(tmp_pat
 
 
 def test_an_incidents_id_leads_to_all_of_its_requests(found: Sequence[Finding]) -> None:
-    """The first is explained, and says so; those of excluded requests and of rules that are off are no part of it."""
+    """The first is explained, the others are listed last, but not those excluded, or of rules that are off."""
     (worst, *_) = incidents(found)
     requests = list(dict.fromkeys(finding.event.request_id for finding in worst.findings))
     text = run(worst.id, ATTACK).stdout
     (line,) = run(worst.id, ATTACK, "--format", "json").stdout.splitlines()
 
-    head = f"request {worst.id}\n  the first of {len(requests)} requests of the incident of this id\nthe others:\n"
+    head = f"request {worst.id}\n  the first of {len(requests)} requests of the incident of this id"
     assert text.startswith(head)
+    assert text.index('"auditID": ') < text.index("\nthe other requests of the incident:\n") < text.index(requests[1])
     assert json.loads(line)["incident_requests"] == requests
     assert all(f"  {id_}  " in text for id_ in requests if id_ != worst.id)
     assert "of this id" not in run(requests[-1], ATTACK).stdout

@@ -142,15 +142,39 @@ def test_the_depth_counts_mints_and_not_uses() -> None:
         ),
         (
             [found(mint(n, target=f"a/{name}")) for n, name in enumerate("bcd")],
-            "alice minted 3 tokens for a/b, a/c and a/d; no use was reported",
+            "alice minted 3 tokens for a/b, a/c and 1 more account; no use was reported",
         ),
         (
             [found(mint(n, target=f"a/{name}")) for n, name in enumerate("bcdef")],
-            "alice minted 5 tokens for a/b, a/c and 3 more; no use was reported",
+            "alice minted 5 tokens for a/b, a/c and 3 more accounts; no use was reported",
         ),
         (
             [found(mint(1)), found(mint(2, ACCOUNT, "dev/b", used_credential="JTI=1"))],
-            ("alice minted 2 tokens for prod/sa and dev/b, 2 of them one with another"),
+            "alice minted a token for prod/sa, and 1 more with it, for dev/b",
+        ),
+        (
+            [
+                *(found(mint(n, target=f"a/{name}")) for n, name in enumerate("bcde", 1)),
+                *(found(mint(n, "system:serviceaccount:a:e", f"x/{n}", used_credential="JTI=4")) for n in (7, 8)),
+                found(use(8, user="system:serviceaccount:x:8")),
+            ],
+            "alice minted 4 tokens, and 2 more with them, and listed the secrets in prod as x/8",
+        ),
+        (
+            [
+                *(found(mint(n, target=f"a/{name}")) for n, name in enumerate("bcde", 1)),
+                found(request(9, "alice", "secrets prod", verb="list", code=200), severity=Severity.HIGH),
+                found(use(4, code=403, user="system:serviceaccount:a:e")),
+            ],
+            "alice minted 4 tokens for a/b, a/c and 2 more accounts, and listed the secrets in prod",
+        ),
+        (
+            [*(found(mint(n, target=f"a/{name}")) for n, name in enumerate("bcde", 1)), found(use(4, user="thief"))],
+            "alice minted 4 tokens for a/e, a/b and 2 more accounts, and listed the secrets in prod as thief",
+        ),
+        (
+            [found(mint(n, code=403, minted_credential=None, target=f"a/{name}")) for n, name in enumerate("bcde", 1)],
+            "alice asked 4 times for a token of a/b, a/c and 2 more accounts; none was issued",
         ),
         (
             [found(mint(1)), found(mint(2, "bob", "prod/sa"))],
@@ -166,7 +190,7 @@ def test_the_depth_counts_mints_and_not_uses() -> None:
         ),
         (
             [found(mint(n, code=code, minted_credential=None)) for n, code in ((1, 403), (2, None))],
-            "alice asked 2 times for a token of prod/sa; whether one was issued is not known",
+            "alice asked twice for a token of prod/sa; whether one was issued is not known",
         ),
         (
             [found(request(1, "alice", "secrets prod", verb="list")), found(use(9), rule="w", severity=Severity.HIGH)],

@@ -378,6 +378,28 @@ def test_without_advice_the_rules_say_what_to_do() -> None:
     assert "<ol><li>End the token.</li><li>Ask the caller.</li></ol>" in page
 
 
+def test_of_many_things_to_do_the_repetitions_are_folded() -> None:
+    """Tokens to end before others, and never what comes last: the secrets to rotate, what to undo."""
+    kinds = [("Review", 3), ("End", 5), ("Rotate", 1), ("Check", 1)]
+    steps = [Step(f"{kind} {number}") for kind, times in kinds for number in range(times)]
+
+    def folded(*some: Step) -> list[str]:
+        text = to_report([incident(mint(), advice=some)])
+        section = text[text.index("What to do now") : text.index("What happened")]
+        assert [section.count(f">{step.text}<") for step in some] == [1] * len(some)
+        return re.findall(r"<li>(\w+ \d)<", "".join(re.findall(r"<details>.*?</details>", section)))
+
+    assert folded(*steps) == ["End 3", "End 4"]
+    assert folded(*steps[:8]) == []
+    more = [Step(f"{kind} {number}") for kind in ("Review", "End") for number in range(6 if kind == "Review" else 3)]
+    assert folded(*more) == ["End 2"]
+    assert folded(*steps, *(Step(f"Take {number}") for number in range(4))) == [
+        *(f"End {number}" for number in (1, 2, 3, 4)),
+        *("Take 2", "Take 3"),
+    ]
+    assert folded(*(Step(f"{name} {name}") for name in map(str, range(12)))) == []
+
+
 def test_what_was_said_about_one_request_is_one_step() -> None:
     """A person reads each fact once."""
     first = mint()

@@ -312,6 +312,11 @@ def test_the_command_writes_the_file_and_the_file_does_what_it_says(tmp_path: Pa
     assert (first.exit_code, unread.exit_code, again.exit_code) == (1, 1, 0)
     assert "excluded: " in again.stderr
     assert f"warning: {toml}: excludes nobody" in unread.stderr
+    ended = tmp_path / "ended.toml"
+    text = (tmp_path / "confirmed.toml").read_text(encoding="utf-8")
+    ended.write_text(re.sub("(?m)^expires = .*", "expires = 2020-01-01", text), encoding="utf-8")
+    assert "excludes only what was logged until 2020-01-01" in run(str(log), "--exclusions", str(ended)).stderr
+    assert "warning" not in again.stderr
     assert "warning" not in again.stderr
     assert "staging/app" in first.stdout
     assert f"{log}:1" in toml.read_text(encoding="utf-8")

@@ -21,10 +21,21 @@ from click.testing import CliRunner, Result
 
 from k8stokendetect import ConfigError
 from k8stokendetect.cli.app import who_can_mint as command
-from k8stokendetect.cluster import Change, ChangeKind, Cluster, Level, Minter, Status, Step, patch_for, who_can_mint
+from k8stokendetect.cluster import (
+    BlastRadius,
+    Change,
+    ChangeKind,
+    Cluster,
+    Level,
+    Minter,
+    Status,
+    Step,
+    patch_for,
+    who_can_mint,
+)
 from k8stokendetect.exclusions import find_exclusion
 from k8stokendetect.outputs.mint_graph import ENTRIES, to_svg
-from k8stokendetect.outputs.minter_words import folded
+from k8stokendetect.outputs.minter_words import folded, worth
 from k8stokendetect.outputs.minters import MOST_ENTRIES, to_line, to_text
 from rbac_objects import GROUP, OBJECTS, answers, asked, listed, made, recorded, rule
 
@@ -479,6 +490,29 @@ def valued() -> Cluster:
             )
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("reach", "said"),
+    [
+        (BlastRadius(5, cloud=1, worst=("a/b", "a/c", "a/d")), " (a/b, a/c, a/d, …); 1 has a cloud identity: a/b"),
+        (BlastRadius(2, cloud=2, worst=("a/b", "a/c")), " (a/b, a/c); 2 have a cloud identity: a/b, a/c"),
+        (BlastRadius(5, cloud=4, worst=("a/b", "a/c", "a/d")), " (a/b, a/c, a/d, …); 4 have a cloud identity"),
+        (
+            BlastRadius(3, 1, 2, 1, ("a/b", "a/c", "a/d")),
+            " (a/b, a/c, a/d); 1 has all rights: a/b, 2 have rights that lead to more, 1 has a cloud identity",
+        ),
+        (
+            BlastRadius(2, attesting=1, worst=("a/b", "a/c")),
+            " (a/b, a/c); 1 is taken for the API server by admission webhooks",
+        ),
+        (BlastRadius(1, 1, cloud=1, worst=("a/b",)), " (a/b), which has all rights and has a cloud identity"),
+        (BlastRadius(2, worst=("a/b", "a/c")), " (a/b, a/c)"),
+    ],
+)
+def test_what_is_reached_and_what_that_is_worth(reach: BlastRadius, said: str) -> None:
+    """Named are those of the highest value, which stand first: of the others it is not known which they are."""
+    assert worth(reach) == f"{reach.accounts} service account{'s' if reach.accounts > 1 else ''}{said}"
 
 
 def test_the_worst_come_first_by_what_the_targets_are_worth() -> None:

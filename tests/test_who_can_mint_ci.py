@@ -296,6 +296,76 @@ def test_a_live_cluster_is_read_by_its_context(tmp_path: Path) -> None:
     assert SECRET not in whole.output + partly.output + text.output
 
 
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"metadata": {"continue": "abc", "remainingItemCount": 1500}}, "the server has 1,500 more objects"),
+        ({"metadata": {"continue": "abc"}}, "the server has more objects"),
+        ({"kind": "RoleList", "metadata": {"continue": "abc"}}, "the server has more objects"),
+        (
+            {"kind": None, "api_version": None, "metadata": {"_continue": "abc", "remaining_item_count": 2}},
+            "has 2 more",
+        ),
+        ({"kind": None, "associations": [], "nextToken": "abc"}, "the server has more objects"),
+        ({"items": None}, "expected a list @ $[1].items"),
+    ],
+)
+def test_a_list_of_which_a_part_is_missing_is_an_incomplete_answer(
+    tmp_path: Path, part: dict[str, Any], told: str
+) -> None:
+    """The first page of more, a client's dump of one, Pod Identity's; what is there is evaluated."""
+    path = tmp_path / "cut.json"
+    path.write_text(json.dumps([listed(given("r", EVE, MINT)), listed() | part]), encoding="utf-8")
+    result = run(path, "--format", "json")
+
+    assert (result.exit_code, json.loads(result.stdout)["complete"]) == (2, False)
+    assert told in result.stderr
+    assert "errors: 1; the answer is incomplete" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (given("x", EVE)[1] | {"subjects": "eve"}, "subjects"),
+        (given("x", EVE)[0] | {"rules": "x"}, "rules"),
+        (given("x", EVE)[1] | {"roleRef": None}, "roleRef"),
+        (given("x", EVE)[1] | {"apiVersion": "rbac.authorization.k8s.io/v1alpha1"}, "its apiVersion is not one of"),
+        (given("x", EVE)[1] | {"kind": "ClusterRolebinding"}, "kind ClusterRolebinding is not supported"),
+        (made("RoleBinding", "x", roleRef={"kind": "ClusterRole", "name": "r"}), "it has no namespace"),
+        ("x", "expected a Kubernetes object"),
+    ],
+)
+def test_an_rbac_object_that_cannot_be_read_is_an_incomplete_answer(tmp_path: Path, broken: Any, told: str) -> None:
+    """It may grant anything; what is there is evaluated."""
+    result = run(saved(tmp_path, given("r", EVE, MINT), broken), "--format", "json", "--fail-on", "direct")
+
+    assert (result.exit_code, json.loads(result.stdout)["complete"]) == (2, False)
+    assert told in result.stderr
+    assert "errors: 1; the answer is incomplete" in result.stderr
+
+
+def test_a_role_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
+    """A manifest leaves to others what installs its role; in a cluster that was read whole, it is a leftover."""
+    objects = [*ACCOUNTS, made("ClusterRoleBinding", "b", roleRef={"kind": "ClusterRole", "name": "r"}, subjects=[EVE])]
+    manifest = run(saved(tmp_path, objects[3:]))
+    with serving(ListingServer(objects)) as address:
+        live = run("--context", "prod", "--kubeconfig", kubeconfig(tmp_path, address))
+
+    assert (manifest.exit_code, live.exit_code) == (0, 0)
+    for result in (manifest, live):
+        assert "its ClusterRole r does not exist" in result.stderr
+        assert "INCOMPLETE" not in result.stdout
+
+
+def test_a_list_that_is_whole_is_complete(tmp_path: Path) -> None:
+    """As kubectl writes it: an empty `continue`, nothing remaining."""
+    path = tmp_path / "whole.json"
+    meta = {"metadata": {"continue": "", "remainingItemCount": 0, "resourceVersion": ""}}
+    path.write_text(json.dumps(listed(given("r", EVE, MINT)) | meta), encoding="utf-8")
+
+    assert run(path).exit_code == 0
+
+
 def test_the_help_explains_its_terms() -> None:
     """Each kind of path that --fail-on takes, each level."""
     text = run("--help").stdout

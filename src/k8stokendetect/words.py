@@ -110,10 +110,18 @@ def caller_of(ref: EventRef, /) -> str:
 
 
 def request_of(ref: EventRef, /) -> str:
-    """Name the request: `list secrets prod`."""
+    """Name the request: `list secrets prod`; a call in a cloud as `call_of` does."""
+    if ref.cloud is not None:
+        return call_of(ref)
     path = "/".join(part for part in (ref.namespace, ref.name) if part)
     target = f"{ref.resource} {path}".strip()
     return f"{named(ref.verb) or 'an unknown verb'} {named(target) or 'of a path without a resource'}"
+
+
+def call_of(ref: EventRef, /) -> str:
+    """Name a call in a cloud: `iam CreateAccessKey on backup`."""
+    call = f"{ref.resource.removesuffix('.amazonaws.com')} {ref.verb}".strip()
+    return (named(call) or "an unknown call") + (f" on {named(ref.name)}" if ref.name else "")
 
 
 def listed(texts: Iterable[str], most: int = 5, /) -> str:
@@ -127,3 +135,8 @@ def listed(texts: Iterable[str], most: int = 5, /) -> str:
     different = list(dict.fromkeys(texts))
     more = len(different) - most
     return ", ".join(different[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def often(number: int, /) -> str:
+    """Say how often: `once`, `twice`, `3 times`."""
+    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")

@@ -46,7 +46,7 @@ def _run(module: str, name: str, /, **options: Any) -> NoReturn:
     sys.exit(status)
 
 
-@main.command()
+@main.command(short_help="Find minted tokens in audit and cloud logs.")
 @files
 @platform
 @printing
@@ -96,7 +96,7 @@ def scan(**options: Any) -> None:
     _run("scan", "scan", **options)
 
 
-@main.command()
+@main.command(short_help="Receive audit events from a webhook.")
 @serve_options
 @sink
 @platform
@@ -118,7 +118,7 @@ def serve(**options: Any) -> None:
     _run("serve", "serve", **options)
 
 
-@main.command()
+@main.command(short_help="Show all that is known about a request.")
 @click.argument("names", nargs=-1, required=True, metavar="ID… LOG…")
 @text_or_json("Text, or a line of JSON for each request.")
 @platform
@@ -138,7 +138,7 @@ def explain(**options: Any) -> None:
     _run("explain", "explain", **options)
 
 
-@main.command()
+@main.command(short_help="Show what a log holds and which rules can speak.")
 @files
 @text_or_json("A page of text, or one JSON document.")
 @platform
@@ -154,7 +154,7 @@ def doctor(**options: Any) -> None:
     _run("doctor", "doctor", **options)
 
 
-@main.command()
+@main.command(short_help="Find commands that take tokens, in auditd logs.")
 @files
 @text_or_json("Each finding with its evidence, or JSON lines.")
 @fail_on
@@ -167,7 +167,7 @@ def scan_host(**options: Any) -> None:
     _run("scan", "scan_host", **options)
 
 
-@main.command(epilog=TERMS)
+@main.command(epilog=TERMS, short_help="Show who can mint or obtain tokens, and how.")
 @click.argument("files", nargs=-1, metavar="[FILES…]")
 @text_or_json("Text that groups similar subjects, a line of JSON for each, or SARIF for code scanning.", "sarif")
 @mint_options
@@ -188,7 +188,7 @@ def who_can_mint(**options: Any) -> None:
     _run("who_can_mint", "who_can_mint", **options)
 
 
-@main.command()
+@main.command(short_help="Write rules as Sigma for a SIEM.")
 @click.argument("rules", nargs=-1, metavar="[RULE…]")
 @click.option("--out", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each rule.")
 @platform
@@ -222,7 +222,7 @@ def sigma(**options: Any) -> None:
     _run("rules", "sigma", **options)
 
 
-@main.command()
+@main.command(short_help="Show which rules work with an audit policy.")
 @click.argument("policy", metavar="[POLICY.yaml]", required=False)
 @click.option("--clouds", is_flag=True, help="What AWS, Azure and Google Cloud have to log, too, or alone.")
 @text_or_json("Text, a line of JSON for each rule, warning and cloud's log, or SARIF for code scanning.", "sarif")
@@ -241,14 +241,14 @@ def audit_policy(**options: Any) -> None:
     _run("rules", "audit_policy", **options)
 
 
-@main.command()
+@main.command(short_help="List the rules.")
 @click.option("--plugins", is_flag=True, help="Also those of installed plug-ins.")
 def rules(**options: Any) -> None:
     """List the rules: what each finds, its false positives, its blind spots."""
     _run("rules", "rules", **options)
 
 
-@main.command()
+@main.command(short_help="List the exclusions.")
 def exclusions() -> None:
     """List the exclusions: who each excludes, on which proofs, why, at what cost, and how we know."""
     _run("rules", "exclusions")

@@ -33,7 +33,8 @@ The first word of an entry is the most valuable account that is reached:
 \b
 by design    an exclusion, as for scan, says that this component mints
 more than    … and it may mint for others besides
-built in     what Kubernetes and kubeadm install, unchanged; --all shows it
+built in     what Kubernetes installs, unchanged, and what kubeadm does with
+             --platform kubernetes; --all shows it
 """
 
 _OPTIONS: Final = (

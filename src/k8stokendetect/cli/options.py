@@ -17,7 +17,9 @@ PLATFORMS: Final[tuple[Platform, ...]] = ("kubernetes", "eks", "aks", "gke", "op
 SEVERITIES: Final = ("informational", "low", "medium", "high", "critical")
 
 files = click.argument("files", nargs=-1, required=True, metavar="FILES…")
-platform = click.option("--platform", type=click.Choice(PLATFORMS), help="Where it comes from: adds its exclusions.")
+platform = click.option(
+    "--platform", type=click.Choice(PLATFORMS), help="Platform the log comes from; enables its exclusions."
+)
 exclusion_file = click.option("--exclusions", "exclusion_file", metavar="FILE", help="Exclusions of your own, in TOML.")
 enable = click.option(
     "--enable", multiple=True, metavar="NAME", help="Switch on an optional exclusion; may be repeated."
@@ -69,7 +71,7 @@ _PRINTING: Final = (
         show_default=True,
         help="Text, or lines of JSON: our own, ECS, OCSF. NAME: of a plug-in, with --plugins.",
     ),
-    click.option("--alerts", "level", flag_value="alerts", help="A line for each request; the default but for text."),
+    click.option("--alerts", "level", flag_value="alerts", help="One line per request (default except for text)."),
     click.option("--findings", "level", flag_value="findings", help="What each rule said about it, with evidence."),
     click.option("--incidents", "level", flag_value="incidents", help="One for each attack; the default of text."),
     click.option("--min-severity", type=click.Choice(SEVERITIES, case_sensitive=False), help="Print nothing below it."),

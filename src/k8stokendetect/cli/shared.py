@@ -8,6 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +16,7 @@ import attrs
 import click
 
 from k8stokendetect.cluster import Cluster
+from k8stokendetect.cluster.incomplete import IncompleteError
 from k8stokendetect.detectors import Detector
 from k8stokendetect.engine.selection import choose_detectors
 from k8stokendetect.envelopes import Envelope
@@ -143,7 +145,7 @@ class Selection:
 
 
 def exclusions_of(enable: Sequence[str], file: str | None, /) -> tuple[Exclusion, ...]:
-    """Return the default exclusions, the optional ones that were named, and those of a file; warn where it has none.
+    """Return the default exclusions, the optional ones that were named, and those of a file; warn of useless ones.
 
     Raises:
         ConfigError: when there is no such exclusion, or the file is wrong.
@@ -155,6 +157,9 @@ def exclusions_of(enable: Sequence[str], file: str | None, /) -> tuple[Exclusion
     own = load_exclusions(file)
     if not own:
         describe(ConfigError(f"{file}: excludes nobody: it has no entry that is not a comment"), "warning")
+    for one in own:
+        if one.expires is not None and one.expires < datetime.now(UTC).date():
+            describe(ConfigError(f"{file}: {one.id} excludes only what was logged until {one.expires}"), "warning")
     return (*found, *own)
 
 
@@ -177,13 +182,16 @@ def source_of(name: str, /) -> Any:
     return sys.stdin.buffer if name == "-" else Path(name)
 
 
-def load_cluster(names: Sequence[str], /, *, on_error: OnError, warn: OnError) -> Cluster:
+def load_cluster(
+    names: Sequence[str], /, *, on_error: OnError, warn: OnError, on_incomplete: OnError | None = None
+) -> Cluster:
     """Load a snapshot of the cluster.
 
     Arguments:
         names: of its files; `-` for standard input.
         on_error: called for a file that cannot be read.
         warn: called for each object that is skipped or grants nothing; there often are some.
+        on_incomplete: called for what may grant rights and could not be read; `warn` by default.
 
     Raises:
         ConfigError: when a name is empty.
@@ -192,7 +200,9 @@ def load_cluster(names: Sequence[str], /, *, on_error: OnError, warn: OnError) -
     others: Counter[tuple[str | None, str]] = Counter()
 
     def route(error: K8sTokenDetectError) -> None:
-        if isinstance(error, ReadError) and error.reason.endswith("is not supported"):
+        if isinstance(error, IncompleteError):
+            (on_incomplete or warn)(error)
+        elif isinstance(error, ReadError) and error.reason.endswith("is not supported"):
             others[error.origin, error.reason] += 1
         else:
             (on_error if isinstance(error, ReadError) and error.path is None else warn)(error)

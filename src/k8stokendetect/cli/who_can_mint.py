@@ -12,6 +12,7 @@ import click
 
 from k8stokendetect.cli.shared import Errors, exclusions_of, load_cluster, write
 from k8stokendetect.cluster import AttackPath, AttackPathKind, Cluster, Level, Minter, Survey, survey
+from k8stokendetect.cluster.incomplete import IncompleteError
 from k8stokendetect.cluster.live import load_live
 from k8stokendetect.cluster.places import places_of
 from k8stokendetect.errors import ConfigError, K8sTokenDetectError, OnError, ReadError, did_you_mean
@@ -66,7 +67,7 @@ def who_can_mint(
     if bool(files) is (context is not None):
         raise ConfigError("name the files of the cluster's objects, or a --context to read them from")
     if context is None:
-        cluster = load_cluster(files, on_error=errors, warn=warnings)
+        cluster = load_cluster(files, on_error=errors, warn=warnings, on_incomplete=errors)
     else:
         cluster = load_live(context, kubeconfig=kubeconfig, namespace=place, on_error=_routed(errors, warnings))
     found = look(cluster)
@@ -88,10 +89,11 @@ def who_can_mint(
 
 
 def _routed(on_error: OnError, warn: OnError) -> OnError:
-    """Return what tells errors about a whole source from warnings about an object."""
+    """Return what tells what makes a live cluster's answer incomplete from warnings about an object."""
 
     def route(error: K8sTokenDetectError) -> None:
-        (on_error if isinstance(error, ReadError) and error.path is None else warn)(error)
+        is_lost = isinstance(error, IncompleteError) or (isinstance(error, ReadError) and error.path is None)
+        (on_error if is_lost else warn)(error)
 
     return route
 

@@ -14,7 +14,7 @@ from k8stokendetect.convert.credentials import clean_name, clean_text, is_encode
 from k8stokendetect.convert.nesting import DEEP
 from k8stokendetect.convert.times import DayOrMonthError, moment_of
 from k8stokendetect.errors import ReadError
-from k8stokendetect.identity import LONGEST_HARMLESS
+from k8stokendetect.identity import LONGEST_HARMLESS, SERVICE_ACCOUNT_PREFIX
 
 T = TypeVar("T")
 
@@ -30,6 +30,15 @@ _WRONG_TYPE: Final = re.compile(r"Expected `([^`]*)`(?:, got `([^`]*)`)?(?: - at
 _MISSING: Final = re.compile(r"Object missing required field `([^`]*)`(?: - at `([^`]*)`)?")
 _HIDDEN: Final = frozenset({"HIDDEN_DUE_TO_SECURITY_REASONS", "***"})
 """What AWS writes in the place of a secret (https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html)."""
+
+
+_ACCOUNT: Final = re.compile(
+    SERVICE_ACCOUNT_PREFIX + r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\Z"
+)
+"""A service account, whose parts are DNS names, at the end of a text: a namespace may be called `prod-password`.
+
+https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+"""
 
 
 def structured(record: Any, kind: type[T], path: str = "$", /) -> T:
@@ -71,7 +80,12 @@ def clean(text: str | None, /) -> str:
 
 def clean_id(text: str | None, /) -> str:
     """Return a name that the cloud gives or checks, as `redact` cleans those of audit events; nothing for none."""
-    return clean_name(_writable(text)) if text and text not in _HIDDEN else ""
+    if not text or text in _HIDDEN:
+        return ""
+    account = _ACCOUNT.search(text) if len(text) > LONGEST_HARMLESS else None
+    if account is None:
+        return clean_name(_writable(text))
+    return clean_name(_writable(text[: account.start()])) + account[0]
 
 
 def cleaners(texts: Iterable[str | None], /) -> tuple[Callable[[str | None], str], Callable[[str | None], str]]:

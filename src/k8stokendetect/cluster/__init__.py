@@ -117,7 +117,8 @@ class Cluster:
             sources: paths, content as bytes, mappings, files open in binary mode (`sys.stdin.buffer`); gzip, JSON and
                 YAML are recognised by content.
             on_error: called with a ReadError (origin and JSON path) for everything that cannot be read, has an
-                unknown kind or version, or appears twice with different content, and for what the API server ignores
+                unknown kind or version, or appears twice with different content (then the rights of both count), for a
+                list that is only its first page, and for what the API server ignores
                 silently: a binding to a role that does not exist, a subject that cannot exist, circular aggregation.
                 The rest is loaded.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import msgspec
@@ -22,9 +22,6 @@ from k8stokendetect.cluster.capabilities import CapabilityIndex
 from k8stokendetect.cluster.rbac import Binding, Grant, PolicyRule, Role, RoleRef, Subject
 from k8stokendetect.cluster.structure import Unfilled, read_object
 from k8stokendetect.events import Platform
-
-if TYPE_CHECKING:
-    from k8stokendetect.cluster import Cluster
 
 VERSION: Final = "1.36"
 """The Kubernetes version of the rules."""
@@ -122,19 +119,16 @@ class Defaults:
     A grant is Kubernetes' own when binding, role and subject are, and no rule of the role that leads to a token gives
     more than Kubernetes' own rules. A subject that was added, and everything that an edited role gives, is not.
 
-    What kubeadm adds counts only where kubeadm was: anyone can plant the binding of its administrators on a managed
-    cluster and have a certificate issued for their group.
+    What kubeadm adds counts only where the platform is said to be Kubernetes: no object shows that kubeadm made a
+    cluster. Anyone can plant all of its bindings on a managed one and have a certificate issued for their subjects.
 
     Arguments:
-        cluster: its roles and bindings.
         platform: of the cluster; None if unknown.
 
     """
 
-    def __init__(self, cluster: Cluster, platform: Platform | None = None) -> None:
-        names = {role.name for role in cluster.roles} | {binding.name for binding in cluster.bindings}
-        several = sum(name.startswith(_KUBEADM) for name in names) > 1
-        self._has_kubeadm = several and platform in {None, "kubernetes"}
+    def __init__(self, platform: Platform | None = None) -> None:
+        self._has_kubeadm = platform == "kubernetes"
         self._index = CapabilityIndex()
         self._known: dict[int, tuple[Role, bool]] = {}
 
@@ -148,14 +142,16 @@ class Defaults:
         others = [grant for grant in path.grants if not self._has(grant)]
         if not others or others[0] is path.grants[0]:
             return path if others else None
+        if all(map(self._is_as_installed, others)):  # what Kubernetes' own subject can by kubeadm: shown with kubeadm's
+            return None
         return attrs.evolve(path, grants=(*others, *(grant for grant in path.grants if grant not in others)))
 
     def _has(self, grant: Grant) -> bool:
-        binding = grant.binding
-        if binding.name.startswith(_KUBEADM) and not self._has_kubeadm:
-            return False
-        known = _bindings().get((binding.kind, binding.namespace, binding.name))
-        if known is None or known[0] != binding.role_ref or grant.subject.identity not in known[1]:
+        is_ours = self._has_kubeadm or not grant.binding.name.startswith(_KUBEADM)
+        return is_ours and self._is_as_installed(grant)
+
+    def _is_as_installed(self, grant: Grant) -> bool:
+        if not _is_known(grant.binding, grant.subject):
             return False
         checked = self._known.get(id(grant.role))
         if checked is None:  # the stored role keeps its id unique
@@ -165,6 +161,16 @@ class Defaults:
     def _is_unchanged(self, role: Role) -> bool:
         ours = _rules().get((role.namespace, role.name), ())
         return all(any(_covers(one, rule) for one in ours) for rule in role.rules if self._index.of(rule))
+
+
+def is_like_kubeadm(binding: Binding, subject: Subject, /) -> bool:
+    """Tell whether kubeadm makes this binding, with this role and subject; others can make the same."""
+    return binding.name.startswith(_KUBEADM) and _is_known(binding, subject)
+
+
+def _is_known(binding: Binding, subject: Subject) -> bool:
+    known = _bindings().get((binding.kind, binding.namespace, binding.name))
+    return known is not None and known[0] == binding.role_ref and subject.identity in known[1]
 
 
 @functools.cache

@@ -219,14 +219,14 @@ def _unreachable(error: Exception, timeout: float) -> str:
 
 
 def _slim(page: dict[str, Any]) -> dict[str, Any]:
-    """Drop what is large and not looked at."""
+    """Drop what is large and not looked at, and where the list continues: its other pages are read."""
     for item in page.get("items") or ():
         if isinstance(item, dict):
             item.pop("status", None)
             metadata = item.get("metadata")
             if isinstance(metadata, dict):
                 metadata.pop("managedFields", None)
-    return page | {"items": page.get("items") or []}
+    return page | {"items": page.get("items") or [], "metadata": {}}
 
 
 def _connected(context: str | None, kubeconfig: str | os.PathLike[str] | None, where: str) -> Any:

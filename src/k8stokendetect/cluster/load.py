@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import attrs
 
+from k8stokendetect.cluster.aggregation import fill
 from k8stokendetect.cluster.builtin import VERSION, missing_roles
 from k8stokendetect.cluster.client_objects import as_api, kind_of, of_client
 from k8stokendetect.cluster.documents import Source, documents
+from k8stokendetect.cluster.duplicates import hides_rules, joined, role_of
+from k8stokendetect.cluster.incomplete import IncompleteError, left_on_server
 from k8stokendetect.cluster.objects import Account, Pod, PodIdentity
-from k8stokendetect.cluster.rbac import SUBJECT_KINDS, Binding, Role
+from k8stokendetect.cluster.rbac import RBAC_GROUP, SUBJECT_KINDS, Binding, Role
 from k8stokendetect.cluster.structure import KINDS, Object, Unfilled, read_object, shown_kind
 from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.errors import OnReadError, ReadError
@@ -38,6 +41,9 @@ class _Item(NamedTuple):
     place: _Place
 
 
+_Found: TypeAlias = dict[tuple[object, ...], _Item]
+"""Objects by kind, namespace and name; of several that are kept, those after the first also by themselves."""
+
 _FIELDS: Final[dict[str, type]] = {
     "accounts": Account,
     "roles": Role,
@@ -57,7 +63,7 @@ def load_objects(sources: tuple[Source, ...], on_error: OnReadError, /) -> dict[
         ConfigError: when an argument is not a source, or PyYAML is needed and missing.
 
     """
-    found: dict[tuple[str, ...], _Item] = {}
+    found: _Found = {}
     for document, origin in documents(sources, on_error):
         for item in _documents(document, origin, on_error):
             _keep(found, item, on_error)
@@ -66,8 +72,8 @@ def load_objects(sources: tuple[Source, ...], on_error: OnReadError, /) -> dict[
     roles = {(one.value.namespace, one.value.name) for one in found.values() if isinstance(one.value, Role)}
     for item in found.values():
         if isinstance(item.value, Binding):
-            for reason, path in _unsound(item.value, roles):
-                _tell(on_error, f"{shown(item.value)}: {reason}", item.place, path)
+            for reason, path, kind in _unsound(item.value, roles):
+                _tell(on_error, f"{shown(item.value)}: {reason}", item.place, path, kind)
     values = [one.value for one in found.values()]
     return {name: tuple(one for one in values if isinstance(one, kind)) for name, kind in _FIELDS.items()}
 
@@ -78,8 +84,8 @@ def shown(value: object, /) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _tell(on_error: OnReadError, reason: str, place: _Place, path: str = "") -> None:
-    on_error(ReadError(reason, place.origin, f"{place.path}{path}"))
+def _tell(on_error: OnReadError, reason: str, place: _Place, path: str = "", kind: type[ReadError] = ReadError) -> None:
+    on_error(kind(reason, place.origin, f"{place.path}{path}"))
 
 
 def _documents(document: Any, origin: str | None, on_error: OnReadError) -> Iterator[_Item]:
@@ -103,11 +109,13 @@ def _items(document: Any, place: _Place, on_error: OnReadError) -> Iterator[_Ite
     if not field:
         yield from _read(document, kind, document.get("apiVersion"), place, on_error)
         return
+    if left := left_on_server(document):
+        _tell(on_error, left, place, kind=IncompleteError)
     items = document.get(field)
     if isinstance(items, Mapping) and field == "association":
         yield from _read(items, "PodIdentityAssociation", "", place.within(".association"), on_error)
     elif not isinstance(items, list):
-        _tell(on_error, "expected a list", place, f".{field}")
+        _tell(on_error, "expected a list", place, f".{field}", IncompleteError)
     else:
         for index, item in enumerate(items):
             yield from _read_item(item, of_items, document, place.within(f".{field}[{index}]"), on_error)
@@ -115,11 +123,10 @@ def _items(document: Any, place: _Place, on_error: OnReadError) -> Iterator[_Ite
 
 def _list_of(document: Mapping[str, Any], kind: object) -> tuple[str, str | None]:
     """Return the field in which a document lists objects, if any, and the kind of items that name none."""
-    if kind is None:
-        return next(
-            (name for name in ("associations", "association") if name in document), ""
-        ), "PodIdentityAssociation"
-    if kind == "List":
+    if kind is None and "items" not in document:
+        field = next((name for name in ("associations", "association") if name in document), "")
+        return field, "PodIdentityAssociation"
+    if kind is None or kind == "List":  # a client's dump of a list may name no kind
         return "items", None
     of_items = kind.removesuffix("List") if isinstance(kind, str) else ""
     return ("items", of_items) if of_items != kind and of_items in KINDS else ("", None)
@@ -130,7 +137,7 @@ def _read_item(
 ) -> Iterator[_Item]:
     item = of_client(item)
     if not isinstance(item, Mapping):
-        _tell(on_error, "expected a Kubernetes object", place)
+        _tell(on_error, "expected a Kubernetes object", place, kind=IncompleteError)
         return
     item = as_api(item)
     if of_items is None:
@@ -143,19 +150,26 @@ def _read_item(
 def _read(item: Mapping[str, Any], kind: Any, version: Any, place: _Place, on_error: OnReadError) -> Iterator[_Item]:
     kind = kind or kind_of(item)
     versions = KINDS[kind][0] if isinstance(kind, str) and kind in KINDS else None
+    error = IncompleteError if _may_grant(kind, version) else ReadError
     if kind is None:
-        _tell(on_error, "it has no kind", place, ".kind")
+        _tell(on_error, "it has no kind", place, ".kind", error)
     elif versions is None:
-        _tell(on_error, f"kind {shown_kind(kind)} is not supported", place, ".kind")
+        _tell(on_error, f"kind {shown_kind(kind)} is not supported", place, ".kind", error)
     elif versions and version is not None and version not in versions:
-        _tell(on_error, f"{kind}: its apiVersion is not one of {', '.join(versions)}", place, ".apiVersion")
+        _tell(on_error, f"{kind}: its apiVersion is not one of {', '.join(versions)}", place, ".apiVersion", error)
     else:
         try:
             value = read_object(item, kind, place.path)
-        except ReadError as error:
-            on_error(ReadError(f"{_label(item, kind)}: {error.reason}", place.origin, error.path))
+        except ReadError as trouble:
+            on_error(error(f"{_label(item, kind)}: {trouble.reason}", place.origin, trouble.path))
         else:
             yield _Item(value, place)
+
+
+def _may_grant(kind: object, version: object) -> bool:
+    """Tell whether an object is one of RBAC, by its kind or by the group of its version."""
+    is_role = isinstance(kind, str) and kind.endswith(("Role", "RoleBinding")) and kind in KINDS
+    return is_role or (isinstance(version, str) and version.partition("/")[0] == RBAC_GROUP)
 
 
 def _label(item: Mapping[str, Any], kind: str) -> str:
@@ -173,44 +187,45 @@ def _key(value: Object) -> tuple[str, ...]:
     return (kind, value.namespace, value.name)
 
 
-def _keep(found: dict[tuple[str, ...], _Item], item: _Item, on_error: OnReadError) -> None:
+def _keep(found: _Found, item: _Item, on_error: OnReadError) -> None:
+    """Keep an object; of those of one name that differ, none hides what another one grants."""
     key = _key(item.value)
     before = found.setdefault(key, item)
-    if isinstance(before.value, PodIdentity) and isinstance(item.value, PodIdentity):
-        found[key] = before._replace(value=_merged(before.value, item.value))
-    elif before.value != item.value:
+    if before.value == item.value:
+        return
+    both = joined(before.value, item.value)
+    if both is not None:
+        found[key] = before._replace(value=both)
+    elif found.setdefault((*key, item.value), item) is not item:  # the same once more
+        return
+    if not isinstance(item.value, PodIdentity):
         name, first = shown("/".join(filter(None, key[1:]))), before.place
         where = f"{first.origin}: {first.path}" if first.origin else first.path
-        _tell(on_error, f"{key[0]} {name} differs from the one @ {where}, which is kept", item.place)
+        reason = f"{key[0]} {name} differs from the one @ {where}; both count"
+        if hides_rules(before.value, item.value):
+            _tell(on_error, f"{reason}, but what aggregates them is not known", item.place, kind=IncompleteError)
+        else:
+            _tell(on_error, reason, item.place)
 
 
-def _merged(first: PodIdentity, second: PodIdentity) -> PodIdentity:
-    """Complete the output of `list-pod-identity-associations` with that of `describe`."""
-    known = {name: value for name, value in attrs.asdict(second).items() if value}
-    return attrs.evolve(first, **known)
-
-
-def _assume(found: dict[tuple[str, ...], _Item]) -> None:
+def _assume(found: _Found) -> None:
     """Add Kubernetes' own roles where a binding gives one that was not read."""
-    values = [_unwrapped(item.value) for item in found.values()]
-    known = {(one.namespace, one.name) for one in values if isinstance(one, Role)}
-    bindings = [one for one in values if isinstance(one, Binding)]
+    known = {(role.namespace, role.name) for item in found.values() if (role := role_of(item.value))}
+    bindings = [item.value for item in found.values() if isinstance(item.value, Binding)]
     for one in missing_roles(bindings, known):
-        role = attrs.evolve(_unwrapped(one), assumed=VERSION)
-        value = Unfilled(role) if isinstance(one, Unfilled) else role
+        value: Object = (
+            Unfilled(attrs.evolve(one.role, assumed=VERSION))
+            if isinstance(one, Unfilled)
+            else attrs.evolve(one, assumed=VERSION)
+        )
         found[_key(value)] = _Item(value, _Place(None, "$"))
 
 
-def _unwrapped(value: Object) -> Any:
-    """Return the role of one that is not filled yet."""
-    return value.role if isinstance(value, Unfilled) else value
-
-
-def _fill(found: dict[tuple[str, ...], _Item], on_error: OnReadError) -> None:
+def _fill(found: _Found, on_error: OnReadError) -> None:
     """Fill in the rules of aggregated roles that lack them; report each cycle."""
-    roles = [_unwrapped(item.value) for item in found.values()]
+    roles = [role for item in found.values() if (role := role_of(item.value)) and not role.namespace]
     unfilled = {item.value.role.name for item in found.values() if isinstance(item.value, Unfilled)}
-    filled, circles = fill([one for one in roles if isinstance(one, Role) and not one.namespace], unfilled)
+    filled, circles = fill(roles, unfilled)
     for name, role in filled.items():
         key = ("ClusterRole", "", name)
         found[key] = found[key]._replace(value=role)
@@ -219,80 +234,15 @@ def _fill(found: dict[tuple[str, ...], _Item], on_error: OnReadError) -> None:
         _tell(on_error, f"cyclic aggregation of ClusterRoles: {names}", found["ClusterRole", "", circle[0]].place)
 
 
-def _unsound(binding: Binding, roles: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _unsound(binding: Binding, roles: set[tuple[str, str]]) -> Iterator[tuple[str, str, type[ReadError]]]:
     """Say what in a binding grants nothing: the API server ignores it silently."""
     ref = binding.role_ref
     if ref.kind not in {"Role", "ClusterRole"} or (ref.kind == "Role" and not binding.namespace):
-        yield f"a {binding.kind} cannot give a {shown_kind(ref.kind)}", ".roleRef.kind"
+        yield f"a {binding.kind} cannot give a {shown_kind(ref.kind)}", ".roleRef.kind", ReadError
     elif (binding.namespace if ref.kind == "Role" else "", ref.name) not in roles:
-        yield f"its {ref.kind} {shown(ref.name)} does not exist", ".roleRef"
+        yield f"its {ref.kind} {shown(ref.name)} does not exist", ".roleRef", ReadError
     for index, subject in enumerate(binding.subjects):
         if subject.kind not in SUBJECT_KINDS:
-            yield f"{shown_kind(subject.kind)} is no kind of subject", f".subjects[{index}].kind"
+            yield f"{shown_kind(subject.kind)} is no kind of subject", f".subjects[{index}].kind", ReadError
         elif subject.kind == "ServiceAccount" and not subject.namespace:
-            yield "a service account needs a namespace", f".subjects[{index}].namespace"
-
-
-def fill(roles: Collection[Role], unfilled: Collection[str], /) -> tuple[dict[str, Role], list[tuple[str, ...]]]:
-    """Compute the rules of aggregated ClusterRoles where a file leaves them out, as the controller would.
-
-    Source: k8s.io/kubernetes pkg/controller/clusterroleaggregation/clusterroleaggregation_controller.go,
-    syncClusterRole: selectors in order, the roles of each by name, each rule once, never a role's own rules.
-
-    Arguments:
-        roles: every ClusterRole.
-        unfilled: the names of those whose rules are to be computed; others are read as recorded.
-
-    Returns:
-        The computed roles by name, and the cycles of roles that aggregate each other, each by name. The rules of a
-        cycle are computed, too: the controller repeats until nothing changes.
-
-    """
-    by_name = {role.name: role for role in sorted(roles, key=lambda role: role.name)}
-    edges = {role.name: _selected(role, by_name.values()) for role in by_name.values() if role.selectors}
-    computed = {name: role for name, role in by_name.items() if name in unfilled}
-    changed = True
-    while changed:  # rules are only added, so this terminates
-        changed = False
-        for name, role in computed.items():
-            rules = tuple(dict.fromkeys(rule for other in edges.get(name, ()) for rule in by_name[other].rules))
-            if set(rules) != set(role.rules):
-                computed[name] = by_name[name] = attrs.evolve(role, rules=rules)
-                changed = True
-    return computed, _circles(edges)
-
-
-def _selected(role: Role, others: Iterable[Role]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for selector in role.selectors:
-        found |= {other.name: None for other in others if selector.matches(other.labels) and other.name != role.name}
-    return tuple(found)
-
-
-def _circles(edges: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
-    """Return the groups of roles in which each aggregates every other, directly or not."""
-    left = {name: {other for other in others if other in edges} for name, others in edges.items()}
-    backwards: dict[str, set[str]] = {name: set() for name in left}
-    for name, others in left.items():
-        for other in others:
-            backwards[other].add(name)
-    found = []
-    while left:
-        name = next(iter(left))
-        circle = _reached(name, left) & _reached(name, backwards)
-        if circle:
-            found.append(tuple(sorted(circle)))
-        for done in circle or {name}:
-            del left[done]
-    return found
-
-
-def _reached(name: str, edges: Mapping[str, Collection[str]]) -> set[str]:
-    found: set[str] = set()
-    ahead = [name]
-    while ahead:
-        for other in edges.get(ahead.pop(), ()):
-            if other not in found:
-                found.add(other)
-                ahead.append(other)
-    return found
+            yield "a service account needs a namespace", f".subjects[{index}].namespace", ReadError

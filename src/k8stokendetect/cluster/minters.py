@@ -177,9 +177,9 @@ def survey(
 ) -> Survey:
     """Return who can mint, as `who_can_mint` does, but without what Kubernetes itself installs.
 
-    Left out is what the unchanged roles and bindings of Kubernetes and kubeadm give their own subjects, and what
-    system:masters may do: the API server asks no authorizer about its members. What an edited role gives, and what an
-    added subject has, stays.
+    Left out is what the unchanged roles and bindings of Kubernetes give their own subjects, with the platform
+    `kubernetes` also those of kubeadm, and what system:masters may do: the API server asks no authorizer about its
+    members. What an edited role gives, and what an added subject has, stays.
 
     Arguments:
         cluster: the cluster.
@@ -190,7 +190,7 @@ def survey(
         today: as in `who_can_mint`.
 
     """
-    ours = Defaults(cluster, platform)
+    ours = Defaults(platform)
     accounts, changes = AccountIndex(cluster, namespace), Changes(cluster)
     by_design = ByDesign(exclusions, platform, today)
     found, left_out = [], []

@@ -12,6 +12,7 @@ _MONTHS: Final = (
     "January February March April May June July August September October November December "
     "Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec"
 )
+_AWS_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WORDS_OF_A_DATE = frozenset(f"T Z AM PM UTC GMT st nd rd th MON TUE WED THU FRI SAT SUN {_MONTHS}".upper().split())
 _LONGEST: Final = 80
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,6 +25,16 @@ _NUMBERS_FIRST: Final = re.compile(r"(?<![0-9])([0-9]{1,2})([/.-])([0-9]{1,2})\2
 
 _NAMED_OFFSET: Final = re.compile(r"([+-][0-9]{4}) [A-Z]{1,5}\Z")
 _LAST_MONTH: Final = 12
+_NOON: Final = 12
+
+
+_AWS: Final = re.compile(
+    rf"({'|'.join(_AWS_MONTHS)}) ([0-9]{{1,2}}), ([0-9]{{4}}),? ([0-9]{{1,2}}):([0-9]{{2}}):([0-9]{{2}}) ([AP])M"
+)
+"""As STS writes when credentials end, `Nov 9, 2023, 12:00:00 AM`.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html
+"""
 
 
 class DayOrMonthError(ValueError):
@@ -97,7 +108,21 @@ def _since_epoch(number: float) -> datetime:
     raise ValueError("not a timestamp")
 
 
+def _parse_aws_time(text: str) -> datetime | None:
+    """Parse a time of STS's as dateutil would, many times faster; None for any other."""
+    found = _AWS.fullmatch(text)
+    if found is None or not 1 <= int(found[4]) <= _NOON:
+        return None
+    month, hour = _AWS_MONTHS.index(found[1]) + 1, int(found[4]) % _NOON + _NOON * (found[7] == "P")
+    try:
+        return datetime(int(found[3]), month, int(found[2]), hour, int(found[5]), int(found[6]), tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 def _parse_unusual_time(text: str, *, day_first: bool | None) -> datetime:
+    if moment := _parse_aws_time(text):
+        return moment
     from dateutil import parser  # noqa: PLC0415 - rarely needed
 
     if len(text) > _LONGEST:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Final, Generic, TypeVar, final
@@ -131,13 +132,41 @@ def used_by(event: CloudEvent, /) -> str:
 
 
 def issued_by(event: CloudEvent, /) -> str:
-    """Name the credentials that an exchange issued; empty where none were, or where the log does not tell."""
+    """Name the credentials that a call issued; empty where it issued none, or where the log does not tell.
+
+    A sign-in to AWS's console names the session that goes on there, with other keys: `console_of`.
+    """
     exchange = event.exchange
-    if exchange is None or event.error:
+    if event.error:
         return ""
+    if exchange is None:
+        return console_of(event) or _made_key(event)
     if event.cloud == ADDRESS_OF_GOOGLE:
         return _at(exchange.session, event.source_ip)
     return exchange.issued_key
+
+
+def console_of(event: CloudEvent, /) -> str:
+    """Name the session that a call of `GetSigninToken` carries into AWS's console, by its ARN; empty for others.
+
+    https://github.com/NetSPI/aws_consoler makes it; rule f8103686-e3e8-46f3-be72-65f7fcb4aa53 of SigmaHQ looks for it.
+    """
+    return event.caller.session if _is(event, "signin", "GetSigninToken") else ""
+
+
+_KEY: Final = re.compile(r"A[KS]IA[A-Z0-9]{12,124}")
+
+
+def _made_key(event: CloudEvent) -> str:
+    """Name the key that IAM's `CreateAccessKey` made for a user."""
+    if not _is(event, "iam", "CreateAccessKey"):
+        return ""
+    return next((name for name in reversed(event.resources) if _KEY.fullmatch(name)), "")
+
+
+def _is(event: CloudEvent, service: str, action: str) -> bool:
+    called = event.service.lower().removesuffix(".amazonaws.com"), event.action.lower()
+    return event.cloud == "aws" and called == (service, action.lower())
 
 
 def _at(principal: str, address: str) -> str:

@@ -11,13 +11,13 @@ import attrs
 
 from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.detectors.base import MINTS, Traits
-from k8stokendetect.detectors.cloud import CloudDetector, about_call, issued_by, ref_of, refused, used_by
+from k8stokendetect.detectors.cloud import CloudDetector, about_call, console_of, issued_by, ref_of, refused, used_by
 from k8stokendetect.detectors.cloud_acts import SOURCES, only_asks, why_bad
 from k8stokendetect.detectors.exchanges import newest
-from k8stokendetect.detectors.keyed import View
+from k8stokendetect.detectors.keyed import View, later
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Finding, Rule, Severity
-from k8stokendetect.words import named, user_of
+from k8stokendetect.words import call_of, user_of
 
 MAX_EARLY: Final = 20
 """How many calls are remembered of credentials of which no exchange was reported, yet: the bad ones, and exchanges."""
@@ -26,6 +26,9 @@ BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 MAX_SESSIONS: Final = 20_000
 """How many credentials are remembered at once."""
+
+UNUSED: Final = timedelta(hours=24)
+"""How long credentials are remembered that are not followed, or not used yet: no flood of those forgets the others."""
 
 MAX_KINDS: Final = 200
 """How many kinds of calls are told apart of one session; of further kinds only bad calls are reported."""
@@ -57,22 +60,26 @@ class CloudActAfterExchange(CloudDetector[Session]):
         "Call in a cloud with credentials of a reported exchange",
         Severity.HIGH,
         description=(
-            "A call was made with the access key that a reported exchange issued, or with one of a role that was "
-            "assumed with it. Critical after an exchange that is critical, else high: secrets were read, rights given, "
-            "users and keys made, snapshots taken or shared, logs switched off. Medium, once for each kind of call: "
-            "all else. Low: refused, or a client that asks who it is. The id of the key joins the two exactly; at "
-            "Google the principal and its address do."
+            "A call was made with the access key that a reported exchange issued, with one of a role that was assumed "
+            "with it, with one that it made for a user, or in a console that it signed in to. Critical after an "
+            "exchange that is critical, else high: secrets were read, rights given, users and keys made, snapshots "
+            "taken or shared, logs switched off. Medium, once for each kind of call: all else. Low: refused, or a "
+            "client that asks who it is. The id of the key joins the two exactly; at Google the principal and its "
+            "address do, and in AWS's console the name of the session."
         ),
         techniques=("T1078.004", "T1552", "T1098"),
         tactics=("credential-access", "privilege-escalation", "persistence", "defense-evasion", "exfiltration"),
         references=SOURCES,
         false_positives=(
             "whatever a pod does after an exchange that was reported by mistake",
+            "a pod whose session has the name of one that was taken into AWS's console",
             "budget: none on a day without a reported exchange; then each bad call, and one for each other kind",
         ),
         blind_spots=(
             "data events (S3 objects, DynamoDB items, Lambda calls), unless the trail logs them",
             "the same call again, unless it is one of the bad ones",
+            "a call in AWS's console that is read before the sign-in to it (`GetSigninToken`)",
+            "a call in a second AWS account that logs no key (`AWSAccount`): that account's own log of it",
             "Azure, and at Google what is done as a service account that the pool's principal impersonates",
         ),
         response=(
@@ -106,8 +113,9 @@ class CloudActAfterExchange(CloudDetector[Session]):
         return tuple(_exchanges(reported)) if reported else ()
 
     def cloud_keys(self, event: CloudEvent, _: Sequence[Finding], /) -> tuple[str, ...]:
-        """Name the credentials that a call was made with, and those that it issued."""
-        return tuple(dict.fromkeys(filter(None, (used_by(event), issued_by(event)))))
+        """Name the credentials that a call was made with, those that it issued, and AWS's session."""
+        session = event.caller.session if event.cloud == "aws" else ""
+        return tuple(dict.fromkeys(filter(None, (used_by(event), issued_by(event), session))))
 
     def fold(self, key: str, _: Event, reported: Sequence[Finding], memory: View[Session], /) -> Iterator[Finding]:
         """Begin to follow credentials, and report what was read before."""
@@ -121,36 +129,47 @@ class CloudActAfterExchange(CloudDetector[Session]):
         if key == issued and key != used:
             if (finding := _exchanges(reported).get(key)) is not None:
                 yield from self._begun(key, finding, memory)
+            elif console_of(event) and memory.get(key) is None:
+                memory.put(key, Session(), expires=later(memory.now, UNUSED))
             return
         session, why = memory.get(key), why_bad(event.cloud, event.service, event.action)
+        if key != used and (session is None or self._is_told(used, key, memory)):
+            return  # by its name a session is followed in the console only
         if session is None or not session.chain:
             if not event.error and (why or issued):
                 early = newest((*(session or Session()).early, ref_of(event)), MAX_EARLY)
-                memory.put(key, attrs.evolve(session or Session(), early=early))
+                memory.put(key, attrs.evolve(session or Session(), early=early), expires=later(memory.now, UNUSED))
             return
+        memory.put(key, session)  # also where nothing is said: credentials in use are forgotten last
         yield from self._acted(key, ref_of(event), memory)
+
+    @staticmethod
+    def _is_told(used: str, console: str, memory: View[Session]) -> bool:
+        """Tell whether a call is followed by its key, or will be with the session that this key took into a console."""
+        by_key = (memory.get(used) if used else None) or Session()
+        return bool(by_key.chain) or any(ref.cloud and ref.cloud.issued == console for ref in by_key.early)
 
     def _begun(self, key: str, finding: Finding, memory: View[Session]) -> Iterator[Finding]:
         session = memory.get(key) or Session()
         if session.severity >= finding.severity:
             return
-        yield from self._follow(key, (*finding.related, finding.event), finding.severity, memory)
+        memory.put(key, Session((*finding.related, finding.event), finding.severity, session.said))
+        yield from self._caught_up(key, session.early, memory)
 
-    def _follow(self, key: str, chain: tuple[EventRef, ...], severity: int, memory: View[Session]) -> Iterator[Finding]:
-        """Follow credentials, and report what was read before."""
-        session = memory.get(key) or Session()
-        memory.put(key, Session(chain, severity, session.said))
-        for ref in session.early:
+    def _caught_up(self, key: str, early: tuple[EventRef, ...], memory: View[Session]) -> Iterator[Finding]:
+        """Report what was read before."""
+        for ref in early:
             yield from self._acted(key, ref, memory)
 
     def _acted(self, key: str, ref: EventRef, memory: View[Session]) -> Iterator[Finding]:
         """Follow what a call issued, and report the call, each kind once unless it is bad."""
         session, issued = memory.get(key) or Session(), ref.cloud.issued if ref.cloud else ""
         yield from self._said(key, ref, session, memory)
-        if issued and not (memory.get(issued) or Session()).chain:
-            yield from self._follow(
-                issued, (*session.chain[:3], *session.chain[3:][-2:], ref), session.severity, memory
-            )
+        more = (memory.get(issued) if issued else None) or Session()
+        if issued and not more.chain:
+            chain = (*session.chain[:3], *session.chain[3:][-2:], ref)
+            memory.put(issued, Session(chain, session.severity, more.said), expires=later(memory.now, UNUSED))
+            yield from self._caught_up(issued, more.early, memory)
 
     def _said(self, key: str, ref: EventRef, session: Session, memory: View[Session]) -> Iterator[Finding]:
         why = why_bad(ref.cloud.cloud if ref.cloud else "", ref.resource, ref.verb)
@@ -162,13 +181,12 @@ class CloudActAfterExchange(CloudDetector[Session]):
         exchange = next((one for one in session.chain if one.cloud and one.cloud.kind), session.chain[-1])
         roles = sum(bool(one.cloud and one.cloud.kind) for one in session.chain)
         through = f", through {roles - 1} more role{'s' if roles > 2 else ''}" if roles > 1 else ""  # noqa: PLR2004
-        what = f" on {named(ref.name)}" if ref.name else ""
         yield Finding(
             rule=self.rule,
             severity=severity,
             summary=(
-                f"with credentials exchanged for a token of {user_of(exchange.user)}{through}: {named(ref.verb)} of "
-                f"{named(ref.resource)}{what}{f', which {why}' if why else ''}{refused(ref)}"
+                f"with credentials exchanged for a token of {user_of(exchange.user)}{through}: "
+                f"{call_of(ref)}{f', which {why}' if why else ''}{refused(ref)}"
             ),
             event=ref,
             evidence=tuple(about_call(ref)),

@@ -13,14 +13,13 @@ from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.cloud import CloudDetector, about_call, exchanged, ref_of, refused
 from k8stokendetect.detectors.exchange_proof import (
-    MAX_EARLY,
-    MAX_MINTS,
     Account,
     Early,
     Joined,
     Mint,
     explains,
     joined,
+    lost_to,
     same_pod,
 )
 from k8stokendetect.detectors.exchanges import (
@@ -93,6 +92,8 @@ class MintedTokenExchanged(CloudDetector[Account]):
             "Azure logs no subject: without a file of subjects nothing is joined",
             "where the audience was not logged, any token of the account may be the one",
             "a token that lives longer than a day, where its lifetime was not logged",
+            "a token minted without an audience, where a cloud takes an unusual one of the API server's own",
+            "EKS Pod Identity whose association disables session tags: its `AssumeRole` names no account and no pod",
             "a fourth exchange of the same mint from where the pods' own come from, with their client",
         ),
         response=(
@@ -136,7 +137,7 @@ class MintedTokenExchanged(CloudDetector[Account]):
             return
         enable = next((one.enable for one in about if one.enable), "")
         mint = Mint(ref, lifetime(event) or memory.now + UNKNOWN_LIFETIME, enable)
-        known = attrs.evolve(known, mints=(*known.mints, mint)[-MAX_MINTS:])
+        known = known.with_mint(mint)
         left = []
         for early in known.early:
             if explains(mint, early.ref, early.exchange):
@@ -157,8 +158,12 @@ class MintedTokenExchanged(CloudDetector[Account]):
         of = [(memory.get(place) or Account()).networks for place in places]
         here = Early(ref_of(event), exchange, origin, is_no_sign(origin.network, of[0], of[1]))
         mints = [mint for mint in known.mints if explains(mint, here.ref, exchange)]
-        if mints:
-            best = max(mints, key=lambda mint: (same_pod(mint, exchange), bool(mint.ref.audiences), mint.until))
+        best = max(
+            mints,
+            key=lambda mint: (same_pod(mint, exchange), bool(mint.ref.audiences), mint.until),
+            default=lost_to(known, here.ref, exchange),
+        )
+        if best is not None:
             known, found = joined(known, best, here)
             memory.put(key, known)
             yield from self._report(found)
@@ -168,7 +173,7 @@ class MintedTokenExchanged(CloudDetector[Account]):
                 more = with_network(networks, origin.network, key)
                 if more is not networks:
                     memory.put(place, Account(networks=more))
-            memory.put(key, attrs.evolve(known, usual=usual, early=(*known.early, here)[-MAX_EARLY:]))
+            memory.put(key, attrs.evolve(known.with_early(here), usual=usual))
 
     def _report(self, found: Joined | None) -> Iterator[Finding]:
         if found is None:

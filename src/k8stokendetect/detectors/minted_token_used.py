@@ -39,7 +39,7 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         "Minted service account token used",
         Severity.HIGH,
         description=(
-            "A request was made with a token that somebody who is no system component minted. It says which mint, by "
+            "A request was made with a token that someone other than a system component minted. It says which mint, by "
             "whom, how long ago, from which other address, and what was done; for a token minted with "
             "another minted token, the whole chain. Critical: secrets, exec, RBAC, workloads or further mints that the "
             "API server served; not what a deployment job does at home, from the mint's address in the target's "

@@ -33,7 +33,7 @@ class TokenRequest(Detector):
         "TokenRequest API token creation by a non-system account",
         Severity.MEDIUM,
         description=(
-            "Somebody who is no system component minted a service account token. With it they act as that service "
+            "Someone other than a system component minted a service account token. With it they act as that service "
             "account, in the cluster or, through IRSA or workload identity, in the cloud; no file is read."
         ),
         techniques=("T1552.007",),

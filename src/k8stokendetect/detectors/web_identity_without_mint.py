@@ -19,6 +19,7 @@ from k8stokendetect.detectors.exchanges import (
     covers,
     hour_of,
     key_of,
+    origin_of,
     touches,
     with_hour,
 )
@@ -37,6 +38,9 @@ again for each exchange."""
 
 ENOUGH: Final = 3
 """An issuer is this cluster's once the log explains the exchanges of this number of accounts."""
+
+DAY: Final = timedelta(days=1)
+"""An account is reported once in this time, for each origin."""
 
 MAX_ISSUERS: Final = 100
 MAX_NAMES: Final = 20
@@ -69,6 +73,12 @@ class Seen:
         """Whether the issuer is that of the cluster whose audit log is read."""
         return len(self.explained) >= ENOUGH and len(self.explained) > 2 * len(self.unexplained)
 
+    @property
+    def is_in_part(self) -> bool:
+        """Whether the log seems to lack mints: it explains the exchanges of less than half of the accounts."""
+        known = {*self.explained, *self.unexplained}
+        return len(known) >= ENOUGH and 2 * len(self.explained) < len(known)
+
 
 @attrs.frozen
 class Minted:
@@ -78,12 +88,14 @@ class Minted:
         hours: those hours.
         latest: the time of the last mint; of the cluster only.
         issuers: what is known of each issuer; of the cluster only.
+        reported: when an exchange was last reported, by its origin; of an account only.
 
     """
 
     hours: Runs = ()
     latest: datetime | None = None
     issuers: dict[str, Seen] = attrs.field(factory=dict)
+    reported: dict[str, datetime] = attrs.field(factory=dict)
 
 
 class WebIdentityWithoutMint(CloudDetector[Minted]):
@@ -118,11 +130,14 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
         false_positives=(
             "an issuer taken for this cluster's that is another's, with accounts of the same names: give `issuers`",
             "a program that keeps a token for longer than a day, where the cluster grants such",
-            "budget: none on an ordinary day; after a wrong guess of the issuer, each exchange of another cluster",
+            "an audit log that lacks mints: one of three API servers' files, a policy that drops some namespaces",
+            "budget: none on an ordinary day; else one a day for each account and each origin of its exchanges",
         ),
         blind_spots=(
             "accounts that have a pod: any mint for the account explains an exchange, whatever its audience",
             "a log with an hour in which no kubelet minted: `Tally.undecided` counts the exchanges it cannot judge",
+            "an issuer of whose accounts, three at least, the log explains less than half: counted as undecided, too",
+            "an account's further exchanges of a day from the same network with the same client, and what they lead to",
             "an issuer of fewer than three accounts, unless it is given",
             "EKS Pod Identity, GKE's own pools and Azure, which do not name the issuer as its cluster does",
         ),
@@ -197,10 +212,17 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             memory.put(CLUSTER, attrs.evolve(cluster, issuers=issuers))
         if is_explained or (self.issuers and issuer not in self.issuers):
             return
-        if not (covered and until and (issuer in self.issuers or seen.is_own)):
+        is_own = not seen.is_in_part if issuer in self.issuers else seen.is_own
+        if not (covered and until and is_own):
             self.undecided += 1
             return
-        yield self._report(event, issuer)
+        origin = " ".join(value for _, value in origin_of(event).items())
+        last = account.reported.get(origin)
+        if last is None or event.time - last >= DAY or event.time == last:  # the same one may be delivered again
+            others = {one: at for one, at in account.reported.items() if one != origin}
+            reported = dict([*others.items(), (origin, event.time)][-MAX_NAMES:])
+            memory.put(key, attrs.evolve(account, reported=reported))
+            yield self._report(event, issuer)
 
     def _report(self, event: CloudEvent, issuer: str) -> Finding:
         ref = ref_of(event)

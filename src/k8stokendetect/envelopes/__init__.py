@@ -7,7 +7,7 @@ A wrapper is told record by record, from the record itself; one may stand inside
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -29,8 +29,9 @@ from k8stokendetect.envelopes import (
     ocsf,
     rows,
     shippers,
+    whole,
 )
-from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner
+from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner, is_json
 from k8stokendetect.envelopes.forms import FORMS
 from k8stokendetect.envelopes.lines import LineFormats, object_ref
 from k8stokendetect.envelopes.pods import pods_of
@@ -45,6 +46,9 @@ ENVELOPES: Final[tuple[Envelope, ...]] = (
     shippers,
 )
 """Every wrapper that `read` knows, asked in this order."""
+
+_SURE: Final = (native, cloudtrail, entra, azure, gcp, ocsf)
+"""Wrappers that are asked about the text of a row."""
 
 FORM_NESTING: Final = 3
 """How many wrappers a `Form` may open at once."""
@@ -132,18 +136,42 @@ def _with_pods(outer: Inner) -> Inner:
 
 def _inside(record: Any, limits: Limits, more: Sequence[Envelope], seen: Seen | None) -> Iterable[Inner]:
     """Take out what is in a record, by the first wrapper that recognises it, or by looking through it."""
+    texts = whole.texts_of(record)
     for envelope in ENVELOPES:
         if envelope.recognises(record):
-            if seen is not None:
-                seen(_name(envelope).rpartition(".")[2])
-            return envelope.events(record)
-    for envelope in more:
-        found = _taken_out(envelope, record)
-        if found is not None:
+            found: Iterable[Inner] = envelope.events(record)
+            if texts:
+                found = list(found)
+                if not whole.carries(found, texts, record) and (line := _whole(record, texts, limits)):
+                    envelope, found = shippers, [line]  # noqa: PLW2901 - the other keys say something else
             if seen is not None:
                 seen(_name(envelope).rpartition(".")[2])
             return found
+    if texts and not isinstance(record.get("metadata"), Mapping) and (line := _whole(record, texts, limits)):
+        return [line]  # what an object of Kubernetes says is no log's line
+    for envelope in more:
+        taken = _taken_out(envelope, record)
+        if taken is not None:
+            if seen is not None:
+                seen(_name(envelope).rpartition(".")[2])
+            return taken
     return _searched(record, limits, seen)
+
+
+def _whole(record: dict[str, Any], texts: dict[str, str], limits: Limits) -> Inner | None:
+    """Return the first of these texts that holds a record of the audit log or of a cloud; None where none does."""
+    for key, text in texts.items():
+        if (is_json(text) and speaks_of_event(text)) or any(map(_is_known, _in_text(text, limits))):
+            return attrs.evolve(shippers.line_in(record, key), skipped=None)
+    return None
+
+
+def _is_known(record: Any) -> bool:
+    """Tell what says by itself what it is; of a cut record, the beginning does."""
+    if isinstance(record, Inner):
+        return record.is_event
+    record = record.record if isinstance(record, Shortened) else record
+    return isinstance(record, dict) and any(one.recognises(record) for one in _SURE)
 
 
 def _searched(record: Any, limits: Limits, seen: Seen | None) -> Iterable[Inner]:

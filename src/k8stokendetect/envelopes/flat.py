@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.convert.redaction import shown
-from k8stokendetect.envelopes import cells
+from k8stokendetect.envelopes import cells, whole
 from k8stokendetect.envelopes.base import Context, Inner, is_json, text_of
 from k8stokendetect.envelopes.keys import (
     BODIES,
@@ -31,9 +31,6 @@ from k8stokendetect.envelopes.keys import (
 from k8stokendetect.envelopes.lines import object_ref
 from k8stokendetect.errors import ReadError
 from k8stokendetect.identity import DECISION, REASON
-
-_WHOLE: Final = ("_raw", "@message", "message", "line", "Line", "log", "log_s", "msg", "event.original", "body")
-"""Where an export keeps the event as it was, next to fields that were taken out of it."""
 
 _ALWAYS: Final = ("level", "stage", "requestURI", "sourceIPs", "stageTimestamp")
 """What every event has (types.go): without one of them, an export chose what to keep."""
@@ -105,7 +102,7 @@ def events(record: Any, /) -> Iterator[Inner]:
     if prefix is None:
         return
     identity = next((value for key, value in record.items() if _path(key, prefix) == "auditID"), None)
-    for key in _WHOLE:
+    for key in whole.KEYS:
         value = record.get(key)
         if isinstance(value, str) and is_json(value) and isinstance(identity, str) and identity in value:
             yield Inner(value, f".{key}")

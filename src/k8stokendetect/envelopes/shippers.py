@@ -61,7 +61,12 @@ def _found(record: dict[str, Any]) -> Iterator[Inner] | None:
     key, value = carried
     if not speaks_of_event(value) and speaks_of_event(record):
         return None  # it is elsewhere
-    return iter([line_of(value, f".{key}", _context(record))])
+    return iter([line_in(record, key)])
+
+
+def line_in(record: dict[str, Any], key: str, /) -> Inner:
+    """Return what a record holds under a key, with what the shipper tells about it."""
+    return line_of(record[key], f".{key}", _context(record))
 
 
 def _some(rows: Iterator[Inner]) -> Iterator[Inner]:

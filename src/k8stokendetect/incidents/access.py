@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -11,7 +11,7 @@ import attrs
 from k8stokendetect.cluster import Change, Changes, Cluster, Grant
 from k8stokendetect.enrichment import traces_of
 from k8stokendetect.events import JsonValue
-from k8stokendetect.findings import Finding
+from k8stokendetect.findings import Finding, Severity
 from k8stokendetect.incidents.advice import EVERYBODY, ClusterAdvice, with_kind
 from k8stokendetect.incidents.mints import Cause, Mint, explain_mint, observed
 from k8stokendetect.incidents.step import Step
@@ -84,17 +84,19 @@ class AccessFinder:
         return access, ClusterAdvice(
             (*_steps(access), *missing),
             frozenset(str(one.grant.binding) for one in access),
-            tuple(dict.fromkeys((*self._clouds(mints), *self._roles(findings)))),
+            tuple(dict.fromkeys((*self._clouds(mints, _exchanged(findings)), *self._roles(findings)))),
         )
 
     def _access(self, caller: str, grant: Grant, mints: Sequence[Mint]) -> Access:
         accounts = tuple(dict.fromkeys(str(mint.account) for mint in mints))
         return Access(caller, accounts, grant, self._changes.for_grant(grant))
 
-    def _clouds(self, mints: Iterable[Mint]) -> Iterator[Step]:
+    def _clouds(self, mints: Iterable[Mint], known: Collection[tuple[object, str]]) -> Iterator[Step]:
+        """Say where to look for what became of each token, unless that is known."""
         for mint in mints:
             for trace in traces_of(self._cluster, mint.account):
-                yield Step(f"{mint.account} has an identity in a cloud. {trace.advice}")
+                if (mint.account, trace.identity) not in known:
+                    yield Step(f"{mint.account} has an identity in a cloud. {trace.advice}")
 
     def _roles(self, findings: Iterable[Finding]) -> Iterator[Step]:
         """Say which accounts may assume a role that was assumed: anyone who may mint for one of them has it."""
@@ -111,6 +113,17 @@ class AccessFinder:
                     f"In this cluster {listed(accounts, 10)} may assume {named(role, 200)}: who may mint for one of "
                     "them, or run a pod with it, has the role."
                 )
+
+
+def _exchanged(findings: Iterable[Finding]) -> set[tuple[object, str]]:
+    """Return whose token was exchanged for which role, as far as `cloud_steps` says what to do about that."""
+    return {
+        (ref.token_account, one.event.cloud.role)
+        for one in findings
+        if one.event.cloud is not None and one.event.cloud.kind and one.event.succeeded and one.severity > Severity.LOW
+        for ref in one.related
+        if ref.mints_token
+    }
 
 
 def _steps(access: Sequence[Access]) -> Iterator[Step]:

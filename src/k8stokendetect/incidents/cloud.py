@@ -13,7 +13,7 @@ from k8stokendetect.clouds.call import CloudCall
 from k8stokendetect.detectors.cloud_acts import only_asks, why_bad
 from k8stokendetect.findings import EventRef
 from k8stokendetect.incidents.step import Step
-from k8stokendetect.words import listed, named
+from k8stokendetect.words import call_of, listed, named
 
 NAMES: Final = {"aws": "AWS", "azure": "Azure", "google": "Google Cloud"}
 
@@ -21,6 +21,9 @@ _ROLE: Final = re.compile(r"arn:[a-z-]+:iam::(\d{12}):role/(?:[\x21-\x7e]*/)?([\
 """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html"""
 
 _KEY: Final = re.compile(r"[A-Z0-9]{16,128}")
+
+_USER: Final = re.compile(r"[\w+=,.@][\w+=,.@-]{0,63}", re.ASCII)
+"""A user's name, https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateUser.html; no option begins so."""
 
 _MOST: Final = 5
 
@@ -32,19 +35,19 @@ def credentials_of(ref: EventRef, /) -> Iterator[str]:
 
 
 def done_in_cloud(ref: EventRef, cloud: CloudCall, /) -> str:
-    """Say what a call did, or tried: `became role payments in AWS`, `called GetObject of s3 on bucket/key in AWS`."""
-    where = NAMES.get(cloud.cloud, named(cloud.cloud))
+    """Say what a call did, or tried: `became role payments in AWS`, `called s3 GetObject on bucket/key`."""
+    where = f" in {NAMES.get(cloud.cloud, named(cloud.cloud))}"
     if cloud.kind:
         text = "assumed" if cloud.kind == "role" else "exchanged a token for"
         tried = "assume" if cloud.kind == "role" else "exchange a token for"
         what = f"role {named(_role_name(cloud.role))}" if cloud.role else "credentials"
     else:
         text, tried = "called", "call"
-        what = f"{named(ref.verb)} of {named(ref.resource.removesuffix('.amazonaws.com'))}"
-        what += f" on {named(ref.name)}" if ref.name else ""
+        what = call_of(ref)
+        where = "" if ref.resource else where
     if cloud.error:
-        return f"tried to {tried} {what} in {where} (refused, {named(cloud.error)})"
-    return f"{text} {what} in {where}"
+        return f"tried to {tried} {what}{where} (refused, {named(cloud.error)})"
+    return f"{text} {what}{where}"
 
 
 def _role_name(role: str) -> str:
@@ -97,25 +100,37 @@ def _revoke(role: str) -> Step:
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny | until]}, separators=(",", ":"))
     before, _, after = policy.partition("NOW")
     document = f'{shlex.quote(before)}"$(date -u +%Y-%m-%dT%H:%M:%SZ)"{shlex.quote(after)}'
-    name = shlex.quote(found[2])
+    name = shlex.quote(found[2])  # behind `=`: a role may be called `--debug`
     return Step(
         f"Revoke the sessions of role {named(found[2])} in account {found[1]}: all that were issued until now are "
         "denied, those of its pods, too, which then get new ones:",
-        f"aws iam put-role-policy --role-name {name} --policy-name AWSRevokeOlderSessions --policy-document {document}",
+        f"aws iam put-role-policy --role-name={name} --policy-name AWSRevokeOlderSessions --policy-document {document}",
     )
 
 
 def _look(key: str, region: str) -> str:
     """Search CloudTrail by key: https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupAttribute.html."""
-    place = f" --region {shlex.quote(region)}" if region else ""
+    place = f" --region={shlex.quote(region)}" if region else ""
     return f"aws cloudtrail lookup-events --lookup-attributes AttributeKey=AccessKeyId,AttributeValue={key}{place}"
 
 
 def _bad(calls: Iterable[tuple[EventRef, CloudCall]]) -> Iterator[Step]:
     bad = [(ref, cloud, why) for ref, cloud in calls if (why := why_bad(cloud.cloud, ref.resource, ref.verb))]
     read = [named(ref.name or ref.verb) for ref, _, why in bad if why == "reads secrets"]
-    others = [done_in_cloud(ref, cloud) for ref, cloud, why in bad if why != "reads secrets"]
+    others = [(ref, cloud) for ref, cloud, why in bad if why != "reads secrets"]
     if read:
         yield Step(f"Rotate the secrets that were read in the cloud: {listed(read)}.")
-    if others:
-        yield Step(f"Check and undo what was done in the cloud: {listed(others)}.")
+    keys = dict.fromkeys(ref.name for ref, cloud in others if _makes_key(ref, cloud))
+    for user in list(keys)[:_MOST]:
+        command = f"aws iam list-access-keys --user-name {shlex.quote(user)}"
+        yield Step(f"Find and delete the access key that was made for user {user}:", command)
+    told = set(list(keys)[:_MOST])
+    rest = [done_in_cloud(ref, cloud) for ref, cloud in others if not (_makes_key(ref, cloud) and ref.name in told)]
+    if rest:
+        yield Step(f"Check and undo what was done in the cloud: {listed(rest)}.")
+
+
+def _makes_key(ref: EventRef, cloud: CloudCall) -> bool:
+    """Tell whether a call made an access key for a user whose name a command can hold."""
+    call = (cloud.cloud, ref.resource.removesuffix(".amazonaws.com"), ref.verb)
+    return call == ("aws", "iam", "CreateAccessKey") and _USER.fullmatch(ref.name) is not None

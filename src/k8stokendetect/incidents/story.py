@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final
@@ -14,12 +14,12 @@ from k8stokendetect.findings import EventRef, Finding, Severity
 from k8stokendetect.identity import LEADERS
 from k8stokendetect.incidents.deeds import done, weight
 from k8stokendetect.reprs import with_short_repr
-from k8stokendetect.words import NAMELESS_ACCOUNT, caller_of
+from k8stokendetect.words import NAMELESS_ACCOUNT, caller_of, often
 
 BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 """Sorts before every time that was logged."""
 
-_MOST_TARGETS: Final = 3
+_MOST_TARGETS: Final = 2
 
 
 @with_short_repr
@@ -177,38 +177,67 @@ def _who(requests: Mapping[str, Request]) -> str:
 
 
 def _minted(mints: Sequence[Request], requests: Mapping[str, Request]) -> str:
-    depth = max(depths(requests).values())
-    number = "a token" if len(mints) == 1 else f"{len(mints):,} tokens"
-    chain = f", {depth:,} of them one with another" if depth > 1 else ""
-    return f"{number} for {_targets(mints)}{chain}"
+    """Count what the callers minted, and what was minted with that; name one or two accounts, unless the end does."""
+    first = [one for one in mints if one.parent is None] or mints
+    later = len(mints) - len(first)
+    number = "a token" if len(first) == 1 else f"{len(first):,} tokens"
+    more = f", and {later:,} more with {'it' if len(first) == 1 else 'them'}" if later else ""
+    worst = _worst_use(requests)
+    path = set(_made_with(worst, requests)) if worst else set()
+    accounts = {_target(one) for one in first}
+    others = {_target(one) for one in mints} - accounts
+    if len(accounts) + len(others) == _MOST_TARGETS and others and not (worst and caller_of(worst.ref) in others):
+        more += f", for {others.pop()}"
+    if len(accounts) > _MOST_TARGETS and worst and {_target(requests[id_]) for id_ in path} & {caller_of(worst.ref)}:
+        return f"{number}{more}"
+    worst_first = sorted(first, key=lambda one: (one.ref.request_id not in path, -one.severity))
+    return f"{number} for {_targets(first, worst_first)}{more}"
+
+
+def _made_with(request: Request, requests: Mapping[str, Request]) -> Iterator[str]:
+    """Yield the ids of the mints behind a request, the last first."""
+    id_ = request.parent
+    while id_ is not None:
+        yield id_
+        id_ = requests[id_].parent
 
 
 def _refused(refused: Sequence[Request]) -> str:
     number = sum(request.count for request in refused)
-    times = f"{number:,} times " if number > 1 else ""
+    times = "" if number == 1 else f"{often(number)} "
+    worst_first = sorted(refused, key=lambda one: -one.severity)
     answered = all(request.ref.code is not None for request in refused)
     outcome = "none was issued" if answered else "whether one was issued is not known"
-    return f"{times}for a token of {_targets(refused)}; {outcome}"
+    return f"{times}for a token of {_targets(refused, worst_first)}; {outcome}"
 
 
-def _targets(asked: Sequence[Request]) -> str:
-    """Name the service accounts in the order of time; of many, the worst."""
-    names = list(dict.fromkeys(str(one.ref.token_account or NAMELESS_ACCOUNT) for one in asked))
+def _targets(asked: Sequence[Request], worst_first: Sequence[Request]) -> str:
+    """Name the service accounts in the order of time; of more than two, the two worst, and count the others."""
+    names = list(dict.fromkeys(map(_target, asked)))
     if len(names) > _MOST_TARGETS:
-        by_severity = sorted(asked, key=lambda one: -one.severity)
-        names = list(dict.fromkeys(str(one.ref.token_account or NAMELESS_ACCOUNT) for one in by_severity))
-        names[_MOST_TARGETS - 1 :] = [f"{len(names) - _MOST_TARGETS + 1:,} more"]
+        more = len(names) - _MOST_TARGETS
+        names = list(dict.fromkeys(map(_target, worst_first)))[:_MOST_TARGETS]
+        names.append(f"{more:,} more account{'s' if more > 1 else ''}")
     return " and ".join(", ".join(names).rsplit(", ", 1))
+
+
+def _target(request: Request) -> str:
+    return str(request.ref.token_account or NAMELESS_ACCOUNT)
 
 
 def _end(requests: Mapping[str, Request]) -> str:
     """Say what the tokens, or else the callers, did with success; or that they did not."""
-    acts = {id_: one for id_, one in requests.items() if not one.ref.mints_token and (one.parent or one.rules)}
-    worst = worst_act(requests, acts)
+    worst = _worst_use(requests)
     if worst is not None:
         who = caller_of(worst.ref)
         whom = "" if who == caller_of(callers(requests)[0]) else f" as {who}"
         return f", and {done(worst.ref)}{whom}"
-    if any(one.parent for one in acts.values()):
+    if any(one.parent and not one.ref.mints_token for one in requests.values()):
         return "; every reported use was refused"
     return "" if any(one.parent for one in requests.values()) else "; no use was reported"
+
+
+def _worst_use(requests: Mapping[str, Request]) -> Request | None:
+    """Return the worst that was done, with the tokens or else by the callers, besides minting."""
+    acts = [id_ for id_, one in requests.items() if not one.ref.mints_token and (one.parent or one.rules)]
+    return worst_act(requests, acts)

@@ -74,9 +74,8 @@ def _mapping(event: Event | None) -> JsonValue:
 def _lines(explanation: Explanation) -> Iterator[str]:
     yield f"request {explanation.id}"
     if len(explanation.incident) > 1:
-        yield f"  the first of {len(explanation.incident):,} requests of the incident of this id"
-        others = [ref for ref in explanation.incident if ref.request_id != explanation.id]
-        yield from map(neutral, _related(others, "the others:"))
+        number = len(explanation.incident)
+        yield f"  the first of {number:,} requests of the incident of this id; the others are listed last"
     if not explanation.alerts:
         yield "  No rule has anything to say about it."
     for alert in explanation.alerts:
@@ -86,6 +85,10 @@ def _lines(explanation: Explanation) -> Iterator[str]:
     yield from _event("its audit event, without credentials", explanation.event)
     if explanation.mint is not None:
         yield from _event("the event that issued its token", explanation.mint)
+    others = [ref for ref in explanation.incident if ref.request_id != explanation.id]
+    if others:
+        yield ""
+        yield from map(neutral, _related(others, "the other requests of the incident:"))
 
 
 def _about(alert: Alert) -> Iterator[str]:

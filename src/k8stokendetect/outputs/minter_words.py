@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Final
 
 import attrs
 
-from k8stokendetect.cluster import AttackPath, BlastRadius, Grant, Minter, PolicyRule, Role, Status
+from k8stokendetect.cluster import AttackPath, BlastRadius, Grant, Level, Minter, PolicyRule, Role, Status
 from k8stokendetect.words import listed
 
 
@@ -79,27 +80,33 @@ def expectation(minter: Minter, /) -> str:
     return f"has the name of a component that mints for {allowed} (exclusion {names}); granted beyond that: {beyond}"
 
 
+_ATTESTS: Final = "taken for the API server by admission webhooks"
+
+
 def worth(reach: BlastRadius, /) -> str:
-    """Say how many accounts are reached, and their value."""
-    parts = [
-        f"{count:,} {what}"
-        for count, what in (
-            (reach.cluster_admins, "with all rights"),
-            (reach.escalating, "with rights that lead to more"),
-            (reach.cloud, "with a cloud identity"),
-            (reach.attesting, "that admission webhooks take for the API server"),
-        )
-        if count
-    ]
+    """Say how many accounts are reached, and their value; those that make it so high are named, where they are few."""
     if reach.at_least:
         return "service accounts that the snapshot does not have"
     if not reach.accounts:
         return "no service account that is there now"
-    noun = "service account" if reach.accounts == 1 else "service accounts"
-    of_these = f", of these {', '.join(parts)}" if parts else ""
-    return (
-        f"{reach.accounts:,} {noun}{of_these} ({', '.join(reach.worst)}{', …' * (reach.accounts > len(reach.worst))})"
+    is_one = reach.accounts == 1
+    text = f"{reach.accounts:,} service account{'' if is_one else 's'} ({', '.join(reach.worst)}"
+    text += ", …)" if reach.accounts > len(reach.worst) else ")"
+    counts = (
+        (reach.cluster_admins, "has all rights", "have all rights"),
+        (reach.escalating, "has rights that lead to more", "have rights that lead to more"),
+        (reach.cloud, "has a cloud identity", "have a cloud identity"),
+        (reach.attesting, f"is {_ATTESTS}", f"are {_ATTESTS}"),
     )
+    parts = [(count, one if count == 1 else many) for count, one, many in counts if count]
+    if not parts:
+        return text
+    if is_one:
+        return f"{text}, which {' and '.join(said for _, said in parts)}"
+    count, first = parts[0]
+    is_named = reach.level > Level.ACCOUNT and count <= len(reach.worst)
+    names = f": {', '.join(reach.worst[:count])}" if is_named else ""
+    return f"{text}; {', '.join((f'{count:,} {first}{names}', *(f'{number:,} {said}' for number, said in parts[1:])))}"
 
 
 def by_binding(ways: Iterable[AttackPath], /) -> list[list[AttackPath]]:

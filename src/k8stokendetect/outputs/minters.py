@@ -21,6 +21,7 @@ from k8stokendetect.cluster import (
     Step,
     Subject,
 )
+from k8stokendetect.cluster.builtin import is_like_kubeadm
 from k8stokendetect.cluster.rbac import NODE_PREFIX
 from k8stokendetect.outputs.minter_words import (
     Entry,
@@ -47,6 +48,9 @@ LONGEST_COMMAND: Final = 1000
 
 MOST_NODES: Final = 20
 """Maximum number of nodes printed, the worst first; the others are counted."""
+
+LIKE_KUBEADM: Final = "like kubeadm's own: if this is a kubeadm cluster, --platform kubernetes leaves it out"
+"""What is said of a binding that kubeadm makes, and that anybody can make."""
 
 _MOST_RULES: Final = 3
 _MOST_DEFAULTS: Final = 5
@@ -119,6 +123,8 @@ def _through(minter: Minter, ways: Sequence[AttackPath]) -> Iterator[str]:
     """Yield what a binding grants, and what would end it."""
     direct, indirect = ([way for way in ways if way.direct is is_direct] for is_direct in (True, False))
     yield f"by {path(ways[0].grants[:1])}:" if ways[0].grants else "by no object: membership in this group is enough"
+    if any(is_like_kubeadm(grant.binding, grant.subject) for grant in ways[0].grants[:1]):
+        yield f"  {LIKE_KUBEADM}"
     if direct:
         yield f"  creates tokens of {listed(map(whom, direct))}"
     for what, of_these in _alike(indirect).items():

@@ -23,9 +23,6 @@ MOST_INCIDENTS: Final = 2000
 
 MOST_NAMES: Final = 12
 
-MOST_ADVICE: Final = 8
-"""How much of what to do is seen at once; the rest opens by a click."""
-
 _STEPS, _MOST_STEPS, _FEWEST_STEPS = 6000, 200, 5
 """How many steps the incidents of a page share, and what each gets at most and at least."""
 
@@ -87,7 +84,6 @@ def to_report(
         more=len(worst_first) - len(shown),
         rules=sorted(rules.values(), key=lambda rule: (-rule.severity, rule.id)),
         is_short=len(incidents) <= OPEN_UP_TO,
-        most_advice=MOST_ADVICE,
         most_names=MOST_NAMES,
         most_ids=MOST_IDS,
         utc=utc,

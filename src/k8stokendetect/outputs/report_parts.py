@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Final, NamedTuple, Self
 
 import attrs
@@ -22,6 +24,9 @@ MOST_ACTORS: Final = 60
 
 MOST_IDS: Final = 10
 
+MOST_ADVICE: Final = 8
+"""How much of what to do is seen at once, as far as steps repeat each other; repetitions open by a click."""
+
 
 class Fact(NamedTuple):
     """A field of an event, its value as text, and all that it means."""
@@ -29,6 +34,14 @@ class Fact(NamedTuple):
     path: str
     value: str
     why: str
+
+
+class AdviceGroup(NamedTuple):
+    """Steps that follow each other, from a number on; those that are folded only repeat the one before."""
+
+    start: int
+    steps: tuple[Step, ...]
+    is_folded: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +88,7 @@ class IncidentPart:
         actors: the names that the filter looks at; none where there are too many to keep.
         timeline: its requests in time, as SVG; empty where that would show one moment.
         graph: identities, tokens and acts, as nested lists.
-        advice: what to do.
+        advice: what to do, in its order.
         steps: its requests, in the order of time.
         hidden: how many requests are not among the steps.
         explain: the command that shows what is left out of brief steps; empty where there are none.
@@ -87,7 +100,7 @@ class IncidentPart:
     actors: tuple[str, ...]
     timeline: str
     graph: str
-    advice: tuple[Step, ...]
+    advice: tuple[AdviceGroup, ...]
     steps: tuple[StepPart, ...]
     hidden: int
     explain: str
@@ -121,7 +134,7 @@ class IncidentPart:
             actors=() if many else incident.actors or (caller_of(incident.findings[0].event),),
             timeline=timeline(requests),
             graph=graph(requests),
-            advice=tuple(incident.advice or _responses(incident.findings)),
+            advice=tuple(_advice(tuple(incident.advice or _responses(incident.findings)))),
             steps=steps,
             hidden=sum(map(len, folded)) - sum(len(folded[place]) for place in kept),
             explain=explain(*brief) if brief else "",
@@ -160,9 +173,21 @@ def when(first: datetime | None, last: datetime | None, /) -> str:
 
 
 def _head(incident: Incident, requests: int) -> str:
-    chained = f"{incident.depth} tokens minted one with another" if incident.depth > 1 else ""
+    chained = f"chain of {incident.depth:,} tokens" if incident.depth > 1 else ""
     parts = (when(incident.first_seen, incident.last_seen), number_of(requests, "request"), chained)
     return " · ".join(filter(None, parts))
+
+
+def _advice(steps: Sequence[Step]) -> Iterator[AdviceGroup]:
+    """Group the steps: of many, the last of those that say the same of another name are folded, tokens to end first."""
+    kinds = [step.text.partition(" ")[0] for step in steps]
+    repeated = [place for place in range(1, len(steps)) if kinds[place] == kinds[place - 1]]
+    often = Counter(kinds)
+    repeated.sort(key=lambda place: (kinds[place] == "End", often[kinds[place]], place), reverse=True)
+    folded = set(repeated[: max(0, len(steps) - MOST_ADVICE)])
+    for is_folded, places in groupby(range(len(steps)), folded.__contains__):
+        group = list(places)
+        yield AdviceGroup(group[0] + 1, tuple(steps[place] for place in group), is_folded)
 
 
 def _responses(findings: Iterable[Finding]) -> Iterable[Step]:

@@ -12,7 +12,7 @@ from k8stokendetect.convert.times import format_time
 from k8stokendetect.events import JsonValue
 from k8stokendetect.outputs.text import neutral
 from k8stokendetect.review import Review, Status, Unexplained, UsedRight
-from k8stokendetect.words import SOMEBODY, listed
+from k8stokendetect.words import SOMEBODY, listed, often
 
 MOST: Final = 40
 """Maximum number of rights or mints printed in each part; the JSON form has all of them."""
@@ -101,7 +101,7 @@ def _part(head: str, lines: Sequence[str], number: int) -> Iterator[str]:
 def _of_right(one: UsedRight) -> Iterator[str]:
     yield f"  {one.subject} may mint {_reach(one.way)}: {one.way.binding}, {one.way.role}"
     if one.mints:
-        yield f"    used {_times(one.mints)} by {_counted(one.users)} for {_counted(one.accounts)}"
+        yield f"    used {often(one.mints)} by {_counted(one.users)} for {_counted(one.accounts)}"
     if one.unexpected:
         yield f"    unexpected: {listed(one.unexpected)}"
     if one.change:
@@ -110,17 +110,13 @@ def _of_right(one: UsedRight) -> Iterator[str]:
 
 
 def _of_mints(one: Unexplained) -> Iterator[str]:
-    yield f"  {one.user or SOMEBODY} minted {_times(one.mints)} for {one.account}"
+    yield f"  {one.user or SOMEBODY} minted {often(one.mints)} for {one.account}"
     yield f"    it {one.why}"
 
 
 def _reach(way: AttackPath) -> str:
     place = f"in {way.namespace}" if way.namespace else "in every namespace"
     return f"for {listed(way.accounts)} {place}" if way.accounts else f"for every service account {place}"
-
-
-def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number:,} times"
 
 
 def _counted(counts: Iterable[tuple[str, int]]) -> str:

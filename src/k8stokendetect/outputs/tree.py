@@ -16,7 +16,7 @@ from k8stokendetect.incidents.deeds import done
 from k8stokendetect.incidents.story import Request, requests_of
 from k8stokendetect.outputs.columns import Line, Span, plain, wrapped
 from k8stokendetect.outputs.text import inert, neutral, place_of, severity_span, span
-from k8stokendetect.words import caller_of, listed, named
+from k8stokendetect.words import caller_of, listed, named, often
 
 
 @attrs.define(eq=False)
@@ -35,6 +35,7 @@ class Part:
         shape: the same number for what looks the same.
         severity: its own.
         place: in the log, of the first.
+        how: what else belongs to the label, after how often it was done: as whom, from where.
 
     """
 
@@ -49,6 +50,7 @@ class Part:
     shape: int = -1
     severity: Severity = Severity.INFORMATIONAL
     place: str = ""
+    how: str = ""
 
 
 def forest(
@@ -83,7 +85,7 @@ def forest(
         request = requests[key]
         part = parts[key] = describe(request, requests[request.parent].ref if request.parent else None)
         part.children = _folded(parts[child] for child in below.get(key, ()))
-        shape = (part.kind, part.label, part.note, *((child.shape, child.times) for child in part.children))
+        shape = (part.kind, part.label, part.how, part.note, *((child.shape, child.times) for child in part.children))
         part.shape = shapes.setdefault(shape, len(shapes))
         part.worst = max([request.severity, *(child.worst for child in part.children)])
         part.seen = (request.ref.time,) if request.ref.time else ()
@@ -228,14 +230,23 @@ def _act(node: Part, here: str, further: str, clock: str, width: int | None) -> 
     """Yield severity, time, what was done and its details; the first two in columns of their own."""
     times = [f"{time.astimezone(UTC):{clock}}" for time in (min(node.seen), max(node.seen))] if node.seen else []
     until = f", until {times[1]}" if len(set(times)) > 1 else ""
-    often = f" ×{node.times:,}" if node.times > 1 else ""  # noqa: RUF001 - the sign for times
     when = times[0] if times else "-"
     room = len(datetime(2000, 1, 1, tzinfo=UTC).strftime(clock))
     first = (severity_span(node.severity), Span(f" {when:<{room}} {here}"))
     again = (Span(f"{'':<{room + 10}}{further}"),)
     details = (node.place, node.note, node.id if node.times == 1 else "")
-    spans = [Span(f"{node.label}{often}{until}"), *(Span(f"  {text}", "dim") for text in details if text)]
+    spans = [Span(f"{_repeated(node)}{node.how}{until}"), *(Span(f"  {text}", "dim") for text in details if text)]
     yield from wrapped(spans, width, first, again)
+
+
+def _repeated(node: Part) -> str:
+    """Say what was done and how often, in the order in which one says it."""
+    if node.times == 1:
+        return node.label
+    times = often(node.times)
+    if node.label.startswith("tried to "):
+        return f"tried {times} to {node.label.removeprefix('tried to ')}"
+    return f"{node.label}{',' if ', ' in node.label else ''} {times}"
 
 
 def _caller(ref: EventRef) -> str:
@@ -256,12 +267,12 @@ def _described(request: Request, mint: EventRef | None, *, is_from_many: bool) -
     note = ", ".join(map(named, reasons)) or "known from a later finding only"
     if request.is_witness:
         note = f"by {caller_of(ref)}, by design: it shows what was done"
-    text = done(ref)
+    how = ""
     if mint and ServiceAccount.of_username(ref.user) != mint.token_account:
-        text += f", as {caller_of(ref)}"
+        how += f", as {caller_of(ref)}"
     if (ref.peer_ip != mint.peer_ip) if mint else (is_from_many and ref.user not in STRANGERS):
-        text += f", from {named(ref.peer_ip) if ref.peer_ip else 'an unknown address'}"
+        how += f", from {named(ref.peer_ip) if ref.peer_ip else 'an unknown address'}"
     if request.count > 1:
-        text += f", {request.count:,} requests"
+        how += f", {request.count:,} requests"
     id_ = named(ref.minted_credential or "")
-    return Part(text, note, "act", id_, severity=request.severity, place=place_of(ref.origin))
+    return Part(done(ref), note, "act", id_, severity=request.severity, place=place_of(ref.origin), how=how)

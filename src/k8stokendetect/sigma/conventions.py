@@ -35,7 +35,7 @@ _ALWAYS_THERE: Final = frozenset(
 """Components of Kubernetes itself; others are optional, unless the platform brings them."""
 
 DETECTS: Final[Mapping[str, str]] = {
-    "token-request": "a service account token minted through the TokenRequest API by somebody who is no component",
+    "token-request": "a service account token minted through the TokenRequest API by someone other than a component",
     "token-request-uri": "calls to the TokenRequest API for unusual targets or through unusual URIs",
     "token-request-impersonated": "a service account token minted by somebody who impersonates somebody else",
     "token-request-lookalike": "a service account token minted by a caller with a reserved name and not its proofs",
