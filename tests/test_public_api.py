@@ -89,7 +89,7 @@ def screen_lines(value: object) -> int:
 
 def test_help_of_detect_fits_a_screen() -> None:
     """And says what each argument is; its signature had 29,178 characters."""
-    assert 24 <= screen_lines(detect) <= 50
+    assert 24 <= screen_lines(detect) <= 60  # from Python 3.13 on, an argument a line
     assert len(str(inspect.signature(detect))) < 700
     assert f"<{len(DEFAULT_EXCLUSIONS)}: kubelet" in str(inspect.signature(detect))
 
