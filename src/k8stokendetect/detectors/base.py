@@ -111,7 +111,7 @@ class Detector(abc.ABC):
 
     def describe(self, event: Event, /) -> Finding:
         """Return the one finding about an event that matches; a class that overrides `inspect` needs none."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} overrides `inspect`, and has no one finding to describe")
 
     @final
     def finding(

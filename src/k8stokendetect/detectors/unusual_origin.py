@@ -14,7 +14,7 @@ from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.keyed import KeyedDetector, View
 from k8stokendetect.detectors.origins import MAX_VALUES, MOST_REPORTED, MOST_WAITING, OVERLAP, Move, Origins
 from k8stokendetect.detectors.wording import minted
-from k8stokendetect.errors import ConfigError
+from k8stokendetect.errors import check
 from k8stokendetect.events import Event
 from k8stokendetect.findings import EventRef, Evidence, Finding, Rule, Severity
 from k8stokendetect.identity import CREDENTIAL_ID, LEADERS, SERVICE_ACCOUNT_PREFIX
@@ -68,9 +68,7 @@ class UnusualOrigin(KeyedDetector[Origins]):
     remember_for = timedelta(days=90)
 
     def __init__(self, *, learn: int = 20) -> None:
-        given: object = learn
-        if type(given) is not int or learn < 1:
-            raise ConfigError(f"learn is no number from 1: {learn!r}")
+        check(learn, int, f"learn is no number from 1: {learn!r}", lambda number: number >= 1)
         super().__init__()
         self.learn = learn
 

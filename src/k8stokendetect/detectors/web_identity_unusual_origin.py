@@ -24,7 +24,7 @@ from k8stokendetect.detectors.exchanges import (
     with_network,
 )
 from k8stokendetect.detectors.keyed import View
-from k8stokendetect.errors import ConfigError
+from k8stokendetect.errors import check
 from k8stokendetect.events import Signal
 from k8stokendetect.findings import Finding, Rule, Severity
 from k8stokendetect.words import named
@@ -105,9 +105,7 @@ class WebIdentityUnusualOrigin(CloudDetector[Origins]):
     remember_for = timedelta(days=90)
 
     def __init__(self, *, learn: int = 20) -> None:
-        given: object = learn
-        if type(given) is not int or learn < 1:
-            raise ConfigError(f"learn is no number from 1: {learn!r}")
+        check(learn, int, f"learn is no number from 1: {learn!r}", lambda number: number >= 1)
         super().__init__()
         self.learn = learn
 

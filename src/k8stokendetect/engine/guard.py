@@ -50,7 +50,7 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - as the first line says
             self._failed(detector, origin, error)
             return []
-        return found  # type: ignore[return-value]  # each was looked at
+        return found  # type: ignore[return-value]  # the loop above checked each
 
     def matching(self, detectors: Iterable[Detector], event: Event) -> list[Detector]:
         """Return those that match an event, without one that fails."""

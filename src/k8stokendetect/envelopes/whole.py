@@ -26,8 +26,8 @@ def texts_of(record: Any, /) -> dict[str, str]:
     if not isinstance(record, Mapping) or isinstance(record.get("user"), Mapping):
         return {}
     found = {key: text for key in _MORE if isinstance(text := record.get(key), str) and "{" in text}
-    if len(found) < 2 or len(found) == len(record):  # noqa: PLR2004 - nothing to compare
-        return found if len(found) < len(record) else {}
+    if len(found) == len(record):  # no key says anything else
+        return {}
     return {
         key: text
         for key, text in found.items()

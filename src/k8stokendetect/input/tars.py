@@ -42,7 +42,7 @@ class _Entry(tarfile.TarInfo):
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
         try:
             return super().fromtarfile(archive)
-        except tarfile.InvalidHeaderError:  # type: ignore[attr-defined]  # not in typeshed
+        except tarfile.InvalidHeaderError:  # type: ignore[attr-defined]  # typeshed lacks it
             headers: Any = archive.fileobj
             headers.is_damaged = True
             raise

@@ -31,7 +31,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
             options.setdefault("ssl_handshake_timeout", HANDSHAKE_TIME)
         return await create(*args, **options)
 
-    loop.create_server = create_server  # type: ignore[method-assign]
+    loop.create_server = create_server  # type: ignore[method-assign]  # uvicorn has no option for it
     return loop
 
 
@@ -57,7 +57,7 @@ class BoundedProtocol(H11Protocol):
     is_evicted: bool = False
     _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of TCP, the only one
         """Begin, or hang up on a client with another name."""
         super().connection_made(transport)
         if self.names and self.names.isdisjoint(names_of(transport.get_extra_info("peercert"))):
