@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import cloudtrail
 from builders import token_request
 from k8stokendetect import detect, envelopes, read
-from k8stokendetect.envelopes import pods, unwrap, whole
+from k8stokendetect.envelopes import unwrap, whole
 
 TIME = datetime(2026, 11, 23, 21, 0, tzinfo=UTC)
 KEYS = ("_raw", "message", "log")
@@ -25,11 +25,10 @@ KEYS = ("_raw", "message", "log")
 
 def _words() -> list[str]:
     """Return what the wrappers know by name: every text in their source that could be a key, or a value."""
-    sources = [path for path in Path(envelopes.__file__).parent.glob("*.py") if path.name != "pods.py"]
-    trees = [ast.parse(path.read_text("utf-8")) for path in sources]
+    trees = [ast.parse(path.read_text("utf-8")) for path in Path(envelopes.__file__).parent.glob("*.py")]
     texts = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     words = {word for text in texts if isinstance(text, str) for word in text.split() if len(text) < 400}
-    return sorted(word for word in words if re.fullmatch(r"@?[\w.:-]{2,40}", word) and word not in pods.MARKS)
+    return sorted(word for word in words if re.fullmatch(r"@?[\w.:-]{2,40}", word))
 
 
 WORDS = _words()
@@ -50,6 +49,7 @@ def row(key: str, pairs: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]
 def test_words() -> None:
     """The names that wrappers look at are among them."""
     assert {"auditID", "eventSource", "CloudTrailEvent", "digestS3Object", "protoPayload", "class_uid"} <= set(WORDS)
+    assert {"kubernetes.pod_name", "k8s.pod.name", "kubernetes"} <= set(WORDS)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_agents_that_looked_like_something_else(agent: str, key: str) -> None:
 def test_no_pair_takes_an_event_away(pairs: dict[str, str], key: str) -> None:
     """Whatever the wrappers know by name."""
     event, made = row(key, {name: value for name, value in pairs.items() if name != key})
-    assert [inner.record for inner in unwrap(made)] == [event]
+    assert [(inner.record, inner.context.pods) for inner in unwrap(made)] == [(event, frozenset())]
 
 
 @given(PAIRS, st.sampled_from(KEYS))
@@ -98,7 +98,7 @@ def test_no_pair_takes_a_call_in_a_cloud_away(pairs: dict[str, str], key: str) -
     agent = " ".join(f"{name}={value}" for name, value in pairs.items())
     record = cloudtrail.web_identity(TIME + timedelta(seconds=40), user_agent=f"aws-cli {agent}")
     (inner,) = unwrap({**pairs, key: json.dumps(record)})
-    assert (inner.cloud, inner.record) == ("aws", record)
+    assert (inner.cloud, inner.record, inner.context.pods) == ("aws", record, frozenset())
 
 
 def test_a_pod_is_still_not_believed() -> None:

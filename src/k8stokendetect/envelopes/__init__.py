@@ -7,6 +7,7 @@ A wrapper is told record by record, from the record itself; one may stand inside
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -34,7 +35,8 @@ from k8stokendetect.envelopes import (
 from k8stokendetect.envelopes.base import Context, Envelope, Form, Inner, is_json
 from k8stokendetect.envelopes.forms import FORMS
 from k8stokendetect.envelopes.lines import LineFormats, object_ref
-from k8stokendetect.envelopes.pods import pods_of
+from k8stokendetect.envelopes.origin import settled
+from k8stokendetect.envelopes.pods import claims_of, pods_of
 from k8stokendetect.envelopes.unknown import Search
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.decoding import NotJSONError, Shortened, decode
@@ -99,6 +101,7 @@ def _unwrap(
             yield outer.holding(None)
             return
         outer = attrs.evolve(outer, skipped=None)  # its label is wrong
+    outer = _settled(outer)
     is_last = outer.is_event or outer.cloud is not None
     if depth > limits.nesting and not (is_last or isinstance(outer.record, ReadError)):
         yield outer.holding(ReadError(f"wrapped more than {limits.nesting} times, the limit max_nesting"))
@@ -128,10 +131,20 @@ def _without_bodies(outer: Inner) -> Inner:
 
 def _with_pods(outer: Inner) -> Inner:
     """Note whose output a record is, whichever wrapper it looks like: the pod chose that."""
-    pods = pods_of(outer.record)
-    if not pods:
+    claims = claims_of(outer.record)
+    if not claims:
         return outer
-    return attrs.evolve(outer, context=attrs.evolve(outer.context, pods=outer.context.pods | pods))
+    return attrs.evolve(outer, context=attrs.evolve(outer.context, claims=outer.context.claims + claims))
+
+
+def _settled(outer: Inner) -> Inner:
+    """Compare what was claimed about the pod with what is no wrapper any more: a text, an event, an error."""
+    record = outer.record
+    is_last = outer.is_event or outer.cloud is not None or isinstance(record, str | bytes | ReadError)
+    if not (outer.context.claims and is_last):
+        return outer
+    content = record.revealed if isinstance(record, ReadError) else record
+    return attrs.evolve(outer, context=settled(outer.context, content))
 
 
 def _inside(record: Any, limits: Limits, more: Sequence[Envelope], seen: Seen | None) -> Iterable[Inner]:
@@ -139,7 +152,7 @@ def _inside(record: Any, limits: Limits, more: Sequence[Envelope], seen: Seen | 
     texts = whole.texts_of(record)
     for envelope in ENVELOPES:
         if envelope.recognises(record):
-            found: Iterable[Inner] = envelope.events(record)
+            found: Iterable[Inner] = _or_elsewhere(envelope.events(record), record, limits)
             if texts:
                 found = list(found)
                 if not whole.carries(found, texts, record) and (line := _whole(record, texts, limits)):
@@ -156,6 +169,23 @@ def _inside(record: Any, limits: Limits, more: Sequence[Envelope], seen: Seen | 
                 seen(_name(envelope).rpartition(".")[2])
             return taken
     return _searched(record, limits, seen)
+
+
+def _or_elsewhere(found: Iterator[Inner], record: Any, limits: Limits) -> Iterable[Inner]:
+    """Look through a record whose wrapper takes out texts that say nothing of an event, although the record does.
+
+    A client may have written the key under which that wrapper keeps its text.
+    """
+    first = next(found, None)
+    if first is None:
+        return ()
+    if isinstance(first.record, str | None) and not speaks_of_event(first.record) and isinstance(record, Mapping):
+        taken = [first, *found]
+        if not any(speaks_of_event(one.record) for one in taken) and speaks_of_event(record):
+            others = list(Search(ENVELOPES[:-1], limits).events(record))
+            return others if any(not isinstance(one.record, str) or is_json(one.record) for one in others) else taken
+        return taken
+    return itertools.chain([first], found)
 
 
 def _whole(record: dict[str, Any], texts: dict[str, str], limits: Limits) -> Inner | None:

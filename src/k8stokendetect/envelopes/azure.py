@@ -198,8 +198,9 @@ def _is_container_row(record: Mapping[str, Any]) -> bool:
 
 def _container_row(row: Mapping[str, Any]) -> Iterator[Inner]:
     """Read what a pod printed. Source: learn.microsoft.com, tables/ContainerLogV2; its message may be JSON already."""
-    pods = named(row.get("PodNamespace"), row.get("PodName"), printed=True)
-    context, message = attrs.evolve(_row_context(row), pods=pods), row["LogMessage"]
+    said = {key: row.get(key) for key in ("PodNamespace", "PodName", "ContainerName", "ContainerId")}
+    claims = named(row.get("PodNamespace"), row.get("PodName"), said, printed=True)
+    context, message = attrs.evolve(_row_context(row), claims=claims), row["LogMessage"]
     if isinstance(message, str | Mapping):
         yield line_of(message, ".LogMessage", context)
     else:

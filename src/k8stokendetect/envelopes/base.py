@@ -19,6 +19,24 @@ Pods: TypeAlias = frozenset[str]
 
 
 @with_short_repr
+@attrs.frozen(eq=False)
+class Claim:
+    """What a wrapper says about whose output an event is, until `origin.settled` has compared it with the event.
+
+    Arguments:
+        pod: as in `Pods`.
+        said: every value with which it says so.
+
+    """
+
+    pod: str
+    said: Any = None
+
+
+Claims: TypeAlias = tuple[Claim, ...]
+
+
+@with_short_repr
 @attrs.frozen
 class Context:
     """What a wrapper tells about the events in it.
@@ -31,6 +49,7 @@ class Context:
         lost: what this wrapper does not carry, of `groups`, `extra`, `impersonation`, `bodies`, `annotations`,
             `source IPs`, `code`; it becomes a caveat of the finding.
         pods: whose output they are, where a wrapper says so; `read` believes API servers only, and whom it is told to.
+        claims: the same, where it is not certain yet that no client wrote it.
 
     """
 
@@ -40,9 +59,10 @@ class Context:
     region: str | None = None
     lost: frozenset[str] = frozenset()
     pods: Pods = frozenset()
+    claims: Claims = ()
 
     def inside(self, outer: Context, /) -> Context:
-        """Return this context within another wrapper's: the inner one knows better; losses and pods add up."""
+        """Return this context within another wrapper's: the inner one knows better; losses, pods and claims add up."""
         if outer is _NOTHING:
             return self
         if self is _NOTHING:
@@ -54,6 +74,7 @@ class Context:
             region=self.region or outer.region,
             lost=self.lost | outer.lost,
             pods=self.pods | outer.pods,
+            claims=self.claims + outer.claims,
         )
 
 

@@ -79,7 +79,7 @@ def _context(source: _Object) -> Context:
         return Context("eks", group["cluster"], account or group["account"], group["region"])
     stream = _first_text(source, _STREAM_KEYS) or ""
     named_otherwise = (stream or _first_text(source, _GROUP_KEYS)) and not stream.startswith(AUDIT_STREAM)
-    return Context(None if named_otherwise else "eks", account=account, pods=of_path(stream))
+    return Context(None if named_otherwise else "eks", account=account, claims=of_path(stream))
 
 
 def _is_of_another_log(source: _Object) -> bool:

@@ -257,7 +257,11 @@ def _context(document: dict[str, Any], audit: dict[str, Any], *, eks: bool) -> C
         or (log_group[1] if log_group else None),
         account=account or _text(document, "cloud.account.id"),
         region=_text(document, "cloud.region"),
-        pods=named(_text(document, "kubernetes.namespace"), _text(document, "kubernetes.pod.name")),
+        claims=named(
+            _text(document, "kubernetes.namespace"),
+            _text(document, "kubernetes.pod.name"),
+            dict(_pairs(document, "kubernetes")),
+        ),
     )
 
 

@@ -7,13 +7,13 @@ An entry of a self-managed cluster may hold the audit event itself, in jsonPaylo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from k8stokendetect.convert.marks import speaks_of_event
 from k8stokendetect.convert.redaction import shown
 from k8stokendetect.envelopes import native
-from k8stokendetect.envelopes.base import Context, Inner, Pods, from_base64, is_json, text_of
+from k8stokendetect.envelopes.base import Claims, Context, Inner, from_base64, is_json, text_of
 from k8stokendetect.envelopes.pods import named
 from k8stokendetect.errors import ReadError
 from k8stokendetect.events import Platform
@@ -276,13 +276,14 @@ def _context(entry: dict[str, Any], platform: Platform | None = None, lost: froz
     cluster, account, region = (
         text_of(entry, "resource", "labels", key) for key in ("cluster_name", "project_id", "location")
     )
-    return Context(platform, cluster, account, region, lost, _pods(entry.get("resource")))
+    return Context(platform, cluster, account, region, lost, claims=_claims(entry.get("resource")))
 
 
-def _pods(resource: Any) -> Pods:
+def _claims(resource: Any) -> Claims:
     """Tell whose output an entry is; GKE's own audit log is a `k8s_cluster`'s."""
     name, namespace = (
         text_of(resource, "labels", key) or text_of(resource, "labels", legacy)
         for key, legacy in (("pod_name", "pod_id"), ("namespace_name", "namespace_id"))
     )
-    return named(namespace, name, printed=text_of(resource, "type") in _POD_RESOURCES)
+    labels = resource.get("labels") if isinstance(resource, Mapping) else None
+    return named(namespace, name, labels, printed=text_of(resource, "type") in _POD_RESOURCES)

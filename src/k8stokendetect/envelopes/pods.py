@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose output a record is, as its wrapper says: `pods_of`. Any pod may print what looks like an audit event.
+"""Whose output a record is, as its wrapper claims: `claims_of`. Any pod may print what looks like an audit event.
 
 A pod is named NAMESPACE/NAME; whichever of the two a wrapper does not say is empty. Where the names stand:
 
@@ -15,12 +15,10 @@ A pod is named NAMESPACE/NAME; whichever of the two a wrapper does not say is em
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from k8stokendetect.envelopes.base import Pods
-
-NO_POD: Final[Pods] = frozenset()
+from k8stokendetect.envelopes.base import Claim, Claims, Pods
 
 _FLAT: Final = {
     "kubernetes.pod.name": "kubernetes.namespace",
@@ -41,6 +39,8 @@ OpenShift writes the second as well (github.com/openshift/cluster-logging-operat
 _PODS: Final = ("pod_name", "container_name")
 _NAMESPACES: Final = ("namespace_name", "pod_namespace", "namespace")
 _BEATS: Final = ("pod", "container")
+_OF_A_POD: Final = re.compile("pod|container|docker|namespace|label|annotation", re.IGNORECASE)
+"""What only the pod has, of a shipper's metadata: an agent on a node adds cluster and node to every log."""
 
 _CONTAINERS: Final = re.compile(r"var[/.]log[/.]containers[/.]([^_/]*)(?:_([^_/]*)(?=_))?")
 _DIRECTORY: Final = re.compile(r"/var/log/pods/([^_/]*)_?([^_/]*)")
@@ -49,49 +49,91 @@ _STREAM: Final = re.compile(r"([^_/]+)_([^_/]+)_[^_/]+[_-][0-9a-f]{64}")
 
 def pods_of(record: Any, /) -> Pods:
     """Return the pods that a record names as its source; none where it has no such field."""
+    return frozenset(claim.pod for claim in claims_of(record))
+
+
+def claims_of(record: Any, /) -> Claims:
+    """Return what a record says about its source; nothing where it has no such field."""
     if not isinstance(record, Mapping):
-        return NO_POD
-    found = of_kubernetes(record["kubernetes"]) if "kubernetes" in record else NO_POD
+        return ()
+    found = of_kubernetes(record["kubernetes"]) if "kubernetes" in record else ()
     for pod, namespace in _FLAT.items():
         if pod in record:
-            found |= named(record.get(namespace), record[pod])
+            root = pod.removesuffix("pod_name_s").removesuffix("pod_name").removesuffix("pod.name")
+            said = {key: value for key, value in record.items() if isinstance(key, str) and key.startswith(root)}
+            found += named(record.get(namespace), record[pod], said)
     return found
 
 
-def of_kubernetes(metadata: Any, /) -> Pods:
+def of_kubernetes(metadata: Any, /) -> Claims:
     """Return the pod in a shipper's metadata; a container is an unnamed pod's, a namespace alone is nobody's."""
     if not isinstance(metadata, Mapping):
-        return NO_POD
+        return ()
     pods = [metadata.get(key) for key in _PODS]
     beats = [metadata.get(key) for key in _BEATS]
     pods += [value.get("name") if isinstance(value, Mapping) else value for value in beats]
     if not any(pods):
-        return NO_POD
+        return ()
     namespace = next((metadata[key] for key in _NAMESPACES if metadata.get(key)), None)
-    return named(namespace, pods[0] or pods[len(_PODS)], printed=True)
+    return named(namespace, pods[0] or pods[len(_PODS)], metadata, printed=True)
 
 
-def of_labels(labels: Any, /) -> Pods:
+def of_labels(labels: Any, /) -> Claims:
     """Return the pod in Loki's labels or structured metadata."""
     if not isinstance(labels, Mapping):
-        return NO_POD
-    by_name = (named(labels.get(namespace), labels.get(pod)) for pod, namespace in _LABELS.items())
-    return of_path(labels.get("filename")).union(pods_of(labels), *by_name)
+        return ()
+    found = of_path(labels.get("filename")) + claims_of(labels)
+    for pod, namespace in _LABELS.items():
+        found += named(labels.get(namespace), labels.get(pod), labels)
+    return found
 
 
-def of_path(path: Any, /) -> Pods:
+def of_path(path: Any, /) -> Claims:
     """Return the pod whose output a file or log stream holds, by its name; one that was cut proves nothing."""
     if not isinstance(path, str):
-        return NO_POD
+        return ()
     found = [(pod, namespace) for namespace, pod in _DIRECTORY.findall(path)] + _CONTAINERS.findall(path)
     if stream := _STREAM.fullmatch(path):
         found.append(stream.groups())
-    return frozenset(f"{namespace or '?'}/{pod}" for pod, namespace in found)
+    return tuple(Claim(f"{namespace or '?'}/{pod}", path) for pod, namespace in found)
 
 
-def named(namespace: Any, pod: Any, /, *, printed: bool = False) -> Pods:
-    """Return a pod; none where the name is empty, as in labels that a template left empty, unless a pod printed it."""
-    return frozenset({f"{_text(namespace)}/{_text(pod)}"}) if pod or printed else NO_POD
+def named(namespace: Any, pod: Any, said: Any = None, /, *, printed: bool = False) -> Claims:
+    """Return a pod; none where the name is empty, as in labels that a template left empty, unless a pod printed it.
+
+    Arguments:
+        namespace: its name.
+        pod: its name; of several, one at least was added by somebody else.
+        said: what else is said about the pod; None where nothing is.
+        printed: some pod printed it.
+
+    """
+    if isinstance(pod, list) and len(pod) > 1:
+        return tuple(Claim(f"{_text(namespace)}/{_text(one)}", one) for one in pod)
+    if not (pod or printed):
+        return ()
+    return (Claim(f"{_text(namespace)}/{_text(pod)}", [namespace, pod] if said is None else said),)
+
+
+def values_of(claim: Claim, /) -> Iterator[str]:
+    """Yield every value with which fields tell of a pod; not what stands next to it about its node or cluster."""
+    return _values(claim.said, is_known=not isinstance(claim.said, Mapping))
+
+
+def _values(said: Any, *, is_known: bool) -> Iterator[str]:
+    if isinstance(said, Mapping):
+        for key, value in said.items():
+            if key != "audit" and not str(key).startswith(_EVENTS):
+                yield from _values(value, is_known=is_known or _OF_A_POD.search(str(key)) is not None)
+    elif isinstance(said, list):
+        for value in said:
+            yield from _values(value, is_known=is_known)
+    elif is_known and said is not None:
+        yield str(said)
+
+
+_EVENTS: Final = ("audit.", "kubernetes.audit.")
+"""How the keys of the event itself begin in Elastic's documents, next to a pod's."""
 
 
 def _text(value: Any) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from k8stokendetect.convert.marks import speaks_of_event
-from k8stokendetect.envelopes.base import Context, Inner, Pods, is_json, line_of, text_of
-from k8stokendetect.envelopes.pods import NO_POD, named, of_labels, of_path, pods_of
+from k8stokendetect.envelopes.base import Claims, Context, Inner, is_json, line_of, text_of
+from k8stokendetect.envelopes.pods import claims_of, named, of_labels, of_path
 from k8stokendetect.errors import ReadError
 
 _KEYS: Final = ("log_processed", "structured", "log", "message", "msg", "full_message", "short_message", "line", "_raw")
@@ -126,11 +126,11 @@ def _loki_lines(stream: Any, place: str) -> Iterator[Inner]:
     if not isinstance(values, list):
         yield Inner(ReadError("a Loki stream without a list of values"), place)
         return
-    context = Context(cluster=text_of(stream, "stream", "cluster"), pods=of_labels(stream.get("stream")))
+    context = Context(cluster=text_of(stream, "stream", "cluster"), claims=of_labels(stream.get("stream")))
     for index, value in enumerate(values):
         where = f"{place}.values[{index}]"
         if isinstance(value, list) and len(value) > 1 and isinstance(value[1], str):
-            metadata = Context(pods=of_labels(value[2]) if len(value) > 2 else NO_POD)  # noqa: PLR2004 - its place
+            metadata = Context(claims=of_labels(value[2]) if len(value) > 2 else ())  # noqa: PLR2004 - its place
             yield line_of(value[1], where, context.inside(metadata))
         else:
             yield Inner(ReadError("a Loki value without a time and a line"), where)
@@ -158,25 +158,27 @@ def _datadog_log(log: Any, place: str) -> Inner:
 
 def _context(record: dict[str, Any]) -> Context:
     """Tell the cluster where a shipper names it; its own pod labels and host say nothing about it."""
-    pods = _pods(record)
+    claims = _claims(record)
     openshift = text_of(record, "openshift", "cluster_id")  # OpenShift Logging's data model
     if openshift:
-        return Context(platform="openshift", cluster=openshift, pods=pods)
+        return Context(platform="openshift", cluster=openshift, claims=claims)
     cluster = text_of(record, "fields", "k8s.cluster.name")  # OpenTelemetry's, as its Splunk exporter sends it
-    return Context(cluster=cluster or next(_tagged(record.get("tags"), _CLUSTER_TAG), None), pods=pods)
+    return Context(cluster=cluster or next(_tagged(record.get("tags"), _CLUSTER_TAG), None), claims=claims)
 
 
-def _pods(record: dict[str, Any]) -> Pods:
+def _claims(record: dict[str, Any]) -> Claims:
     """Tell whose output it is, where the wrapper says so elsewhere than in `kubernetes`.
 
     Vector names the file only, where it does not find a pod's metadata any more; Beats name it, and Splunk's agents.
     """
     paths = (record.get("file"), record.get("source"), text_of(record, "log", "file", "path"))
-    found = NO_POD.union(*map(of_path, paths), pods_of(record.get("fields")))
+    found = claims_of(record.get("fields"))
+    for path in paths:
+        found += of_path(path)
     if "line" in record:  # logcli
-        found |= of_labels(record.get("labels"))
-    namespace, pod = (next(_tagged(record.get("tags"), tag), None) for tag in _POD_TAGS)
-    return found | named(namespace, pod)
+        found += of_labels(record.get("labels"))
+    namespaces, pods = (list(_tagged(record.get("tags"), tag)) for tag in _POD_TAGS)
+    return found + named(namespaces, pods)
 
 
 def _tagged(tags: Any, key: str) -> Iterator[str]:

@@ -16,8 +16,8 @@ import attrs
 
 from k8stokendetect.convert.broken import revealed
 from k8stokendetect.convert.marks import speaks_of_event
-from k8stokendetect.envelopes.base import Context, Envelope, Inner, Pods, text_of
-from k8stokendetect.envelopes.pods import NO_POD, pods_of
+from k8stokendetect.envelopes.base import Claims, Context, Envelope, Inner, text_of
+from k8stokendetect.envelopes.pods import claims_of
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.damage import BAD, loads
 from k8stokendetect.input.limits import GZIP, Limits, decompress
@@ -46,7 +46,7 @@ class _Row:
 
     texts: list[Inner] = attrs.Factory(list)
     objects: list[Inner] = attrs.Factory(list)
-    lists: list[tuple[list[Any], str, Pods, int]] = attrs.Factory(list)
+    lists: list[tuple[list[Any], str, Claims, int]] = attrs.Factory(list)
 
 
 class Search:
@@ -66,19 +66,21 @@ class Search:
 
     def events(self, record: Any, /) -> Iterator[Inner]:
         """Yield every value that speaks of an audit event, and an error if not all of them could be looked at."""
-        yield from self._of(record, "", NO_POD, 0, is_record=True)
+        yield from self._of(record, "", (), 0, is_record=True)
         if self._missed:
             yield Inner(ReadError(self._missed))
 
-    def _of(self, value: Any, place: str, pods: Pods, depth: int, *, is_record: bool = False) -> Iterator[Inner]:
+    def _of(self, value: Any, place: str, claims: Claims, depth: int, *, is_record: bool = False) -> Iterator[Inner]:
         row = _Row()
-        self._collect(value, place, pods, depth, row, is_record=is_record)
+        self._collect(value, place, claims, depth, row, is_record=is_record)
         yield from _without_copies(row)
         for items, where, whose, deep in row.lists:
             for index, item in enumerate(items):
                 yield from self._of(item, f"{where}[{index}]", whose, deep)
 
-    def _collect(self, value: Any, place: str, pods: Pods, depth: int, row: _Row, *, is_record: bool = False) -> None:
+    def _collect(
+        self, value: Any, place: str, claims: Claims, depth: int, row: _Row, *, is_record: bool = False
+    ) -> None:
         self._looked_at += 1
         value = _bytes(value) or value
         if self._looked_at > MOST_VALUES or depth > DEEPEST:
@@ -90,16 +92,16 @@ class Search:
         elif isinstance(value, str | bytes):
             text = self._text(value)
             if text is not None:
-                row.texts.append(Inner(text, place, _context(pods)))
+                row.texts.append(Inner(text, place, _context(claims)))
         elif isinstance(value, Mapping):
-            pods |= _pods(value)
+            claims += _claims(value)
             if not is_record and self._is_known(value):
-                row.objects.append(Inner(value, place, _context(pods)))
+                row.objects.append(Inner(value, place, _context(claims)))
             elif not _is_kubernetes_object(value):
                 for key, inner in value.items():
-                    self._collect(inner, f"{place}.{_name(key)}", pods, depth + 1, row)
+                    self._collect(inner, f"{place}.{_name(key)}", claims, depth + 1, row)
         elif isinstance(value, list | tuple):
-            row.lists.append((list(value), place, pods, depth + 1))
+            row.lists.append((list(value), place, claims, depth + 1))
 
     def _is_known(self, value: Mapping[str, Any]) -> bool:
         record = value if isinstance(value, dict) else dict(value)
@@ -164,8 +166,8 @@ def _as_bytes(inner: Inner) -> bytes:
     return inner.record if isinstance(inner.record, bytes) else inner.record.encode("utf-8", "replace")
 
 
-def _context(pods: Pods) -> Context:
-    return Context(lost=frozenset({UNKNOWN}), pods=pods)
+def _context(claims: Claims) -> Context:
+    return Context(lost=frozenset({UNKNOWN}), claims=claims)
 
 
 def _name(key: Any) -> str:
@@ -173,12 +175,12 @@ def _name(key: Any) -> str:
     return str(key)[:64]
 
 
-def _pods(value: Mapping[str, Any]) -> Pods:
+def _claims(value: Mapping[str, Any]) -> Claims:
     """Return the pods that an object names, also as OpenTelemetry's attributes (opentelemetry.io, logs data model)."""
-    found = pods_of(value)
+    found: Claims = ()
     for holder in (value, value.get("resource")):
         if isinstance(holder, Mapping):
-            found |= pods_of(_attributes(holder.get("attributes"))) | pods_of(holder)
+            found += claims_of(_attributes(holder.get("attributes"))) + claims_of(holder)
     return found
 
 

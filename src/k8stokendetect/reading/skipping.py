@@ -166,8 +166,12 @@ def typed(text: bytes | str) -> Typed | None:
 def is_ready(inner: Inner, /) -> bool:
     """Tell whether this is an event as the API server wrote it, complete, and printed by no pod: nothing to unwrap."""
     record = inner.record
+    context = inner.context
     return isinstance(record, Typed) or (
-        inner.is_event and isinstance(record, dict) and record.get("objectRef") is not None and not inner.context.pods
+        inner.is_event
+        and isinstance(record, dict)
+        and record.get("objectRef") is not None
+        and not (context.pods or context.claims)
     )
 
 
