@@ -61,6 +61,33 @@ def test_answers_of_athena_give_the_same_calls() -> None:
     assert events(lowered) == EXPECTED
 
 
+def test_answers_of_cloudtrail_lake_give_the_same_calls() -> None:
+    """Each cell is an object; parameters and answers are maps from text to text, which may hold JSON."""
+
+    def map_of(value: Any) -> str:
+        if value is None:
+            return "null"
+        texts = {key: item if isinstance(item, str) else json.dumps(item) for key, item in value.items()}
+        return "{" + ", ".join(f"{key}={text}" for key, text in texts.items()) + "}"
+
+    rows = []
+    for item in RECORDS:
+        row = {
+            key.lower(): json.dumps(value) if isinstance(value, dict | list) else value for key, value in item.items()
+        }
+        row |= {name.lower(): map_of(item.get(name)) for name in ("requestParameters", "responseElements")}
+        row |= {
+            "readonly": str(item["readOnly"]).lower(),
+            "eventtime": f"{item['eventTime'][:10]} {item['eventTime'][11:19]}.000",
+        }
+        rows.append([{key: value} for key, value in row.items()])
+
+    assert events([{"QueryStatus": "FINISHED", "QueryResultRows": rows}]) == EXPECTED
+    assert read([{"QueryResultRows": []}]).skipped == 0
+    (error,) = read([{"QueryResultRows": [5]}]).stream()
+    assert isinstance(error, ReadError)
+
+
 def test_a_row_whose_struct_can_be_read_in_two_ways_is_an_error() -> None:
     """A caller's name is no place for another field."""
     row = {"eventsource": "sts.amazonaws.com", "eventname": "x", "eventid": "1", "eventtime": "2026-03-02T10:00:00Z"}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -196,23 +197,17 @@ def test_a_sign_in_names_the_federated_credential() -> None:
 
 WRONG: list[tuple[Cloud, dict[str, Any], str, str]] = [
     ("aws", record(eventName=...), "required field missing", "$.eventName"),
-    ("aws", record(eventID=7), "expected a string, got a number", "$.eventID"),
+    ("aws", record(eventID=[7]), "expected a string, got a list", "$.eventID"),
     ("aws", record(eventTime="yesterday"), "not a timestamp", "$.eventTime"),
     ("aws", record(eventTime="12/11/2026"), "a date that may begin with its day or with its month", "$.eventTime"),
     ("aws", record(userIdentity=["x"]), "expected an object, got a list", "$.userIdentity"),
     ("aws", record(userIdentity={"arn": {}}), "expected a string, got an object", "$.userIdentity.arn"),
     ("aws", record(requestParameters=[]), "expected an object, got a list", "$.requestParameters"),
-    ("aws", record(requestParameters={"roleArn": 1}), "expected a string", "$.requestParameters.roleArn"),
-    (
-        "aws",
-        record(requestParameters={"durationSeconds": "9"}),
-        "expected a number",
-        "$.requestParameters.durationSeconds",
-    ),
+    ("aws", record(requestParameters={"roleArn": [1]}), "expected a string", "$.requestParameters.roleArn"),
     ("aws", record(responseElements={"credentials": []}), "expected an object", "$.responseElements.credentials"),
     ("aws", record(6, requestParameters={"tags": {}}), "expected a list", "$.requestParameters.tags"),
     ("aws", record(6, requestParameters={"tags": [1]}), "expected an object", "$.requestParameters.tags[0]"),
-    ("aws", record(readOnly="true"), "expected a boolean, got a string", "$.readOnly"),
+    ("aws", record(readOnly="maybe"), "expected a boolean, got a string", "$.readOnly"),
     ("aws", record(resources=[7]), "expected an object, got a number", "$.resources[0]"),
     ("azure", SIGN_INS[0] | {"properties": 1}, "expected an object, got a number", "$.properties"),
     ("azure", {"AppId": "x", "CorrelationId": "y"}, "not a timestamp", "$.TimeGenerated"),
@@ -231,12 +226,72 @@ WRONG: list[tuple[Cloud, dict[str, Any], str, str]] = [
 def test_a_wrong_type_is_an_error_that_names_its_place(
     cloud: Cloud, wrong: dict[str, Any], reason: str, path: str
 ) -> None:
-    """Nothing is coerced, and no value is repeated."""
+    """Nothing is guessed, and no value is repeated."""
     with pytest.raises(ReadError) as caught:
         parse_cloud_event(wrong, cloud, "log:1")
 
     assert (caught.value.reason, caught.value.path) == (reason, path)
     assert caught.value.__context__ is None
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """Return the first record with another value."""
+    made = copy.deepcopy(record())
+    node = made
+    *steps, last = path.split(".")
+    for step in steps:
+        node = node[step]
+    node[last] = value(node[last]) if callable(value) else value
+    return made
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *(("eventSource", f"{name}") for name in ("sts", "STS.amazonaws.com", "sts.amazonaws.com.cn")),
+        ("eventSource", "sts.us-west-2.amazonaws.com"),
+        ("eventSource", "sts.cn-north-1.amazonaws.com.cn"),
+        ("eventSource", "sts-fips.us-gov-east-1.amazonaws.com"),
+        ("eventSource", "sts.us-east-1.api.aws"),
+        ("eventSource", "sts.us-iso-east-1.c2s.ic.gov"),
+        ("eventSource", "vpce-0a1b-2c3d.sts.us-east-1.vpce.amazonaws.com"),
+        *(("requestParameters.durationSeconds", duration) for duration in ("3600", 3600.0, "3600.0")),
+        *(("readOnly", truth) for truth in ("true", "TRUE", "True", 1)),
+        *(("eventTime", time) for time in (1772445660, 1772445660000, "1772445660000", 1772445660.0)),
+        *(("eventTime", f"2026-03-02{time}") for time in ("T10:01:00.000Z", "T12:01:00+02:00", " 10:01:00.000 UTC")),
+        *(("recipientAccountId", account) for account in (111122223333, 111122223333.0)),
+        *(("userIdentity.sessionContext", nothing) for nothing in (None, "", {}, {"sessionIssuer": ""})),
+        ("resources", lambda resources: [None, *resources]),
+        ("resources", lambda resources: resources[0]),
+        ("resources", json.dumps),
+        *((path, json.dumps) for path in ("userIdentity", "requestParameters", "responseElements")),
+        *((f"responseElements.{name}", json.dumps) for name in ("credentials", "assumedRoleUser")),
+        ("responseElements.credentials.expiration", 1772449260000),
+    ],
+)
+def test_other_spellings_of_a_record_say_the_same(path: str, value: Any) -> None:
+    """As tables, queries and endpoints change them: no exchange is lost."""
+    assert parse_cloud_event(changed(path, value), "aws") == aws()
+
+
+@pytest.mark.parametrize("duration", ["", "x", [3600], True, None])
+def test_no_exchange_is_lost_for_its_duration(duration: Any) -> None:
+    """It is only not known."""
+    event = parse_cloud_event(changed("requestParameters.durationSeconds", duration), "aws")
+    assert event.exchange
+    assert (event.exchange.duration_s, event.exchange.issued_key) == (None, "ASIAEXAMPLEKEY000001")
+
+
+def test_other_names_are_no_endpoint() -> None:
+    """Of a partner, or with STS in the middle."""
+    for source in ("okta.com", "sts.example.com", "x.sts.amazonaws.com"):
+        event = parse_cloud_event(record(eventSource=source), "aws")
+        assert (event.service, event.exchange) == (source, None)
+
+
+def test_an_account_keeps_the_zeros_it_begins_with() -> None:
+    """A spreadsheet dropped them."""
+    assert aws(recipientAccountId=11122223333).account == "011122223333"
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

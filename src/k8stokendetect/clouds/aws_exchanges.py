@@ -17,6 +17,7 @@ from typing import Any, Final
 import attrs
 
 from k8stokendetect.clouds.event import Caller, Exchange, ExchangeKind
+from k8stokendetect.clouds.restored import number_of, object_of
 from k8stokendetect.clouds.wire import clean, clean_id, text_at, time_or_none
 from k8stokendetect.errors import ReadError
 
@@ -24,12 +25,12 @@ _STS: Final = "sts.amazonaws.com"
 _EKS_AUTH: Final = "eks-auth.amazonaws.com"
 _POD_IDENTITY: Final = "pods.eks.amazonaws.com"
 _KINDS: Final[dict[tuple[str, str], ExchangeKind]] = {
-    (_STS, "AssumeRoleWithWebIdentity"): "web identity",
-    (_STS, "AssumeRole"): "role",
-    (_STS, "AssumeRoot"): "role",
-    (_STS, "GetSessionToken"): "session",
-    (_STS, "GetFederationToken"): "session",
-    (_EKS_AUTH, "AssumeRoleForPodIdentity"): "pod identity",
+    (_STS, "assumerolewithwebidentity"): "web identity",
+    (_STS, "assumerole"): "role",
+    (_STS, "assumeroot"): "role",
+    (_STS, "getsessiontoken"): "session",
+    (_STS, "getfederationtoken"): "session",
+    (_EKS_AUTH, "assumeroleforpodidentity"): "pod identity",
 }
 _PROVIDER: Final = ":oidc-provider/"
 _REQUEST: Final = "$.requestParameters"
@@ -65,7 +66,7 @@ def exchange_of(call: Call, caller: Caller, /) -> Exchange | None:
         ReadError: when a part that tells of the exchange has another type; says the JSON path.
 
     """
-    kind = _KINDS.get((call.service, call.action))
+    kind = _KINDS.get((call.service, call.action.lower()))
     if kind is None:
         return None
     if kind == "role" and _is_pod_identity(caller):
@@ -74,7 +75,7 @@ def exchange_of(call: Call, caller: Caller, /) -> Exchange | None:
         "kind": kind,
         "role": clean_id(_first(call.request, _REQUEST, "roleArn", "targetPrincipal")),
         "session_name": clean(_first(call.request, _REQUEST, "roleSessionName", "name")),
-        "duration_s": _duration(call.request),
+        "duration_s": number_of((call.request or {}).get("durationSeconds")),
         "session": clean_id(_first(call.answer, _ANSWER, "assumedRoleUser.arn", "federatedUser.arn")),
         "issued_key": clean_id(_first(call.answer, _ANSWER, "credentials.accessKeyId")),
         "expires": time_or_none(_first(call.answer, _ANSWER, "credentials.expiration")),
@@ -94,13 +95,6 @@ def _is_pod_identity(caller: Caller) -> bool:
 def _first(mapping: dict[str, Any] | None, path: str, *names: str) -> str:
     """Return the first of some texts that is there, by their paths."""
     return next(filter(None, (text_at(mapping, path, *name.split(".")) for name in names)), "")
-
-
-def _duration(request: dict[str, Any] | None) -> int | None:
-    value = (request or {}).get("durationSeconds")
-    if value is not None and type(value) is not int:
-        raise ReadError("expected a number", path=f"{_REQUEST}.durationSeconds")
-    return value
 
 
 def _token(call: Call, caller: Caller) -> dict[str, Any]:
@@ -125,7 +119,7 @@ def _pod(call: Call, caller: Caller) -> dict[str, Any]:
     if call.service == _EKS_AUTH:
         cluster = clean_id(_first(call.request, _REQUEST, "clusterName"))
         return {"cluster": cluster, "node_session": caller.session, "audience": _POD_IDENTITY}
-    tags = _tags((call.request or {}).get("tags"))
+    tags = _tags(object_of((call.request or {}).get("tags")))
     return {
         "audience": _POD_IDENTITY,
         "cluster": tags.get("eks-cluster-arn") or tags.get("eks-cluster-name", ""),

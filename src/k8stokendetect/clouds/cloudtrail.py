@@ -14,8 +14,10 @@ import msgspec
 
 from k8stokendetect.clouds.aws_exchanges import Call, exchange_of
 from k8stokendetect.clouds.event import Caller, CloudEvent
+from k8stokendetect.clouds.restored import object_of, restored, service_of
 from k8stokendetect.clouds.wire import cleaners, required_time, structured
 from k8stokendetect.convert.converter import go_name
+from k8stokendetect.errors import ReadError
 
 _NAMES: Final = {
     "source_ip_address": "sourceIPAddress",
@@ -95,14 +97,14 @@ def parse_cloudtrail(
         ReadError: when it is no such record, or a field has a wrong type; says the JSON path.
 
     """
-    found = structured(record, _Record)
+    found = _fields(record)
     time = required_time(found.event_time, "$.eventTime")
     identity = found.user_identity or _Identity()
     resources = tuple(dict.fromkeys(_resources(found)))
     clean, clean_id = cleaners((*_texts(found), *_texts_of(identity), *resources))
     caller = _caller(identity, clean_id)
     call = Call(
-        service=found.event_source,
+        service=service_of(found.event_source),
         action=found.event_name,
         identity_provider=clean_id(identity.identity_provider),
         principal_id=clean_id(identity.principal_id),
@@ -114,7 +116,7 @@ def parse_cloudtrail(
         time=time,
         cloud="aws",
         action=clean_id(found.event_name),
-        service=clean_id(found.event_source),
+        service=clean_id(service_of(found.event_source)),
         account=clean_id(found.recipient_account_id) or account or caller.account,
         region=clean_id(found.aws_region) or region or "",
         error=clean_id(found.error_code),
@@ -127,6 +129,14 @@ def parse_cloudtrail(
         shared_id=clean_id(found.shared_event_id),
         origin=origin,
     )
+
+
+def _fields(record: Mapping[str, Any]) -> _Record:
+    try:
+        return structured(record, _Record)
+    except ReadError:
+        pass
+    return structured(restored(record), _Record)
 
 
 def _texts(found: _Record) -> tuple[str | None, ...]:
@@ -197,12 +207,14 @@ def _resources(record: _Record) -> Iterator[str]:
     for path in _MADE if record.response_elements else ():
         made: Any = record.response_elements
         for step in path:
+            made = object_of(made)
             made = made.get(step) if isinstance(made, Mapping) else None
         yield from _name_in(made)
 
 
 def _instances(value: Any) -> Iterator[str]:
     """Yield the instances of a call of EC2: `{"items": [{"instanceId": …}]}`."""
+    value = object_of(value)
     items = value.get("items") if isinstance(value, Mapping) else None
     for item in items if isinstance(items, list) else ():
         if isinstance(item, Mapping):

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from k8stokendetect.clouds.restored import object_of, text_of_number
 from k8stokendetect.convert.credentials import clean_name, clean_text, is_encoded, is_suspect
 from k8stokendetect.convert.nesting import DEEP
 from k8stokendetect.convert.times import DayOrMonthError, moment_of
@@ -111,6 +112,8 @@ def _writable(text: str) -> str:
 def text_at(value: Any, path: str, *keys: str) -> str:
     """Follow keys into nested objects and return the text at the end, as it is; nothing where there is none.
 
+    A number becomes text; objects may be JSON text.
+
     Arguments:
         value: an object of a request or of an answer, or None.
         path: where it stands.
@@ -121,6 +124,7 @@ def text_at(value: Any, path: str, *keys: str) -> str:
 
     """
     for key in keys:
+        value = object_of(value)
         if value is None:
             return ""
         if not isinstance(value, Mapping):
@@ -128,6 +132,7 @@ def text_at(value: Any, path: str, *keys: str) -> str:
         value, path = value.get(key), f"{path}.{key}"
     if value is None:
         return ""
+    value = text_of_number(value)
     if not isinstance(value, str):
         raise ReadError("expected a string", path=path)
     return value

@@ -7,6 +7,7 @@ The columns: https://docs.aws.amazon.com/athena/latest/ug/create-cloudtrail-tabl
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -37,6 +38,8 @@ _IDENTITY: Final = {
 }
 _OBJECTS: Final = ("userIdentity", "requestParameters", "responseElements", "resources")
 _TRUTH: Final = {"true": True, "false": False}
+_JSON: Final = ('{"', '["', '[{"')
+_DECODER: Final = json.JSONDecoder()
 _KEY: Final = re.compile(r"([A-Za-z0-9_.:/-]+)=")
 _END: Final = re.compile(r", (?=[A-Za-z0-9_.:/-]+=)|[}\]]")
 
@@ -73,7 +76,7 @@ def events(record: Any, /) -> Iterator[Inner]:
 
 def _cell(name: str, value: Any) -> Any:
     if name == "readOnly" and isinstance(value, str):
-        return _TRUTH.get(value, value)
+        return _TRUTH.get(value.lower(), value)
     if name not in _OBJECTS:
         return value
     if isinstance(value, str):
@@ -96,6 +99,11 @@ def _value(text: str, at: int, depth: int) -> tuple[Any, int]:
     """Return the value that begins at a place, and where it ends."""
     if not depth:
         raise _NotAStructError
+    if text.startswith(_JSON, at):  # CloudTrail Lake: an object within a map from text to text
+        try:
+            return _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            raise _NotAStructError from None
     if text[at : at + 1] == "{":
         return _struct(text, at + 1, depth)
     if text[at : at + 1] == "[":

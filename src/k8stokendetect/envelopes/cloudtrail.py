@@ -9,6 +9,7 @@ file of its own. Sources:
 - Insights: …/cloudtrail-insights-fields-trails.html
 - https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
 - https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html
+- https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_GetQueryResults.html
 - columns: https://docs.aws.amazon.com/athena/latest/ug/create-cloudtrail-table.html
 """
 
@@ -120,6 +121,24 @@ def _found(record: Mapping[str, Any]) -> Iterator[Inner]:
     yield Inner(value, ".CloudTrailEvent")
 
 
+def _is_query(record: Mapping[str, Any]) -> bool:
+    """Tell the answer to a query of CloudTrail Lake."""
+    return isinstance(record.get("QueryResultRows"), list)
+
+
+def _query(record: Mapping[str, Any]) -> Iterator[Inner]:
+    """Put the cells of each row together: every one is an object of its own."""
+    if not record["QueryResultRows"]:
+        yield Inner(None, ".QueryResultRows", skipped="an answer of CloudTrail Lake without rows")
+    for index, cells in enumerate(record["QueryResultRows"]):
+        row: dict[str, Any] = {}
+        is_row = isinstance(cells, list) and all(isinstance(cell, Mapping) for cell in cells)
+        for cell in cells if is_row else ():
+            row |= cell
+        error = ReadError("a row of CloudTrail Lake that is no list of cells")
+        yield Inner(row if is_row else error, f".QueryResultRows[{index}]")
+
+
 def _is_bus(record: Mapping[str, Any]) -> bool:
     kind = record.get("detail-type")
     return isinstance(kind, str) and kind.endswith(_VIA) and "detail" in record
@@ -138,6 +157,7 @@ _FORMS: Final[
     (_is_bus, _bus),
     (_is_found, _found),
     (_is_lookup, _lookup),
+    (_is_query, _query),
     (_is_insight, _insight),
     (_is_digest, _digest),
     (athena.recognises, athena.events),
