@@ -39,7 +39,8 @@ def _time(time: datetime) -> str:
 
 def session_of(role: str, name: str) -> str:
     """Return the ARN of an assumed role's session."""
-    return f"{role.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')}/{name}"
+    account, _, path = role.replace(":iam:", ":sts:").partition(":role/")
+    return f"{account}:assumed-role/{path.rpartition('/')[2]}/{name}"
 
 
 def _record(time: datetime, service: str, action: str, **more: Any) -> dict[str, Any]:

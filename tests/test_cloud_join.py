@@ -30,6 +30,7 @@ from k8stokendetect.detectors import (
     WebIdentityUnusualOrigin,
     WebIdentityWithoutMint,
 )
+from k8stokendetect.detectors.cloud_act_after_exchange import BY_NAME
 from k8stokendetect.engine import Memory
 from k8stokendetect.incidents import Incident, incidents
 from k8stokendetect.outputs.arrow import findings_of, to_arrow
@@ -490,6 +491,50 @@ def test_a_session_is_followed_into_the_console_and_through_keys_that_it_makes()
             ["AssumeRoleWithWebIdentity", "CreateUser", "GetSecretValue", "CreateAccessKey", "GetParameter"]
         )
         assert len(incidents(findings)) == 1
+
+
+def without(record: dict[str, Any], what: str) -> dict[str, Any]:
+    """Return a record without the answer, or without the key of its caller."""
+    if what == "answer":
+        return {**record, "responseElements": None}
+    return {**record, "userIdentity": {**record["userIdentity"], "accessKeyId": ""}}
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("lost", ["exchange", "role", "call", "all"])
+def test_what_has_no_key_is_followed_by_the_name_of_the_session(lost: str, *, late: bool) -> None:
+    """An answer that was not logged, or a key: the session's name follows from the role's, and a caveat says so."""
+    exchange = cloudtrail.web_identity(SOON)
+    assumed = cloudtrail.assume_role(exchange, "arn:aws:iam::444455556666:role/path/deploy", after=60)
+    act = cloudtrail.call(assumed, "secretsmanager", "GetSecretValue", after=60)
+    if lost in ("exchange", "all"):
+        exchange = without(exchange, "answer")
+    if lost in ("role", "all"):
+        assumed = without(assumed, "answer")
+    if lost in ("call", "all"):
+        act = without(act, "key")
+    memory = Memory()
+    findings = [*found(exchange, assumed, act, memory=memory), *(found(MINT, memory=memory) if late else ())]
+    if not late:
+        findings = found(MINT, exchange, assumed, act)
+
+    read = [one for one in findings if one.event.verb == "GetSecretValue"]
+    caveats = () if lost == "exchange" else (BY_NAME,)
+    assert [(one.severity, one.caveats) for one in read] == [(Severity.CRITICAL, caveats)]
+    assert len(incidents(findings)) == 1
+
+
+def test_another_session_of_that_name_is_let_be() -> None:
+    """Where the exchange has a key; and half a day later, whose session that was has ended."""
+    exchange = cloudtrail.web_identity(SOON)
+    again = cloudtrail.web_identity(SOON + timedelta(hours=13), key="ASIAANOTHER000000001")
+    other = cloudtrail.call(again, "secretsmanager", "GetSecretValue", after=-46_000)
+    assert not [one for one in found(MINT, exchange, other) if one.event.verb == "GetSecretValue"]
+
+    first = without(exchange, "answer")
+    assert [one for one in found(MINT, first, other) if one.event.verb == "GetSecretValue"]
+    late = cloudtrail.call(again, "secretsmanager", "GetSecretValue", after=60)
+    assert not [one for one in found(MINT, first, late) if one.event.verb == "GetSecretValue"]
 
 
 @pytest.mark.parametrize("floods", ["itself", "a role of it", "others"])

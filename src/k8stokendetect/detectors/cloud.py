@@ -134,7 +134,8 @@ def used_by(event: CloudEvent, /) -> str:
 def issued_by(event: CloudEvent, /) -> str:
     """Name the credentials that a call issued; empty where it issued none, or where the log does not tell.
 
-    A sign-in to AWS's console names the session that goes on there, with other keys: `console_of`.
+    A sign-in to AWS's console names the session that goes on there, with other keys: `console_of`. So does an exchange
+    whose answer was not logged: `session_of`.
     """
     exchange = event.exchange
     if event.error:
@@ -143,7 +144,19 @@ def issued_by(event: CloudEvent, /) -> str:
         return console_of(event) or _made_key(event)
     if event.cloud == ADDRESS_OF_GOOGLE:
         return _at(exchange.session, event.source_ip)
-    return exchange.issued_key
+    return exchange.issued_key or session_of(exchange.role, exchange.session_name)
+
+
+_ROLE: Final = re.compile(r"arn:([a-z-]+):iam::([0-9]{12}):role/(?:.*/)?([^/]+)")
+
+
+def session_of(role: str, name: str, /) -> str:
+    """Return the ARN of the session that a role of AWS gets by this name; empty where one of the two is not known.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html: the session's ARN has no path.
+    """
+    found = _ROLE.fullmatch(role) if name else None
+    return f"arn:{found[1]}:sts::{found[2]}:assumed-role/{found[3]}/{name}" if found else ""
 
 
 def console_of(event: CloudEvent, /) -> str:

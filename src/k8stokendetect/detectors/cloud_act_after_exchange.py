@@ -11,7 +11,16 @@ import attrs
 
 from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.detectors.base import MINTS, Traits
-from k8stokendetect.detectors.cloud import CloudDetector, about_call, console_of, issued_by, ref_of, refused, used_by
+from k8stokendetect.detectors.cloud import (
+    CloudDetector,
+    about_call,
+    console_of,
+    issued_by,
+    ref_of,
+    refused,
+    session_of,
+    used_by,
+)
 from k8stokendetect.detectors.cloud_acts import SOURCES, only_asks, why_bad
 from k8stokendetect.detectors.exchanges import newest
 from k8stokendetect.detectors.keyed import View, later
@@ -29,6 +38,14 @@ MAX_SESSIONS: Final = 20_000
 
 UNUSED: Final = timedelta(hours=24)
 """How long credentials are remembered that are not followed, or not used yet: no flood of those forgets the others."""
+
+LONGEST_SESSION: Final = timedelta(hours=12)
+"""Of a role: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html, DurationSeconds."""
+
+BY_NAME: Final = (
+    "joined by the name of the session, which the one who assumed the role chose: the log has no key for the call, or "
+    "none for the exchange, and another session may have that name"
+)
 
 MAX_KINDS: Final = 200
 """How many kinds of calls are told apart of one session; of further kinds only bad calls are reported."""
@@ -65,7 +82,7 @@ class CloudActAfterExchange(CloudDetector[Session]):
             "exchange that is critical, else high: secrets were read, rights given, users and keys made, snapshots "
             "taken or shared, logs switched off. Medium, once for each kind of call: all else. Low: refused, or a "
             "client that asks who it is. The id of the key joins the two exactly; at Google the principal and its "
-            "address do, and in AWS's console the name of the session."
+            "address do; in AWS's console, and where the log has no key, the name of the session does."
         ),
         techniques=("T1078.004", "T1552", "T1098"),
         tactics=("credential-access", "privilege-escalation", "persistence", "defense-evasion", "exfiltration"),
@@ -103,9 +120,11 @@ class CloudActAfterExchange(CloudDetector[Session]):
         for key in more:
             session = states.get(key, BEGINNING)
             for ref in session.early if session is not None and len(more) < MAX_EARLY else ():
-                if ref.cloud is not None and ref.cloud.issued and ref.cloud.issued not in found:
-                    found.add(ref.cloud.issued)
-                    more.append(ref.cloud.issued)
+                issued = ref.cloud.issued if ref.cloud is not None else ""
+                for name in filter(None, (issued, _begins(ref))):
+                    if name not in found:
+                        found.add(name)
+                        more.append(name)
         return frozenset(found)
 
     def keys(self, _: Event, reported: Sequence[Finding], /) -> tuple[str, ...]:
@@ -113,9 +132,9 @@ class CloudActAfterExchange(CloudDetector[Session]):
         return tuple(_exchanges(reported)) if reported else ()
 
     def cloud_keys(self, event: CloudEvent, _: Sequence[Finding], /) -> tuple[str, ...]:
-        """Name the credentials that a call was made with, those that it issued, and AWS's session."""
+        """Name the credentials that a call was made with, those that it issued, and AWS's sessions."""
         session = event.caller.session if event.cloud == "aws" else ""
-        return tuple(dict.fromkeys(filter(None, (used_by(event), issued_by(event), session))))
+        return tuple(dict.fromkeys(filter(None, (used_by(event), issued_by(event), session, _begun_by(event)))))
 
     def fold(self, key: str, _: Event, reported: Sequence[Finding], memory: View[Session], /) -> Iterator[Finding]:
         """Begin to follow credentials, and report what was read before."""
@@ -126,15 +145,16 @@ class CloudActAfterExchange(CloudDetector[Session]):
     ) -> Iterator[Finding]:
         """Report a call with credentials that are followed, and follow those that it issues."""
         used, issued = used_by(event), issued_by(event)
-        if key == issued and key != used:
+        named = console_of(event) or _begun_by(event)
+        if key in (issued, named) and key != used:
             if (finding := _exchanges(reported).get(key)) is not None:
                 yield from self._begun(key, finding, memory)
-            elif console_of(event) and memory.get(key) is None:
+            elif issued == named and memory.get(key) is None:
                 memory.put(key, Session(), expires=later(memory.now, UNUSED))
             return
         session, why = memory.get(key), why_bad(event.cloud, event.service, event.action)
-        if key != used and (session is None or self._is_told(used, key, memory)):
-            return  # by its name a session is followed in the console only
+        if key != used and ((used and session is None) or not self._is_named(used, key, session or Session(), memory)):
+            return
         if session is None or not session.chain:
             if not event.error and (why or issued):
                 early = newest((*(session or Session()).early, ref_of(event)), MAX_EARLY)
@@ -144,14 +164,20 @@ class CloudActAfterExchange(CloudDetector[Session]):
         yield from self._acted(key, ref_of(event), memory)
 
     @staticmethod
-    def _is_told(used: str, console: str, memory: View[Session]) -> bool:
-        """Tell whether a call is followed by its key, or will be with the session that this key took into a console."""
+    def _is_named(used: str, name: str, session: Session, memory: View[Session]) -> bool:
+        """Tell whether a call is followed by the name of its session: it has no key, or the exchange has none.
+
+        Not where it is followed by its key, or will be with the session that this key took into a console.
+        """
+        cloud = session.chain[-1].cloud if session.chain else None
+        if _is_over(session, memory.now) or (used and cloud is not None and cloud.issued != name):
+            return False  # a later session of that name, or one whose calls have another key
         by_key = (memory.get(used) if used else None) or Session()
-        return bool(by_key.chain) or any(ref.cloud and ref.cloud.issued == console for ref in by_key.early)
+        return not by_key.chain and not any(ref.cloud and ref.cloud.issued == name for ref in by_key.early)
 
     def _begun(self, key: str, finding: Finding, memory: View[Session]) -> Iterator[Finding]:
         session = memory.get(key) or Session()
-        if session.severity >= finding.severity:
+        if session.severity >= finding.severity and not _is_over(session, memory.now):
             return
         memory.put(key, Session((*finding.related, finding.event), finding.severity, session.said))
         yield from self._caught_up(key, session.early, memory)
@@ -165,11 +191,13 @@ class CloudActAfterExchange(CloudDetector[Session]):
         """Follow what a call issued, and report the call, each kind once unless it is bad."""
         session, issued = memory.get(key) or Session(), ref.cloud.issued if ref.cloud else ""
         yield from self._said(key, ref, session, memory)
-        more = (memory.get(issued) if issued else None) or Session()
-        if issued and not more.chain:
-            chain = (*session.chain[:3], *session.chain[3:][-2:], ref)
-            memory.put(issued, Session(chain, session.severity, more.said), expires=later(memory.now, UNUSED))
-            yield from self._caught_up(issued, more.early, memory)
+        for name in filter(None, dict.fromkeys((issued, _begins(ref)))):
+            more = memory.get(name) or Session()
+            last = more.chain[-1].cloud if more.chain else None
+            if last is None or last.issued != issued or _is_over(more, memory.now):
+                chain = (*session.chain[:3], *session.chain[3:][-2:], ref)
+                memory.put(name, Session(chain, session.severity, more.said), expires=later(memory.now, UNUSED))
+                yield from self._caught_up(name, more.early, memory)
 
     def _said(self, key: str, ref: EventRef, session: Session, memory: View[Session]) -> Iterator[Finding]:
         why = why_bad(ref.cloud.cloud if ref.cloud else "", ref.resource, ref.verb)
@@ -191,6 +219,7 @@ class CloudActAfterExchange(CloudDetector[Session]):
             event=ref,
             evidence=tuple(about_call(ref)),
             related=session.chain,
+            caveats=() if ref.cloud is not None and key == ref.cloud.used else (BY_NAME,),
         )
 
     @staticmethod
@@ -209,5 +238,24 @@ def _exchanges(reported: Sequence[Finding]) -> dict[str, Finding]:
     found: dict[str, Finding] = {}
     for one in sorted(reported, key=lambda one: (one.severity, len(one.related))):
         if one.event.cloud is not None and one.event.cloud.issued and one.severity >= Severity.MEDIUM:
-            found[one.event.cloud.issued] = one
+            found |= dict.fromkeys((one.event.cloud.issued, _begins(one.event) or one.event.cloud.issued), one)
     return found
+
+
+def _is_over(session: Session, now: datetime) -> bool:
+    """Tell whether what began a session is so long ago that another one goes by its name."""
+    began = session.chain[-1].time if session.chain else None
+    return began is not None and now - began > LONGEST_SESSION
+
+
+def _begun_by(event: CloudEvent) -> str:
+    """Name the session of AWS that an exchange begins; empty for other calls."""
+    exchange = event.exchange if event.cloud == "aws" and not event.error else None
+    return session_of(exchange.role, exchange.session_name) if exchange is not None else ""
+
+
+def _begins(ref: EventRef) -> str:
+    """Name the same, of a call that was kept."""
+    cloud = ref.cloud if ref.succeeded else None
+    is_exchange = cloud is not None and cloud.cloud == "aws" and cloud.kind != ""
+    return session_of(cloud.role, cloud.session_name) if cloud is not None and is_exchange else ""
