@@ -260,6 +260,7 @@ def test_what_the_logs_of_a_cloud_hold(name: str, exchanges: dict[str, int], ref
     assert (cloud.exchanges, cloud.refused, cloud.missing) == (exchanges, refused, missing)
     assert json.loads(doctor(str(cloud_logs.FOLDER / name), "--format", "json").output)["clouds"] == [cloud.to_dict()]
     assert f"cloud {cloud.cloud}: {cloud.events} calls, 2026-03-02" in to_diagnosis(report)
+    assert all(one in to_diagnosis(report) for one in ("not followed: ", *cloud.hidden))
 
 
 @pytest.mark.parametrize(
@@ -289,3 +290,13 @@ def test_pod_identity_without_its_tags() -> None:
     (cloud,) = diagnose(cloud_logs.lines([cloud_logs.record(0), tagged, bare])).clouds
 
     assert [line.partition(":")[0] for line in cloud.missing] == ["EKS Pod Identity names no pod in 1 of 2 exchanges"]
+
+
+def test_exchanges_without_the_key_that_they_issued() -> None:
+    """An export without `responseElements`."""
+    bare = [{**item, "responseElements": None} for item in cloud_logs.RECORDS]
+    (cloud,) = diagnose(cloud_logs.lines(bare)).clouds
+
+    assert [line.partition(":")[0] for line in cloud.missing] == [
+        "3 of 3 exchanges do not name the key that they issued"
+    ]

@@ -73,6 +73,20 @@ def test_a_log_that_was_empty_may_be_filled_and_copied_again_and_again(path: Pat
     assert (text, errors) == (lines(10, 11, 12, 20, 21, 22, 30), [])
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_file_that_begins_with_all_that_was_read_is_taken_for_the_old_one(path: Path, *, kept: bool) -> None:
+    """With its copy or without. No more than those very lines is skipped: to `detect` they would be repetitions."""
+    written(path, range(3))
+
+    def again() -> None:
+        if kept:
+            rotating.copytruncate(path, 1)
+        path.write_bytes(lines(0, 1, 2, 3))
+
+    text, errors = after(path, lambda: None, again, lambda: written(path, range(4, 5)))
+    assert (text, errors) == (lines(0, 1, 2, 3, 4), [])
+
+
 def written_to(path: Path, number: int) -> str:
     """Write one line and return the name of the file."""
     written(path, range(number, number + 1))

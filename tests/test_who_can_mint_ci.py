@@ -152,7 +152,7 @@ def test_the_difference_of_two_runs(tmp_path: Path) -> None:
         ("lost", "bob", "cloud", "cloud"),
         ("lost", "eve", "cloud", "cloud"),
     ]
-    assert list(lines[0]) == ["change", "subject", "level", "level_before", "kind", "accounts"]
+    assert list(lines[0]) == ["change", "subject", "level", "level_before", "kind", "complete", "accounts"]
     assert lines[0]["accounts"] == [{"namespace": "dev", "name": None}]
 
 
@@ -186,7 +186,7 @@ def test_an_earlier_run_that_is_broken_or_was_incomplete_is_told(tmp_path: Path)
     old = tmp_path / "old.json"
     for content, status, told in (
         (line + '{"subject": 1}\n', 2, "line 2 is not one of who-can-mint --format json"),
-        (line.replace('"complete":true', '"complete":false'), 0, "that run was incomplete"),
+        (line.replace('"complete":true', '"complete":false'), 2, "that run was incomplete"),
         ("{", 2, "not YAML"),
         ("", 0, "service accounts: 3"),
     ):
@@ -194,6 +194,23 @@ def test_an_earlier_run_that_is_broken_or_was_incomplete_is_told(tmp_path: Path)
         result = run("--diff", old, path)
         assert (result.exit_code, told in result.stderr) == (status, True), result.stderr
     assert "became reachable: 1" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "part", [{"metadata": {"continue": "abc"}}, {"items": [given("x", EVE)[1] | {"subjects": "eve"}]}, {"items": None}]
+)
+@pytest.mark.parametrize("old", [True, False])
+def test_a_difference_is_incomplete_where_either_side_is(tmp_path: Path, part: dict[str, Any], *, old: bool) -> None:
+    """Objects of then are no better than those of now: what they lack looks as if it became reachable."""
+    whole, cut = listed(given("r", EVE, MINT)), tmp_path / "cut.json"
+    cut.write_text(json.dumps([whole, listed() | part]), encoding="utf-8")
+    path = saved(tmp_path, given("r", BOB, MINT))
+    sides = (cut, path) if old else (path, cut)
+
+    status, lines = changed(*sides)
+    assert (status, lines[0].partition(":")[0]) == (2, "INCOMPLETE")
+    status, lines = changed(*sides, "--format", "json")
+    assert (status, {json.loads(line)["complete"] for line in lines}) == (2, {False})
 
 
 def test_many_changes_are_counted(tmp_path: Path) -> None:
@@ -333,10 +350,13 @@ def test_a_list_of_which_a_part_is_missing_is_an_incomplete_answer(
         (given("x", EVE)[1] | {"kind": "ClusterRolebinding"}, "kind ClusterRolebinding is not supported"),
         (made("RoleBinding", "x", roleRef={"kind": "ClusterRole", "name": "r"}), "it has no namespace"),
         ("x", "expected a Kubernetes object"),
+        (made("ServiceAccount", "x"), "it has no namespace"),
+        (made("Pod", "x", "prod") | {"spec": "x"}, "spec"),
+        ({"metadata": {"name": "x"}}, "it has no kind"),
     ],
 )
-def test_an_rbac_object_that_cannot_be_read_is_an_incomplete_answer(tmp_path: Path, broken: Any, told: str) -> None:
-    """It may grant anything; what is there is evaluated."""
+def test_an_object_that_cannot_be_read_is_an_incomplete_answer(tmp_path: Path, broken: Any, told: str) -> None:
+    """It may grant anything, or be worth anything; what is there is evaluated."""
     result = run(saved(tmp_path, given("r", EVE, MINT), broken), "--format", "json", "--fail-on", "direct")
 
     assert (result.exit_code, json.loads(result.stdout)["complete"]) == (2, False)

@@ -77,8 +77,8 @@ def who_can_mint(
     elif form == "sarif":
         raise ConfigError("SARIF says what can be reached now, not what changed")
     else:
-        changed = _changed(_before(previous, look, warn=warnings), found, place)
-        lines = map(to_change_line, changed) if form == "json" else to_change_text(changed)
+        changed = _changed(_before(previous, look, on_incomplete=errors), found, place)
+        lines = _changes(form, changed, errors)
         fails = any(one.matches_change(change, found.minters) for change in changed for one in thresholds)
     for line in lines:
         click.echo(line)
@@ -104,6 +104,12 @@ def _lines(form: str, found: Survey, errors: Errors) -> Iterable[str]:
     return to_text(found.minters, defaults=found.defaults, incomplete=errors.texts)
 
 
+def _changes(form: str, changed: Sequence[ReachChange], errors: Errors) -> Iterable[str]:
+    if form == "json":
+        return (to_change_line(one, complete=not errors.count) for one in changed)
+    return to_change_text(changed, incomplete=errors.texts)
+
+
 def _sarif(found: Survey, files: Sequence[str], errors: Errors) -> Iterable[str]:
     named = [name for name in files if name != "-"]
     file = named[0] if named else None
@@ -125,7 +131,7 @@ def _changed(before: Iterable[SubjectReach], found: Survey, namespace: str) -> t
     return changes([one.within(namespace) for one in before], map(SubjectReach.of, found.minters))
 
 
-def _before(previous: str, look: Callable[[Cluster], Survey], *, warn: OnError) -> Iterable[SubjectReach]:
+def _before(previous: str, look: Callable[[Cluster], Survey], *, on_incomplete: OnError) -> Iterable[SubjectReach]:
     """Return what was reached before: as an earlier run printed it, or by the objects of then."""
     try:
         content = Path(previous).read_bytes()
@@ -134,9 +140,10 @@ def _before(previous: str, look: Callable[[Cluster], Survey], *, warn: OnError) 
         raise ConfigError(f"{previous}: cannot be read: {reason}") from None
     run = read_run(content, previous)
     if run is None:
-        return map(SubjectReach.of, look(load_cluster([previous], on_error=_stop, warn=lambda _: None)).minters)
+        cluster = load_cluster([previous], on_error=_stop, warn=lambda _: None, on_incomplete=on_incomplete)
+        return map(SubjectReach.of, look(cluster).minters)
     if not run.complete:
-        warn(ReadError("that run was incomplete: what it lacks looks as if it became reachable", previous))
+        on_incomplete(ReadError("that run was incomplete: what it lacks looks as if it became reachable", previous))
     return run.reaches
 
 

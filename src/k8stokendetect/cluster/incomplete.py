@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error after which a snapshot may show fewer rights than the cluster grants."""
+"""The error after which a snapshot may show fewer rights, or accounts, than the cluster has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from k8stokendetect.errors import ReadError
 
 
 class IncompleteError(ReadError):
-    """Objects that may grant rights are missing, or one of them could not be read."""
+    """Objects that may grant rights, or whose tokens they give, are missing, or one could not be read."""
 
 
 def left_on_server(page: Mapping[str, Any], /) -> str:

@@ -101,7 +101,7 @@ def _items(document: Any, place: _Place, on_error: OnReadError) -> Iterator[_Ite
     """Yield what there is: one object, a list of objects, or the output of `aws eks` about Pod Identity."""
     document = of_client(document)
     if not isinstance(document, Mapping):
-        _tell(on_error, "expected a Kubernetes object", place)
+        _tell(on_error, "expected a Kubernetes object", place, kind=IncompleteError)
         return
     document = as_api(document)
     kind = document.get("kind")
@@ -150,7 +150,7 @@ def _read_item(
 def _read(item: Mapping[str, Any], kind: Any, version: Any, place: _Place, on_error: OnReadError) -> Iterator[_Item]:
     kind = kind or kind_of(item)
     versions = KINDS[kind][0] if isinstance(kind, str) and kind in KINDS else None
-    error = IncompleteError if _may_grant(kind, version) else ReadError
+    error = IncompleteError if _may_matter(kind, version) else ReadError
     if kind is None:
         _tell(on_error, "it has no kind", place, ".kind", error)
     elif versions is None:
@@ -166,10 +166,10 @@ def _read(item: Mapping[str, Any], kind: Any, version: Any, place: _Place, on_er
             yield _Item(value, place)
 
 
-def _may_grant(kind: object, version: object) -> bool:
-    """Tell whether an object is one of RBAC, by its kind or by the group of its version."""
-    is_role = isinstance(kind, str) and kind.endswith(("Role", "RoleBinding")) and kind in KINDS
-    return is_role or (isinstance(version, str) and version.partition("/")[0] == RBAC_GROUP)
+def _may_matter(kind: object, version: object) -> bool:
+    """Tell an object that is looked at, by its kind or by RBAC's group; one without a kind may be any."""
+    is_rbac = isinstance(version, str) and version.partition("/")[0] == RBAC_GROUP
+    return is_rbac or kind is None or (isinstance(kind, str) and kind in KINDS)
 
 
 def _label(item: Mapping[str, Any], kind: str) -> str:

@@ -95,6 +95,7 @@ class CloudActAfterExchange(CloudDetector[Session]):
         blind_spots=(
             "data events (S3 objects, DynamoDB items, Lambda calls), unless the trail logs them",
             "the same call again, unless it is one of the bad ones",
+            "a role that is switched to in AWS's console (`SwitchRole`)",
             "a call in AWS's console that is read before the sign-in to it (`GetSigninToken`)",
             "a call in a second AWS account that logs no key (`AWSAccount`): that account's own log of it",
             "Azure, and at Google what is done as a service account that the pool's principal impersonates",

@@ -33,6 +33,21 @@ _NO_EXCHANGE: Final[Mapping[Cloud, Mapping[str, str]]] = {
 }
 
 
+_HIDDEN: Final[Mapping[Cloud, tuple[str, ...]]] = {
+    "aws": (
+        "a role switched to in the console (SwitchRole)",
+        "a call that a second account logs without a key (AWSAccount)",
+        "the exchange of a token that was minted without an audience",
+    ),
+    "azure": ("what an identity does after its sign-in", "the exchange of a token that was minted without an audience"),
+    "google": (
+        "what is done as a service account that the pool's principal impersonates",
+        "the exchange of a token that was minted without an audience",
+    ),
+}
+"""What no rule follows, however much is logged; `blind_spots` of the rules say more."""
+
+
 @with_short_repr
 @attrs.frozen(kw_only=True)
 class CloudReport:
@@ -48,6 +63,7 @@ class CloudReport:
         refused: exchanges that were refused.
         without_pod: exchanges of EKS Pod Identity that name no pod, as its session tags are disabled.
         read_only: calls that the cloud marks as reading.
+        without_key: granted exchanges of AWS whose answer does not name the key that was issued.
 
     """
 
@@ -59,6 +75,12 @@ class CloudReport:
     refused: int
     without_pod: int
     read_only: int
+    without_key: int = 0
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """What no rule follows in this cloud."""
+        return _HIDDEN[self.cloud]
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -75,18 +97,21 @@ class CloudReport:
         if self.without_pod:
             of = self.exchanges["pod identity"]
             yield f"EKS Pod Identity names no pod in {self.without_pod} of {of} exchanges: disableSessionTags is set"
+        if self.without_key:
+            of = sum(self.exchanges.values())
+            yield f"{self.without_key} of {of} exchanges do not name the key that they issued: the session's name joins"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         times = {name: time and time.isoformat() for name, time in (("first", self.first), ("last", self.last))}
-        return attrs.asdict(self) | times | {"missing": list(self.missing)}
+        return attrs.asdict(self) | times | {"missing": list(self.missing), "hidden": list(self.hidden)}
 
 
 class CloudCounts:
     """Counts what the logs of one cloud hold."""
 
     def __init__(self) -> None:
-        self.events = self.refused = self.without_pod = self.read_only = 0
+        self.events = self.refused = self.without_pod = self.without_key = self.read_only = 0
         self.exchanges = Counter[str]()
         self.timeline = Timeline()
 
@@ -106,6 +131,7 @@ class CloudCounts:
             self.refused += 1
             return
         self.exchanges[exchange.kind] += 1
+        self.without_key += event.cloud == "aws" and not exchange.issued_key
         self.without_pod += exchange.kind == "pod identity" and not exchange.pod_uid
 
     def report(self, cloud: Cloud, /) -> CloudReport:
@@ -118,6 +144,7 @@ class CloudCounts:
             exchanges=dict(self.exchanges.most_common()),
             refused=self.refused,
             without_pod=self.without_pod,
+            without_key=self.without_key,
             read_only=self.read_only,
         )
 

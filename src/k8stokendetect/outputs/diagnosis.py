@@ -89,6 +89,7 @@ def _clouds(report: Report) -> Iterator[str]:
         yield f"cloud {cloud.cloud}: {cloud.events:,} calls, {span(cloud.first, cloud.last)}"
         yield f"    exchanges for an identity: {_counted(cloud.exchanges) or 'none'}; refused: {cloud.refused:,}"
         yield from (f"    {line}" for line in cloud.missing)
+        yield f"    not followed: {'; '.join(cloud.hidden)}"
         yield ""
 
 

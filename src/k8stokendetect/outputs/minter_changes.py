@@ -181,8 +181,16 @@ def _beyond(
     return [(kind, tuple(some)) for kind, some in found.items()]
 
 
-def to_change_text(found: Sequence[ReachChange], /) -> Iterator[str]:
-    """Yield a line for each change, without line ends; no name can control the terminal."""
+def to_change_text(found: Sequence[ReachChange], /, *, incomplete: Iterable[str] = ()) -> Iterator[str]:
+    """Yield a line for each change, without line ends; no name can control the terminal.
+
+    Arguments:
+        found: the changes.
+        incomplete: what could not be read, of now or of then, each in a line.
+
+    """
+    for text in incomplete:
+        yield neutral(f"INCOMPLETE: {text}")
     counts = {what: sum(one.change == what for one in found) for what in ("gained", "level", "lost")}
     yield f"became reachable: {counts['gained']:,}; changed in value: {counts['level']:,}; ceased: {counts['lost']:,}"
     for one in found[:MOST_LINES]:
@@ -201,8 +209,14 @@ def _said(one: ReachChange) -> str:
     return f"{'can now' if one.change == 'gained' else 'can no longer'} obtain tokens of {whom} ({one.kind})"
 
 
-def to_change_line(one: ReachChange, /) -> str:
-    """Return a change as one line of JSON in printable ASCII, without the line end."""
+def to_change_line(one: ReachChange, /, *, complete: bool = True) -> str:
+    """Return a change as one line of JSON in printable ASCII, without the line end.
+
+    Arguments:
+        one: the change.
+        complete: everything could be read, of now and of then.
+
+    """
     subject = one.subject
     return one_line(
         {
@@ -211,6 +225,7 @@ def to_change_line(one: ReachChange, /) -> str:
             "level": one.level.label,
             "level_before": one.before.label,
             "kind": one.kind or None,
+            "complete": complete,
             "accounts": [{"namespace": path.namespace or None, "name": path.account or None} for path in one.paths],
         }
     )
