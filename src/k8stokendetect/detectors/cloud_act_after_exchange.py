@@ -23,7 +23,8 @@ from k8stokendetect.detectors.cloud import (
 )
 from k8stokendetect.detectors.cloud_acts import SOURCES, only_asks, why_bad
 from k8stokendetect.detectors.exchanges import newest
-from k8stokendetect.detectors.keyed import View, later
+from k8stokendetect.detectors.keyed import View
+from k8stokendetect.detectors.states import later
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Finding, Rule, Severity
 from k8stokendetect.words import call_of, user_of
