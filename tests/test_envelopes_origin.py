@@ -181,6 +181,18 @@ def test_a_pod_has_to_print_all_that_its_shipper_says_of_it() -> None:
     assert any(DOUBTED in caveat for finding in detect(as_log(row)) for caveat in finding.caveats)
 
 
+def test_the_name_that_grep_writes_before_a_line_counts() -> None:
+    """`grep -H`; not what a client writes into an event that is then cut off."""
+    line = f"{PATH}:2026-11-23T21:00:00Z stdout F {text('kubectl')}\n"
+    log = read(line.encode())
+    assert (list(log), log.unproven) == ([], 1)
+
+    event = json.dumps({"userAgent": f"x{line[:-2]}", **mint("")}, separators=(",", ":"))
+    errors: list[object] = []
+    log = read(f"{event[:-99]}\n".encode(), on_error=errors.append)
+    assert (list(log), log.unproven, len(errors)) == ([], 0, 1)
+
+
 def test_a_damaged_event_is_not_hidden_either() -> None:
     """It would be an unreadable TokenRequest."""
     whole = text("kubernetes.pod_name=evil")

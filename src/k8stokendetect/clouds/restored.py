@@ -20,6 +20,8 @@ _BODIES: Final = ("requestParameters", "responseElements")
 _OBJECTS: Final = (*_BODIES, "userIdentity", "sessionContext", "sessionIssuer", "webIdFederationData")
 _ACCOUNTS: Final = ("accountId", "recipientAccountId")
 _TRUTH: Final = {"true": True, "false": False, "1": True, "0": False, "": None}
+_MOST: Final = 10**20
+"""No number of CloudTrail's is as large; one of thousands of digits cannot be written as text."""
 _NUMBER: Final = re.compile(r"([0-9]{1,15})(?:\.0*)?")
 
 _SERVICE: Final = re.compile(
@@ -42,8 +44,7 @@ def service_of(source: str, /) -> str:
 
 def number_of(value: Any, /) -> int | None:
     """Return a number, also from a text or a fraction; None where it is none: no exchange is lost for that."""
-    is_number = isinstance(value, str | int | float) and not isinstance(value, bool)
-    found = _NUMBER.fullmatch(str(value)) if is_number else None
+    found = _NUMBER.fullmatch(text) if isinstance(text := text_of_number(value), str) else None
     return int(found[1]) if found else None
 
 
@@ -61,7 +62,8 @@ def text_of_number(value: Any, /) -> Any:
     """Return a number as text; anything else as it is."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number and abs(value) < _MOST else value
 
 
 def restored(record: Mapping[str, Any], /) -> dict[str, Any]:

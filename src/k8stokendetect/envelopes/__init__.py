@@ -138,10 +138,12 @@ def _with_pods(outer: Inner) -> Inner:
 
 
 def _settled(outer: Inner) -> Inner:
-    """Compare what was claimed about the pod with what is no wrapper any more: a text, an event, an error."""
+    """Compare what was claimed about the pod with what is no wrapper any more: an event, its text, an error."""
     record = outer.record
-    is_last = outer.is_event or outer.cloud is not None or isinstance(record, str | bytes | ReadError)
-    if not (outer.context.claims and is_last):
+    if not outer.context.claims:
+        return outer
+    is_last = outer.is_event or outer.cloud is not None or isinstance(record, ReadError)
+    if not (is_last or (isinstance(record, str | bytes) and speaks_of_event(record))):
         return outer
     content = record.revealed if isinstance(record, ReadError) else record
     return attrs.evolve(outer, context=settled(outer.context, content))

@@ -10,7 +10,8 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from k8stokendetect.convert.marks import speaks_of_event
-from k8stokendetect.envelopes.base import Context, Inner
+from k8stokendetect.envelopes.base import Claims, Context, Inner
+from k8stokendetect.envelopes.pods import of_path
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.damage import BAD, as_far_as_it_goes, damaged_parts, loads, whole_records
 
@@ -57,7 +58,10 @@ class LineFormats:
         """Return the records in a line; none yet for a piece of one; None when the line has none of these forms."""
         if cri := _CRI.fullmatch(line):
             file, stream, tag, text = cri.groups(b"")
-            return self._joined(file + stream, tag, text)
+            records = self._joined(file + stream, tag, text)
+            is_name = records and b'"' not in file  # else it is the beginning of an event that is cut off
+            claims = of_path(file.decode("utf-8", "replace")) if is_name else ()
+            return [_printed(record, claims) for record in records or ()] if claims else records
         if b" AUDIT: " in line and (found := _legacy(line.decode("utf-8", "replace"))):
             return found
         if _OTHER_LOG.search(line) and not speaks_of_event(line):
@@ -121,6 +125,11 @@ class LineFormats:
         self._pieces.clear()
         self._docker.clear()
         self._sizes.clear()
+
+
+def _printed(record: Any, claims: Claims) -> Inner:
+    """Note whose output a record is, by the name of its file."""
+    return (record if isinstance(record, Inner) else Inner(record)).inside(Inner(None, context=Context(claims=claims)))
 
 
 def _container_of(record: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 import attrs
 import msgspec
@@ -25,7 +24,12 @@ from k8stokendetect.envelopes.pods import values_of
 DOUBTED: Final = "whether a pod printed it: what names the pod stands in the event, too, where a client may have put it"
 """What `Context.lost` says of an event whose claims were all dropped."""
 
-_ESCAPE: Final = re.compile(rb'\\+(?:u[0-9a-f]{4}|[a-z"/])')
+_ENCODED: Final = re.compile(rb"%(?:2[def]|3[0-9a]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])")
+"""Letters, digits and `-./:_` in percent-encoding, in small letters: nobody encodes them but to hide something."""
+_ESCAPE: Final = re.compile(rb'\\+(?:u[0-9a-f]{4}|[a-z"/])|%[0-9a-f]{2}')
+_OTHERS: Final = bytes(set(range(256)) - {*b"abcdefghijklmnopqrstuvwxyz0123456789"})
+_MOST_PLACES: Final = 1000
+"""Maximum number of words that are looked at; one that is in so many was put there."""
 _PLAIN: Final = re.compile(r"[\w.:/@,=+-]*", re.ASCII)
 """What stays the same wherever it is written; anything else may be written in several ways, and proves nothing."""
 _ABOUT: Final = re.compile("kubernetes|k8s|pod|container|docker|namespace|file|label|stream|^tags?$", re.IGNORECASE)
@@ -43,7 +47,9 @@ def settled(context: Context, content: Any, /) -> Context:
     if not context.claims:
         return context
     text = _as_bytes(content).lower()
-    text += b" " + _ESCAPE.sub(b" ", text) + b" " + (unquote_to_bytes(text).lower() if b"%" in text else b"")
+    if _ENCODED.search(text):
+        text += b" " + _ENCODED.sub(_decoded, text)
+    text += b" " + _ESCAPE.sub(b" ", text)
     pods = context.pods.union(
         claim.pod
         for claim in context.claims
@@ -66,6 +72,18 @@ def _as_bytes(content: Any) -> bytes:
         return b""
 
 
+def _decoded(found: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(found[0][1:].decode()).lower()
+
+
 def _holds(text: bytes, value: bytes) -> bool:
     """Tell whether a text has a value that is no part of a longer word."""
-    return value in text and re.search(rb"(?<![a-z0-9])%s(?![a-z0-9])" % re.escape(value), text) is not None
+    at = text.find(value)
+    for _ in range(_MOST_PLACES):
+        if at < 0:
+            return False
+        around = text[max(0, at - 1) : at] + text[at + len(value) : at + len(value) + 1]
+        if not around.strip(_OTHERS):
+            return True
+        at = text.find(value, at + 1)
+    return True

@@ -14,6 +14,7 @@ A pod is named NAMESPACE/NAME; whichever of the two a wrapper does not say is em
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -41,6 +42,9 @@ _NAMESPACES: Final = ("namespace_name", "pod_namespace", "namespace")
 _BEATS: Final = ("pod", "container")
 _OF_A_POD: Final = re.compile("pod|container|docker|namespace|label|annotation", re.IGNORECASE)
 """What only the pod has, of a shipper's metadata: an agent on a node adds cluster and node to every log."""
+
+MOST_VALUES: Final = 64
+"""Maximum number of values that are looked at of one claim: shippers have fewer, a client may add any number."""
 
 _CONTAINERS: Final = re.compile(r"var[/.]log[/.]containers[/.]([^_/]*)(?:_([^_/]*)(?=_))?")
 _DIRECTORY: Final = re.compile(r"/var/log/pods/([^_/]*)_?([^_/]*)")
@@ -109,15 +113,15 @@ def named(namespace: Any, pod: Any, said: Any = None, /, *, printed: bool = Fals
 
     """
     if isinstance(pod, list) and len(pod) > 1:
-        return tuple(Claim(f"{_text(namespace)}/{_text(one)}", one) for one in pod)
+        return tuple(Claim(f"{_text(namespace)}/{_text(one)}", one) for one in pod[:MOST_VALUES])
     if not (pod or printed):
         return ()
     return (Claim(f"{_text(namespace)}/{_text(pod)}", [namespace, pod] if said is None else said),)
 
 
 def values_of(claim: Claim, /) -> Iterator[str]:
-    """Yield every value with which fields tell of a pod; not what stands next to it about its node or cluster."""
-    return _values(claim.said, is_known=not isinstance(claim.said, Mapping))
+    """Yield the first values with which fields tell of a pod; not what stands next to it about its node or cluster."""
+    return itertools.islice(_values(claim.said, is_known=not isinstance(claim.said, Mapping)), MOST_VALUES)
 
 
 def _values(said: Any, *, is_known: bool) -> Iterator[str]:
