@@ -38,7 +38,6 @@ FORMS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "ocsf 1.5.0": to_ocsf,
     "ocsf 1.8.0": lambda item: to_ocsf(item, version="1.8.0"),
 }
-pytestmark = pytest.mark.xdist_group("outputs_index")  # what it keeps is made once
 
 
 @functools.cache

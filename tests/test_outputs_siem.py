@@ -35,7 +35,6 @@ from recordings import DATA, METADATA, METADATA_1_27, REQUEST_RESPONSE
 from siem_schemas import ecs_errors, ecs_fields, empty, leaves, ocsf_errors
 
 EXAMPLES = DATA.parents[1] / "examples"
-pytestmark = pytest.mark.xdist_group("outputs_siem")  # what it keeps is made once
 RECORDINGS = [METADATA, METADATA_1_27, REQUEST_RESPONSE]
 FORMS = {"ecs": (to_ecs, ecs_errors), "ocsf": (to_ocsf, ocsf_errors)}
 YEAR_2 = datetime(2, 1, 1)  # noqa: DTZ001 - without a zone, as Hypothesis wants it
