@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -73,9 +76,20 @@ class ListingServer:
         }
 
 
+@functools.cache
+def official() -> Any:
+    """Import the official client, in a thread of its own: in a stack as deep as a test's it takes ten times as long.
+
+    With jsonschema's extra `format-nongpl` it parses 39 grammars; its types differ from version to version.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(importlib.import_module, "kubernetes.client").result()
+
+
 @contextmanager
 def serving(server: ListingServer) -> Iterator[str]:
     """Serve on loopback; yields the address."""
+    official()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -89,6 +89,18 @@ def few(path: Path, each: int, *, others: bool = True) -> tuple[dict[str, Any], 
     return tuple(log[number] for number in sorted(chosen))
 
 
+def few_of(findings: Iterable[Finding], each: int) -> list[Finding]:
+    """Return the first so many findings of each rule, severity and exclusion."""
+    seen = Counter[tuple[Any, ...]]()
+    chosen = []
+    for finding in findings:
+        kind = (finding.rule.id, finding.severity, finding.excluded_by)
+        seen[kind] += 1
+        if seen[kind] <= each:
+            chosen.append(finding)
+    return chosen
+
+
 def _resource(record: dict[str, Any]) -> tuple[Any, ...]:
     """Return what an event is about."""
     ref = record.get("objectRef", {})

@@ -28,7 +28,6 @@ from k8stokendetect.incidents import Incidents, alerts, incidents
 from k8stokendetect.outputs.arrow import ALERT_SCHEMA, FINDING_SCHEMA, INCIDENT_SCHEMA, findings_of, to_arrow
 from recordings import DATA, METADATA, REQUEST_RESPONSE
 
-pytestmark = pytest.mark.xdist_group("arrow")  # what it keeps is made once
 EXAMPLES = DATA.parents[1] / "examples"
 RULE = Rule("acme.x", "X", Severity.LOW)
 SEEN = datetime(2026, 11, 25, 12, 0, 0, 123456, UTC)

@@ -7,52 +7,53 @@ import json
 from typing import Any
 
 import pytest
-from kubernetes import client as official
 
 from k8stokendetect.cluster import Cluster
+from listing_server import official
 from rbac_objects import GROUP, listed, made, rule
 
-client: Any = official  # its types differ from version to version
 LABELS = {"match_labels": {"acme.io/to_top": "true"}}
 SUBJECT = {"kind": "ServiceAccount", "name": "api", "namespace": "prod"}
 
 
 def meta(name: str, namespace: str | None = None, **more: Any) -> Any:
     """Make the metadata of an object."""
-    return client.V1ObjectMeta(name=name, namespace=namespace, **more)
+    return official().V1ObjectMeta(name=name, namespace=namespace, **more)
 
 
 def made_by_client() -> list[Any]:
     """Return one object of each kind, as the client makes them: without a kind, as in the lists that it returns."""
-    subject = client.RbacV1Subject
-    token = client.V1ServiceAccountTokenProjection(path="token", audience="vault")
-    projected = client.V1ProjectedVolumeSource(sources=[client.V1VolumeProjection(service_account_token=token)])
+    subject = official().RbacV1Subject
+    token = official().V1ServiceAccountTokenProjection(path="token", audience="vault")
+    projected = official().V1ProjectedVolumeSource(sources=[official().V1VolumeProjection(service_account_token=token)])
     return [
-        client.V1ServiceAccount(metadata=meta("api", "prod", annotations={"a_b": "c"})),
-        client.V1ClusterRole(
+        official().V1ServiceAccount(metadata=meta("api", "prod", annotations={"a_b": "c"})),
+        official().V1ClusterRole(
             metadata=meta("top"),
-            aggregation_rule=client.V1AggregationRule(cluster_role_selectors=[client.V1LabelSelector(**LABELS)]),
+            aggregation_rule=official().V1AggregationRule(
+                cluster_role_selectors=[official().V1LabelSelector(**LABELS)]
+            ),
         ),
-        client.V1ClusterRole(
+        official().V1ClusterRole(
             metadata=meta("base", labels={"acme.io/to_top": "true"}),
-            rules=[client.V1PolicyRule(api_groups=[""], resources=["serviceaccounts/token"], verbs=["create"])],
+            rules=[official().V1PolicyRule(api_groups=[""], resources=["serviceaccounts/token"], verbs=["create"])],
         ),
-        client.V1Role(metadata=meta("r", "prod"), rules=[]),
-        client.V1ClusterRoleBinding(
+        official().V1Role(metadata=meta("r", "prod"), rules=[]),
+        official().V1ClusterRoleBinding(
             metadata=meta("b"),
-            role_ref=client.V1RoleRef(api_group=GROUP, kind="ClusterRole", name="top"),
+            role_ref=official().V1RoleRef(api_group=GROUP, kind="ClusterRole", name="top"),
             subjects=[subject(**SUBJECT)],
         ),
-        client.V1RoleBinding(
-            metadata=meta("b", "prod"), role_ref=client.V1RoleRef(api_group=GROUP, kind="Role", name="r")
+        official().V1RoleBinding(
+            metadata=meta("b", "prod"), role_ref=official().V1RoleRef(api_group=GROUP, kind="Role", name="r")
         ),
-        client.V1Pod(
+        official().V1Pod(
             metadata=meta("p", "prod", uid="u"),
-            spec=client.V1PodSpec(
+            spec=official().V1PodSpec(
                 service_account_name="api",
                 node_name="n1",
-                containers=[client.V1Container(name="c")],
-                volumes=[client.V1Volume(name="v", projected=projected)],
+                containers=[official().V1Container(name="c")],
+                volumes=[official().V1Volume(name="v", projected=projected)],
             ),
         ),
     ]
@@ -117,11 +118,11 @@ def test_lists_of_the_client_are_read_one_after_the_other() -> None:
     """As `list_cluster_role()` returns them; a single object is a source, too."""
     account, top, base, role, cluster_binding, binding, pod = made_by_client()
     lists = [
-        client.V1ServiceAccountList(items=[account]),
-        client.V1ClusterRoleList(items=[top, base]),
-        client.V1RoleList(items=[role]),
-        client.V1ClusterRoleBindingList(items=[cluster_binding]),
-        client.V1RoleBindingList(items=[binding]),
+        official().V1ServiceAccountList(items=[account]),
+        official().V1ClusterRoleList(items=[top, base]),
+        official().V1RoleList(items=[role]),
+        official().V1ClusterRoleBindingList(items=[cluster_binding]),
+        official().V1RoleBindingList(items=[binding]),
     ]
 
     assert Cluster.load(*lists, pod) == EXPECTED
@@ -129,7 +130,7 @@ def test_lists_of_the_client_are_read_one_after_the_other() -> None:
 
 def test_dumps_under_the_names_of_the_api_are_read_by_their_fields() -> None:
     """`sanitize_for_serialization` leaves out what is empty: what then tells no kind is told, the rest is read."""
-    dumps = client.ApiClient().sanitize_for_serialization(made_by_client())
+    dumps = official().ApiClient().sanitize_for_serialization(made_by_client())
     errors: list[Exception] = []
     cluster = Cluster.load(dumps, on_error=errors.append)
 
@@ -141,6 +142,6 @@ def test_dumps_under_the_names_of_the_api_are_read_by_their_fields() -> None:
 def test_another_kind_of_the_client_is_told() -> None:
     """By its class; and what only looks like an object of it is refused."""
     errors: list[Exception] = []
-    Cluster.load([client.V1Secret(metadata=meta("s", "prod"))], on_error=errors.append)
+    Cluster.load([official().V1Secret(metadata=meta("s", "prod"))], on_error=errors.append)
 
     assert [str(error) for error in errors] == ["kind Secret is not supported @ $[0].kind"]

@@ -34,7 +34,6 @@ from k8stokendetect.findings import bounded
 from paths import resolve
 from recordings import METADATA, METADATA_1_27, REQUEST_RESPONSE, few, records
 
-pytestmark = pytest.mark.xdist_group("detectors")  # what it keeps is made once
 SHIPPED = (*BUILTIN, *OPTIONAL)
 EVERY = pytest.mark.parametrize("cls", SHIPPED, ids=lambda cls: cls.rule.id)
 LOGS = (METADATA, METADATA_1_27, REQUEST_RESPONSE)

@@ -79,9 +79,10 @@ def policies() -> list[str]:
     return [block.text for block in blocks() if block.page == "audit-policy.md" and block.language == "yaml"]
 
 
-@pytest.fixture(autouse=True)
-def _in_a_folder_with_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the blocks `audit.log`, plain and packed, `acme.toml`, `policy.yaml`, `examples/` and `tests/data`."""
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with `audit.log`, plain and packed, `acme.toml`, `policy.yaml`, `examples/` and `tests/data`."""
+    tmp_path = tmp_path_factory.mktemp("documentation")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests/data").symlink_to(ROOT / "tests/data", target_is_directory=True)
@@ -94,6 +95,13 @@ def _in_a_folder_with_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "must-gather.tar.gz").write_bytes(packing.tar_of({"node1/audit.log": log}, "gz"))
     (tmp_path / "audit-utf16.log").write_bytes(log.decode().encode("utf-16"))
     (tmp_path / "policy.yaml").write_text(recommended(), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_with_a_log(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each block a copy of its own."""
+    shutil.copytree(filled, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
 
 

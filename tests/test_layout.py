@@ -15,11 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-import pytest
-
 import k8stokendetect
 
-pytestmark = pytest.mark.xdist_group("layout")  # what it keeps is made once
 PACKAGE = Path(k8stokendetect.__file__).parent
 ROOT = Path(__file__).parents[1]
 PACKAGES = [  # a file imports from its own package and from those before it

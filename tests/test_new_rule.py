@@ -123,6 +123,10 @@ def change(path: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after + before, 1), encoding="utf-8")
 
 
+OF_THE_RUN = ("SLIPCOVER", "PYTEST", "PYTHONPYCACHEPREFIX")
+"""What the run of these tests sets for itself."""
+
+
 def test_three_files_are_all_that_a_new_rule_touches(tmp_path: Path) -> None:
     """In a copy of the repository, the tests that go over all rules pass: nothing else has to know of it.
 
@@ -163,7 +167,9 @@ def test_three_files_are_all_that_a_new_rule_touches(tmp_path: Path) -> None:
             *files,
         ],
         cwd=tmp_path,
-        env={key: value for key, value in os.environ.items() if not key.startswith(("SLIPCOVER", "PYTEST"))}
+        env={
+            key: value for key, value in os.environ.items() if not key.startswith(("SLIPCOVER", "PYTEST", "PYTHONPYC"))
+        }
         | {"PYTHONPATH": str(tmp_path / "src")},
         capture_output=True,
         text=True,

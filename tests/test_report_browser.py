@@ -6,6 +6,7 @@ It drives the browser with Playwright: https://playwright.dev/python/docs/api/cl
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -27,11 +28,15 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
-    pytest.mark.xdist_group("browser"),
 ]
-sync_api = pytest.importorskip("playwright.sync_api")
 
 HTTP = "https://example.com/"
+
+
+@functools.cache
+def sync_api() -> Any:
+    """Import Playwright, which takes half a second that other tests need not wait for."""
+    return pytest.importorskip("playwright.sync_api")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,7 @@ def path(found: Sequence[Incident], tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Start Chromium once."""
-    with sync_api.sync_playwright() as playwright:
+    with sync_api().sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
         yield browser
         browser.close()
@@ -87,12 +92,12 @@ def test_a_command_is_copied_whole(page: Any, found: Sequence[Incident], *, has_
     step = next(step for step in found[0].advice if step.command)
     button = page.locator(".todo li", has_text=step.text).first.get_by_role("button")
     button.click()
-    sync_api.expect(button).to_have_text("Copied")
+    sync_api().expect(button).to_have_text("Copied")
     page.locator("#text").click()
     page.keyboard.press("Control+V")
 
     assert page.locator("#text").input_value() == step.command
-    sync_api.expect(page.locator("#shown")).to_contain_text("of")  # a filter, too
+    sync_api().expect(page.locator("#shown")).to_contain_text("of")  # a filter, too
 
 
 def test_what_is_folded_is_copied_and_led_to(page: Any) -> None:
@@ -114,15 +119,15 @@ def test_incidents_are_filtered_by_severity_actor_and_text(page: Any, found: Seq
     assert shown(page) == high
     assert page.locator("#shown").inner_text() == f"{len(high)} of {len(found)} incidents"
     page.locator("#actor").fill("BOB")
-    sync_api.expect(page.locator("#shown")).to_have_text(f"1 of {len(found)} incidents")
+    sync_api().expect(page.locator("#shown")).to_have_text(f"1 of {len(found)} incidents")
     assert shown(page)[0].startswith("bob ")
     page.locator("#text").fill("nowhere to be found")
-    sync_api.expect(page.locator("#shown")).to_have_text(f"0 of {len(found)} incidents")
+    sync_api().expect(page.locator("#shown")).to_have_text(f"0 of {len(found)} incidents")
     page.locator("#clear").click()
     assert shown(page) == every == [one.title for one in found]
     event = found[-1].findings[0].event.audit_id
     page.locator("#text").fill(event)
-    sync_api.expect(page.locator("#shown")).to_have_text(f"1 of {len(found)} incidents")
+    sync_api().expect(page.locator("#shown")).to_have_text(f"1 of {len(found)} incidents")
     assert shown(page) == [found[-1].title]
 
 
@@ -198,7 +203,7 @@ def test_a_page_of_1200_incidents_stays_small_and_works(
         page = context.new_page()
         page.goto(big.as_uri())
         page.locator("#text").fill("the last one")
-        sync_api.expect(page.locator("#shown")).to_have_text("1 of 1201 incidents")
+        sync_api().expect(page.locator("#shown")).to_have_text("1 of 1201 incidents")
 
         assert big.stat().st_size < 10_000_000
         assert shown(page) == ["the last one"]

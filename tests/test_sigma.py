@@ -31,8 +31,6 @@ from k8stokendetect.sigma.short import CLIENTS, SHORT
 from k8stokendetect.testing import request
 from recordings import METADATA, Request, records
 
-pytestmark = pytest.mark.xdist_group("sigma")  # one process keeps the tables
-
 MANAGER = "system:kube-controller-manager"
 """Its exclusion asks for `no other group`, which Sigma cannot express: with `strict` each of its mints is reported."""
 

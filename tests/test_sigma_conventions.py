@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import re
@@ -25,7 +26,12 @@ from k8stokendetect.detectors import BUILTIN, OPTIONAL
 from k8stokendetect.sigma.forms import FORMS
 from recordings import DATA
 
-FILES = {(form, name): text for form in sigma.FORM_NAMES for name, text in sigma.export(form=form)}
+
+@functools.cache
+def files() -> dict[tuple[str, str], str]:
+    """Return the text of each file by its form and name."""
+    return {(form, name): text for form in sigma.FORM_NAMES for name, text in sigma.export(form=form)}
+
 
 TACTICS = {
     "T1078.004": ("initial-access", "persistence", "privilege-escalation", "stealth"),
@@ -102,7 +108,7 @@ def test_the_schemas_accept_every_file() -> None:
         kind: jsonschema_rs.validator_for(json.loads((DATA / "schemas" / f"sigma-{kind}.json").read_text("utf-8")))
         for kind in ("detection", "correlation")
     }
-    for text in FILES.values():
+    for text in files().values():
         (document,) = runner.documents(text)
         plain = {**document, "date": str(document["date"])}
         assert [
@@ -116,7 +122,7 @@ def test_the_lines_are_as_yamllint_wants_them() -> None:
 
     Four spaces, but two after a hyphen; no `---`; no spaces at the end of a line; a space after `#`; one last newline.
     """
-    for text in FILES.values():
+    for text in files().values():
         assert not re.search(r"^---", text, re.MULTILINE)
         assert not re.search(r"[ \t]$|\t|\r", text, re.MULTILINE)
         assert not re.search(r"^ *#[^ ]", text, re.MULTILINE)
@@ -132,10 +138,18 @@ def test_the_lines_are_as_yamllint_wants_them() -> None:
             above, is_item = above + step, bare.startswith("- ")
 
 
-@pytest.mark.parametrize("name", [name for form, name in FILES if form == "short"])
-def test_a_file_keeps_to_the_conventions(name: str) -> None:
+def test_every_file_keeps_to_the_conventions() -> None:
     """Names, description, licence, tags of all tactics, what the log must hold; see sigma-specification/sigmahq."""
-    (document,) = runner.documents(FILES["short", name])
+    names = [name for form, name in files() if form == "short"]
+
+    assert {sigma.file_name(rule) for form in FORMS for rule in [form.detector.rule.id]} <= {*names}
+    for name in names:
+        keeps_to_the_conventions(name)
+
+
+def keeps_to_the_conventions(name: str) -> None:
+    """Check the short form of a file."""
+    (document,) = runner.documents(files()["short", name])
 
     assert re.fullmatch(r"(correlation_)?kubernetes_audit_[a-z0-9_]{4,60}\.yml", name)
     assert name.startswith("correlation_") == ("correlation" in document)
@@ -165,7 +179,7 @@ def test_what_is_said_is_the_detectors_own() -> None:
     by_id = {cls.rule.id: cls.rule for cls in (*BUILTIN, *OPTIONAL)}
     for form in FORMS:
         own = by_id[form.detector.rule.id]
-        (document,) = runner.documents(FILES["short", sigma.file_name(own.id)])
+        (document,) = runner.documents(files()["short", sigma.file_name(own.id)])
         assert document["title"].lower() == own.title.lower()
         assert document["id"] == str(sigma.rule_id(own.id))
         assert " ".join(document["description"].split()).endswith(" ".join(own.description.split()))

@@ -20,8 +20,6 @@ import sigma_table as table
 from k8stokendetect import sigma
 from recordings import Request, records
 
-pytestmark = pytest.mark.xdist_group("sigma")  # one process keeps the tables
-
 CASE = ("token-request-uri", "token-request-denied")
 """The rules that also flag calls to `ServiceAccounts` and `Token` where an engine ignores case."""
 

@@ -10,7 +10,6 @@ import pytest
 
 from snapshots import PARTS, RECORDINGS, SNAPSHOTS, Part, current, difference, file_of, kept
 
-pytestmark = pytest.mark.xdist_group("snapshots")  # what it keeps is made once
 EVERY_RECORDING = pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.name)
 HOW = "Is that intended? Then run `python tests/snapshots.py`, and say why in the commit."
 

@@ -41,7 +41,6 @@ SHORT = [record for record in LOG if record.get("objectRef", {}).get("subresourc
 MISSING = [name for name in ("pyspark", "pandas", "pyarrow") if importlib.util.find_spec(name) is None]
 pytestmark = [
     pytest.mark.spark,
-    pytest.mark.xdist_group("spark"),
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
     pytest.mark.skipif(shutil.which("java") is None, reason="no Java (Debian: openjdk-17-jre-headless)"),
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),

@@ -32,7 +32,6 @@ print("all ran")
 
 
 @pytest.mark.spark
-@pytest.mark.xdist_group("spark")
 @pytest.mark.skipif(importlib.util.find_spec("pyspark") is None, reason="not installed: pyspark")
 @pytest.mark.skipif(shutil.which("java") is None, reason="no Java (Debian: openjdk-17-jre-headless)")
 def test_every_block_runs(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from k8stokendetect import ConfigError
 from k8stokendetect.testing import corpus
 from recordings import DATA, METADATA, labelled_token_requests
 
-pytestmark = pytest.mark.xdist_group("corpus")  # what it keeps is made once
 EVERY_RECORDING = pytest.mark.parametrize("name", corpus.names())
 PAGE = scores.PAGE.read_text(encoding="utf-8")
 

@@ -22,7 +22,7 @@ WRAPPINGS = {
     for module in (azure, cloudwatch, elastic, flat, gcp, ocsf, shippers, tables, unknown)
     for name, wrap in {**module.WRAPPINGS, **getattr(module, "GOOGLE", {})}.items()
 }
-LOG = [*few(METADATA, 5, others=False), *records(METADATA)[::200]]
+LOG = [*few(METADATA, 5, others=False), *records(METADATA)[::600]]
 """Each wrapping reads it in a fraction of a second."""
 IMPERSONATION_LOST = {name for name in WRAPPINGS if "aksaudit" in name or "query-result" in name}
 MILLISECONDS = {name for name in WRAPPINGS if "panther" in name or ("ocsf" in name and "bloblang" not in name)}
