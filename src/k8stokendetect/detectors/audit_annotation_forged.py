@@ -36,10 +36,11 @@ class AuditAnnotationForged(KeyedDetector[bool]):
         "Admission policy that can forge audit annotations",
         Severity.HIGH,
         description=(
-            "An admission policy writes audit annotations under its own name, and so does a webhook. One that is named "
-            "like Kubernetes' own prefix replaces the id of every token that is issued, or marks requests as made with "
-            "old tokens or as truncated. From then on, uses can no longer be joined to mints. Reported, too, is an "
-            "annotation that cannot be the API server's own: one id for two tokens, for one."
+            "An admission policy or webhook can forge the API server's audit annotations. Policies and webhooks write "
+            "annotations under their own names; one named like Kubernetes' own prefix can replace the id of every "
+            "token that is issued, or mark requests as made with old tokens or as truncated. From then on, uses can no "
+            "longer be joined to mints. An annotation that cannot be the API server's own, such as one id for two "
+            "tokens, is also reported."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),

@@ -63,9 +63,9 @@ class CloudActAfterExchange(CloudDetector[Session]):
             "A call was made with the access key that a reported exchange issued, with one of a role that was assumed "
             "with it, with one that it made for a user, or in a console that it signed in to. Critical after an "
             "exchange that is critical, else high: secrets were read, rights given, users and keys made, snapshots "
-            "taken or shared, logs switched off. Medium, once for each kind of call: all else. Low: refused, or a "
-            "client that asks who it is. The id of the key joins the two exactly; at Google the principal and its "
-            "address do, and in AWS's console the name of the session."
+            "taken or shared, logs switched off. Medium, once for each kind of call: everything else. Low: refused, or "
+            "a client that asks who it is. The id of the key joins the two exactly; at Google, the principal and its "
+            "address do, and in the AWS console, the name of the session."
         ),
         techniques=("T1078.004", "T1552", "T1098"),
         tactics=("credential-access", "privilege-escalation", "persistence", "defense-evasion", "exfiltration"),

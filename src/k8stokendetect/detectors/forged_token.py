@@ -42,9 +42,10 @@ class ForgedToken(KeyedDetector[IdsSeen]):
         "Service account token that was never issued",
         Severity.CRITICAL,
         description=(
-            "Every token of the TokenRequest API carries an id that is logged with each request (on by default from "
-            "1.30), every token of a Secret an annotation. A service account's request with neither was made with a "
-            "token that somebody signed with the cluster's own key. Tried on 1.31: the API server accepts it."
+            "Every token from the TokenRequest API carries an id that is logged with each request (on by default from "
+            "1.30), and requests with a Secret's token carry an annotation. A service account's request with neither "
+            "was made with a token that somebody signed with the cluster's own key. Verified on 1.31: the API server "
+            "accepts such a token."
         ),
         techniques=("T1606", "T1552.004"),
         tactics=("credential-access", "persistence"),

@@ -107,8 +107,8 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
         Severity.MEDIUM,
         description=(
             "A Secret of type kubernetes.io/service-account-token receives a token that never expires, without any "
-            "TokenRequest; or a request was made with such a token. Such tokens are the older way to the same end and "
-            "the usual way to stay."
+            "TokenRequest; or a request was made with such a token. Such tokens predate TokenRequest and are "
+            "a common means of persistence."
         ),
         techniques=("T1552.007", "T1098"),
         tactics=("credential-access", "persistence"),

@@ -39,12 +39,12 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         "Minted service account token used",
         Severity.HIGH,
         description=(
-            "A request was made with a token that someone other than a system component minted. It says which mint, by "
-            "whom, how long ago, from which other address, and what was done; for a token minted with "
-            "another minted token, the whole chain. Critical: secrets, exec, RBAC, workloads or further mints that the "
-            "API server served; not what a deployment job does at home, from the mint's address in the target's "
-            "namespace. High: from another address. Low: refused, or a client's discovery. "
-            "Source of the join: KEP-4193, credential ids, on by default from 1.30."
+            "A request was made with a token that someone other than a system component minted. The finding says which "
+            "mint, by whom, how long ago, from which other address, and what was done; for a token minted with another "
+            "minted token, the whole chain. Critical: secrets, exec, RBAC, workloads or further mints, if the API "
+            "server allowed them; but not what a deployment job does in the target's namespace from the address of the "
+            "mint. High: from another address. Low: refused, or a client's discovery. Mint and use are joined by the "
+            "credential id (KEP-4193, on by default from 1.30)."
         ),
         techniques=("T1552.007", "T1078.004", "T1550.001"),
         tactics=("lateral-movement", "privilege-escalation", "credential-access"),

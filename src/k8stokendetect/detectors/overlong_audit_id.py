@@ -26,9 +26,9 @@ class OverlongAuditID(Detector):
         "Audit id that is long enough to hide its request",
         Severity.HIGH,
         description=(
-            "The audit id of a request is a UUID unless the client sends an Audit-ID header. One of thousands of "
-            "characters fills a record until the log pipeline cuts it, or makes the API server drop the event: what "
-            "was asked for, by whom, and the answer are gone. No ordinary client does that."
+            "The audit id of a request is a UUID unless the client sends an Audit-ID header. An id of thousands of "
+            "characters fills the record until the log pipeline cuts it, or makes the API server drop the event: what "
+            "was requested, by whom, and the answer are lost. No ordinary client does that."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),

@@ -54,8 +54,8 @@ class PodTokenMoved(KeyedDetector[Places]):
         "Pod's service account token used from two places at once",
         Severity.HIGH,
         description=(
-            "A pod's token is used from a second address while the first is still in use. A pod has one address of "
-            "each family: somebody took its token and uses it elsewhere."
+            "A pod's token is used from a second address while the first is still in use. A pod has one address per "
+            "family, so somebody took its token and uses it elsewhere."
         ),
         techniques=("T1528", "T1550.001"),
         tactics=("credential-access", "lateral-movement"),

@@ -30,7 +30,7 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
         Severity.CRITICAL,
         description=(
             "A controller manager's identity mints with a certificate other than the one that holds the controller "
-            "manager's lease. Only one controller manager is at work at a time: somebody else has a certificate of "
+            "manager's lease. Only one controller manager is active at a time, so somebody else has a certificate with "
             "that name, and with it the service accounts of all controllers."
         ),
         techniques=("T1552.007", "T1078"),

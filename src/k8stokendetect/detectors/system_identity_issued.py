@@ -73,9 +73,10 @@ class SystemIdentityIssued(KeyedDetector[Known]):
         Severity.HIGH,
         description=(
             "A certificate signing request was approved for the name of a control-plane component or in the group "
-            "system:masters, or for a node's name that neither a bootstrap nor this node asked for. Where the subject "
-            "was not logged: the one who made the request approved it, too. Low, too: a node mints that the log never "
-            "showed before, though others have minted for an hour; informational where new nodes keep coming."
+            "system:masters, or for a node's name that neither a bootstrap nor this node asked for. Low where the "
+            "subject was not logged and the requester also approved the request. Also low: a node mints that never "
+            "appeared in the log before, although others have minted for an hour; informational where new nodes keep "
+            "appearing."
         ),
         techniques=("T1552.007", "T1098"),
         tactics=("persistence", "credential-access"),

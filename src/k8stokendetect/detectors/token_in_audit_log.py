@@ -49,8 +49,8 @@ class TokenInAuditLog(KeyedDetector[Reported]):
         Severity.MEDIUM,
         description=(
             "A usable token was written into the audit log. Anyone who reads the log, its backups or the SIEM can act "
-            "with it until it expires; no finding repeats it, but the log still holds it. At level RequestResponse "
-            "every answer to a TokenRequest holds the new token in clear."
+            "with it until it expires; findings do not repeat it, but the log still holds it. At level RequestResponse "
+            "every answer to a TokenRequest holds the new token in plain text."
         ),
         techniques=("T1552.001", "T1552.007"),
         tactics=("credential-access",),

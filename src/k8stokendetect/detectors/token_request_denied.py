@@ -58,10 +58,10 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         Severity.LOW,
         description=(
             "Somebody asked for a service account token and got none: not authenticated, not allowed, no such account, "
-            "or a request that the API server could not take. Attempts are counted; a search that succeeds in the end "
-            "is medium. Kubelets and controllers fail by design, for pods and accounts just deleted: informational. A "
-            "node or control-plane identity refused for accounts that it never minted for looks for what it can get: "
-            "medium, then high."
+            "or a request that the API server could not take. Attempts are counted; a search that finally succeeds is "
+            "medium. Kubelets and controllers fail by design, for pods and accounts that were just deleted: "
+            "informational. A node or control-plane identity that is refused for accounts it never minted for is "
+            "probing for what it can get: medium, then high."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),

@@ -38,9 +38,10 @@ class TokenRightGranted(KeyedDetector[Known]):
         "Right to mint service account tokens granted",
         Severity.MEDIUM,
         description=(
-            "Anyone who may create serviceaccounts/token becomes every service account the rule covers, without "
-            "reading a secret or starting a pod. RBAC matches by letter: `*`, `*/token` and the name itself grant it, "
-            "`serviceaccounts/*` does not; resourceNames narrow it to those accounts. Every `edit` user holds it."
+            "A role or binding gives the right to mint service account tokens. Anyone who may create "
+            "serviceaccounts/token can become every service account that the rule covers, without reading a Secret or "
+            "starting a pod. RBAC matches literally: `*`, `*/token` and the name itself grant it, `serviceaccounts/*` "
+            "does not; resourceNames limit it to those accounts. Everyone with the role `edit` has it."
         ),
         techniques=("T1098.006",),
         tactics=("persistence", "privilege-escalation"),

@@ -95,9 +95,10 @@ class UnknownTokenUsed(KeyedDetector[Coverage]):
         Severity.MEDIUM,
         description=(
             "A service account acts with a token that is bound to no pod, and the log contains no request that issued "
-            "it, though it contains those of all others: twenty at least, and for an hour, or since the log began, no "
-            "other such token was used. Its mint was dropped (a request too large to be logged), happened before the "
-            "log begins, or bears another id because somebody forged it. High where the token did something privileged."
+            "it, though it contains those of all other tokens: at least twenty, and for an hour, or since the log "
+            "began, no other such token was used. Its mint was dropped (a request too large to be logged), happened "
+            "before the log begins, or bears another id because somebody forged it. High where the token did something "
+            "privileged."
         ),
         techniques=("T1552.007", "T1550.001"),
         tactics=("credential-access", "lateral-movement", "defense-evasion"),

@@ -39,8 +39,9 @@ class UnusualOrigin(KeyedDetector[Origins]):
         "Token minted from an origin new to its actor",
         Severity.LOW,
         description=(
-            "Somebody mints from a network (IPv4 /24, IPv6 /64), with a kind of client or a certificate never seen of "
-            "them, as stolen and forged credentials do. Medium for system identities, whose origin hardly changes."
+            "Somebody mints from a network (IPv4 /24, IPv6 /64), with a kind of client or with a certificate that they "
+            "never used before, as happens with stolen and forged credentials. Medium for system identities, whose "
+            "origin hardly changes."
         ),
         techniques=("T1552.007", "T1078"),
         tactics=("credential-access",),

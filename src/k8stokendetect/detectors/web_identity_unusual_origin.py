@@ -78,8 +78,8 @@ class WebIdentityUnusualOrigin(CloudDetector[Origins]):
         Severity.MEDIUM,
         description=(
             "The tokens of a service account are exchanged by the same program in the same cluster, every hour or so. "
-            "One exchange has a public address (IPv4 /24, IPv6 /64), a kind of client or a beginning of the session's "
-            "name that no earlier one of this account had, as when a stolen token is exchanged by hand."
+            "One exchange has a public address (IPv4 /24, IPv6 /64), a kind of client or a prefix of the session "
+            "name that no earlier exchange of this account had, as when a stolen token is exchanged by hand."
         ),
         techniques=("T1550.001", "T1078.004"),
         tactics=("lateral-movement", "credential-access"),

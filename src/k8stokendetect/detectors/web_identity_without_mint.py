@@ -116,9 +116,9 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
         Severity.HIGH,
         description=(
             "A cloud accepted a token of a service account for which, in the day before, no kubelet and no component "
-            "minted one. A kubelet renews a pod's token within a day, so that every pod that can have made the "
-            "exchange has a mint in the log: this token came from elsewhere. It is said only where each hour of that "
-            "day has mints of kubelets in the log. At level Metadata audiences are not logged: it then means that the "
+            "minted one. A kubelet renews a pod's token within a day, so every pod that can have made the exchange has "
+            "a mint in the log: this token came from elsewhere. This is reported only where the log has mints by "
+            "kubelets in each hour of that day. At level Metadata, audiences are not logged: there it means that the "
             "account has no pod at all."
         ),
         techniques=("T1550.001", "T1078.004", "T1606"),
