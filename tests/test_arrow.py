@@ -179,7 +179,7 @@ def test_a_table_holds_one_kind() -> None:
     """Whatever comes first."""
     findings = odd()
     for items in ([findings[0], *incidents(findings)], ["finding"]):
-        with pytest.raises(ConfigError, match="to_arrow takes findings, alerts or incidents, all of one kind"):
+        with pytest.raises(ConfigError, match="to_arrow takes findings, alerts or incidents, all of the same kind"):
             to_arrow(items)  # type: ignore[arg-type]
 
 

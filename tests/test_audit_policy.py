@@ -317,12 +317,12 @@ def test_words_that_match_nothing() -> None:
         ("rules: ~", "required field missing @ $.rules"),
         (
             "rules: [{level: None}]\nmetadata: {name: 1}",
-            "of a wrong type, so the API server refuses it @ $.metadata.name",
+            "has the wrong type, so the API server refuses it @ $.metadata.name",
         ),
         ("rules: [{level: None}]\nmetadata: {creationTimestamp: today}", "@ $.metadata.creationTimestamp"),
-        ("rules: [{level: None}]\nmetadata: []", "of a wrong type, so the API server refuses it @ $.metadata"),
+        ("rules: [{level: None}]\nmetadata: []", "has the wrong type, so the API server refuses it @ $.metadata"),
         ("rules: [{level: None}]\nKIND: 1", "expected a string @ $.kind"),
-        ("rules: [{level: None}]\nx: {~: 1}", "a key that is no text, line 4"),
+        ("rules: [{level: None}]\nx: {~: 1}", "a key is not a string, line 4"),
         ("rules: [{level: None}]\nx: .inf", "a number that JSON does not have, line 4"),
         ("rules: &r [*r]", "an alias within what it stands for"),
     ],
@@ -370,7 +370,8 @@ def loaded(yaml: str) -> AuditPolicy:
             "rules[0].resources[0].username",
             (
                 "What is left of this element is the whole core API group: rules[0] decides get, list, watch by "
-                "anybody on it, at level None. Not logged, among others: get secrets, list secrets, get configmaps"
+                "anybody on it, at level None. Not logged, among other requests: get secrets, list secrets, get "
+                "configmaps"
             ),
         ),
         (
@@ -480,7 +481,7 @@ def test_yaml_is_read_as_go_reads_it(text: str, users: tuple[str, ...]) -> None:
             f"a: &a [{'x,' * 9}]\nb: &b [{'*a,' * 99}]\nc: &c [{'*b,' * 99}]\nd: [{'*c,' * 99}]",
             "too many values or aliases",
         ),
-        (f"a: &a {{{'<<: {x: y}, ' * 9}}}\nb: {{<<: b}}", "'<<' stands for no object, line 2"),
+        (f"a: &a {{{'<<: {x: y}, ' * 9}}}\nb: {{<<: b}}", "'<<' does not stand for an object, line 2"),
         ("x: !!int y", "not what its tag says, line 1"),
         ("x: !!binary '*'", "expected an audit policy|apiVersion is missing|not base64"),
     ],

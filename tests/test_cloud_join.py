@@ -582,7 +582,7 @@ def test_nobody_is_sent_to_look_for_an_exchange_that_was_found() -> None:
     role = cloudtrail.web_identity(SOON)["requestParameters"]["roleArn"]
     for other, looks in ((role, False), (f"{role}-2", True)):
         advice = advice_of(cluster=Cluster.load(account(other)))
-        assert any("Look whether the token was taken to the AWS role" in step for step in advice) is looks
+        assert any("Check whether the token was used in the AWS role" in step for step in advice) is looks
         assert any("Revoke the sessions of role" in step for step in advice)
 
 

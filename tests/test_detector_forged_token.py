@@ -78,7 +78,7 @@ def test_a_token_without_an_id_where_tokens_have_ids() -> None:
     (finding,) = found([SHOWN, FORGED])
     assert finding.severity == Severity.CRITICAL
     assert finding.event.audit_id == "prod:web 1"
-    assert finding.caveats == ("token ids are in this log since 2026-11-23 12:00:00 UTC",)
+    assert finding.caveats == ("token ids have been in this log since 2026-11-23 12:00:00 UTC",)
     assert finding.evidence
     for item in finding.evidence:
         assert plain(item.value) == resolve(item.path, FORGED)

@@ -272,12 +272,12 @@ def test_without_ids_and_without_a_lifetime_a_token_is_followed_for_a_day() -> N
         (
             use(objectRef={}, requestURI="/apis/apps/v1?timeout=32s", verb="get", sourceIPs=["203.0.113.9"]),
             Severity.LOW,
-            "a path of no resource",
+            "a path without a resource",
         ),
         (
             use(objectRef={}, requestURI="/metrics", verb="get", sourceIPs=["203.0.113.9"]),
             Severity.HIGH,
-            "a path of no resource",
+            "a path without a resource",
         ),
     ],
 )

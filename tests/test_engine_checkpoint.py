@@ -54,8 +54,8 @@ def test_nothing_is_remembered_without_a_file(tmp_path: Path) -> None:
     [
         (b"", "it is empty"),
         (b"\0\0\0\n", "it is empty"),
-        (b"{", "it is damaged, or no JSON"),
-        (b"[" * 100_000 + b"\n", "it is damaged, or no JSON"),
+        (b"{", "it is damaged, or not JSON"),
+        (b"[" * 100_000 + b"\n", "it is damaged, or not JSON"),
         (b"[]\n", "not a state"),
         (b'{"version":99}\n', "not a state"),
     ],

@@ -133,8 +133,8 @@ def test_any_bytes_can_be_read(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("not a record", "no record of an audit log"),
-        ('{"kind":"Event"}', "no record of an audit log"),
+        ("not a record", "not a record of an audit log"),
+        ('{"kind":"Event"}', "not a record of an audit log"),
         ("type=EXECVE msg=audit(99999999999.000:1): argc=0", None),
         ('type=EXECVE msg=audit(1.000:1): argc=1 a0="cut', "neither quoted nor hex"),
         ("type=EXECVE msg=audit(1.000:1): argc=1 a0=414", "neither quoted nor hex"),

@@ -486,7 +486,7 @@ def test_a_count_is_written_where_it_is_more_than_one() -> None:
         ("[" * 100_000, "no JSON object"),
         ("[]", "no JSON object"),
         (b"\xff", "no JSON object"),
-        ({"severity": "urgent"}, "no known severity"),
+        ({"severity": "urgent"}, "not a known severity"),
         ({"summary": 7}, r"expected a string, got a number @ \$\.summary"),
         (
             {"event": {"audit_id": "x", "source_ips": "10.0.0.1"}},

@@ -127,7 +127,7 @@ def test_evidence_of_the_rule_stands_in_for_the_fact() -> None:
     )
 
     (why,) = [item.why for item in facts_of(target) if item.path == "objectRef.name"]
-    assert why.startswith("the service account; it may write any right into any cluster role")
+    assert why.startswith("the service account; it may add any right to any cluster role")
 
 
 def test_a_command_has_no_caller_of_the_api() -> None:

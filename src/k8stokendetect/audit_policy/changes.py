@@ -111,7 +111,7 @@ def merged(changes: Iterable[Change], /) -> tuple[Change, ...]:
 
 
 _BODIES: Final = (
-    ("", "serviceaccounts/token", Level.REQUEST_RESPONSE, "each new token is in the response, in clear"),
+    ("", "serviceaccounts/token", Level.REQUEST_RESPONSE, "each new token is in the response, in plain text"),
     ("authentication.k8s.io", "tokenreviews", Level.REQUEST, "each token to be reviewed is in the request"),
     ("", "secrets", Level.REQUEST, "what is written into Secrets is in the request"),
 )
@@ -167,7 +167,7 @@ def _idle(policy: AuditPolicy) -> Iterator[str]:
         ):
             for value in values:
                 if "*" in value:
-                    yield f"rules[{index}]: {value!r} in {key} matches nothing: names are compared by letter"
+                    yield f"rules[{index}]: {value!r} in {key} matches nothing: names are compared literally"
         yield from _idle_resources(index, rule)
 
 

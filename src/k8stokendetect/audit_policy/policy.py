@@ -116,7 +116,7 @@ def _structured(content: bytes) -> AuditPolicy:
     _check_head(document.value)
     table, ignored = used(document)
     for path in wrong_metadata(table.get("metadata")):
-        raise ConfigError(f"of a wrong type, so the API server refuses it @ {path}")
+        raise ConfigError(f"has the wrong type, so the API server refuses it @ {path}")
     try:
         policy = _CONVERTER.structure({k: v for k, v in table.items() if k not in _HEAD}, AuditPolicy)
     except cattrs.BaseValidationError as error:

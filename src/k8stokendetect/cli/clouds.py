@@ -38,7 +38,7 @@ def load_subjects(name: str | None, /) -> dict[str, str] | None:
         with Path(name).open("rb") as file:
             found = msgspec.json.decode(file.read(LARGEST))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no JSON"
+        reason = error.strerror if isinstance(error, OSError) else "not JSON"
         raise ConfigError(f"--azure-subjects {name}: {reason}") from None
     if isinstance(found, Mapping) and isinstance(found.get("value"), list):
         found = found["value"]

@@ -48,7 +48,9 @@ def names_and_logs(given: Sequence[str], /) -> tuple[list[str], list[str]]:
         raise ConfigError("no log is given")
     for log in logs:
         if not is_url(log) and not (os.path.isfile(log) or os.path.isdir(log)):  # noqa: PTH112, PTH113 - the same
-            raise ConfigError(f"{log}: no file or folder; logs are read twice, so standard input or a pipe will not do")
+            raise ConfigError(
+                f"{log}: not a file or folder; logs are read twice, so standard input or a pipe does not work"
+            )
     return list(dict.fromkeys(names)), logs
 
 

@@ -46,7 +46,7 @@ def sigma(
     places = {"index": index, "sourcetype": sourcetype, "table": table}
     if target is None:
         if given := [f"--{name}" for name, value in places.items() if value is not None]:
-            raise ConfigError(f"{', '.join(given)}: only with --for; Sigma itself names no place")
+            raise ConfigError(f"{', '.join(given)}: only with --for; Sigma itself has no such name")
         files, separator = dict(export(rules or None, form=form, exclusions=chosen, platform=platform)), "---\n"
     else:
         written = write_for(target, rules or None, form=form, exclusions=chosen, platform=platform, **places)
@@ -77,7 +77,7 @@ def audit_policy(*, policy: str | None, clouds: bool, form: str) -> int:
     if policy is None and not clouds:
         raise click.UsageError("POLICY.yaml is missing; --clouds alone shows what each cloud has to log")
     if clouds and form == "sarif":
-        raise click.UsageError("--clouds has no form as SARIF, which is about a file")
+        raise click.UsageError("--clouds cannot be written as SARIF, which is about a file")
     status = 0 if policy is None else _judge(policy, form)
     if clouds:
         if policy is not None and form == "text":

@@ -124,5 +124,6 @@ def _time(option: str, text: str | None, now: datetime, *, end_of_day: bool = Fa
         return time if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise ConfigError(
-            f"{option}: {text!r} is no time; write 2026-11-23, 2026-11-23T21:43:00Z or how long ago, such as 24h or 7d"
+            f"{option}: {text!r} is not a time; write 2026-11-23, 2026-11-23T21:43:00Z or how long ago, such as 24h or "
+            "7d"
         ) from None

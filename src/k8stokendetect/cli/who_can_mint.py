@@ -136,7 +136,7 @@ def _before(previous: str, look: Callable[[Cluster], Survey], *, warn: OnError) 
     if run is None:
         return map(SubjectReach.of, look(load_cluster([previous], on_error=_stop, warn=lambda _: None)).minters)
     if not run.complete:
-        warn(ReadError("that run was incomplete: what it lacks looks as if it became reachable", previous))
+        warn(ReadError("that run was incomplete: what it missed looks newly reachable", previous))
     return run.reaches
 
 

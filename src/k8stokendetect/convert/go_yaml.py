@@ -116,7 +116,7 @@ def _without_pairs(value: Any, path: str, repeated: dict[str, None]) -> Any:
             if key in found:
                 repeated[where] = None
                 if any(one is None or isinstance(one, _Pairs | dict) for one in (*_flat(item), *_flat(found[key]))):
-                    raise _RefusedError(f"the key {key!r} stands twice, which some API servers merge @ {where}")
+                    raise _RefusedError(f"the key {key!r} appears twice, which some API servers merge @ {where}")
             found[key] = _without_pairs(item, where, repeated)
         return found
     if isinstance(value, list):
@@ -213,7 +213,7 @@ class _Reading:
                 if self._count > MOST_VALUES:
                     raise _RefusedError("too many values or aliases")
                 if not _is_mapping(source) or id(source) in self._within:
-                    raise _RefusedError(f"'<<' stands for no object, line {key.start_mark.line + 1}")
+                    raise _RefusedError(f"'<<' does not stand for an object, line {key.start_mark.line + 1}")
                 self._within.add(id(source))
                 yield from self._pairs(source)
                 self._within.discard(id(source))
@@ -226,7 +226,7 @@ def _is_mapping(node: Any) -> bool:
 def _key(node: Any) -> str:
     value = None if isinstance(node.value, list) else _scalar(node)
     if value is None:
-        raise _RefusedError(f"a key that is no text, line {node.start_mark.line + 1}")
+        raise _RefusedError(f"a key is not a string, line {node.start_mark.line + 1}")
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

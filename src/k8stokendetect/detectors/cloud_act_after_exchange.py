@@ -72,7 +72,7 @@ class CloudActAfterExchange(CloudDetector[Session]):
         references=SOURCES,
         false_positives=(
             "whatever a pod does after an exchange that was reported by mistake",
-            "a pod whose session has the name of one that was taken into AWS's console",
+            "a pod whose session has the same name as one that was taken into the AWS console",
             "budget: none on a day without a reported exchange; then each bad call, and one for each other kind",
         ),
         blind_spots=(

@@ -45,9 +45,9 @@ def account_of(event: CloudEvent, /) -> str:
 
 def checked_issuers(issuers: Collection[str], /) -> frozenset[str]:
     """Return issuers as they are compared; raises ConfigError for what is no list of texts."""
-    given = checked_list(issuers, str, "issuers takes a list of URLs of issuers")
+    given = checked_list(issuers, str, "issuers takes a list of issuer URLs")
     if not all(issuer.strip() for issuer in given):
-        raise ConfigError("issuers takes a list of URLs of issuers, none of them empty")
+        raise ConfigError("issuers takes a list of issuer URLs that are not empty")
     return frozenset(normalised_issuer(issuer).lower() for issuer in given)
 
 

@@ -54,13 +54,14 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         ),
         false_positives=("people who run `kubectl create token` to try something out, and use it themselves",),
         blind_spots=(
-            "uses outside the cluster: in AWS, Azure, Google or Vault the token never meets the API server again",
+            "uses outside the cluster: in AWS, Azure, Google or Vault the token never reaches the API server again",
             "a token whose mint was excluded, stolen afterwards: see pod-token-moved",
             "a mint that the log does not hold, or whose lifetime it does not say and that is over a year old",
         ),
         response=(
             "End the token: delete the Pod, Secret or Node object it is bound to, or delete and recreate the service "
-            "account. Undo what it did (the finding names it), then take the right to mint from the first of the chain."
+            "account. Undo what it did (the finding names it), then take the right to mint from the first minter of "
+            "the chain."
         ),
     )
     watches = MINTS | {Signal.USE_OF_REPORTED}

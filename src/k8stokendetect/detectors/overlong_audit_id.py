@@ -39,8 +39,8 @@ class OverlongAuditID(Detector):
         false_positives=("a client or proxy that passes on long trace ids as Audit-ID",),
         blind_spots=("an event so large that the API server drops it altogether: nothing is logged then",),
         response=(
-            "Find the client: its address stands in the readable records of the same time, and in the network's logs. "
-            "Look at what service accounts did next whose tokens are worth having, and raise the limits of the log "
+            "Find the client: its address is in the readable records of the same time, and in the network's logs. "
+            "Look at what service accounts with valuable tokens did next, and raise the limits of the log "
             "pipeline for a while."
         ),
     )
@@ -67,7 +67,7 @@ class OverlongAuditID(Detector):
         is_short = len(audit_id) <= LONGEST_AUDIT_ID
         if is_short and error.revealed.get(CUT) not in BEFORE_THE_URI:
             return
-        where = "; the record ends inside of it" if error.revealed.get(CUT) == "auditID" else ""
+        where = "; the record ends within it" if error.revealed.get(CUT) == "auditID" else ""
         long = f"a record that cannot be read has an audit id of {len(audit_id)} characters{where}"
         yield Finding(
             rule=self.rule,

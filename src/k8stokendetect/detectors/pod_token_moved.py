@@ -62,7 +62,7 @@ class PodTokenMoved(KeyedDetector[Places]):
         references=("https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/",),
         false_positives=(
             "NAT with several addresses, and proxies before the API servers: name their networks as `shared`",
-            "pods on nodes that run an API server: it sees the pod's address, the others may see the node's",
+            "pods on nodes that run an API server: it sees the pod's address, others may see the node's",
             "hostNetwork pods on nodes with several addresses; a single change of address is not reported",
         ),
         blind_spots=(
@@ -87,7 +87,7 @@ class PodTokenMoved(KeyedDetector[Places]):
         try:
             self.shared = tuple(ip_network(network) for network in shared)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"shared is no list of networks: {error}") from None
+            raise ConfigError(f"shared is not a list of networks: {error}") from None
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
         """Name the token that a pod's request was made with."""
@@ -125,7 +125,7 @@ class PodTokenMoved(KeyedDetector[Places]):
         return "a shared network" if any(address in network for network in self.shared) else str(address)
 
     def _report(self, use: EventRef, place: Place) -> Finding:
-        peer, what = use.source_ips[-1], f"{use.verb} {brief(use.target or 'a path of no resource')}"
+        peer, what = use.source_ips[-1], f"{use.verb} {brief(use.target or 'a path without a resource')}"
         return Finding(
             rule=self.rule,
             severity=self.rule.severity,

@@ -89,8 +89,8 @@ class SystemIdentityIssued(KeyedDetector[Known]):
             "new nodes, until three have come within a week: low",
         ),
         blind_spots=(
-            "level Metadata, where no subject is logged: a request that one made and another approves",
-            "a request whose name the API server made up, unless its answer or the approval's body was logged",
+            "level Metadata, where no subject is logged: a request that one person makes and another approves",
+            "a request whose name the API server generated, unless its answer or the approval's body was logged",
             "a stolen bootstrap token, whose requests look like any node's but for the name; the CA's own key",
             "a new node in the first hour of the log, or in a cluster that grows by itself; one named like a known one",
         ),

@@ -71,7 +71,7 @@ class TokenReadByExec(Detector):
         ),
         false_positives=("people who look into a pod whose token does not work",),
         blind_spots=(
-            "what is typed into a shell, a script, a path that the command puts together: it does not stand in the log",
+            "what is typed into a shell, a script, a path that the command puts together: it is not in the log",
             "nodes/proxy, ephemeral containers, and a token that is mounted elsewhere",
             "sources that do not log the URI, such as GKE",
         ),

@@ -91,4 +91,4 @@ def _evidence(event: Event, assumed: User) -> Iterator[Evidence]:
 
 def _forgeable(assumed: User) -> Iterator[str]:
     if assumed.extra:
-        yield f"impersonatedUser.extra proves nothing, the caller chose it: {brief(', '.join(sorted(assumed.extra)))}"
+        yield f"impersonatedUser.extra proves nothing; the caller chose it: {brief(', '.join(sorted(assumed.extra)))}"

@@ -54,12 +54,12 @@ class TokenRequestLongLived(Detector):
         ),
         response=(
             "Ask the caller what the token is for. If nothing: delete the object it is bound to, or delete and "
-            "recreate the service account; waiting for it to expire is no answer. Then set the API server's "
+            "recreate the service account; waiting for it to expire is not enough. Then set the API server's "
             "--service-account-max-token-expiration."
         ),
     )
     watches = MINTS
-    traits = Traits(body="the lifetime stands in the request's body")
+    traits = Traits(body="the lifetime is in the request's body")
 
     def __init__(
         self,

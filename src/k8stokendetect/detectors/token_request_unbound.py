@@ -39,7 +39,7 @@ class TokenRequestUnbound(Detector):
         ),
         response=(
             "Find out what software the workload runs and whether it mints by design; if so, exclude just that pair of "
-            "accounts. If not, take the pod for compromised: delete it, recreate the target service account, and take "
+            "accounts. If not, treat the pod as compromised: delete it, recreate the target service account, and take "
             "away the right to create serviceaccounts/token."
         ),
     )

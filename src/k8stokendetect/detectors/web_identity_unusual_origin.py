@@ -86,8 +86,8 @@ class WebIdentityUnusualOrigin(CloudDetector[Origins]):
         references=("https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html",),
         false_positives=(
             "an application that was rewritten, or somebody who debugs in its pod",
-            "the first exchange through another NAT gateway, of one or two accounts",
-            "budget: for each such change one finding a day and account, on three days at most",
+            "the first exchange of one or two accounts through another NAT gateway",
+            "budget: for each such change, one finding per day and account, on three days at most",
         ),
         blind_spots=(
             "the first twenty exchanges of an account, and its first day",
@@ -101,11 +101,11 @@ class WebIdentityUnusualOrigin(CloudDetector[Origins]):
         ),
     )
     watches = frozenset({Signal.CLOUD})
-    traits = Traits(excludable=False, not_in_sigma="what is usual for an account has to be learned")
+    traits = Traits(excludable=False, not_in_sigma="what is usual for an account must be learned")
     remember_for = timedelta(days=90)
 
     def __init__(self, *, learn: int = 20) -> None:
-        check(learn, int, f"learn is no number from 1: {learn!r}", lambda number: number >= 1)
+        check(learn, int, f"learn is not a number of at least 1: {learn!r}", lambda number: number >= 1)
         super().__init__()
         self.learn = learn
 

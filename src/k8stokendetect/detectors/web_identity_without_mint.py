@@ -128,8 +128,8 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             "https://docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-accounts.html",
         ),
         false_positives=(
-            "an issuer taken for this cluster's that is another's, with accounts of the same names: give `issuers`",
-            "a program that keeps a token for longer than a day, where the cluster grants such",
+            "another cluster's issuer taken for this one's, with accounts of the same names: give `issuers`",
+            "a program that keeps a token for longer than a day, where the cluster issues such tokens",
             "an audit log that lacks mints: one of three API servers' files, a policy that drops some namespaces",
             "budget: none on an ordinary day; else one a day for each account and each origin of its exchanges",
         ),
@@ -142,8 +142,8 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             "EKS Pod Identity, GKE's own pools and Azure, which do not name the issuer as its cluster does",
         ),
         response=(
-            "Find who has the token: search the audit log further back for mints of this account, look for its "
-            "signing key's theft if there are none, revoke the role's sessions, and see what they did."
+            "Find out who has the token: search the audit log further back for mints of this account, check whether "
+            "the signing key was stolen if there are none, revoke the role's sessions, and see what they did."
         ),
     )
     watches = MINTS
@@ -233,7 +233,7 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             event=ref,
             evidence=tuple(about_call(ref)),
             caveats=(
-                "audiences are not compared: the account has had no token of a kubelet for anybody",
+                "audiences are not compared: no kubelet has minted any token for the account",
                 *(() if issuer in self.issuers else (f"that {named(issuer)} is this cluster's issuer is inferred",)),
             ),
         )

@@ -36,7 +36,7 @@ def read_document(path: Path, /) -> tuple[Any, list[str]] | None:
     try:
         document = msgspec.json.decode(first)
     except (ValueError, RecursionError, MemoryError):
-        raise refused(path, "it is damaged, or no JSON") from None
+        raise refused(path, "it is damaged, or not JSON") from None
     whole = rest.rpartition(b"\n")[0]  # the process may have been killed as it wrote the last one
     return document, whole.decode("utf-8", "replace").split("\n") if whole else []
 

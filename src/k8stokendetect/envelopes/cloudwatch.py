@@ -159,7 +159,7 @@ def _is_row(record: Any) -> bool:
 
 def _read_row(row: Any, place: str = "") -> Iterator[Inner]:
     if not _is_row(row):
-        yield Inner(ReadError("a result of Logs Insights that is no row"), place)
+        yield Inner(ReadError("a result of Logs Insights that is not a row"), place)
         return
     fields = {cell["field"]: cell["value"] for cell in row}
     messages = [index for index, cell in enumerate(row) if cell["field"] == "@message"]

@@ -247,7 +247,7 @@ def _node(event: dict[str, Any], path: str) -> dict[str, Any]:
     for step in path.split(".")[:-1]:
         node = node.setdefault(step, {})
         if not isinstance(node, dict):
-            raise cells.CellError("a value where an object belongs")
+            raise cells.CellError("a value where an object was expected")
     return node
 
 

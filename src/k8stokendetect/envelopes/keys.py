@@ -149,5 +149,5 @@ def is_nested(record: Mapping[str, object], /) -> bool:
         return False
     try:
         return "".join(record).isalnum()
-    except TypeError:  # a key that is no text
+    except TypeError:  # a key is not a string
         return False

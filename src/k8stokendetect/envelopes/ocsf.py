@@ -57,7 +57,7 @@ def events(record: Any, /) -> Iterator[Inner]:
     if not recognises(record):
         return
     if not (_is_api_activity(record) or _is_audit(record)):
-        yield Inner(record, skipped="OCSF class that is no API activity")
+        yield Inner(record, skipped="OCSF class other than API activity")
     elif _is_of_another_product(record):
         yield Inner(record, skipped="API activity of another product")
     else:
@@ -107,7 +107,7 @@ def _read(record: Mapping[str, Any]) -> Inner:
     }
     wrong = next((path for path in _OBJECTS if not isinstance(_at(record, *path.split(".")), _OBJECT)), "unmapped")
     if unmapped is None or wrong != "unmapped":
-        return Inner(_error("an OCSF record with something else where an object belongs", event, f"$.{wrong}"))
+        return Inner(_error("an OCSF record with another value where an object was expected", event, f"$.{wrong}"))
     from_uri = object_ref(f"/{uri.lstrip('/')}") if isinstance(uri, str) else None
     ref = _object_ref(record, uri, from_uri)
     only_type = from_uri is None and _at(ref, "subresource") is None  # which may be a token's, unmarked

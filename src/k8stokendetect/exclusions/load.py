@@ -134,7 +134,7 @@ def _hint(text: str) -> str:
 def _without_twins(path: object, exclusions: tuple[Exclusion, ...]) -> tuple[Exclusion, ...]:
     ids = [exclusion.id for exclusion in exclusions]
     for twin in {name for name in ids if ids.count(name) > 1}:
-        raise ConfigError(f"{path}: exclusion {twin!r} stands there twice")
+        raise ConfigError(f"{path}: exclusion {twin!r} appears twice")
     return exclusions
 
 

@@ -197,7 +197,7 @@ class Reading:
         for unfinished in lines.rest():
             yield from self._parse(place, unfinished, name)
         if stream.failure:
-            yield ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":"))
+            yield ReadError(f"{stream.failure}; the rest is not read", f"{name}:{place}".rstrip(":"))
 
     def _count(self, size: int) -> None:
         self._counts.bytes_read += size

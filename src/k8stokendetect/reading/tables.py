@@ -195,7 +195,7 @@ class Table:
                 return
             self._names = cells
         elif cells == self._names:
-            yield str(number), Inner(None, skipped="the names of a table's columns again")
+            yield str(number), Inner(None, skipped="the table's column names again")
         elif cells[0][:1] == "{" and (value := _json(line)) is not None:
             yield str(number), value
         elif len(cells) == len(self._names):

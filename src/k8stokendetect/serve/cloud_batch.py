@@ -33,7 +33,7 @@ def cloud_lines_of(body: bytes, /) -> list[bytes]:
 
     """
     if is_deep(body):
-        raise RefusedError(400, "nested as no cloud's log is")
+        raise RefusedError(400, "nested more deeply than in any cloud's log")
     try:
         found = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
