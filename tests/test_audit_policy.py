@@ -396,7 +396,7 @@ def loaded(yaml: str) -> AuditPolicy:
             (
                 "rules[0]: the API server ignores the unknown key 'Users' (did you mean 'users'?). rules[0] decides "
                 "every request that reaches it, at level None, so rules[1] and what follows are never used. Not "
-                "logged, among others: get secrets"
+                "logged, among other requests: get secrets"
             ),
         ),
         (
@@ -407,11 +407,11 @@ def loaded(yaml: str) -> AuditPolicy:
         ("creationTimestamp: ~\nrules: [{level: None}]", "creationTimestamp", "the policy: the API server ignores"),
         ("omitStage: [Panic]\nrules: [{level: None}]", "omitStage", "no effect (did you mean 'omitStages'?)"),
         ("metadata: {nam: x}\nrules: [{level: None}]", "metadata.nam", "metadata: the API server ignores"),
-        ("omitStages: [Done]\nrules: [{level: None}]", "omitStages[0]", "is no stage, so it omits nothing"),
+        ("omitStages: [Done]\nrules: [{level: None}]", "omitStages[0]", "is not a stage, so it omits nothing"),
         (
             "rules: [{level: None}]\nrules: [{level: Metadata}]",
             "rules",
-            "rules stands twice: the API server uses the last",
+            "rules appears twice: the API server uses the last",
         ),
         (
             "rules: [{level: None, users: [a], users: [b]}]",
@@ -473,7 +473,7 @@ def test_yaml_is_read_as_go_reads_it(text: str, users: tuple[str, ...]) -> None:
     ("text", "reason"),
     [
         ("{apiVersion: audit.k8s.io/v1}", "begins with a brace, and is not JSON, line 1"),
-        ('{"rules": [{"users": ["a"]}], "rules": [{"verbs": ["b"]}]}', "stands twice, which some API servers merge"),
+        ('{"rules": [{"users": ["a"]}], "rules": [{"verbs": ["b"]}]}', "appears twice, which some API servers merge"),
         ('{"x": NaN}', "not JSON"),
         ('{"x": ' + "[" * 100_000, "nested too deeply"),
         ("x: &a [*b]\n---\n", "not YAML, line 1"),

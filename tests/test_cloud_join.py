@@ -241,7 +241,7 @@ def test_no_number_of_mints_hides_one(flood: list[dict[str, Any]]) -> None:
     findings = found(MINT, *more, *exchanges)
 
     assert said(findings) == 2 * [("minted-token-exchanged", "high" if is_lost else "critical")]
-    assert all(("more mints than are remembered" in " ".join(finding.caveats)) == is_lost for finding in findings)
+    assert all(("more such mints than are remembered" in " ".join(finding.caveats)) == is_lost for finding in findings)
     assert found(MINT, *more, cloudtrail.web_identity(TIME + timedelta(hours=3))) == []
 
 

@@ -144,7 +144,7 @@ def test_an_upgrade_is_medium_for_a_day() -> None:
     day = 24 * 3600
     (soon,) = found([*old, SHOWN, use(day)])
     assert soon.severity == Severity.MEDIUM
-    assert "before an upgrade" in soon.caveats[-1]
+    assert "predate an upgrade" in soon.caveats[-1]
     (later,) = found([*old, SHOWN, use(day + 1)])
     (few,) = found([*old[:4], SHOWN, FORGED])
     assert (later.severity, few.severity) == (Severity.CRITICAL, Severity.CRITICAL)

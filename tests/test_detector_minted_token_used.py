@@ -123,7 +123,7 @@ def test_without_ids_most_uses_are_found_one_severity_lower_and_no_benign_one() 
     for findings in uses.values():
         for finding in findings:
             assert finding.severity < Severity.CRITICAL
-            assert any("no credential ids" in caveat for caveat in finding.caveats)
+            assert any("does not write credential ids" in caveat for caveat in finding.caveats)
 
 
 def identity(findings: Iterable[Finding]) -> list[str]:

@@ -77,7 +77,7 @@ def test_what_a_caller_saved_has_to_be_an_object(checkpoint: Checkpoint) -> None
     """It is what the caller looks into."""
     text = checkpoint.path.read_text(encoding="utf-8")
     checkpoint.path.write_text(text.replace('{"followed":7}', "[7]"), encoding="utf-8")
-    with pytest.raises(ConfigError, match="is no object"):
+    with pytest.raises(ConfigError, match="is not an object"):
         checkpoint.load()
 
 

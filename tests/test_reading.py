@@ -279,8 +279,8 @@ def test_a_source_that_fails_midway_is_an_error() -> None:
     [
         (b"nonsense", "not JSON: "),
         (b'"text"', "JSON, but not an audit event: not an object"),
-        (b"{}", "JSON, but no audit event"),
-        (b'{"kind":"Pod","apiVersion":"v1"}', "JSON, but no audit event"),
+        (b"{}", "JSON, but not an audit event"),
+        (b'{"kind":"Pod","apiVersion":"v1"}', "JSON, but not an audit event"),
         (b'{"kind":"Event","apiVersion":"v1"}', "a Kubernetes Event of another API group than audit.k8s.io"),
         (b'{"auditID":"x"}', "required field missing @ $.verb"),
         (b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1"}', "an EventList without a list of items"),

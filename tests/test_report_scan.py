@@ -101,7 +101,7 @@ def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
     threading.Thread(target=pipe.write_bytes, args=(ATTACK.read_bytes(),), daemon=True).start()
     text = page_of(tmp_path, pipe)
 
-    assert "not hashed: it is no file" in text
+    assert "not hashed: it is not a file" in text
     assert "Its audit event was not kept" in text
 
 

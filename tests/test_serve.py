@@ -476,7 +476,7 @@ def test_one_folder_has_one_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"listen": ("0.0.0.0", 0), "token_file": Path("x")}, "without TLS only on this machine"),  # noqa: S104
+        ({"listen": ("0.0.0.0", 0), "token_file": Path("x")}, "without TLS, only this machine"),  # noqa: S104
         ({}, "anyone could post"),
         ({"token_file": Path("x"), "client_names": frozenset({"a"})}, "it needs --client-ca"),
     ],
