@@ -191,9 +191,9 @@ def test_frames_of_findings_alerts_and_incidents() -> None:
     assert list(frame["fingerprint"]) == [finding.fingerprint for finding in findings]
     assert set(frame["target"]) >= {"dev/chain-a"}
     assert list(to_frame([])) == list(FINDING_COLUMNS)
-    with pytest.raises(ConfigError, match="all of one kind"):
+    with pytest.raises(ConfigError, match="all of the same kind"):
         to_frame([findings[0], *incidents(findings)])
-    with pytest.raises(ConfigError, match="all of one kind"):
+    with pytest.raises(ConfigError, match="all of the same kind"):
         to_frame(["finding"])  # type: ignore[list-item]
 
 

@@ -86,7 +86,7 @@ class ConfigError(K8sTokenDetectError):
 def check(
     value: object, kind: type | tuple[type, ...], problem: str, is_right: Callable[[Any], object] = lambda _: True
 ) -> None:
-    """Check an argument; a boolean is no number.
+    """Check an argument; a boolean is not a number.
 
     Arguments:
         value: the argument.
@@ -104,7 +104,7 @@ def check(
 
 
 def checked_list(values: object, kind: type[T], problem: str) -> tuple[T, ...]:
-    """Return a list that was given; a lone string is none, and would be taken letter by letter.
+    """Return a list that was given; a lone string is not a list, and would be read character by character.
 
     Arguments:
         values: the argument.

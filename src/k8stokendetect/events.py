@@ -212,7 +212,7 @@ class Event:
     answered: bool = attrs.field(init=False, repr=False, eq=False)
     """The API server answered: any stage but RequestReceived, which has neither status nor annotations."""
     succeeded: bool = attrs.field(init=False, repr=False, eq=False)
-    """The request was served, see `is_success`. The authorization decision is no sign: it is `allow` on 404."""
+    """The request was served, see `is_success`. The authorization decision is not a sign: it is `allow` on 404."""
     denied: bool = attrs.field(init=False, repr=False, eq=False)
     """The answer was 401 (logged at stage ResponseStarted only) or 403."""
     minted_credential: str | None = attrs.field(init=False, repr=False, eq=False)

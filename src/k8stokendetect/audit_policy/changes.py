@@ -83,7 +83,7 @@ def changes_for(policy: AuditPolicy, need: Need, missed: Sequence[Logged], highe
 def changed(policy: AuditPolicy, changes: Iterable[Change], /) -> AuditPolicy:
     """Return the policy with these changes; of several of one kind, with the one that logs most.
 
-    It is the policy as it runs: what the API server ignores in the file is no part of it.
+    It is the policy as it runs: what the API server ignores in the file is not part of it.
     """
     rules = list(policy.rules)
     wanted = merged(changes)

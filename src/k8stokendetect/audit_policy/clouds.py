@@ -147,7 +147,7 @@ _GOOGLE: Final = (
     CloudLog(
         cloud="google",
         name="Data Access log of sts.googleapis.com (Security Token Service API)",
-        shows="ExchangeToken: a Kubernetes token became one of Google's, with its subject",
+        shows="ExchangeToken: a Kubernetes token became a Google token, with its subject",
         default="off",
         enable=("audit configuration of sts.googleapis.com with ADMIN_READ, in every project with clusters or pools",),
         check=_AUDIT_CONFIG,

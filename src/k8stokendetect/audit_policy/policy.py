@@ -41,7 +41,7 @@ class AuditPolicy:
 
     Arguments:
         rules: in the order in which they are tried.
-        omit_stages: for all rules; a word that is no stage omits nothing.
+        omit_stages: for all rules; a word that is not a stage omits nothing.
         omit_managed_fields: where a rule does not say so.
         ignored: what the API server ignores in the file; says nothing about two policies being equal.
 

@@ -74,7 +74,7 @@ class Requests:
 
 @attrs.define
 class Found:
-    """What names that are no ids stand for.
+    """What names that are not ids stand for.
 
     Attributes:
         names: each with its requests.
@@ -87,7 +87,7 @@ class Found:
 
     @classmethod
     def of(cls, names: Iterable[str], events: Iterable[Event], /) -> Found:
-        """Look for the names that are no ids among all events of a log, which are not read where there is none."""
+        """Look for the names that are not ids among all events of a log, which are not read where there is none."""
         found = cls({name: Requests() for name in names if not _ID.fullmatch(name)})
         if not found.names:
             return found

@@ -145,7 +145,7 @@ _CLOUDS: Final = (
         "--azure-subjects",
         group=READ,
         metavar="FILE",
-        help="Subjects of Azure's federated credentials by id, in JSON: Azure does not log them.",
+        help="Subjects of federated credentials in Azure by id, in JSON: Azure does not log them.",
     ),
 )
 

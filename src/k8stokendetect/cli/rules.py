@@ -70,7 +70,7 @@ def audit_policy(*, policy: str | None, clouds: bool, form: str) -> int:
     """Print what a policy means for each rule, or what each cloud has to log, and return the exit status.
 
     Raises:
-        ConfigError: when it is no audit policy.
+        ConfigError: when it is not an audit policy.
         click.UsageError: when nothing is asked for.
 
     """

@@ -154,7 +154,7 @@ class Options:
 
 
 def _is_device(name: str) -> bool:
-    """Tell whether this exists and is no file, such as /dev/null or /dev/stdout."""
+    """Tell whether this exists and is not a file, such as /dev/null or /dev/stdout."""
     return os.path.exists(name) and not os.path.isfile(name)  # noqa: PTH110, PTH113 - the methods raise for long names
 
 

@@ -29,7 +29,7 @@ class Choice:
         min_severity: the lowest severity.
         since: the earliest time, in UTC; what has no time is printed.
         until: the latest time.
-        actors: user names, of which `*` may stand for any letters, or `namespace/name` of service accounts.
+        actors: user names, of which `*` may stand for any characters, or `namespace/name` of service accounts.
         limit: how many are printed at most; 0 for all, None for what suits the form.
         dropped: counts what was not printed, by the option that it did not fit.
 

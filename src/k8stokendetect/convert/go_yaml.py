@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads JSON or YAML as Kubernetes' API server reads a configuration file, and tells which keys stand twice.
+"""Reads JSON or YAML as Kubernetes' API server reads a configuration file, and tells which keys appear twice.
 
 A text that begins with a brace is JSON; of a YAML stream only the first document counts; the last of two equal keys
-wins; `y`, `1e3` and `08` are no texts; an unknown tag is ignored. Sources:
+wins; `y`, `1e3` and `08` are not texts; an unknown tag is ignored. Sources:
 https://github.com/kubernetes/apimachinery/blob/master/pkg/runtime/serializer/json/json.go,
 https://github.com/kubernetes-sigs/yaml/blob/master/yaml.go,
 https://github.com/yaml/go-yaml/blob/v2/resolve.go and https://github.com/yaml/go-yaml/blob/v2/decode.go.
@@ -121,7 +121,7 @@ def _without_pairs(value: Any, path: str, repeated: dict[str, None]) -> Any:
         return found
     if isinstance(value, list):
         return [_without_pairs(item, f"{path}[{index}]", repeated) for index, item in enumerate(value)]
-    if isinstance(value, str):  # half of a surrogate pair is no character
+    if isinstance(value, str):  # half of a surrogate pair is not a character
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return value
 

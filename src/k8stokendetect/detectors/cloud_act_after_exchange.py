@@ -31,7 +31,7 @@ UNUSED: Final = timedelta(hours=24)
 """How long credentials are remembered that are not followed, or not used yet: no flood of those forgets the others."""
 
 MAX_KINDS: Final = 200
-"""How many kinds of calls are told apart of one session; of further kinds only bad calls are reported."""
+"""How many kinds of calls are counted separately in one session; of further kinds only bad calls are reported."""
 
 
 @attrs.frozen

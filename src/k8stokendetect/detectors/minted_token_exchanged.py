@@ -58,7 +58,7 @@ class MintedTokenExchanged(CloudDetector[Account]):
             exchanges of other clusters' tokens are left out. Without any, none is.
 
     Raises:
-        ConfigError: when they are no list of texts.
+        ConfigError: when they are not a list of texts.
 
     """
 

@@ -38,7 +38,7 @@ class PodTokenMoved(KeyedDetector[Places]):
     """An address, another one, and the first again, all within the window, with one pod's token: `A B A`.
 
     A pod whose sandbox is recreated keeps its token, changes its address once and does not go back. IPv4 and IPv6 are
-    looked at apart. The node's name is no sign: it is signed into the token (KEP-4193) and goes wherever that goes.
+    looked at apart. The node's name is not a sign: it is signed into the token (KEP-4193) and goes wherever that goes.
 
     Arguments:
         window: an address is in use for so long after a request from it.

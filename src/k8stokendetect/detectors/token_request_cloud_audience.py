@@ -75,7 +75,7 @@ CLOUDS: Final = tuple(
 
 
 def own_audiences(more: Collection[str], /) -> frozenset[str]:
-    """Return what the API server of this cluster calls itself; raises ConfigError for what is no list of strings."""
+    """Return what the API server of this cluster calls itself; raises ConfigError for what is not a list of strings."""
     items: object = more
     if not isinstance(items, Collection) or isinstance(items, str) or not all(isinstance(i, str) and i for i in items):
         raise ConfigError("api_audiences takes a list of audiences that are not empty")
@@ -83,7 +83,7 @@ def own_audiences(more: Collection[str], /) -> frozenset[str]:
 
 
 def is_api_server(audience: str, known: frozenset[str], /) -> bool:
-    """Tell whether the API server itself accepts tokens for this audience; it compares letter by letter."""
+    """Tell whether the API server itself accepts tokens for this audience; it compares literally."""
     return audience in known or any(issuer.fullmatch(audience) for issuer in _ISSUERS)
 
 

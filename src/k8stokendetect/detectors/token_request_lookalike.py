@@ -143,7 +143,7 @@ class TokenRequestLookalike(Detector):
         return found
 
     def _disguised(self, event: Event) -> Likeness:
-        """Compare with what the name looks like, where it is none of a component's own."""
+        """Compare with what the name looks like, where it is not a component's own."""
         name = event.actor.username
         folded = fold(name)
         if not self._named.of(name) and (components := self._looking.of(folded)):

@@ -30,7 +30,7 @@ class UnusualOrigin(KeyedDetector[Origins]):
         learn: so many mints of an actor are only learned from.
 
     Raises:
-        ConfigError: when it is no number from 1.
+        ConfigError: when it is not a number from 1.
 
     """
 

@@ -68,7 +68,7 @@ class WebIdentityUnusualOrigin(CloudDetector[Origins]):
         learn: how many exchanges of an account, over a day at least, are only learned from.
 
     Raises:
-        ConfigError: when it is no number from 1.
+        ConfigError: when it is not a number from 1.
 
     """
 

@@ -106,7 +106,7 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             log explains the exchanges of three of its accounts, and of more than twice as many as it does not.
 
     Raises:
-        ConfigError: when they are no list of texts.
+        ConfigError: when they are not a list of texts.
 
     """
 

@@ -67,7 +67,7 @@ class Checkpoint:
         """Return what it holds; nothing where there is no file.
 
         Raises:
-            ConfigError: when it is empty, damaged or of another release, or is no such file; says which.
+            ConfigError: when it is empty, damaged or of another release, or is not such a file; says which.
 
         """
         found = read_document(self.path)

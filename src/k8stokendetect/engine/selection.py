@@ -21,7 +21,7 @@ def choose_detectors(detectors: Iterable[Detector | str] | None, /) -> tuple[Det
     """Return the detectors that were asked for; all of BUILTIN for None.
 
     Raises:
-        ConfigError: for an unknown or repeated rule, or something that is no Detector.
+        ConfigError: for an unknown or repeated rule, or something that is not a Detector.
 
     """
     default = [cls.rule.id for cls in BUILTIN]

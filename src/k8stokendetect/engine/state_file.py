@@ -99,7 +99,7 @@ def new_name(path: Path, /) -> Path:
 
 
 def _read(path: Path) -> bytes:
-    """Read a file; raises ValueError for one that is too large, and for what is no file and may have no end."""
+    """Read a file; raises ValueError for one that is too large, and for what is not a file and may have no end."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)

@@ -148,7 +148,7 @@ def _inside(record: Any, limits: Limits, more: Sequence[Envelope], seen: Seen | 
                 seen(_name(envelope).rpartition(".")[2])
             return found
     if texts and not isinstance(record.get("metadata"), Mapping) and (line := _whole(record, texts, limits)):
-        return [line]  # what an object of Kubernetes says is no log's line
+        return [line]  # what an object of Kubernetes says is not a log line
     for envelope in more:
         taken = _taken_out(envelope, record)
         if taken is not None:
@@ -244,7 +244,7 @@ def _shown(record: Any) -> dict[str, str]:
 
 
 def _what_it_is(record: Any) -> str:
-    """Say why a record is no audit event, without repeating any of its values."""
+    """Say why a record is not an audit event, without repeating any of its values."""
     if not isinstance(record, dict):
         return "JSON, but not an audit event: not an object"
     if record.get("kind") == "Event":

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """EKS: CloudWatch Logs events, as its API, Logs Insights, subscriptions, Kinesis, Sentinel and Panther hand them on.
 
-A message that was too long ends in `[Truncated...]` and is no JSON: it is yielded on as text, like any other.
+A message that was too long ends in `[Truncated...]` and is not JSON: it is yielded on as text, like any other.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def _put(parts: _Parts, place: Place, value: Any) -> None:
     """Keep a value for its field.
 
     Raises:
-        CellError: when there is another already, or it is no value of that field.
+        CellError: when there is another already, or it is not a value of that field.
 
     """
     path = place.path

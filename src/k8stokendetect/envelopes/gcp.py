@@ -23,7 +23,7 @@ _METHODS: Final = "io.k8s."
 """Google's clusters outside of its cloud log the same methods under another service, anthosgke.googleapis.com."""
 
 _CLOUD: Final = re.compile(r"google\.|Generate(?:Access|Id)Token\Z|Sign(?:Blob|Jwt)\Z")
-"""Methods of Google's other services, where an entry does not name its service."""
+"""Methods of other Google services, where an entry does not name its service."""
 
 _ENTRY: Final = frozenset({"logName", "insertId", "resource"})
 _PAYLOADS: Final = ("jsonPayload", "textPayload")

@@ -88,7 +88,7 @@ class Place:
 
 
 def place_of(key: str, /) -> Place | None:
-    """Return where the value of a key belongs; None for what is no field of an audit event."""
+    """Return where the value of a key belongs; None for what is not a field of an audit event."""
     path = _FIELDS.get(letters(key))
     if path is not None:
         return Place(path)

@@ -239,14 +239,14 @@ def _object_ref(record: Mapping[str, Any], uri: Any, from_uri: Mapping[str, Any]
 
 
 def _subresource(uri: Any, resource: Any, name: Any) -> str | None:
-    """Return what follows resource and name in a path that is none of an object; None where they are not in it."""
+    """Return what follows resource and name in a path that does not belong to an object, or None."""
     parts = unquote(uri.partition("?")[0]).split("/") if isinstance(uri, str) else []
     ends = [index + 2 for index in range(len(parts)) if parts[index : index + 2] == [resource, name]]
     return "".join(parts[ends[-1] : ends[-1] + 1]) if ends else None
 
 
 def _body(record: Mapping[str, Any], unmapped: Mapping[Any, Any], which: str) -> Any:
-    """Return a body: mapped from v1.5.0 on, left over before; flat keys are no body any more."""
+    """Return a body: mapped from v1.5.0 on, left over before; flat keys are not a body any more."""
     body = _decoded(_at(record, "api", which, "data"))
     return body if body is not None else _decoded(unmapped.get(f"{which}Object"))
 

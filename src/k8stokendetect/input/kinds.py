@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognises by their first bytes what is no log, and says how to make one of it."""
+"""Recognises by their first bytes what is not a log, and says how to make one of it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def advice(sample: bytes, /) -> str | None:
 
 
 def _is_binary(sample: bytes) -> bool:
-    """Tell whether much of it is no text; zeros at its ends are what a crash left."""
+    """Tell whether much of it is not text; zeros at its ends are what a crash left."""
     sample = sample.strip(b"\0")
     if len(sample) < _SHORT:
         return False

@@ -71,7 +71,7 @@ def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule
         rules: of detectors of your own.
 
     Raises:
-        ReadError: when it is no such line, says where; when it was cut to 64 KiB; or when its fingerprint is another
+        ReadError: when it is not such a line, says where; when it was cut to 64 KiB; or when its fingerprint is another
             than that of what it says.
 
     """

@@ -203,7 +203,7 @@ class Reading:
         self._counts.bytes_read += size
 
     def _parse(self, place: str, value: Any, name: str) -> Iterator[Read]:
-        """Make Events of one record; a ReadError in the place of whatever is none."""
+        """Make Events of one record; a ReadError in the place of whatever is not one."""
         if isinstance(value, Mark):
             yield value
             return
@@ -241,7 +241,7 @@ class Reading:
             yield self._event(inner, origin)
 
     def _cloud_event(self, inner: Inner, cloud: Cloud, origin: str) -> CloudEvent | ReadError:
-        """Make a CloudEvent, or say why it is none."""
+        """Make a CloudEvent, or say why it is not one."""
         if isinstance(inner.record, ReadError):
             return inner.record.at(origin)
         context, day_first = inner.context, self._dates.day_first
@@ -255,7 +255,7 @@ class Reading:
         return event
 
     def _event(self, inner: Inner, origin: str) -> Event | ReadError:
-        """Make an Event, or say why it is none."""
+        """Make an Event, or say why it is not one."""
         if isinstance(inner.record, ReadError):
             return inner.record.at(origin)
         try:

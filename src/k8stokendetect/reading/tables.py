@@ -147,7 +147,7 @@ class Table:
         self._is_damaged = False
 
     def records(self) -> Iterator[Record]:
-        """Yield a mapping for each row, with the number of its first line, and an error for each that is none."""
+        """Yield a mapping for each row, with the number of its first line, and an error for each that is not one."""
         reader, is_empty = self._reader(), True
         while True:
             self._lines.begin()

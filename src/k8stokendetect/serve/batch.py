@@ -83,7 +83,7 @@ def lines_of(body: bytes, /) -> list[bytes]:
     An event that cannot be read becomes a line of what it still shows, which the reader then reports.
 
     Raises:
-        RefusedError: when the body is no EventList, or holds too much.
+        RefusedError: when the body is not an EventList, or holds too much.
 
     """
     if body[:64].lstrip()[:1] != b"{":

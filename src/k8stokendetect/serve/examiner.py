@@ -162,7 +162,7 @@ class Examiner(threading.Thread):
         self._journal.close()
 
     def run(self) -> None:
-        """Examine until it is stopped. A batch on which that fails is put aside, and everything begins again."""
+        """Examine until it is stopped. A batch on which that fails is moved away, and everything begins again."""
         failed_on = -1
         while True:
             try:

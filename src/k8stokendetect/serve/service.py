@@ -114,7 +114,7 @@ class Service:
         platform: where the events come from, for the exclusions.
         cluster: a snapshot.
         cluster_name: the cluster that the events are of.
-        azure_subjects: of Azure's federated credentials, by their ids.
+        azure_subjects: of federated credentials in Azure, by their ids.
         log: takes lines for the operator.
 
     Attributes:

@@ -42,7 +42,7 @@ LONGEST: Final = timedelta(days=90)
 """After so many days somebody looks again."""
 
 MOST_CALLERS: Final = 2000
-"""Of further callers only the mints are counted; a flood of them is no reason to hold more."""
+"""Of further callers only the mints are counted; a flood of them does not make it hold more."""
 
 _TOO_MANY: Final = f"more service accounts than {MOST_TARGETS:,}: name the namespaces yourself"
 _LONGEST_ID: Final = 60

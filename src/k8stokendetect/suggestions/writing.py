@@ -29,7 +29,7 @@ _HEAD: Final = """\
 def suggestions_to_toml(found: Suggestions, /) -> str:
     """Return a TOML document that `load_exclusions` reads, as it is and with any of its entries confirmed.
 
-    Confirmed is an entry whose lines are no comments any more, and in which the day stands in place of `UNCHECKED`.
+    Confirmed is an entry whose lines are not comments any more, and in which the day stands in place of `UNCHECKED`.
     """
     suggested, left = found.all(), found.left()
     parts = [_HEAD, *map(_entry, suggested[:MOST_WRITTEN])]
