@@ -18,7 +18,7 @@ import uvicorn
 import webhook_receiver
 from embedding import KEYED, fingerprints, mints
 from k8stokendetect import Finding, detect
-from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
+from k8stokendetect.detectors.states import ALLOWED_LATENESS
 from recordings import METADATA, events, records
 
 EVENTS: Final = 5_000

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from builders import token_request
 from k8stokendetect import ConfigError, Event, Finding, KeyedDetector, Rule, Severity, Tally, detect, parse_event
-from k8stokendetect.detectors import keyed
-from k8stokendetect.detectors.keyed import States, View
-from k8stokendetect.detectors.packing import Packing
+from k8stokendetect.detectors.keyed import View
+from k8stokendetect.detectors.states import States
 from k8stokendetect.engine import reorder
 from recordings import METADATA, events
 
@@ -202,33 +201,6 @@ def test_an_event_that_is_delivered_twice_is_folded_once() -> None:
     assert sorted(map(repr, detect(halves, tally=twice))) == sorted(map(repr, expected))
     assert twice.findings == once.findings
     assert twice.duplicates > once.duplicates
-
-
-def test_the_state_that_expires_first_makes_room_and_is_counted() -> None:
-    """A state that expires now is still remembered, also after a sweep."""
-    states: States[int] = States(limit=2)
-    for key, minutes in (("late", 3), ("soon", 1), ("later", 2)):
-        states.put(key, minutes, START + timedelta(minutes=minutes))
-    states.sweep(START + timedelta(minutes=2))
-
-    assert sorted(key for key, _, _ in states) == ["late", "later"]
-    assert states.forgotten == 1
-
-
-def test_states_that_were_not_written_to_for_longest_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody sees it; what has no form in JSON stays as it is."""
-    monkeypatch.setattr(keyed, "MOST_WHOLE", 1)
-    states: States[list[str]] = States(Packing(list[str]))
-    held = {key: [f"{key}{number}" for number in range(50)] for key in "abc"} | {"d": ["\ud800"], "e": []}
-    for key, state in held.items():
-        states.put(key, state, START)
-    whole = [key for key, state in held.items() if states.get(key, START) is state]
-
-    assert {key: state for key, state, _ in states} == held
-    assert {key: states.get(key, START) for key in held} == held
-    assert whole == ["d", "e"]
-    states.put("a", ["new"], START)
-    assert (states.get("a", START), states.get("e", START)) == (["new"], [])
 
 
 def test_a_view_holds_the_keys_of_its_event_alone() -> None:

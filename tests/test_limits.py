@@ -16,7 +16,7 @@ from k8stokendetect import AuditLog, ConfigError, ReadError, read
 from k8stokendetect.commands.exec_events import PENDING_EVENTS
 from k8stokendetect.convert.nesting import MAX_NESTING
 from k8stokendetect.convert.yaml import MOST_ALIASES
-from k8stokendetect.detectors.keyed import MAX_KEYS
+from k8stokendetect.detectors.states import MAX_KEYS
 from k8stokendetect.engine.memory import WINDOW
 from k8stokendetect.engine.reorder import MAX_WAITING
 from k8stokendetect.envelopes.unknown import DEEPEST, MOST_VALUES

@@ -27,6 +27,7 @@ from k8stokendetect import (
     detect,
 )
 from k8stokendetect.detectors import BUILTIN, OPTIONAL, UnknownTokenUsed
+from k8stokendetect.engine import Memory
 from k8stokendetect.identity import CREDENTIAL_ID, POD_NAME
 from k8stokendetect.reading.prefilter import Prefilter
 from k8stokendetect.reading.window import KEPT
@@ -209,6 +210,20 @@ def test_what_a_detector_of_ones_own_watches_is_read() -> None:
     assert log.passed_over == 2
     assert all(cls.rule.id not in {"forged-token", "pod-token-moved", "read-token-used"} for cls in BUILTIN)
     assert len(OPTIONAL) == 3
+
+
+def test_the_last_uses_are_read_for_a_call_that_goes_on_with_what_this_one_remembers() -> None:
+    """Without a Memory, and with detectors of its own, no later call can show their mints."""
+    uses = [pods(auditID=f"use-{number}") for number in range(3)]
+    for record in uses:
+        record["user"]["extra"][POD_NAME] = ["p"]  # of a pod's token no use is wanted before its mint is
+    content, fresh = compact(uses), [cls() for cls in BUILTIN]
+    alone, remembered, continued = AuditLog(content), AuditLog(content), AuditLog(content)
+    list(detect(alone))
+    list(detect(remembered, memory=Memory()))
+    list(detect(continued, detectors=fresh))
+
+    assert [log.passed_over for log in (alone, remembered, continued)] == [3, 0, 0]
 
 
 def test_other_forms_between_lines_change_nothing() -> None:

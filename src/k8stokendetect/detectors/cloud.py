@@ -11,7 +11,8 @@ from typing import Final, Generic, TypeVar, final
 
 from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.clouds.call import CloudCall
-from k8stokendetect.detectors.keyed import KeyedDetector, View, later
+from k8stokendetect.detectors.keyed import KeyedDetector, View
+from k8stokendetect.detectors.states import later
 from k8stokendetect.events import Event
 from k8stokendetect.findings import EventRef, Evidence, Finding
 from k8stokendetect.identity import SERVICE_ACCOUNT_PREFIX

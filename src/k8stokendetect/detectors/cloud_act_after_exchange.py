@@ -14,7 +14,8 @@ from k8stokendetect.detectors.base import MINTS, Traits
 from k8stokendetect.detectors.cloud import CloudDetector, about_call, console_of, issued_by, ref_of, refused, used_by
 from k8stokendetect.detectors.cloud_acts import SOURCES, only_asks, why_bad
 from k8stokendetect.detectors.exchanges import newest
-from k8stokendetect.detectors.keyed import View, later
+from k8stokendetect.detectors.keyed import View
+from k8stokendetect.detectors.states import later
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Finding, Rule, Severity
 from k8stokendetect.words import call_of, user_of

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import abc
 import typing
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, TypeVar, final
 
 import attrs
@@ -17,6 +16,7 @@ from k8stokendetect.convert.times import parse_time
 from k8stokendetect.detectors.base import Detector
 from k8stokendetect.detectors.event_clock import EventClock
 from k8stokendetect.detectors.packing import Packing
+from k8stokendetect.detectors.states import NEVER, States, later
 from k8stokendetect.errors import ConfigError, ReadError
 from k8stokendetect.events import Event
 from k8stokendetect.findings import Finding
@@ -26,80 +26,6 @@ S = TypeVar("S")
 
 STATE_VERSION: Final = 1
 """The form that `state()` writes; `restore()` refuses any other."""
-
-ALLOWED_LATENESS: Final = timedelta(seconds=60)
-"""How much later than its successors an event may be read: each API server writes a file, and batches mix them."""
-
-MAX_KEYS: Final = 200_000
-"""Maximum number of keys that one detector remembers; the one that expires first is forgotten first, and counted."""
-
-MOST_WHOLE: Final = 10_000
-"""Number of states that are kept as they are; those that were not written to for longer are packed, to a tenth."""
-
-
-@with_short_repr
-@attrs.define
-class States(Generic[S]):
-    """What a keyed detector remembers: one state per key, each with an expiry.
-
-    Attributes:
-        packing: packs those of which nothing was heard for longest.
-        limit: maximum number of keys.
-        forgotten: how many states were dropped for want of room, not for age; each may have hidden a finding.
-        clock: the time by which states are dropped for age; one event of a wrong time does not move it.
-
-    """
-
-    packing: Packing[S] = attrs.field(factory=Packing)
-    limit: int = MAX_KEYS
-    forgotten: int = 0
-    clock: EventClock = attrs.field(factory=EventClock)
-    _states: dict[str, tuple[S | bytes, datetime]] = attrs.field(factory=dict, init=False)
-    _whole: OrderedDict[str, None] = attrs.field(factory=OrderedDict, init=False)
-    _swept: datetime = attrs.field(default=datetime.min.replace(tzinfo=UTC), init=False)
-
-    def get(self, key: str, now: datetime, /) -> S | None:
-        """Return the state of a key unless it has expired."""
-        found = self._states.get(key)
-        state = found[0] if found and found[1] >= now else None
-        return self.packing.whole(state) if isinstance(state, bytes) else state
-
-    def put(self, key: str, state: S | None, expires: datetime, /) -> None:
-        """Remember a state until a time, or forget the key."""
-        self._states.pop(key, None)
-        self._whole.pop(key, None)
-        if state is not None:
-            self._states[key] = (state, expires)
-            self._whole[key] = None
-        if len(self._whole) > MOST_WHOLE:
-            oldest, _ = self._whole.popitem(last=False)
-            if (held := self._states.get(oldest)) is not None:
-                self._states[oldest] = self.packing.packed(self.packing.whole(held[0])), held[1]
-        if len(self._states) > self.limit:
-            self._make_room()
-
-    def sweep(self, time: datetime, /) -> None:
-        """Take an event's time. Drop what has expired, now and then: the cost is spread over many events."""
-        if timedelta(0) <= time - self._swept <= ALLOWED_LATENESS:
-            return
-        self.clock.take(time)
-        now = self.clock.now or time
-        if now - self._swept > ALLOWED_LATENESS or now < self._swept:
-            self._swept = now
-            self._states = self._states and {key: held for key, held in self._states.items() if held[1] >= now}
-
-    def _make_room(self) -> None:
-        """Drop the tenth that expires first: one sort for many events."""
-        order = sorted(self._states, key=lambda key: self._states[key][1])
-        for key in order[: max(1, self.limit // 10)]:
-            del self._states[key]
-            self.forgotten += 1
-
-    def __len__(self) -> int:
-        return len(self._states)
-
-    def __iter__(self) -> Iterator[tuple[str, S, datetime]]:
-        return iter([(key, self.packing.whole(state), expires) for key, (state, expires) in self._states.items()])
 
 
 @with_short_repr
@@ -233,7 +159,7 @@ class KeyedDetector(Detector, Generic[S]):
         keys: Iterable[str] | None = None,
         excluded: bool = False,  # noqa: FBT001, FBT002 - the engine calls it as it calls every method
         /,
-    ) -> Iterator[Finding]:
+    ) -> Iterable[Finding]:
         """Fold an event into what is remembered of its keys.
 
         Arguments:
@@ -245,13 +171,14 @@ class KeyedDetector(Detector, Generic[S]):
         """
         named = tuple(self.keys(event, reported) if keys is None else keys)
         if not named:
-            return
-        now = event.time or datetime.min.replace(tzinfo=UTC)
-        if event.time is not None:
-            self.states.sweep(now)
-        memory = View(self.states, self.reach(named), now, later(event.time, self.remember_for), excluded)
-        for key in named:
-            yield from self.fold(key, event, reported, memory)
+            return ()
+        time, states = event.time, self.states
+        if time is not None:
+            states.sweep(time)
+        memory = View(states, self.reach(named), time or NEVER, later(time, self.remember_for), excluded)
+        if len(named) == 1:
+            return self.fold(named[0], event, reported, memory)
+        return [finding for key in named for finding in self.fold(key, event, reported, memory)]
 
     @final
     def state(self) -> dict[str, Any]:
@@ -288,13 +215,3 @@ class KeyedDetector(Detector, Generic[S]):
         except Exception as error:  # noqa: BLE001 - whatever stands in it
             raise ConfigError(f"the state of rule {self.rule.id!r} is damaged: {error}") from None
         self.states = states
-
-
-def later(time: datetime | None, by: timedelta, /) -> datetime:
-    """Return when a state expires; one of an event without a time only makes room for others."""
-    try:
-        if time is not None:
-            return time + by
-    except OverflowError:
-        pass
-    return datetime.max.replace(tzinfo=UTC)

@@ -19,7 +19,8 @@ from k8stokendetect.detectors.following import (
     lifetime,
     used_finding,
 )
-from k8stokendetect.detectors.keyed import ALLOWED_LATENESS, KeyedDetector, View
+from k8stokendetect.detectors.keyed import KeyedDetector, View
+from k8stokendetect.detectors.states import ALLOWED_LATENESS
 from k8stokendetect.events import Event, Signal
 from k8stokendetect.findings import EventRef, Finding, Rule, Severity
 

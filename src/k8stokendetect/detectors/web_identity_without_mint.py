@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -98,6 +98,9 @@ class Minted:
     reported: dict[str, datetime] = attrs.field(factory=dict)
 
 
+NOTHING: Final = Minted()
+
+
 class WebIdentityWithoutMint(CloudDetector[Minted]):
     """Reports an exchange that no pod can have made, as far as the audit log covers the day before without a gap.
 
@@ -179,17 +182,18 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             return ()
         return () if _METADATA_HOST in f"{exchange.provider} {exchange.audience}" else (account, CLUSTER)
 
-    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Minted], /) -> Iterator[Finding]:
+    def fold(self, key: str, event: Event, _: Sequence[Finding], memory: View[Minted], /) -> Iterable[Finding]:
         """Note the hour of a mint."""
-        known, hour, now = memory.get(key) or Minted(), hour_of(memory.now), memory.now
-        hours = with_hour(known.hours, hour)
-        is_cluster = key == CLUSTER
+        is_cluster, now = key == CLUSTER, memory.now
         if is_cluster and not event.user.username.startswith("system:node:"):
-            return
-        later = is_cluster and (known.latest is None or known.latest < now)
-        if hours is not known.hours or later:
-            memory.put(key, attrs.evolve(known, hours=hours, latest=now if later else known.latest))
-        yield from ()
+            return ()
+        known = memory.get(key) or NOTHING
+        hours, latest = with_hour(known.hours, hour_of(now)), known.latest
+        if is_cluster and (latest is None or latest < now):
+            latest = now
+        if hours is not known.hours or latest is not known.latest:
+            memory.put(key, Minted(hours, latest, known.issuers, known.reported))
+        return ()
 
     def cloud_fold(
         self, key: str, event: CloudEvent, _: Sequence[Finding], memory: View[Minted], /

@@ -14,7 +14,7 @@ import attrs
 from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.detectors import CloudDetector, Detector
 from k8stokendetect.detectors.cloud import SKEW
-from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
+from k8stokendetect.detectors.states import ALLOWED_LATENESS
 from k8stokendetect.engine.guard import Guard
 from k8stokendetect.engine.memory import Memory
 from k8stokendetect.engine.register import Register

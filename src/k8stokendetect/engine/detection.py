@@ -124,15 +124,16 @@ def detection(
         log, on_error = source, cast("OnDetectError", source.on_error) if on_error is raise_error else on_error
     else:
         log = read(source, platform=platform, on_error=on_error)
-    given = log if isinstance(source, AuditLog) else None
+    own = log if isinstance(source, AuditLog) else None
     tally = Tally() if tally is None else tally
     subjects = checked_subjects(azure_subjects)
     pipeline = Pipeline(
         chosen, excluding, on_error, tally, keep_excluded=keep_excluded, memory=memory, azure_subjects=subjects
     )
     alone: list[tuple[str, object]] = [(f"the detector of {one.rule.id}", one) for one in chosen]
-    alone += [(f"the {type(one).__name__}", one) for one in (memory, given, tally) if one is not None]
-    return Detection(log, pipeline, on_error, tally, cluster, cluster_name, alone)
+    alone += [(f"the {type(one).__name__}", one) for one in (memory, own, tally) if one is not None]
+    is_continued = memory is not None or detectors is not None
+    return Detection(log, pipeline, on_error, tally, cluster, cluster_name, alone, is_continued=is_continued)
 
 
 class Detection(Iterator[Finding]):
@@ -146,6 +147,7 @@ class Detection(Iterator[Finding]):
         cluster: a snapshot of the cluster.
         cluster_name: the cluster of records that name none.
         alone: what no other run may use at the same time, each with what to call it.
+        is_continued: another run may go on with what the detectors remember.
 
     """
 
@@ -158,12 +160,16 @@ class Detection(Iterator[Finding]):
         cluster: Cluster | None = None,
         cluster_name: str | None = None,
         alone: Iterable[tuple[str, object]] = (),
+        *,
+        is_continued: bool = True,
     ) -> None:
         self._pipeline = pipeline
         self._cluster = cluster
         self._lock = threading.RLock()
         self._stopping = Stopping()
-        self._findings = _run(log, pipeline, on_error, tally, cluster_name, alone, self._stopping)
+        self._findings = _run(
+            log, pipeline, on_error, tally, cluster_name, alone, self._stopping, is_continued=is_continued
+        )
 
     def __repr__(self) -> str:
         return "<the findings of detect(): iterate over them>"
@@ -217,6 +223,8 @@ def _run(
     cluster_name: str | None,
     alone: Iterable[tuple[str, object]],
     stopping: Stopping,
+    *,
+    is_continued: bool,
 ) -> Generator[Finding]:
     """Yield the findings; no part of the Detection, so that one that is dropped ends at once."""
     with claimed(alone):
@@ -224,7 +232,7 @@ def _run(
         skipped, events = tally.skipped - counts.other_logs, tally.events - counts.unwanted
         unproven = tally.unproven - counts.unproven
         pipeline.prefilter = prefilter = Prefilter(pipeline.watchers.watches, pipeline.watchers.followed)
-        reading = log.reading(prefilter)
+        reading = log.reading(prefilter, tail=is_continued)
         # The turn of the last mints comes when all is read; what they were used for is looked for after that.
         for items in (reading.events(log.source), reading.late()):
             for item in stopping.until_asked(items):

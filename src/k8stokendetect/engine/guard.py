@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
-from k8stokendetect.detectors import Detector
+from k8stokendetect.detectors import Detector, KeyedDetector
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.errors import DetectorError, OnDetectError
 from k8stokendetect.events import Event
+from k8stokendetect.findings import Finding
 
 T = TypeVar("T")
 
@@ -51,6 +52,18 @@ class Guard:
             self._failed(detector, origin, error)
             return []
         return found  # type: ignore[return-value]  # the loop above checked each
+
+    def keys_of(self, detector: KeyedDetector[Any], event: Event, reported: Sequence[Finding]) -> tuple[str, ...]:
+        """Return the keys that a detector names for an event; none where it fails."""
+        try:
+            keys = tuple(detector.keys(event, reported))
+            for key in keys:
+                if not isinstance(key, str):
+                    raise TypeError(f"gave {type(key).__name__}, not str")  # noqa: TRY301 - as any other
+        except Exception as error:  # noqa: BLE001 - as the first line says
+            self._failed(detector, event.origin, error)
+            return ()
+        return keys
 
     def matching(self, detectors: Iterable[Detector], event: Event) -> list[Detector]:
         """Return those that match an event, without one that fails."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.detectors import BUILTIN, Detector, KeyedDetector, TokenRequest
@@ -171,8 +171,7 @@ class Pipeline:
         for finding in self.ask(arrival):
             is_habit = finding.rule.id == MINTED and finding.excluded_by is None
             yield self.memory.habits.tell(finding) if is_habit else finding
-        for detector, keys in self.keyed(arrival):
-            yield from self.fold(arrival, detector, keys)
+        yield from self.fold(arrival)
         if arrival.reported and self.watchers.follows:
             if event.mints_token:
                 self._follow(name_of_token(event))
@@ -214,28 +213,25 @@ class Pipeline:
             arrival.judgement, arrival.is_judged = self._judge.judge(arrival.event), True
         return arrival.judgement
 
-    def keyed(self, arrival: Arrival, /) -> Iterator[tuple[KeyedDetector[Any], Sequence[str]]]:
-        """Yield the keyed detectors that an event concerns, each with the keys that it names for it.
+    def fold(self, arrival: Arrival, /) -> Iterator[Finding]:
+        """Yield what the keyed detectors report, each told what those before it reported.
 
-        Fold the event into each before asking for the next: that one is told what this one reported.
+        An event that is delivered twice counts once in what is remembered.
         """
-        event = arrival.event
+        event, guard = arrival.event, self._guard
         for detector in (arrival.watching or self.watchers.of(event)).keyed:
-            if keys := self._guard.all_of(str, detector, event.origin, detector.keys, event, arrival.reported):
-                yield detector, keys
-
-    def fold(self, arrival: Arrival, detector: KeyedDetector[Any], keys: Sequence[str], /) -> Iterator[Finding]:
-        """Yield what a keyed detector reports; an event that is delivered twice counts once in what is remembered."""
-        event = arrival.event
-        self._judged(arrival)
-        if arrival.was_folded is None:
-            arrival.was_folded = self._register.was_folded(arrival)
-        if arrival.was_folded:
-            return
-        verdict = arrival.judgement.by_rule.get(detector.rule.id)
-        given = (event, arrival.reported, keys, verdict is not None and not verdict.failed)
-        for finding in self._guard.all_of(Finding, detector, event.origin, detector.take, *given):
-            yield from self._said(arrival, finding, STARTS_FOLLOWING)
+            keys = guard.keys_of(detector, event, arrival.reported)
+            if not keys:
+                continue
+            if arrival.was_folded is None:
+                self._judged(arrival)
+                arrival.was_folded = self._register.was_folded(arrival)
+            if arrival.was_folded:
+                return
+            verdict = arrival.judgement.by_rule.get(detector.rule.id)
+            given = (event, arrival.reported, keys, verdict is not None and not verdict.failed)
+            for finding in guard.all_of(Finding, detector, event.origin, detector.take, *given):
+                yield from self._said(arrival, finding, STARTS_FOLLOWING)
 
     def _said(self, arrival: Arrival, finding: Finding, least: Severity = Severity.INFORMATIONAL) -> Iterator[Finding]:
         """Mark and count a finding; from a severity on, other detectors are told. Yield it unless it is a repetition.

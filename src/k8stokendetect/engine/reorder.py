@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from k8stokendetect.detectors.event_clock import EventClock
-from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
+from k8stokendetect.detectors.states import ALLOWED_LATENESS
 from k8stokendetect.events import Event
 
 T = TypeVar("T")

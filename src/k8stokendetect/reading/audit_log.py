@@ -173,8 +173,14 @@ class AuditLog:
         """
         return self.reading(prefilter).events(self.source)
 
-    def reading(self, prefilter: Prefilter | None = None, /) -> Reading:
-        """Return one reading: `stream` is its `events`; what is followed only after the last of them is in `late`."""
+    def reading(self, prefilter: Prefilter | None = None, /, *, tail: bool = True) -> Reading:
+        """Return one reading: `stream` is its `events`; what is followed only after the last of them is in `late`.
+
+        Arguments:
+            prefilter: as for `stream`.
+            tail: the last uses of tokens are wanted as well: their mints may come in another reading.
+
+        """
         return Reading(
             self.platform,
             self._limits,
@@ -183,6 +189,7 @@ class AuditLog:
             envelopes=self._envelopes,
             trust=self._trust,
             day_first=self._day_first,
+            tail=tail,
         )
 
     @property

@@ -88,7 +88,8 @@ class LineSkipper:
             if marks and (records := skipper.mark(size, line)):
                 break
         skipper.counts.unwanted += skipped
-        skipper.window.add(uses, _TOGETHER - room)
+        if uses:
+            skipper.window.add(uses, _TOGETHER - room)
         return line, number, records
 
     def _in_some_form(self, line: bytes, number: int) -> Records:

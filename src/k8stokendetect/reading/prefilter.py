@@ -133,7 +133,7 @@ class Prefilter:
             SERVICE_ACCOUNT_PREFIX,
         )
         unbound, known = self._unbound, self._known
-        everything, live, plain, longest, absent = self.everything, self._live, Plain, LONGEST_HARMLESS, ABSENT
+        everything, live, longest, absent = self.everything, self._live, LONGEST_HARMLESS, ABSENT
 
         def unwanted(event: Plain | Projection, /) -> str | None:  # noqa: C901, PLR0911, PLR0912 - calls would double its time
             ref, uri, user, credential = event.object_ref, event.request_uri, event.user, ""
@@ -173,16 +173,16 @@ class Prefilter:
                     return None
                 if len(uri) > longest and has_token_sign(uri.encode("utf-8", "replace")):
                     return None
-            if everything or (type(event) is not plain and self._wants_rare(event)):
+            if everything or (isinstance(event, Projection) and self._wants_rare(event)):
                 return None
             return credential
 
         return unwanted
 
-    def _wants_rare(self, event: Plain | Projection) -> bool:
+    def _wants_rare(self, event: Projection) -> bool:
         """Look at what `Plain` has not."""
         notes = event.annotations
-        if isinstance(notes, Annotations) and self._wants_notes(notes):
+        if notes is not None and self._wants_notes(notes):
             return True
         status = event.response_status
         return self._live and (

@@ -129,6 +129,13 @@ class Projection(msgspec.Struct, gc=False, rename=go_name):
     column_ref: None = msgspec.field(name="objectRef_resource", default=None)
 
 
+class _PlainRecord(Plain, gc=False, rename=go_name):
+    """The same of a plain event that is decoded already."""
+
+    request_object: Any = ABSENT
+    response_object: Any = ABSENT
+
+
 class _RecordProjection(Projection, gc=False, rename=go_name):
     """The same of an event that is decoded already."""
 
@@ -153,6 +160,11 @@ project: Final = msgspec.json.Decoder(Projection).decode
 
 NO_PROJECTION: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 """What is raised where there is no projection: the record is for the full reader."""
+
+
+def project_plain_record(record: Mapping[str, Any], /) -> Plain:
+    """Return the `Plain` of an event that is decoded already; raises one of `NO_PROJECTION`, as `project_plain`."""
+    return msgspec.convert(record, _PlainRecord)
 
 
 def project_record(record: Mapping[str, Any], /) -> Projection:

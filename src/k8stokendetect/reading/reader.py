@@ -31,7 +31,7 @@ from k8stokendetect.reading.dates import Dates, Proofs
 from k8stokendetect.reading.files import SMALLEST_BUFFER, Files, Read
 from k8stokendetect.reading.lines import LineSkipper
 from k8stokendetect.reading.prefilter import Prefilter
-from k8stokendetect.reading.skipping import Counts, Mark, Skipper, is_ready, projection_of_record
+from k8stokendetect.reading.skipping import Counts, Mark, Skipper, is_ready
 from k8stokendetect.reading.streaming import Streaming
 from k8stokendetect.reading.trust import Trust
 from k8stokendetect.reading.whole import records_of
@@ -58,6 +58,7 @@ class Reading:
         trust: whose output is believed.
         day_first: whether dates whose year is last begin with the day; None to look for proof.
         dates: parses events in another way.
+        tail: the last uses of tokens are wanted as well: their mints may come in another reading.
 
     """
 
@@ -72,8 +73,11 @@ class Reading:
         trust: Trust = _API_SERVERS,
         day_first: bool | None = None,  # noqa: FBT001 - with the others, by its name
         dates: Dates | None = None,
+        *,
+        tail: bool = True,
     ) -> None:
         self._platform = platform
+        self._tail = tail
         self._limits = limits
         self._counts = counts
         self._envelopes = envelopes
@@ -89,7 +93,7 @@ class Reading:
         for item in self._from(source, itertools.count(1)):
             if not isinstance(item, Mark):
                 yield item
-        if self._skipper is not None:
+        if self._skipper is not None and self._tail:
             for inner, origin in self._skipper.tail():
                 yield self._event(inner, origin)
         yield from self._dates.questions()
@@ -123,10 +127,10 @@ class Reading:
 
     def _from_mapping(self, record: Mapping[str, Any], number: int) -> Iterable[Read]:
         """Read a mapping that was fed."""
-        event = None if self._skipper is None else projection_of_record(record)
-        if self._skipper is not None and event is not None and self._skipper.skips_record(event, record, number):
+        is_skipped = None if self._skipper is None else self._skipper.skips_record(record, number)
+        if is_skipped:
             return ()
-        if event is not None:
+        if is_skipped is not None:  # an event without a wrapper
             return self._parse("", Inner(record, is_event=True), f"record {number}")
         return self._parse("", record if is_json(record) else as_record(record), f"record {number}")
 

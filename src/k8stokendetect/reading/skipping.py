@@ -26,6 +26,7 @@ from k8stokendetect.reading.projection import (
     project,
     project_event,
     project_plain,
+    project_plain_record,
     project_record,
 )
 from k8stokendetect.reading.window import Kept, Where, Window
@@ -101,23 +102,33 @@ class Skipper:
             event = project_event(inner.record)
         except NO_PROJECTION:
             return False
-        return self.skips(event, (_of_event, inner, origin), 0, inner.record)
+        return self.skips(event, (_of_event, inner, origin), _size(event, inner.record))
 
-    def skips_record(self, event: Plain | Projection, record: Mapping[str, Any], number: int, /) -> bool:
-        """Skip a mapping that was fed, by its projection."""
-        return self.skips(event, (_of_record, record, number), 0, record)
+    def skips_record(self, record: Mapping[str, Any], number: int, /) -> bool | None:
+        """Skip a mapping that was fed, unless it is an event that is wanted; None where the full reader has to look."""
+        event: Plain | Projection
+        try:
+            event = project_plain_record(record)
+        except NO_PROJECTION:
+            try:
+                event = project_record(record)
+            except NO_PROJECTION:
+                return None
+        credential = self.unwanted(event)
+        if credential is None:
+            return False
+        self.counts.unwanted += 1
+        if credential:
+            self.window.add(((credential, _of_record, record, number),), _size(event, record))
+        return True
 
-    def skips(
-        self, event: Plain | Projection, where: Where, size: int, record: Mapping[str, Any] | None = None, /
-    ) -> bool:
+    def skips(self, event: Plain | Projection, where: Where, size: int, /) -> bool:
         """Skip what is not wanted: count it, and keep it if it was made with a token."""
         credential = self.unwanted(event)
         if credential is None:
             return False
         self.counts.unwanted += 1
         if credential:
-            if record is not None:
-                size = _MAPPING if _is_small(event) else _size(record)
             self.window.add(((credential, *where),), size)
         return True
 
@@ -171,14 +182,6 @@ def is_ready(inner: Inner, /) -> bool:
     )
 
 
-def projection_of_record(record: Mapping[str, Any], /) -> Projection | None:
-    """Return the projection of an event that was fed as a mapping; None where the full reader has to look."""
-    try:
-        return project_record(record)
-    except NO_PROJECTION:
-        return None
-
-
 def projection_of(text: str, /) -> Plain | Projection | None:
     """Return the projection of an event that is text in a wrapper; None where the full reader has to look."""
     if len(text) > SHORT and is_deep(text.encode("utf-8", "replace")):
@@ -215,13 +218,11 @@ def _of_record(record: Mapping[str, Any], number: int) -> tuple[Inner, str]:
     return Inner(record, is_event=True), f"record {number}"
 
 
-def _is_small(event: Plain | Projection) -> bool:
-    """Tell whether nothing that a client chooses makes an event long."""
+def _size(event: Plain | Projection, record: Mapping[str, Any]) -> int:
+    """Return what a mapping counts for in the window: more where something that a client chooses makes it long."""
     without_more = not event.request_object and not event.response_object and not event.impersonated_user
-    return without_more and len(event.request_uri) + len(event.user_agent) < _MAPPING // 2
-
-
-def _size(record: Mapping[str, Any]) -> int:
+    if without_more and len(event.request_uri) + len(event.user_agent) < _MAPPING // 2:
+        return _MAPPING
     try:
         return max(_MAPPING, len(msgspec.json.encode(record)))
     except (TypeError, ValueError, RecursionError):

@@ -15,7 +15,7 @@ import attrs
 
 from k8stokendetect.clouds import CloudEvent
 from k8stokendetect.convert.structure import parse_event
-from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
+from k8stokendetect.detectors.states import ALLOWED_LATENESS
 from k8stokendetect.engine.memory import Memory
 from k8stokendetect.engine.tally import Tally
 from k8stokendetect.enrichment import enriched

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Final
 
-from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
+from k8stokendetect.detectors.states import ALLOWED_LATENESS
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.spark.plan import Plan
 from k8stokendetect.spark.share import Said, Share

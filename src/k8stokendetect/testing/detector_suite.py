@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from k8stokendetect.convert.credentials import clean_text
 from k8stokendetect.convert.structure import parse_event
 from k8stokendetect.detectors import Detector, KeyedDetector
-from k8stokendetect.detectors.keyed import ALLOWED_LATENESS
+from k8stokendetect.detectors.states import ALLOWED_LATENESS
 from k8stokendetect.errors import ConfigError
 from k8stokendetect.findings import Finding
 from k8stokendetect.testing.builders import LIVE_TOKEN, request
