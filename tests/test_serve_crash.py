@@ -84,7 +84,7 @@ def live(folder: Path, bodies: Sequence[bytes], taken: int, lines: list[str] | N
         if lines is not None:
             lines.append(text)
             return
-        assert "no whole entry" in text, f"{kind}: {text}"
+        assert "not a whole entry" in text, f"{kind}: {text}"
 
     folder.mkdir(exist_ok=True)
     sinks = open_all([f"file:{folder}/alerts.jsonl"])
