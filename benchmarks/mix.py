@@ -78,7 +78,7 @@ class Generator:
         return self.other()
 
     def other(self) -> dict[str, Any]:
-        """Return the next event that is no token request."""
+        """Return the next event that is not a token request."""
         verb, resource, group, version = self.chance.choice(RESOURCES)
         number = self.chance.randrange(ACCOUNTS)
         namespace, name = f"team-{number % 40}", f"app-{number}"

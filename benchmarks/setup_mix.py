@@ -101,7 +101,7 @@ class SetUpGenerator(Generator):
     """Makes the events of a cluster that is set up and full of operators."""
 
     def other(self) -> dict[str, Any]:
-        """Return the next event that is no token request."""
+        """Return the next event that is not a token request."""
         return self._access() if self.chance.random() < ABOUT_ACCESS else super().other()
 
     def _access(self) -> dict[str, Any]:

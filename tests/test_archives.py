@@ -155,7 +155,7 @@ def test_a_cut_archive_gives_what_stands_before_the_cut_and_one_error(name: str)
             others = [error for error in errors if error not in broken]
             assert len(broken) <= 1
             assert len(others) == 1
-            assert others[0].endswith(" is cut off; what comes after is not read")
+            assert others[0].endswith(" is cut off; the rest is not read")
 
 
 def test_damage_costs_one_file() -> None:
@@ -165,9 +165,7 @@ def test_damage_costs_one_file() -> None:
     for source in (flipped, Pipe(flipped)):
         ids, errors = outcome(source)
         assert len(ids) == 60
-        assert [error.partition(": ")[2] for error in errors] == [
-            "the zip data is damaged; what comes after is not read"
-        ]
+        assert [error.partition(": ")[2] for error in errors] == ["the zip data is damaged; the rest is not read"]
     content = tar_of(FILES, form=tarfile.USTAR_FORMAT)
     place = content.index(b"./node2/audit.log.gz")
     broken = content[:place] + b"#" + content[place + 1 :]
@@ -186,7 +184,7 @@ def test_several_archives_in_one_file() -> None:
         joined = pack(one) + pack(two)
         assert outcome(joined) == outcome(Pipe(joined)) == (IDS, [])
     cut = zip_of(one) + zip_of(two)[:-40]
-    assert outcome(cut) == (IDS, ["<bytes>: the zip archive is cut off; what comes after is not read"])
+    assert outcome(cut) == (IDS, ["<bytes>: the zip archive is cut off; the rest is not read"])
 
 
 def test_names_are_shown_never_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +254,7 @@ def _patched(content: bytearray, **fields: int) -> bytearray:
 def test_more_files_than_the_limit_are_an_error() -> None:
     """In all archives of a source together; those before it are read."""
     files = {f"{number}.log": line for number, line in enumerate(LINES)}
-    reason = "more than 50 files in archives, the limit max_members; what comes after is not read"
+    reason = "more than 50 files in archives, the limit max_members; the rest is not read"
     for content in (zip_of(files), tar_of(files), tar_of(files, "gz")):
         for source, name in ((content, "<bytes>"), (Pipe(content), "pipe")):
             assert outcome(source, max_members=50) == (IDS[:50], [f"{name}: {reason}"])
@@ -296,7 +294,7 @@ def test_a_headers_length_fills_no_memory() -> None:
     entry = tarfile.TarInfo("././@LongLink")
     entry.type, entry.size = tarfile.GNUTYPE_LONGNAME, 1 << 30
     content = entry.tobuf(tarfile.GNU_FORMAT) + b"x" * 5000
-    assert outcome(content) == ([], ["<bytes>: the tar archive is damaged; what comes after is not read"])
+    assert outcome(content) == ([], ["<bytes>: the tar archive is damaged; the rest is not read"])
 
 
 @pytest.mark.parametrize("name", ARCHIVES)

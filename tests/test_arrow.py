@@ -161,7 +161,7 @@ def test_half_a_surrogate_pair_costs_a_character_and_no_finding() -> None:
     table = to_arrow([Finding(rule=RULE, severity=Severity.LOW, summary="\ud800y", event=ref)])
 
     assert (table["summary"][0].as_py(), table["event"][0].as_py()["audit_id"]) == ("\ufffdy", "x\ufffd")
-    with pytest.raises(ReadError, match="another fingerprint"):
+    with pytest.raises(ReadError, match="its fingerprint does not match"):
         next(findings_of(table, rules=[RULE]))
 
 
@@ -170,7 +170,7 @@ def test_a_row_that_is_no_finding_is_an_error() -> None:
     (row,) = to_arrow(odd()[:1]).to_pylist()
     with pytest.raises(ReadError, match=r"\$\.summary"):
         next(findings_of([row | {"summary": 7}]))
-    with pytest.raises(ReadError, match="another fingerprint"):
+    with pytest.raises(ReadError, match="its fingerprint does not match"):
         next(findings_of([row | {"fingerprint": "0"}]))
 
 
@@ -178,7 +178,7 @@ def test_a_table_holds_one_kind() -> None:
     """Whatever comes first."""
     findings = odd()
     for items in ([findings[0], *incidents(findings)], ["finding"]):
-        with pytest.raises(ConfigError, match="to_arrow takes findings, alerts or incidents, all of one kind"):
+        with pytest.raises(ConfigError, match="to_arrow takes findings, alerts or incidents, all of the same kind"):
             to_arrow(items)  # type: ignore[arg-type]
 
 

@@ -317,12 +317,12 @@ def test_words_that_match_nothing() -> None:
         ("rules: ~", "required field missing @ $.rules"),
         (
             "rules: [{level: None}]\nmetadata: {name: 1}",
-            "of a wrong type, so the API server refuses it @ $.metadata.name",
+            "has the wrong type, so the API server refuses it @ $.metadata.name",
         ),
         ("rules: [{level: None}]\nmetadata: {creationTimestamp: today}", "@ $.metadata.creationTimestamp"),
-        ("rules: [{level: None}]\nmetadata: []", "of a wrong type, so the API server refuses it @ $.metadata"),
+        ("rules: [{level: None}]\nmetadata: []", "has the wrong type, so the API server refuses it @ $.metadata"),
         ("rules: [{level: None}]\nKIND: 1", "expected a string @ $.kind"),
-        ("rules: [{level: None}]\nx: {~: 1}", "a key that is no text, line 4"),
+        ("rules: [{level: None}]\nx: {~: 1}", "a key is not a string, line 4"),
         ("rules: [{level: None}]\nx: .inf", "a number that JSON does not have, line 4"),
         ("rules: &r [*r]", "an alias within what it stands for"),
     ],
@@ -370,7 +370,8 @@ def loaded(yaml: str) -> AuditPolicy:
             "rules[0].resources[0].username",
             (
                 "What is left of this element is the whole core API group: rules[0] decides get, list, watch by "
-                "anybody on it, at level None. Not logged, among others: get secrets, list secrets, get configmaps"
+                "anybody on it, at level None. Not logged, among other requests: get secrets, list secrets, get "
+                "configmaps"
             ),
         ),
         (
@@ -395,7 +396,7 @@ def loaded(yaml: str) -> AuditPolicy:
             (
                 "rules[0]: the API server ignores the unknown key 'Users' (did you mean 'users'?). rules[0] decides "
                 "every request that reaches it, at level None, so rules[1] and what follows are never used. Not "
-                "logged, among others: get secrets"
+                "logged, among other requests: get secrets"
             ),
         ),
         (
@@ -406,11 +407,11 @@ def loaded(yaml: str) -> AuditPolicy:
         ("creationTimestamp: ~\nrules: [{level: None}]", "creationTimestamp", "the policy: the API server ignores"),
         ("omitStage: [Panic]\nrules: [{level: None}]", "omitStage", "no effect (did you mean 'omitStages'?)"),
         ("metadata: {nam: x}\nrules: [{level: None}]", "metadata.nam", "metadata: the API server ignores"),
-        ("omitStages: [Done]\nrules: [{level: None}]", "omitStages[0]", "is no stage, so it omits nothing"),
+        ("omitStages: [Done]\nrules: [{level: None}]", "omitStages[0]", "is not a stage, so it omits nothing"),
         (
             "rules: [{level: None}]\nrules: [{level: Metadata}]",
             "rules",
-            "rules stands twice: the API server uses the last",
+            "rules appears twice: the API server uses the last",
         ),
         (
             "rules: [{level: None, users: [a], users: [b]}]",
@@ -472,7 +473,7 @@ def test_yaml_is_read_as_go_reads_it(text: str, users: tuple[str, ...]) -> None:
     ("text", "reason"),
     [
         ("{apiVersion: audit.k8s.io/v1}", "begins with a brace, and is not JSON, line 1"),
-        ('{"rules": [{"users": ["a"]}], "rules": [{"verbs": ["b"]}]}', "stands twice, which some API servers merge"),
+        ('{"rules": [{"users": ["a"]}], "rules": [{"verbs": ["b"]}]}', "appears twice, which some API servers merge"),
         ('{"x": NaN}', "not JSON"),
         ('{"x": ' + "[" * 100_000, "nested too deeply"),
         ("x: &a [*b]\n---\n", "not YAML, line 1"),
@@ -480,7 +481,7 @@ def test_yaml_is_read_as_go_reads_it(text: str, users: tuple[str, ...]) -> None:
             f"a: &a [{'x,' * 9}]\nb: &b [{'*a,' * 99}]\nc: &c [{'*b,' * 99}]\nd: [{'*c,' * 99}]",
             "too many values or aliases",
         ),
-        (f"a: &a {{{'<<: {x: y}, ' * 9}}}\nb: {{<<: b}}", "'<<' stands for no object, line 2"),
+        (f"a: &a {{{'<<: {x: y}, ' * 9}}}\nb: {{<<: b}}", "'<<' does not stand for an object, line 2"),
         ("x: !!int y", "not what its tag says, line 1"),
         ("x: !!binary '*'", "expected an audit policy|apiVersion is missing|not base64"),
     ],

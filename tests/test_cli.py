@@ -96,7 +96,7 @@ def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     full = run("scan", log(tmp_path, token_request()), "--report", "/dev/full")
     assert (full.exit_code, "No space left" in full.stderr, "alice" in full.stdout) == (2, True, True)
     follow = run("scan", log(tmp_path, token_request()), "--follow", "--report", "x")
-    assert (follow.exit_code, "--follow has no end" in follow.stderr) == (2, True)
+    assert (follow.exit_code, "--follow does not end" in follow.stderr) == (2, True)
 
 
 def test_what_was_remembered_is_kept_from_run_to_run(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_the_exit_status_depends_on_the_severity(fail_on: str, status: int, tmp_
     ("damage", "message"),
     [
         (b"no JSON", "audit.log:2: not JSON"),
-        (b"{}", "audit.log:2: JSON, but no audit event"),
+        (b"{}", "audit.log:2: JSON, but not an audit event"),
         (
             b'{"auditID":"a","verb":"get","user":{"groups":"x"},"objectRef":{"resource":"serviceaccounts","subresource":"token"}}',
             "audit.log:2: expected a list of strings",

@@ -242,7 +242,7 @@ def test_no_number_of_mints_hides_one(flood: list[dict[str, Any]]) -> None:
     findings = found(MINT, *more, *exchanges)
 
     assert said(findings) == 2 * [("minted-token-exchanged", "high" if is_lost else "critical")]
-    assert all(("more mints than are remembered" in " ".join(finding.caveats)) == is_lost for finding in findings)
+    assert all(("more such mints than are remembered" in " ".join(finding.caveats)) == is_lost for finding in findings)
     assert found(MINT, *more, cloudtrail.web_identity(TIME + timedelta(hours=3))) == []
 
 
@@ -627,7 +627,7 @@ def test_nobody_is_sent_to_look_for_an_exchange_that_was_found() -> None:
     role = cloudtrail.web_identity(SOON)["requestParameters"]["roleArn"]
     for other, looks in ((role, False), (f"{role}-2", True)):
         advice = advice_of(cluster=Cluster.load(account(other)))
-        assert any("Look whether the token was taken to the AWS role" in step for step in advice) is looks
+        assert any("Check whether the token was used in the AWS role" in step for step in advice) is looks
         assert any("Revoke the sessions of role" in step for step in advice)
 
 

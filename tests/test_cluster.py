@@ -214,7 +214,7 @@ BAD = [
         made("ClusterRole", "a", rules=[]) | {"apiVersion": "authorization.openshift.io/v1"},
         f"ClusterRole: its apiVersion is not one of {GROUP}/v1, {GROUP}/v1beta1 @ $.items[0].apiVersion",
     ),
-    (made("Role", "a", rules=[]), "Role a: it has no namespace, and none is guessed @ $.items[0].metadata.namespace"),
+    (made("Role", "a", rules=[]), "Role a: it has no namespace @ $.items[0].metadata.namespace"),
     (made("ServiceAccount", "", "dev"), "ServiceAccount dev: it has no name @ $.items[0].metadata.name"),
     (made("RoleBinding", "b", "dev"), "RoleBinding dev/b: required field missing @ $.items[0].roleRef"),
     (made("RoleBinding", "b", "dev", roleRef=None), "RoleBinding dev/b: required field missing @ $.items[0].roleRef"),
@@ -258,7 +258,7 @@ BAD = [
             roleRef={"kind": "ClusterRole", "name": "r"},
             subjects=[{"kind": "Robot", "name": "x"}],
         ),
-        "ClusterRoleBinding b: Robot is no kind of subject @ $.items[0].subjects[0].kind",
+        "ClusterRoleBinding b: Robot is not a kind of subject @ $.items[0].subjects[0].kind",
     ),
     (
         made(

@@ -102,11 +102,11 @@ def test_a_list_that_the_server_forgot_is_read_from_the_start(tmp_path: Path) ->
         ((200, b"[]"), "clusterroles cannot be listed: the answer is not a list"),
         (
             refusal(410, "too old"),
-            "clusterroles cannot be listed: 410: the server ends each list before it is complete",
+            "clusterroles cannot be listed: 410: the server ends each list early",
         ),
         (
             (200, {"kind": "ClusterRoleList", "metadata": {"continue": "x"}, "items": []}),
-            "clusterroles cannot be listed: the server repeats a page of clusterroles",
+            "clusterroles cannot be listed: the server repeated a page of clusterroles",
         ),
     ],
     ids=["500", "proxy", "html", "array", "gone", "circle"],

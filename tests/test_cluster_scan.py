@@ -188,7 +188,7 @@ def test_several_files_and_standard_input(tmp_path: Path) -> None:
     assert run("--cluster", "-", ATTACK, stdin=SNAPSHOT.read_bytes()).stdout == whole
     assert "AssumeRoleWithWebIdentity" in run("--cluster", SNAPSHOT, "-", stdin=ATTACK.read_bytes()).stdout
     both = run("--cluster", "-", "-", stdin=ATTACK.read_bytes())
-    assert (both.exit_code, "either the log or the cluster" in both.stderr) == (2, True)
+    assert (both.exit_code, "the log or the cluster, not both" in both.stderr) == (2, True)
 
 
 def test_what_grants_nothing_is_a_warning(tmp_path: Path) -> None:

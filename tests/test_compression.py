@@ -77,14 +77,14 @@ def test_frames_follow_each_other(name: str) -> None:
 def test_damage_is_one_error_and_what_stands_before_is_read(name: str) -> None:
     """Garbage behind a frame, half a magic number, a flipped bit in the second frame."""
     first, second = map(COMPRESSIONS[name], HALF)
-    reason = f"<bytes>:30: the {name} data is {{}}; what comes after is not read"
+    reason = f"<bytes>:30: the {name} data is {{}}; the rest is not read"
     assert outcome(first + b"garbage") == (IDS[:30], [reason.format("damaged")])
     assert outcome(first + second[:3]) == (IDS[:30], [reason.format("cut off")])
     middle = len(second) // 2
     flipped = second[:middle] + bytes([second[middle] ^ 0x10]) + second[middle + 1 :]
     ids, errors = outcome(first + flipped)
     assert ids[:30] == IDS[:30]
-    assert [error for error in errors if "data is damaged; what comes after is not read" in error] == errors[-1:]
+    assert [error for error in errors if "data is damaged; the rest is not read" in error] == errors[-1:]
 
 
 @pytest.mark.parametrize("name", [*FRAMES, "zstd in gzip", "gzip in bzip2"])
@@ -130,7 +130,7 @@ def test_a_cut_anywhere_gives_the_findings_of_what_stands_before_it_and_one_erro
             more, reasons = found(source)
             assert more == findings
             assert reasons[:-1] == errors
-            assert reasons[-1].endswith("is cut off; what comes after is not read")
+            assert reasons[-1].endswith("is cut off; the rest is not read")
 
 
 @pytest.mark.parametrize("name", FRAMES)
@@ -152,7 +152,7 @@ def test_what_needs_too_much_memory_is_an_error() -> None:
     assert packed[14:16] == b"\x21\x01", "the filter LZMA2, with properties of one byte (xz-file-format.txt, 5.3.1)"
     packed[16] = 36  # a dictionary of 1 GiB
     packed[20:24] = zlib.crc32(packed[12:20]).to_bytes(4, "little")
-    reason = "<bytes>: the xz data needs more memory than is allowed; what comes after is not read"
+    reason = "<bytes>: the xz data needs more memory than is allowed; the rest is not read"
     assert outcome(bytes(packed)) == ([], [reason])
 
 
@@ -174,4 +174,4 @@ def test_a_host_log_may_be_compressed_and_archived() -> None:
         assert [finding.fingerprint for finding in detect_commands(packed)] == plain
     errors: list[K8sTokenDetectError] = []
     list(detect_commands(tar_of({"audit.log": log})[: 512 + len(log) // 2], on_error=errors.append))
-    assert "the tar archive is cut off; what comes after is not read" in str(errors[-1])
+    assert "the tar archive is cut off; the rest is not read" in str(errors[-1])

@@ -78,7 +78,7 @@ def test_a_token_without_an_id_where_tokens_have_ids() -> None:
     (finding,) = found([SHOWN, FORGED])
     assert finding.severity == Severity.CRITICAL
     assert finding.event.audit_id == "prod:web 1"
-    assert finding.caveats == ("token ids are in this log since 2026-11-23 12:00:00 UTC",)
+    assert finding.caveats == ("token ids have been in this log since 2026-11-23 12:00:00 UTC",)
     assert finding.evidence
     for item in finding.evidence:
         assert plain(item.value) == resolve(item.path, FORGED)
@@ -144,7 +144,7 @@ def test_an_upgrade_is_medium_for_a_day() -> None:
     day = 24 * 3600
     (soon,) = found([*old, SHOWN, use(day)])
     assert soon.severity == Severity.MEDIUM
-    assert "before an upgrade" in soon.caveats[-1]
+    assert "predate an upgrade" in soon.caveats[-1]
     (later,) = found([*old, SHOWN, use(day + 1)])
     (few,) = found([*old[:4], SHOWN, FORGED])
     assert (later.severity, few.severity) == (Severity.CRITICAL, Severity.CRITICAL)

@@ -43,7 +43,7 @@ def secret(verb: str = "create", second: int = 0, **fields: Any) -> dict[str, An
 
 
 def use(peer: str = "192.0.2.7", second: int = 0, name: str = "builder-legacy", **fields: Any) -> dict[str, Any]:
-    """Return a request made with a token out of a Secret."""
+    """Return a request made with a token from a Secret."""
     account = "system:serviceaccount:dev:builder"
     return secret(
         "list",
@@ -117,7 +117,7 @@ def test_so_it_does_where_the_name_is_not_logged_or_the_secret_is_applied(case: 
     (finding,) = detect(Path(__file__).parent / "data" / "trust" / f"{case}.log")
 
     assert (finding.rule.id, finding.event.user) == ("legacy-token-secret", "mallory")
-    assert finding.summary == f"mallory made a Secret for a token that never ends: secrets prod/{name}"
+    assert finding.summary == f"mallory made a Secret for a token that never expires: secrets prod/{name}"
     assert len(finding.caveats) == 1 + (name != "tok")
 
 
@@ -160,7 +160,7 @@ def test_a_secret_of_that_type_without_a_name_is_reported_once() -> None:
     """Where its type is logged; what fills it says nothing more."""
     (finding,) = found(secret(objectRef=NAMELESS, level="Request", requestObject=TYPED), FILLED)
 
-    assert finding.summary.startswith("bob made a Secret for a token that never ends dev/(a name not logged)")
+    assert finding.summary.startswith("bob made a Secret for a token that never expires dev/(a name not logged)")
 
 
 def test_an_opaque_secret_that_is_seen_to_be_one_is_not_taken_for_it() -> None:

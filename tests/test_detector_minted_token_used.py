@@ -123,7 +123,7 @@ def test_without_ids_most_uses_are_found_one_severity_lower_and_no_benign_one() 
     for findings in uses.values():
         for finding in findings:
             assert finding.severity < Severity.CRITICAL
-            assert any("no credential ids" in caveat for caveat in finding.caveats)
+            assert any("does not write credential ids" in caveat for caveat in finding.caveats)
 
 
 def identity(findings: Iterable[Finding]) -> list[str]:
@@ -272,12 +272,12 @@ def test_without_ids_and_without_a_lifetime_a_token_is_followed_for_a_day() -> N
         (
             use(objectRef={}, requestURI="/apis/apps/v1?timeout=32s", verb="get", sourceIPs=["203.0.113.9"]),
             Severity.LOW,
-            "a path of no resource",
+            "a path without a resource",
         ),
         (
             use(objectRef={}, requestURI="/metrics", verb="get", sourceIPs=["203.0.113.9"]),
             Severity.HIGH,
-            "a path of no resource",
+            "a path without a resource",
         ),
     ],
 )

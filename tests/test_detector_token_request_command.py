@@ -425,7 +425,7 @@ def test_the_command() -> None:
     assert "alice ran curl with the path of the token subresource, a request" in text.stdout
     assert "What to do about token-request-command: " in text.stdout
     assert text.stderr.splitlines() == [
-        "commands read: 3; findings: 2 (token-request-command 2); unreadable: 0; records about no command: 6"
+        "commands read: 3; findings: 2 (token-request-command 2); unreadable: 0; records without a command: 6"
     ]
     assert scanned("--fail-on", "high", example).exit_code == 0
     assert scanned("-", stdin=log(*records("ls"))).exit_code == 0

@@ -165,7 +165,7 @@ def test_it_says_what_the_account_may_do() -> None:
     """In the summary and at the evidence for its name."""
     (finding,) = found(token_request(target=TARGET))
 
-    assert "may write any right into any cluster role" in finding.summary
+    assert "may add any right to any cluster role" in finding.summary
     assert [item.value for item in finding.evidence if "cluster role" in item.why] == [TARGET.partition("/")[2]]
 
 

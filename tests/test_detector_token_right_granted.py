@@ -185,7 +185,7 @@ def test_a_create_is_news_though_nothing_seems_to_have_changed() -> None:
 def test_a_dry_run_changes_nothing() -> None:
     """It is reported with a caveat, and does not make the real change old news; an invented parameter is none."""
     dry, real = found(role(MINT, requestURI="/apis/x?dry%52un=All"), role(MINT, verb="update"))
-    assert dry.caveats == ("asked for as a dry run: then nothing was stored",)
+    assert dry.caveats == ("requested as a dry run: nothing was stored",)
     assert real.caveats == ()
     assert found(role(MINT, requestURI="/apis/x?x=dryRun=All"))[0].caveats == ()
 

@@ -220,7 +220,7 @@ def test_the_evidence_says_what_is_new_and_no_more() -> None:
     ]
 
     assert why == [
-        "whose certificate is new, and nothing else",
+        "only the certificate is new",
         "who has a newer certificate",
         "whose usual mints have another client",
         "whose usual mints have another client and another network",

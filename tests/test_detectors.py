@@ -221,7 +221,7 @@ def test_a_body_that_was_cut_away_is_said_to_be() -> None:
 )
 def test_evidence_is_what_json_can_hold(value: Any) -> None:
     """Refused where it is made, not where it is written."""
-    with pytest.raises(ConfigError, match=r"evidence user\.username: \w+ is no JSON value"):
+    with pytest.raises(ConfigError, match=r"evidence user\.username: \w+ is not a JSON value"):
         Evidence("user.username", value, "x")
 
 

@@ -136,7 +136,7 @@ STRIPS: dict[str, Strip] = {
 DROPPED = {
     "token requests": "token requests",
     "service accounts": "requests of service accounts",
-    "secrets": "Secrets that are made",
+    "secrets": "Secrets that are created",
     "exec": "requests for pods/attach, pods/exec",
     "roles": "roles and bindings that are written",
     "signing": "requests for certificatesigningrequests, certificatesigningrequests/approval",

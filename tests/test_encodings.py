@@ -74,7 +74,7 @@ def test_a_text_that_ends_within_a_character_is_an_error(encoding: str, size: in
     """Its last line is read all the same, where only half of the line end is missing."""
     content = TEXT.encode(encoding)
     name = encoding.upper()
-    reason = f"<bytes>:60: the {name} text ends within a character; what comes after is not read"
+    reason = f"<bytes>:60: the {name} text ends within a character; the rest is not read"
     assert outcome(content[:-size]) == (IDS, [reason])
 
 

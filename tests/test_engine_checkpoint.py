@@ -54,8 +54,8 @@ def test_nothing_is_remembered_without_a_file(tmp_path: Path) -> None:
     [
         (b"", "it is empty"),
         (b"\0\0\0\n", "it is empty"),
-        (b"{", "it is damaged, or no JSON"),
-        (b"[" * 100_000 + b"\n", "it is damaged, or no JSON"),
+        (b"{", "it is damaged, or not JSON"),
+        (b"[" * 100_000 + b"\n", "it is damaged, or not JSON"),
         (b"[]\n", "not a state"),
         (b'{"version":99}\n', "not a state"),
     ],
@@ -77,7 +77,7 @@ def test_what_a_caller_saved_has_to_be_an_object(checkpoint: Checkpoint) -> None
     """It is what the caller looks into."""
     text = checkpoint.path.read_text(encoding="utf-8")
     checkpoint.path.write_text(text.replace('{"followed":7}', "[7]"), encoding="utf-8")
-    with pytest.raises(ConfigError, match="is no object"):
+    with pytest.raises(ConfigError, match="is not an object"):
         checkpoint.load()
 
 

@@ -135,7 +135,7 @@ def test_a_record_is_told_without_its_lesser_fields(drop: str) -> None:
 
 @pytest.mark.parametrize("category", ["Kube-Audit", "KUBE-AUDIT-ADMIN", None, 3])
 def test_the_log_is_read_unless_the_category_says_otherwise(category: Any) -> None:
-    """In other letters, or lost on the way: whether the log is an audit event is then told from the log."""
+    """In other letters, or lost in transit: whether the log is an audit event is then told from the log."""
     assert [inner.record for inner in unwrap(wrap.record(EVENT) | {"category": category})] == [EVENT]
     assert [inner.record for inner in unwrap(wrap.log_row(EVENT) | {"Category": category})] == [EVENT]
 

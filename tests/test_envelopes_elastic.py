@@ -228,7 +228,7 @@ def test_fields_that_form_no_object_are_an_error(document: dict[str, Any]) -> No
     """A path that runs through a value, or two values of one field: nobody guesses, nothing is repeated."""
     (inner,) = unwrap(document)
     assert isinstance(inner.record, ReadError)
-    assert str(inner.record) == "an Elastic document whose audit fields form no object"
+    assert str(inner.record) == "an Elastic document whose audit fields do not form an object"
 
 
 def test_other_hits_are_handed_on_or_skipped() -> None:

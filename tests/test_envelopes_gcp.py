@@ -361,10 +361,10 @@ def test_an_error_reveals_no_token() -> None:
 @pytest.mark.parametrize(
     ("record", "error"),
     [
-        (audit() | {"protoPayload": "secret"}, ".protoPayload: a log entry whose protoPayload is no object"),
-        (audit() | {"protoPayload": []}, ".protoPayload: a log entry whose protoPayload is no object"),
+        (audit() | {"protoPayload": "secret"}, ".protoPayload: a log entry whose protoPayload is not an object"),
+        (audit() | {"protoPayload": []}, ".protoPayload: a log entry whose protoPayload is not an object"),
         ({"receivedMessages": {}}, ".receivedMessages: a Pub/Sub pull without a list of messages"),
-        ({"receivedMessages": ["x"]}, ".receivedMessages[0]: a received Pub/Sub message that is no object"),
+        ({"receivedMessages": ["x"]}, ".receivedMessages[0]: a received Pub/Sub message that is not an object"),
         ({"message": {"messageId": "1", "data": 7}}, ".message.data: a Pub/Sub message without data"),
         (
             {"attributes": {"logging.googleapis.com/timestamp": "x"}, "messageId": "1"},
@@ -385,11 +385,11 @@ def test_what_is_malformed_is_an_error(record: Any, error: str) -> None:
     ("record", "why"),
     [
         (audit({"serviceName": "storage.googleapis.com", "methodName": 7}), "another service's Cloud Audit Log"),
-        (wrap.collected(), "no audit log entry"),
-        (wrap.collected(protoPayload=None), "no audit log entry"),
-        (wrap.collected(textPayload="I1123 21:43:46.123456       1 autoscaler.go:230] x"), "no audit log entry"),
-        (wrap.collected(jsonPayload={"message": "hello", "level": "info"}), "no audit log entry"),
-        (wrap.collected(jsonPayload=7), "no audit log entry"),
+        (wrap.collected(), "not an audit log entry"),
+        (wrap.collected(protoPayload=None), "not an audit log entry"),
+        (wrap.collected(textPayload="I1123 21:43:46.123456       1 autoscaler.go:230] x"), "not an audit log entry"),
+        (wrap.collected(jsonPayload={"message": "hello", "level": "info"}), "not an audit log entry"),
+        (wrap.collected(jsonPayload=7), "not an audit log entry"),
         ({"receivedMessages": []}, "a Pub/Sub pull without messages"),
     ],
 )

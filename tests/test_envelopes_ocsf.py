@@ -132,7 +132,7 @@ def test_an_impersonated_user_that_cannot_be_read_is_an_error(unmapped: Any) -> 
         with pytest.raises(ReadError):
             parse_event(inner.record)
     else:
-        assert str(inner.record) == "an OCSF record with something else where an object belongs @ $.unmapped"
+        assert str(inner.record) == "an OCSF record with another value where an object was expected @ $.unmapped"
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_a_body_that_is_not_json_stays_text() -> None:
 def test_other_classes_and_products_are_skipped() -> None:
     """CloudTrail is API Activity as well; findings and the rest are other classes."""
     assert [Inner(None, skipped="API activity of another product")] == list(unwrap(TRAIL))
-    assert [Inner(None, skipped="OCSF class that is no API activity")] == list(unwrap(FINDING))
+    assert [Inner(None, skipped="OCSF class other than API activity")] == list(unwrap(FINDING))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_something_else_where_an_object_belongs_is_an_error(path: str) -> None:
         holder = holder[key]
     holder[last] = "secret"
     (inner,) = unwrap(record)
-    assert str(inner.record) == f"an OCSF record with something else where an object belongs @ $.{path}"
+    assert str(inner.record) == f"an OCSF record with another value where an object was expected @ $.{path}"
     assert inner.record.revealed["verb"] == "create"
     assert "secret" not in repr(inner)
 

@@ -114,7 +114,7 @@ def test_nobodys_pod_is_believed_in_an_unknown_wrapper() -> None:
 
 def test_what_a_kubernetes_object_holds_is_no_log() -> None:
     """A ConfigMap may hold anything."""
-    with pytest.raises(ReadError, match="no audit event"):
+    with pytest.raises(ReadError, match="not an audit event"):
         list(read([{"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}, "data": {"x": TEXT}}]))
 
 

@@ -172,7 +172,7 @@ def test_an_excluded_request_and_one_that_nobody_reports_are_explained(tmp_path:
 
     assert "excluded by kubelet" in text
     assert "what to do" not in text
-    assert f"request {other}\n  No rule has anything to say about it." in text
+    assert f"request {other}\n  No rule reported it." in text
     assert '"auditID": "silent"' in text
 
 

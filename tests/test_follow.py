@@ -130,7 +130,7 @@ def test_a_gap_is_reported_and_what_is_left_is_read(tmp_path: Path) -> None:
     path.with_name("audit.log.2").unlink()
     reader.read()
     assert reader.errors == [
-        f"{path}: rotated file number 2 is missing; what is left, and may have been read before, is read"
+        f"{path}: rotated file number 2 is missing; the rest is read, and may have been read before"
     ]
     assert reader.text == first + b"".join(map(rotating.line, [20, 21, 22, 30, 31, 32]))
 

@@ -115,7 +115,7 @@ def test_damage_costs_what_comes_after_it_and_is_said(case: str, step: int) -> N
     ids, errors = outcome(Trickle(data, step))
 
     assert ids == IDS[:events]
-    assert errors == ([f"{reason}; what comes after is not read"] if reason else [])
+    assert errors == ([f"{reason}; the rest is not read"] if reason else [])
 
 
 @pytest.mark.parametrize("case", CASES)

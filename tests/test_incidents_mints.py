@@ -190,12 +190,12 @@ def test_an_impersonated_mint_is_explained_by_the_right_to_impersonate() -> None
         (
             mint("system:serviceaccount:dev:x", groups=None),
             Cause.UNKNOWN,
-            "has no such right in the snapshot: it was taken away since, or another authorizer gave it",
+            "has no such right in the snapshot: it was since taken away, or another authorizer gave it",
         ),
         (
             mint(),
             Cause.UNKNOWN,
-            "has no such right in the snapshot: it was taken away since, or another authorizer gave it",
+            "has no such right in the snapshot: it was since taken away, or another authorizer gave it",
         ),
     ],
     ids=lambda value: str(value) if isinstance(value, Cause) else "",

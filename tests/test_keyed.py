@@ -211,7 +211,7 @@ def test_a_view_holds_the_keys_of_its_event_alone() -> None:
 
     assert view.get("mine") == 1
     assert [expires for _, _, expires in states] == [START + timedelta(minutes=5)]
-    with pytest.raises(KeyError, match="none of this event's keys"):
+    with pytest.raises(KeyError, match="not one of this event's keys"):
         view.get("other")
-    with pytest.raises(KeyError, match="none of this event's keys"):
+    with pytest.raises(KeyError, match="not one of this event's keys"):
         view.put("other", 1)

@@ -34,7 +34,7 @@ KINDS = {
     "openssl": (b"Salted__" + NOISE, "decrypt it with `openssl enc -d`"),
     "HTML": (HTML, "an HTML page, such as one that asks to log in: download the log itself"),
     "HTML after a comment": (b"\n <!-- v2 --><HTML lang=en>\n<body>\n</body>", "an HTML page"),
-    "XML": (XML, "an XML document, such as the refusal of a store"),
+    "XML": (XML, "an XML document, such as an error of an object store"),
     "noise": (NOISE, "binary data of an unknown kind, perhaps encrypted"),
     "a program": (b"\x7fELF\2\1\1" + bytes(9) + NOISE, "binary data of an unknown kind"),
     "zlib": (zlib.compress(NOISE), "binary data of an unknown kind"),

@@ -152,7 +152,7 @@ def test_a_mistake_is_an_error_that_names_it(tmp_path: Path, old: str, new: str,
 
 def test_an_id_may_stand_there_once(tmp_path: Path) -> None:
     """Also when an entry of yours has the name of one that ships and is switched on."""
-    with pytest.raises(ConfigError, match="exclusion 'external-secrets' stands there twice"):
+    with pytest.raises(ConfigError, match="exclusion 'external-secrets' appears twice"):
         load(tmp_path, GOOD.replace('id = "acme"', 'id = "external-secrets"'))
 
 

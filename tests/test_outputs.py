@@ -93,10 +93,10 @@ def test_the_second_finding_about_a_request_says_only_what_is_new() -> None:
 
     assert text.startswith("MEDIUM  token-request  2026-11-23 21:43:45Z  record 1\n  ▸ alice minted a token for ")
     assert more.startswith("  also MEDIUM token-request-uri: alice called ")
-    assert "    user.username = alice  (who called)" in text
+    assert "    | user.username = alice  (who called)" in text
     assert "user.username" not in more
     assert (
-        "    requestURI = /api/v1/namespaces/prod/serviceaccounts/payments-sa/token?dryRun=All  (the raw URI)" in more
+        "    | requestURI = /api/v1/namespaces/prod/serviceaccounts/payments-sa/token?dryRun=All  (the raw URI)" in more
     )
     assert to_text(second).startswith("MEDIUM  token-request-uri")
     (elsewhere, _) = detect(token_request(auditID="b"), exclusions=())

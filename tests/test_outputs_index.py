@@ -276,7 +276,7 @@ def test_a_document_uses_nothing_that_its_schema_calls_old() -> None:
     assert {one["name"] for one in later["observables"] if one["value"] == id_} == {
         "evidences[0].actor.user.programmatic_credentials[0].uid"
     }
-    with pytest.raises(ConfigError, match=r"OCSF 2\.0 is none of 1\.5\.0, 1\.8\.0"):
+    with pytest.raises(ConfigError, match=r"OCSF 2\.0 is not one of 1\.5\.0, 1\.8\.0"):
         to_ocsf(used, version="2.0")  # type: ignore[arg-type]
 
 

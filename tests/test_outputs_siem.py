@@ -481,11 +481,11 @@ def test_a_count_is_written_where_it_is_more_than_one() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("", "no JSON object"),
-        ("[" * 100_000, "no JSON object"),
-        ("[]", "no JSON object"),
-        (b"\xff", "no JSON object"),
-        ({"severity": "urgent"}, "no known severity"),
+        ("", "not a JSON object"),
+        ("[" * 100_000, "not a JSON object"),
+        ("[]", "not a JSON object"),
+        (b"\xff", "not a JSON object"),
+        ({"severity": "urgent"}, "not a known severity"),
         ({"summary": 7}, r"expected a string, got a number @ \$\.summary"),
         (
             {"event": {"audit_id": "x", "source_ips": "10.0.0.1"}},
@@ -493,8 +493,8 @@ def test_a_count_is_written_where_it_is_more_than_one() -> None:
         ),
         ({"rule_id": "A B"}, "rule id 'A B' is not"),
         ({"evidence": [{"path": "x", "why": "y"}]}, r"required field missing @ \$\.evidence\[0\]\.value"),
-        ({"summary": "changed", "actor": "x", "fingerprint": "0"}, "another fingerprint"),
-        ({"event": {"audit_id": "other"}}, "another fingerprint"),
+        ({"summary": "changed", "actor": "x", "fingerprint": "0"}, "its fingerprint does not match"),
+        ({"event": {"audit_id": "other"}}, "its fingerprint does not match"),
     ],
 )
 def test_what_is_no_finding_is_an_error(line: Any, reason: str) -> None:

@@ -21,6 +21,7 @@ from k8stokendetect.outputs.native import to_line
 from k8stokendetect.outputs.ocsf import to_ocsf
 from k8stokendetect.outputs.report import to_report
 from k8stokendetect.outputs.text import caller_facts, facts_of, to_text
+from strategies import JWT
 
 USER: dict[str, Any] = {
     "username": "alice",
@@ -88,8 +89,26 @@ def test_text_and_page_print_each_fact_once(detector: Any) -> None:
     page = html.unescape(to_report(incidents([finding])))
 
     for path in FACTS:
-        assert to_text(finding).count(f"    {path} = ") == 1
+        assert to_text(finding).count(f"    | {path} = ") == 1
         assert page.count(f"<code>{path}: ") == 1
+
+
+def test_a_value_is_shown_as_it_is_unless_it_could_steer_the_terminal() -> None:
+    """Quotes and angle brackets stay, also around what was removed; escape codes and bidi controls do not."""
+    name = f"o'brien \"<q>`\\{JWT}; \x1b[2J\u202e\n\u009b"
+    finding = quiet(token_request(user={"username": name}))
+    (shown,) = [line for line in to_text(finding).splitlines() if "user.username" in line]
+    page = to_report(incidents([finding]))
+
+    assert shown == r"""    | user.username = o'brien "<q>`\<token removed>; \x1b[2J\u202e\n\x9b  (who called)"""
+    assert "<q>" not in page
+    assert "&lt;q&gt;" in page
+    assert not {"\x1b", "\u202e", "\u009b"} & set(page)
+
+
+def test_a_sentence_says_where_a_token_was_removed_from_a_name() -> None:
+    """In brackets that no shell acts on."""
+    assert "[token removed] minted a token" in to_text(*detect(token_request(JWT), detectors=["token-request"]))
 
 
 def test_the_second_finding_about_a_request_does_not_repeat_them() -> None:
@@ -108,7 +127,7 @@ def test_evidence_of_the_rule_stands_in_for_the_fact() -> None:
     )
 
     (why,) = [item.why for item in facts_of(target) if item.path == "objectRef.name"]
-    assert why.startswith("the service account; it may write any right into any cluster role")
+    assert why.startswith("the service account; it may add any right to any cluster role")
 
 
 def test_a_command_has_no_caller_of_the_api() -> None:

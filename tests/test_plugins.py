@@ -317,8 +317,8 @@ class Broken:
     ("events", "reason"),
     [
         (lambda record: record["secret"], "envelope Broken failed: KeyError"),
-        (lambda _: iter(()), "envelope Broken took nothing out of a record that it recognised"),
-        (lambda record: [record], "envelope Broken yielded something else than an Inner"),
+        (lambda _: iter(()), "envelope Broken yielded nothing for a record that it recognised"),
+        (lambda record: [record], "envelope Broken yielded something other than an Inner"),
         (lambda _: None, "envelope Broken failed: TypeError"),
         (lambda record: [Inner(record)], "wrapped more than 8 times"),
         (lambda _: [Inner(7, is_event=True)], "expected an audit event as a JSON object"),

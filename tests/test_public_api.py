@@ -12,6 +12,7 @@ import inspect
 import io
 import json
 import math
+import pickle
 import pkgutil
 import pydoc
 import re
@@ -42,6 +43,7 @@ from k8stokendetect.cards import LONGEST_CARD
 from k8stokendetect.cluster import Cluster
 from k8stokendetect.detectors import BUILTIN
 from k8stokendetect.engine import Memory
+from k8stokendetect.errors import raise_error
 from k8stokendetect.exclusions import COMPONENTS, DEFAULT_EXCLUSIONS, OPTIONAL_EXCLUSIONS
 from k8stokendetect.incidents import IncidentList, alerts, incidents
 from k8stokendetect.outputs.frames import ALERT_COLUMNS, FINDING_COLUMNS, INCIDENT_COLUMNS, to_frame
@@ -191,9 +193,9 @@ def test_frames_of_findings_alerts_and_incidents() -> None:
     assert list(frame["fingerprint"]) == [finding.fingerprint for finding in findings]
     assert set(frame["target"]) >= {"dev/chain-a"}
     assert list(to_frame([])) == list(FINDING_COLUMNS)
-    with pytest.raises(ConfigError, match="all of one kind"):
+    with pytest.raises(ConfigError, match="all of the same kind"):
         to_frame([findings[0], *incidents(findings)])
-    with pytest.raises(ConfigError, match="all of one kind"):
+    with pytest.raises(ConfigError, match="all of the same kind"):
         to_frame(["finding"])  # type: ignore[list-item]
 
 
@@ -381,3 +383,13 @@ def test_several_threads_take_the_findings_of_one_call() -> None:
         thread.join()
     assert failed == []
     assert sorted(taken) == sorted(finding.fingerprint for finding in found())
+
+
+def test_help_of_detect_fits_on_a_screen() -> None:
+    """Forty lines below the signature, which has no address of an object in memory."""
+    signature, _, text = pydoc.plain(pydoc.render_doc(k8stokendetect.detect)).partition("Iterator[Finding]")
+
+    assert "on_error: 'OnDetectError' = raise_error," in signature.replace("\n", " ")
+    assert " at 0x" not in signature
+    assert len(text.splitlines()) < 40
+    assert pickle.loads(pickle.dumps(raise_error)) is raise_error  # noqa: S301 - our own

@@ -214,9 +214,7 @@ def test_a_folder_gives_its_files_and_reports_everything_else(tmp_path: Path) ->
     read_ids, errors = troubles(logs)
 
     assert sorted(read_ids) == sorted([*IDS, "linked"])
-    assert errors == [
-        f"{logs / name}: neither a file nor a folder, or a link to nothing" for name in ("dangling", "pipe")
-    ]
+    assert errors == [f"{logs / name}: neither a file nor a folder, or a broken link" for name in ("dangling", "pipe")]
 
 
 def test_an_empty_list_of_events_is_no_error() -> None:
@@ -239,7 +237,7 @@ def test_a_truncated_gzip_gives_every_whole_line_and_an_error(cut: int) -> None:
     read_ids, errors = troubles(gzip.compress(CONTENT, mtime=0)[:cut])
 
     assert IDS[: len(read_ids)] == read_ids
-    assert "the gzip data is cut off; what comes after is not read" in errors[-1]
+    assert "the gzip data is cut off; the rest is not read" in errors[-1]
 
 
 def test_damaged_gzip_is_an_error() -> None:
@@ -248,7 +246,7 @@ def test_damaged_gzip_is_an_error() -> None:
     for damaged in (content[:-8] + b"\0" * 8, content + b"garbage"):
         read_ids, errors = troubles(damaged)
         assert read_ids == IDS
-        assert errors == ["<bytes>:5: the gzip data is damaged; what comes after is not read"]
+        assert errors == ["<bytes>:5: the gzip data is damaged; the rest is not read"]
 
 
 def test_a_source_that_fails_midway_is_an_error() -> None:
@@ -280,9 +278,9 @@ def test_a_source_that_fails_midway_is_an_error() -> None:
     ("record", "reason"),
     [
         (b"nonsense", "not JSON: "),
-        (b'"text"', "JSON, but no audit event: not an object"),
-        (b"{}", "JSON, but no audit event"),
-        (b'{"kind":"Pod","apiVersion":"v1"}', "JSON, but no audit event"),
+        (b'"text"', "JSON, but not an audit event: not an object"),
+        (b"{}", "JSON, but not an audit event"),
+        (b'{"kind":"Pod","apiVersion":"v1"}', "JSON, but not an audit event"),
         (b'{"kind":"Event","apiVersion":"v1"}', "a Kubernetes Event of another API group than audit.k8s.io"),
         (b'{"auditID":"x"}', "required field missing @ $.verb"),
         (b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1"}', "an EventList without a list of items"),

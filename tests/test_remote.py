@@ -173,7 +173,7 @@ def test_no_credential_is_repeated(web: str, store: Any) -> None:
         f"http://{web}/status/403?sig={SECRET}": "cannot be opened: access is denied",
         f"http://{web}/status/500?sig={SECRET}": "cannot be opened: HTTP status 500",
         f"http://127.0.0.1:9/x?sig={SECRET}": "cannot be opened: ",
-        f"memory://user:{SECRET}@logs/nothing?{SECRET}": "no such file, or a folder without any",
+        f"memory://user:{SECRET}@logs/nothing?{SECRET}": "no such file, or an empty folder",
         f"s3://key:{SECRET}@bucket/x": "pip install s3fs to read s3:// paths",
         f"gs://bucket/x?token={SECRET}": "pip install gcsfs to read gs:// paths",
         f"abfss://logs@account.dfs.core.windows.net/x?sig={SECRET}": "pip install adlfs to read abfss:// paths",

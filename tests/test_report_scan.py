@@ -78,7 +78,7 @@ def test_standard_input_is_not_kept(tmp_path: Path) -> None:
     text = page_of(tmp_path, "-", stdin=ATTACK.read_bytes())
 
     assert "standard input" in text
-    assert "not hashed: what came in was not kept" in text
+    assert "not hashed: its content was not kept" in text
     assert "Its audit event was not kept" in text
     assert "annotations['authorization.k8s.io/reason']" in text
     assert EVENT not in text
@@ -101,7 +101,7 @@ def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
     threading.Thread(target=pipe.write_bytes, args=(ATTACK.read_bytes(),), daemon=True).start()
     text = page_of(tmp_path, pipe)
 
-    assert "not hashed: it is no file" in text
+    assert "not hashed: it is not a file" in text
     assert "Its audit event was not kept" in text
 
 
@@ -112,7 +112,7 @@ def test_credentials_on_the_command_line_are_not_repeated(tmp_path: Path) -> Non
     )
 
     assert "memory://nowhere/audit.log?…" in text
-    assert "not hashed: it is no file on this machine" in text
+    assert "not hashed: it is not a file on this machine" in text
     assert not any(part in text for part in ("secret@", "signature", *JWT.split(".")))
 
 

@@ -134,8 +134,8 @@ THERE = 'RBAC: allowed by ClusterRoleBinding "mint-" of ClusterRole "mint" to Us
         (event("root", groups=("system:masters",)), Cause.MASTERS, "system:masters"),
         (event("alice", annotations={REASON: "EKS Access Policy: allowed"}), Cause.OTHER_AUTHORIZER, "EKS Access"),
         (event("alice", groups=()), Cause.GROUPS_UNKNOWN, "the groups were not logged"),
-        (event("alice"), Cause.UNKNOWN, "taken away since"),
-        (event("system:serviceaccount:prod:x", groups=()), Cause.UNKNOWN, "taken away since"),
+        (event("alice"), Cause.UNKNOWN, "since taken away"),
+        (event("system:serviceaccount:prod:x", groups=()), Cause.UNKNOWN, "since taken away"),
     ],
 )
 def test_minted_although_the_snapshot_grants_nothing(mint: Event, cause: Cause, why: str) -> None:

@@ -42,7 +42,7 @@ def test_a_day_is_included() -> None:
 @pytest.mark.parametrize("text", ["", "yesterday", "24", "99999999999d", "999999999w", "2026-13-01"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     """With what to write instead."""
-    with pytest.raises(ConfigError, match=r"--until: .* is no time; write 2026-11-23"):
+    with pytest.raises(ConfigError, match=r"--until: .* is not a time; write 2026-11-23"):
         Choice.of(until=text)
 
 

@@ -103,7 +103,7 @@ def test_mutual_tls_lets_in_whom_the_authority_knows_by_name(tmp_path: Path) -> 
         assert all(server.post(body) for body in batches(events))
         server.client.close()
     assert set(findings_of(tmp_path / "out")) == expected(events)
-    assert "warning: a client was refused: its certificate is not called as --client-name says" in lines
+    assert "warning: a client was refused: its certificate does not have the name of --client-name" in lines
 
 
 def test_a_certificate_that_was_renewed_is_used_without_a_restart(
@@ -349,7 +349,7 @@ def test_only_bytes_that_came_count_for_the_budget(
         large.close()
         eventually(lambda: server.post(event_list([])))
         server.client.close()
-    assert "warning: too many batches at once; the API server is asked to come again" in lines
+    assert "warning: too many batches at once; the API server is asked to retry" in lines
 
 
 def test_a_batch_that_breaks_the_examination_is_put_aside(
@@ -476,7 +476,7 @@ def test_one_folder_has_one_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"listen": ("0.0.0.0", 0), "token_file": Path("x")}, "without TLS only on this machine"),  # noqa: S104
+        ({"listen": ("0.0.0.0", 0), "token_file": Path("x")}, "without TLS, only this machine"),  # noqa: S104
         ({}, "anyone could post"),
         ({"token_file": Path("x"), "client_names": frozenset({"a"})}, "it needs --client-ca"),
     ],
@@ -539,7 +539,7 @@ def test_a_flood_of_lines_is_counted() -> None:
 
     assert lines[0] == r"error: \x1b[2J0"
     assert lines[MOST_A_MINUTE:] == [
-        "error sink: more of them; only counted for the rest of this minute",
+        "error sink: more to come; for the rest of this minute they are only counted",
         "error: of another topic",
         *["fatal: the end"] * (MOST_A_MINUTE + 1),
         "error sink: 80 more in the last minute",
@@ -567,7 +567,7 @@ def test_one_flood_hides_no_other_line(tmp_path: Path, tokens: Path, monkeypatch
         monkeypatch.setattr(Examiner, "_put_aside", lambda *_: False)
         server.post(batches(attack()[:20])[0])
         server.client.close()
-        eventually(lambda: [line for line in lines if line.startswith("fatal: nothing is examined any more")])
+        eventually(lambda: [line for line in lines if line.startswith("fatal: nothing more is examined")])
     assert len([line for line in lines if line == "warning: Invalid HTTP request received."]) == MOST_A_MINUTE
     assert len([line for line in lines if "without a valid token" in line]) == MOST_A_MINUTE
     assert [line for line in lines if "was refused" in line]

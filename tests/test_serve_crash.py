@@ -84,7 +84,7 @@ def live(folder: Path, bodies: Sequence[bytes], taken: int, lines: list[str] | N
         if lines is not None:
             lines.append(text)
             return
-        assert "no whole entry" in text, f"{kind}: {text}"
+        assert "not a whole entry" in text, f"{kind}: {text}"
 
     folder.mkdir(exist_ok=True)
     sinks = open_all([f"file:{folder}/alerts.jsonl"])
@@ -179,7 +179,7 @@ def test_half_an_entry_is_none(tmp_path: Path) -> None:
     again.drop_before(4)
     assert next(again.read(1))[0] > 1
     assert again.size == sum(path.stat().st_size for path in tmp_path.iterdir())
-    assert [text.partition(": ")[2] for text in damage] == ["its last 35 bytes are no whole entry, and were cut off"]
+    assert [text.partition(": ")[2] for text in damage] == ["its last 35 bytes are not a whole entry and were cut off"]
     damage.clear()
     first = min(tmp_path.iterdir())
     first.write_bytes(b"x" * 40)
@@ -274,7 +274,7 @@ def test_many_alerts_are_many_entries_and_a_long_one_is_cut(tmp_path: Path) -> N
     ]
     (kept,) = entries[-1][-1].findings
     assert 0 < len(kept.evidence) < 400
-    assert "evidence was cut: it was too long to be kept" in kept.caveats
+    assert "evidence was cut: it was too long to keep" in kept.caveats
     assert outbox.size < 250 * 10_000 + 150_000
     assert lines == []
 

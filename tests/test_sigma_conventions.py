@@ -182,7 +182,9 @@ def test_what_is_said_is_the_detectors_own() -> None:
         (document,) = runner.documents(files()["short", sigma.file_name(own.id)])
         assert document["title"].lower() == own.title.lower()
         assert document["id"] == str(sigma.rule_id(own.id))
-        assert " ".join(document["description"].split()).endswith(" ".join(own.description.split()))
+        _, *others = re.split(r"\.\s+(?=[A-Z0-9])", own.description, maxsplit=1)
+        assert document["description"].startswith("Detects ")
+        assert " ".join(document["description"].split()).endswith("".join(others))
         assert document["level"] == str(own.severity)
         assert {f"attack.{one.lower()}" for one in own.techniques} <= {*document["tags"]}
         assert f"at level {form.level} or above" in document["logsource"]["definition"]
@@ -201,3 +203,14 @@ def test_components_that_not_every_cluster_has_are_optional_filters() -> None:
     assert "condition: 'selection and not 1 of filter_main_* and not 1 of filter_optional_*'" in text
     aks = sigma.rule_for("token-request", exclusions=["aks-service"], platform="aks")
     assert "filter_main_aks_service" in aks
+
+
+@pytest.mark.parametrize("name", [name for form, name in FILES if form == "short"])
+def test_a_description_says_nothing_twice(name: str) -> None:
+    """The sentence after `Detects` stands in for the first one of the rule's own description."""
+    (document,) = runner.documents(FILES["short", name])
+    first, *others = re.split(r"(?<=\.)\s+(?=[A-Z0-9])", " ".join(document["description"].split()))
+    words = set(re.findall(r"[a-z]{4,}", first.lower()))
+
+    for sentence in others:
+        assert len(words & set(re.findall(r"[a-z]{4,}", sentence.lower()))) <= len(words) / 2, (first, sentence)

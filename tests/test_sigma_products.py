@@ -350,9 +350,9 @@ def test_a_user_says_where_the_log_is() -> None:
         assert not re.search(r"AKSAudit\b", text)
     for wrong, message in (
         ({"table": "AKSAudit"}, "splunk has no table; that is for sentinel"),
-        ({"index": 'k8s" | delete'}, "is no name"),
-        ({"index": "a,b"}, "is no name"),
-        ({"sourcetype": ""}, "is no name"),
+        ({"index": 'k8s" | delete'}, "is not a name"),
+        ({"index": "a,b"}, "is not a name"),
+        ({"sourcetype": ""}, "is not a name"),
     ):
         with pytest.raises(ConfigError, match=re.escape(message)):
             sigma.write_for("splunk", token, **wrong)  # type: ignore[arg-type]

@@ -224,7 +224,7 @@ def test_an_excluded_caller_is_not_suggested_and_a_known_one_is_named() -> None:
     line = "## This fits `external-secrets`; if you run it: `--enable external-secrets`. It covers more than this."
     assert line in suggestions_to_toml(found).splitlines()
     assert (enabled.all(), enabled.left()) == ([], [])
-    assert "Nobody minted" in suggestions_to_toml(enabled)
+    assert "Everyone who minted a token is excluded already" in suggestions_to_toml(enabled)
 
 
 HOSTILE: Final = (
@@ -345,7 +345,7 @@ def test_a_file_in_which_somebody_confirmed_something_is_not_overwritten(mine: s
     assert toml.read_bytes() == mine.encode("utf-8", "surrogateescape")
     toml.write_text("\n  # only this\n", encoding="utf-8")
     Suggester(str(toml), DEFAULT_EXCLUSIONS, output=None).finish()
-    assert "Nobody minted" in toml.read_text(encoding="utf-8")
+    assert "Everyone who minted a token is excluded already" in toml.read_text(encoding="utf-8")
 
 
 def test_the_command_refuses_what_it_could_not_write_before_it_reads(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_use_says_what_its_place_does_not() -> None:
     use = found(ref("mallory", "pods", 1, verb="list", used_credential="JTI=1", source_ips=()), mint)
     text = to_tree(one(use))
 
-    assert "known from a later finding only" in text
+    assert "known only from a later finding" in text
     assert "listed all pods, as mallory, from an unknown address" in text
 
 

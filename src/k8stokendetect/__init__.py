@@ -162,7 +162,7 @@ if not TYPE_CHECKING:  # hidden from type checkers: they would take every unknow
             return "0+unknown"
 
     def _module(name: str) -> object:
-        """Import a module; one whose extra is missing is no attribute, so that `help()` and `dir()` work without."""
+        """Import a module; one whose extra is missing is not an attribute, so `help()` and `dir()` work without."""
         try:
             return importlib.import_module(f"{__name__}.{name}")
         except Exception as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class ConfigError(K8sTokenDetectError):
 def check(
     value: object, kind: type | tuple[type, ...], problem: str, is_right: Callable[[Any], object] = lambda _: True
 ) -> None:
-    """Check an argument; a boolean is no number.
+    """Check an argument; a boolean is not a number.
 
     Arguments:
         value: the argument.
@@ -104,7 +104,7 @@ def check(
 
 
 def checked_list(values: object, kind: type[T], problem: str) -> tuple[T, ...]:
-    """Return a list that was given; a lone string is none, and would be taken letter by letter.
+    """Return a list that was given; a lone string is not a list, and would be read character by character.
 
     Arguments:
         values: the argument.
@@ -138,6 +138,19 @@ OnDetectError: TypeAlias = Callable[[ReadError | DetectorError], object]
 """The same, called with what cannot be read and with what a detector raised; `list[K8sTokenDetectError]` takes both."""
 
 
-def raise_error(error: K8sTokenDetectError, /) -> None:
-    """Raise the error: the default `on_error`, so that nothing is lost unnoticed."""
-    raise error
+class _RaiseError:
+    """A function, but for its repr, which is the default of `on_error` in what `help` prints."""
+
+    def __call__(self, error: K8sTokenDetectError, /) -> None:
+        """Raise the error."""
+        raise error
+
+    def __repr__(self) -> str:
+        return "raise_error"
+
+    def __reduce__(self) -> str:
+        return "raise_error"
+
+
+raise_error: Final = _RaiseError()
+"""Raises the error it is called with: the default `on_error`, so that nothing is lost unnoticed."""

@@ -57,7 +57,7 @@ class Signal(enum.Enum):
     UNBOUND_USE = "use of an unbound token"
     """A service account's request with a token that has an id and is bound to no pod; not each, once it is known."""
     LEGACY_TOKEN = "legacy token"  # noqa: S105 - no secret
-    """A request made with a token out of a Secret: annotation authentication.k8s.io/legacy-token."""
+    """A request made with a token from a Secret: annotation authentication.k8s.io/legacy-token."""
     LIVE_TOKEN = "live token"  # noqa: S105 - no secret
     """A record that held a usable token: `Event.carried_token`."""
     LEADER_LEASE = "leader's lease"
@@ -212,7 +212,7 @@ class Event:
     answered: bool = attrs.field(init=False, repr=False, eq=False)
     """The API server answered: any stage but RequestReceived, which has neither status nor annotations."""
     succeeded: bool = attrs.field(init=False, repr=False, eq=False)
-    """The request was served, see `is_success`. The authorization decision is no sign: it is `allow` on 404."""
+    """The request was served, see `is_success`. The authorization decision is not a sign: it is `allow` on 404."""
     denied: bool = attrs.field(init=False, repr=False, eq=False)
     """The answer was 401 (logged at stage ResponseStarted only) or 403."""
     minted_credential: str | None = attrs.field(init=False, repr=False, eq=False)

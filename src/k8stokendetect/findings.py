@@ -154,7 +154,7 @@ def _check_value(evidence: Evidence, _: attrs.Attribute[JsonValue], value: objec
         for item in value:
             _check_value(evidence, _, item)
     elif not (value is None or isinstance(value, bool | int | float | datetime) or attrs.has(type(value))):
-        raise ConfigError(f"evidence {evidence.path}: {type(value).__name__} is no JSON value")
+        raise ConfigError(f"evidence {evidence.path}: {type(value).__name__} is not a JSON value")
 
 
 def bounded(value: JsonValue, /) -> JsonValue:

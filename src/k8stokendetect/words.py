@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
+from k8stokendetect.convert.credentials import REDACTED
 from k8stokendetect.event_ref import EventRef
 from k8stokendetect.identity import ServiceAccount
 
@@ -40,6 +41,8 @@ _UNSEEN: Final = re.compile(
 _FOREIGN: Final = re.compile("[\u0370-\u03ff\u0400-\u052f\u0530-\u058f\u13a0-\u13ff\uff01-\uff5e]")
 """Greek, Cyrillic, Armenian, Cherokee and full-width letters, some of which look like Latin ones."""
 
+_REMOVED: Final = f"[{REDACTED[1:-1]}]"
+
 _LATIN: Final = re.compile("[A-Za-z]")
 
 
@@ -53,7 +56,8 @@ def named(text: str, /, longest: int = 100) -> str:
     """Return a name that a client may have chosen as people should see it.
 
     It is cut, and what could deceive the reader is a backslash escape: characters that do not print or show nothing,
-    what a shell acts on, spaces at either end, and letters of another alphabet in a name with Latin ones.
+    what a shell acts on, spaces at either end, and letters of another alphabet in a name with Latin ones. Where a token
+    was removed from it, `[token removed]` says so: angle brackets are among what a shell acts on.
 
     Arguments:
         text: the name.
@@ -63,6 +67,7 @@ def named(text: str, /, longest: int = 100) -> str:
     name = brief(text, longest)
     if name.isascii() and name.isprintable() and _ACTIVE.isdisjoint(name) and name == name.strip():
         return name
+    name = name.replace(REDACTED, _REMOVED)
     is_latin = _LATIN.search(name) is not None
     first, last = len(name) - len(name.lstrip(" ")), len(name.rstrip(" "))
     return "".join(

@@ -83,7 +83,7 @@ def changes_for(policy: AuditPolicy, need: Need, missed: Sequence[Logged], highe
 def changed(policy: AuditPolicy, changes: Iterable[Change], /) -> AuditPolicy:
     """Return the policy with these changes; of several of one kind, with the one that logs most.
 
-    It is the policy as it runs: what the API server ignores in the file is no part of it.
+    It is the policy as it runs: what the API server ignores in the file is not part of it.
     """
     rules = list(policy.rules)
     wanted = merged(changes)
@@ -111,7 +111,7 @@ def merged(changes: Iterable[Change], /) -> tuple[Change, ...]:
 
 
 _BODIES: Final = (
-    ("", "serviceaccounts/token", Level.REQUEST_RESPONSE, "each new token is in the response, in clear"),
+    ("", "serviceaccounts/token", Level.REQUEST_RESPONSE, "each new token is in the response, in plain text"),
     ("authentication.k8s.io", "tokenreviews", Level.REQUEST, "each token to be reviewed is in the request"),
     ("", "secrets", Level.REQUEST, "what is written into Secrets is in the request"),
 )
@@ -167,7 +167,7 @@ def _idle(policy: AuditPolicy) -> Iterator[str]:
         ):
             for value in values:
                 if "*" in value:
-                    yield f"rules[{index}]: {value!r} in {key} matches nothing: names are compared by letter"
+                    yield f"rules[{index}]: {value!r} in {key} matches nothing: names are compared literally"
         yield from _idle_resources(index, rule)
 
 

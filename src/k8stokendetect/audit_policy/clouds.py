@@ -113,7 +113,7 @@ _AZURE: Final = (
         default="off: kept in Entra ID only, for some days",
         enable=(
             "both categories in Entra ID's own diagnostic settings, not in a subscription's",
-            "that takes a licence P1 or P2 and the role Security Administrator",
+            "that requires a P1 or P2 licence and the role Security Administrator",
         ),
         check="az rest --method get --url 'https://management.azure.com/providers/microsoft.aadiam/diagnosticSettings"
         "?api-version=2017-04-01'",
@@ -147,11 +147,11 @@ _GOOGLE: Final = (
     CloudLog(
         cloud="google",
         name="Data Access log of sts.googleapis.com (Security Token Service API)",
-        shows="ExchangeToken: a Kubernetes token became one of Google's, with its subject",
+        shows="ExchangeToken: a Kubernetes token became a Google token, with its subject",
         default="off",
         enable=("audit configuration of sts.googleapis.com with ADMIN_READ, in every project with clusters or pools",),
         check=_AUDIT_CONFIG,
-        limits=("some exchanges that failed through the client's fault",),
+        limits=("some exchanges that failed because of the client",),
         sources=(
             _DATA_ACCESS,
             "https://docs.cloud.google.com/iam/docs/audit-logging/audit-logging-sts",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds what the API server ignores in a policy file: keys that it does not know, or that stand twice.
+"""Finds what the API server ignores in a policy file: keys that it does not know, or that appear twice.
 
 It decodes strictly first, and where only that fails, leniently, with a warning in its own log:
 https://github.com/kubernetes/apiserver/blob/master/pkg/audit/policy/reader.go. Keys are compared with their case:

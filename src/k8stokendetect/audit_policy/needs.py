@@ -89,7 +89,7 @@ USES: Final = RequestKind(
 )
 """Typical ones; a policy may log these and hide others."""
 
-SECRETS: Final = RequestKind("Secrets that are made", (("create", "", "secrets"),), "anybody", _SECRETS)
+SECRETS: Final = RequestKind("Secrets that are created", (("create", "", "secrets"),), "anybody", _SECRETS)
 FILLED: Final = RequestKind(
     "Secrets that the token controller fills", (("update", "", "secrets"),), "controller manager", _SECRETS
 )
@@ -113,7 +113,7 @@ _USE: Final = Need(USES, Level.METADATA, "it looks at what service accounts do")
 _USE_OF_REPORTED: Final = Need(USES, Level.METADATA, "it looks at what minted tokens are used for")
 
 _SPECIAL: Final[dict[str, tuple[Need, ...]]] = {
-    "audit-annotation-forged": (Need(ADMISSIONS, Level.METADATA, "it looks at the names of what is made"),),
+    "audit-annotation-forged": (Need(ADMISSIONS, Level.METADATA, "it looks at the names of what is created"),),
     "token-request-unbound": (
         _MINT,
         Need(
@@ -134,11 +134,11 @@ _SPECIAL: Final[dict[str, tuple[Need, ...]]] = {
         ),
     ),
     "legacy-token-secret": (
-        Need(SECRETS, Level.METADATA, "it looks at Secrets that are made"),
+        Need(SECRETS, Level.METADATA, "it looks at Secrets that are created"),
         Need(
             FILLED,
             Level.METADATA,
-            "where a Secret's type is not logged, the token controller's update gives it away",
+            "where a Secret's type is not logged, the token controller's update reveals it",
             essential=False,
         ),
         Need(USES, Level.METADATA, "a Secret's token shows when it is used", essential=False),

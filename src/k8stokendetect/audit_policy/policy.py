@@ -41,7 +41,7 @@ class AuditPolicy:
 
     Arguments:
         rules: in the order in which they are tried.
-        omit_stages: for all rules; a word that is no stage omits nothing.
+        omit_stages: for all rules; a word that is not a stage omits nothing.
         omit_managed_fields: where a rule does not say so.
         ignored: what the API server ignores in the file; says nothing about two policies being equal.
 
@@ -116,7 +116,7 @@ def _structured(content: bytes) -> AuditPolicy:
     _check_head(document.value)
     table, ignored = used(document)
     for path in wrong_metadata(table.get("metadata")):
-        raise ConfigError(f"of a wrong type, so the API server refuses it @ {path}")
+        raise ConfigError(f"has the wrong type, so the API server refuses it @ {path}")
     try:
         policy = _CONVERTER.structure({k: v for k, v in table.items() if k not in _HEAD}, AuditPolicy)
     except cattrs.BaseValidationError as error:

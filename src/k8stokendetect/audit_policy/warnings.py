@@ -20,7 +20,7 @@ def warning(policy: AuditPolicy, found: Ignored, /) -> str:
     if found.kind == "more documents":
         return "the file holds several YAML documents: the API server reads the first and ignores the others"
     if found.kind == "unknown stage":
-        return f"{found.path} is no stage, so it omits nothing{hint}"
+        return f"{found.path} is not a stage, so it omits nothing{hint}"
     if found.rule is None or found.rule >= len(policy.rules):
         return f"{_fault(found)}{'; it has no effect' if found.kind == 'unknown key' else ''}{hint}"
     return f"{_fault(found)}{hint}. {_effect(policy, found.rule, found.resource)}"
@@ -31,7 +31,7 @@ def _fault(found: Ignored) -> str:
         read_as = "an empty element" if found.is_element else "an empty text"
         return f"{found.path} is null, which the API server reads as {read_as}"
     if found.kind == "repeated key":
-        return f"{found.path} stands twice: the API server uses the last one"
+        return f"{found.path} appears twice: the API server uses the last one"
     place = found.path.removesuffix(found.key).removesuffix(".")
     return f"{place or 'the policy'}: the API server ignores the unknown key {found.key!r}"
 
@@ -52,7 +52,7 @@ def _effect(policy: AuditPolicy, index: int, place: int | None) -> str:
     reached = listed(_reaching(policy, index, element), 6)
     if not reached:
         return text
-    return f"{text}. {'Not logged, among others' if rule.level is Level.NONE else 'Among others'}: {reached}"
+    return f"{text}. {'Not logged, among other requests' if rule.level is Level.NONE else 'Among others'}: {reached}"
 
 
 def _reaching(policy: AuditPolicy, index: int, element: GroupResources | None) -> Iterator[str]:

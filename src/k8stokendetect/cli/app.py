@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from k8stokendetect.cli.grouping import FIND, FOLLOW, LEAVE_OUT, OTHER, READ, SEND, SHOW, WRITE, Commands, option
 from k8stokendetect.cli.mint_options import TERMS, mint_options
 from k8stokendetect.cli.options import (
     clouds,
@@ -27,7 +28,7 @@ from k8stokendetect.cli.serve_options import serve_options, sink
 from k8stokendetect.errors import ConfigError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="k8stokendetect", prog_name="k8stokendetect")
 def main() -> None:
     """Find Kubernetes service account tokens minted by someone other than a system component."""
@@ -50,33 +51,44 @@ def _run(module: str, name: str, /, **options: Any) -> NoReturn:
 @files
 @platform
 @printing
-@click.option("--report", metavar="FILE", help="Also write an HTML page about the incidents.")
-@click.option("--state", metavar="FILE", help="What detectors remember: read at the start if it exists, then written.")
+@option("--report", group=SHOW, metavar="FILE", help="Also write an HTML page about the incidents.")
+@option(
+    "--state", group=SEND, metavar="FILE", help="Keep what detectors remember in this file, from one run to the next."
+)
 @exclusion_file
-@click.option(
+@option(
     "--cluster",
     "cluster_files",
+    group=READ,
     multiple=True,
     metavar="FILE",
-    help="The cluster's objects, as `kubectl get serviceaccounts,roles,rolebindings,clusterroles,"
-    "clusterrolebindings,pods -A -o json` prints them; may be repeated.",
+    help="The cluster's objects: what who-can-mint takes as FILES, see its help; may be repeated.",
 )
-@click.option("--cluster-name", metavar="NAME", help="The cluster of records that name none.")
+@option("--cluster-name", group=READ, metavar="NAME", help="Name of the cluster, for records that do not name it.")
 @enable
-@click.option(
+@option(
     "--suggest-exclusions",
     "suggest",
+    group=LEAVE_OUT,
     metavar="FILE",
-    help="Also write exclusions for the callers that were found, with proofs, for you to confirm; - with --output.",
+    help="Also write exclusions for the callers found, with proofs, for you to review; - goes with --output.",
 )
-@click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
-@click.option("--plugins", is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
-@click.option("--follow", is_flag=True, help="Read on as the one file grows and rotates, until interrupted.")
-@click.option("--wait", is_flag=True, help="With --follow: wait for the file if it does not exist.")
-@click.option("--rotated-to", "rotated", metavar="FOLDER", help="With --follow: where rotated files are (olddir).")
+@option("--rule", "rules", group=FIND, multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
+@option("--plugins", group=FIND, is_flag=True, help="Load detectors, envelopes and outputs of installed plug-ins.")
+@option(
+    "--follow", group=FOLLOW, is_flag=True, help="Keep reading the one file as it grows and rotates, until interrupted."
+)
+@option("--wait", group=FOLLOW, is_flag=True, help="With --follow: wait for the file if it does not exist.")
+@option(
+    "--rotated-to",
+    "rotated",
+    group=FOLLOW,
+    metavar="FOLDER",
+    help="With --follow: where rotated files go (logrotate's olddir).",
+)
 @sink
-@click.option("--dead-letters", metavar="FILE", help="With --sink: keep what a sink does not take.")
-@click.option("--keep-excluded", is_flag=True, help="Also print excluded findings.")
+@option("--dead-letters", group=SEND, metavar="FILE", help="With --sink: keep the alerts that a sink refuses.")
+@option("--keep-excluded", group=SHOW, is_flag=True, help="Also print excluded findings.")
 @trust_pods
 @day_first
 @clouds
@@ -101,12 +113,14 @@ def scan(**options: Any) -> None:
 @sink
 @platform
 @exclusion_file
-@click.option("--cluster", "cluster_files", multiple=True, metavar="FILE", help="The cluster's objects, as for scan.")
-@click.option("--cluster-name", metavar="NAME", help="The cluster that posts.")
+@option(
+    "--cluster", "cluster_files", group=READ, multiple=True, metavar="FILE", help="The cluster's objects, as for scan."
+)
+@option("--cluster-name", group=READ, metavar="NAME", help="Name of the cluster that posts.")
 @clouds
 @enable
-@click.option("--rule", "rules", multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
-@click.option("--plugins", is_flag=True, help="Load detectors of installed plug-ins.")
+@option("--rule", "rules", group=FIND, multiple=True, metavar="ID", help="Run only this rule; may be repeated.")
+@option("--plugins", group=FIND, is_flag=True, help="Load detectors of installed plug-ins.")
 def serve(**options: Any) -> None:
     """Receive what a kube-apiserver's audit webhook posts, send alerts to sinks, show a page of current incidents.
 
@@ -122,7 +136,7 @@ def serve(**options: Any) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="ID… LOG…")
 @text_or_json("Text, or a line of JSON for each request.")
 @platform
-@click.option("--plugins", is_flag=True, help="Load detectors and envelopes of installed plug-ins.")
+@option("--plugins", group=FIND, is_flag=True, help="Load detectors and envelopes of installed plug-ins.")
 @trust_pods
 @day_first
 def explain(**options: Any) -> None:
@@ -130,7 +144,7 @@ def explain(**options: Any) -> None:
 
     ID is the fingerprint of a finding or an alert, or the request_id of an event, an alert or an incident, as `scan`
     prints them: 32 hexadecimal digits; or file and line as the trees have them (audit.log:351), the id of a credential
-    (JTI=…), or an auditID. LOG is what `scan` takes, but for standard input: it is read twice. Every rule
+    (JTI=…), or an auditID. LOG is what `scan` takes, except standard input: it is read twice. Every rule
     is asked, also those that are off by default. A token that was minted in another log needs that log, too.
 
     Exits with 0 when every ID was found, and with 2 when one was not, a record could not be read or an option is wrong.
@@ -177,9 +191,9 @@ def scan_host(**options: Any) -> None:
 def who_can_mint(**options: Any) -> None:
     """Show who can mint tokens of which service accounts or obtain them indirectly, and what would end it.
 
-    FILES are what `kubectl get serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,pods -A -o json`
-    prints, or dumps of the Python client's objects, JSON or YAML, gzip or not; - is standard input. With --context the
-    cluster is read itself: that takes the right to list these six kinds. The worst come first.
+    FILES are what the command below prints, or dumps of the Python client's objects, JSON or YAML, gzip or not; - is
+    standard input. With --context, the live cluster is read instead, which takes the right to list these six kinds. The
+    worst come first.
 
     Exits with 0 when it could answer, 1 when something is there that --fail-on names (with --diff: something new), and
     2 when the answer is incomplete (a file or a kind could not be read) or an option is wrong. An object that is
@@ -190,26 +204,37 @@ def who_can_mint(**options: Any) -> None:
 
 @main.command(short_help="Write rules as Sigma for a SIEM.")
 @click.argument("rules", nargs=-1, metavar="[RULE…]")
-@click.option("--out", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each rule.")
+@option(
+    "--out", "folder", group=WRITE, type=click.Path(file_okay=False, path_type=Path), help="Write a file for each rule."
+)
 @platform
 @exclusion_file
 @enable
-@click.option(
+@option(
     "--for",
     "target",
+    group=WRITE,
     type=click.Choice(["elastic", "splunk", "sentinel"]),
-    help="Write what Kibana, Splunk or Sentinel imports, with its names of the fields, instead of Sigma.",
+    help="Instead of Sigma, write what Kibana, Splunk or Sentinel imports, with their field names.",
 )
-@click.option("--index", help="Where the log is: Splunk's index, or Elastic's pattern instead of the integration's.")
-@click.option("--sourcetype", help="Splunk's source type of the log, if it is not kube:apiserver-audit.")
-@click.option("--table", help="Sentinel's table, if it is not AKSAudit: one with its columns, such as AKSAuditAdmin.")
-@click.option(
-    "--full", is_flag=True, help="Check all that Sigma can express: the credential, the reason, the URI, the body."
+@option(
+    "--index", group=WRITE, help="Where the log is: Splunk's index, or Elastic's pattern instead of the integration's."
 )
-@click.option(
-    "--strict",
+@option("--sourcetype", group=WRITE, help="Splunk's source type of the log, if it is not kube:apiserver-audit.")
+@option(
+    "--table", group=WRITE, help="Sentinel's table, if it is not AKSAudit: one with its columns, such as AKSAuditAdmin."
+)
+@option(
+    "--full",
+    group=WRITE,
     is_flag=True,
-    help="As --full, and no filter that lacks a proof: the controller manager's own mints are reported, 30 an hour.",
+    help="Check all that Sigma can express: the credential, the reason, the URI, the body.",
+)
+@option(
+    "--strict",
+    group=WRITE,
+    is_flag=True,
+    help="As --full, without filters that lack a proof: the controller manager's own mints are reported, 30 an hour.",
 )
 def sigma(**options: Any) -> None:
     """Write rules as Sigma YAML for a SIEM: all that Sigma can express, or those named.
@@ -224,10 +249,12 @@ def sigma(**options: Any) -> None:
 
 @main.command(short_help="Show which rules work with an audit policy.")
 @click.argument("policy", metavar="[POLICY.yaml]", required=False)
-@click.option("--clouds", is_flag=True, help="What AWS, Azure and Google Cloud have to log, too, or alone.")
+@option(
+    "--clouds", group=OTHER, is_flag=True, help="Also show, or only show, what AWS, Azure and Google Cloud have to log."
+)
 @text_or_json("Text, a line of JSON for each rule, warning and cloud's log, or SARIF for code scanning.", "sarif")
 def audit_policy(**options: Any) -> None:
-    """Show which rules work with the log that an audit policy produces, whom they miss, and what to change.
+    """Show which rules work with the log that an audit policy produces, what they miss, and what to change.
 
     POLICY.yaml is what the API server has as --audit-policy-file; - is standard input. It is judged as the API server
     runs it: a key that it ignores is a warning that says what the rule means without it.
@@ -241,14 +268,24 @@ def audit_policy(**options: Any) -> None:
     _run("rules", "audit_policy", **options)
 
 
-@main.command(short_help="List the rules.")
-@click.option("--plugins", is_flag=True, help="Also those of installed plug-ins.")
+@main.command(short_help="List the rules, or describe some.")
+@click.argument("names", nargs=-1, metavar="[RULE…]")
+@text_or_json("Text, or a line of JSON for each rule.")
+@option("--plugins", group=FIND, is_flag=True, help="Also those of installed plug-ins.")
 def rules(**options: Any) -> None:
-    """List the rules: what each finds, its false positives, its blind spots."""
-    _run("rules", "rules", **options)
+    """Describe the rules, or only those named: what each finds, what it needs, its false positives and blind spots.
+
+    Exits with 2 when a name is unknown.
+    """
+    _run("catalogue", "rules", **options)
 
 
-@main.command(short_help="List the exclusions.")
-def exclusions() -> None:
-    """List the exclusions: who each excludes, on which proofs, why, at what cost, and how we know."""
-    _run("rules", "exclusions")
+@main.command(short_help="List the exclusions, or describe some.")
+@click.argument("names", nargs=-1, metavar="[EXCLUSION…]")
+@text_or_json("Text, or a line of JSON for each exclusion.")
+def exclusions(**options: Any) -> None:
+    """Describe the exclusions, or only those named: who each excludes, on which proofs, at what cost.
+
+    Exits with 2 when a name is unknown.
+    """
+    _run("catalogue", "exclusions", **options)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the options about clouds mean: issuers of clusters, subjects of Azure's federated credentials."""
+"""What the options about clouds mean: issuers of clusters, subjects of federated credentials in Azure."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def with_issuers(detectors: Iterable[Detector], issuers: Collection[str], /) -> 
 
 
 def load_subjects(name: str | None, /) -> dict[str, str] | None:
-    """Read the subjects of Azure's federated credentials.
+    """Read the subjects of federated credentials in Azure.
 
     The list is Microsoft Graph's, with `id` and `subject`:
     https://learn.microsoft.com/en-us/graph/api/resources/federatedidentitycredential
 
     Raises:
-        ConfigError: when the file cannot be read or is none; says why.
+        ConfigError: when the file cannot be read or is not such a list; says why.
 
     """
     if name is None:
@@ -38,7 +38,7 @@ def load_subjects(name: str | None, /) -> dict[str, str] | None:
         with Path(name).open("rb") as file:
             found = msgspec.json.decode(file.read(LARGEST))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no JSON"
+        reason = error.strerror if isinstance(error, OSError) else "not JSON"
         raise ConfigError(f"--azure-subjects {name}: {reason}") from None
     if isinstance(found, Mapping) and isinstance(found.get("value"), list):
         found = found["value"]

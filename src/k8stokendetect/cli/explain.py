@@ -98,7 +98,7 @@ class _Run:
     def alerts(self, ids: Collection[str], on_error: OnError, named: Found) -> _Said:
         """Return what was said about requests, by their ids, and the request that each of some ids leads to.
 
-        An id that is none of a request leads to what was said at that moment only, not to what was said before. Last
+        An id of something other than a request leads to what was said at that moment only, not before. Last
         come the incidents, as `scan` groups them: by the rules it has.
         """
         kept: list[Finding] = []

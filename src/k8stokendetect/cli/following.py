@@ -43,11 +43,11 @@ def checked(more: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, list[Fin
     """
     found = more.get("open", [])
     if not isinstance(found, list) or not isinstance(more.get("printed", []), list):
-        raise ConfigError("what was saved of findings is no list")
+        raise ConfigError("the saved findings are not a list")
     try:
         return checked_position(more.get("followed")), [finding_of(one) for one in found if isinstance(one, Mapping)]
     except ReadError as error:
-        raise ConfigError(f"what was saved of incidents is damaged: {error}") from None
+        raise ConfigError(f"the saved incidents are damaged: {error}") from None
 
 
 class Following:

@@ -6,9 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import click
+from k8stokendetect.cli.grouping import FIND, LEAVE_OUT, OTHER, READ, SHOW, option
 
 TERMS: Final = """\b
+FILES are what this prints:
+  kubectl get -A -o json serviceaccounts,roles,rolebindings,clusterroles,\\
+    clusterrolebindings,pods
+
+\b
 Terms:
   mint       create a token of a service account (TokenRequest)
   directly   with the right to create serviceaccounts/token, as a member of
@@ -32,39 +37,46 @@ The first word of an entry is the most valuable account that is reached:
 
 \b
 by design    an exclusion, as for scan, says that this component mints
-more than    … and it may mint for others besides
+more than    … but it may mint for others, too
 built in     what Kubernetes installs, unchanged, and what kubeadm does with
              --platform kubernetes; --all shows it
 """
 
 _OPTIONS: Final = (
-    click.option(
+    option(
         "--context",
+        group=READ,
         metavar="NAME",
         help="Read the cluster of this context of your kubeconfig, instead of files; needs the extra `live`.",
     ),
-    click.option("--kubeconfig", metavar="FILE", help="With --context: another file than kubectl would take."),
-    click.option("--namespace", metavar="NAME", help="Only who can obtain tokens of accounts in this namespace."),
-    click.option("--all", "with_defaults", is_flag=True, help="Also what Kubernetes itself installs."),
-    click.option(
+    option(
+        "--kubeconfig", group=READ, metavar="FILE", help="With --context: a file other than the one kubectl would use."
+    ),
+    option(
+        "--namespace", group=LEAVE_OUT, metavar="NAME", help="Only who can obtain tokens of accounts in this namespace."
+    ),
+    option("--all", "with_defaults", group=LEAVE_OUT, is_flag=True, help="Also show what Kubernetes itself installs."),
+    option(
         "--diff",
         "previous",
+        group=FIND,
         metavar="OLD",
         help="Show what changed since then: what an earlier run printed with --format json, or objects as FILES.",
     ),
-    click.option(
+    option(
         "--fail-on",
+        group=OTHER,
         multiple=True,
         metavar="LEVEL|KIND|LEVEL/KIND",
-        help="Exit with 1 for one who is not expected to and reaches this level (account, cloud, escalation, "
-        "cluster-admin) or more, or does so in this way (a kind below, `direct`, `indirect`); may be repeated.",
+        help="Exit with 1 if somebody unexpectedly reaches this level (account, cloud, escalation, cluster-admin) or a "
+        "higher one, or does so in this way (a kind below, `direct`, `indirect`); may be repeated.",
     ),
-    click.option("--graph", metavar="FILE.svg", help="Also draw who can obtain whose tokens through which role."),
+    option("--graph", group=SHOW, metavar="FILE.svg", help="Also draw who can obtain whose tokens through which role."),
 )
 
 
 def mint_options(command: Callable[..., Any], /) -> Callable[..., Any]:
     """Add them to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
+    for add in reversed(_OPTIONS):
+        command = add(command)
     return command

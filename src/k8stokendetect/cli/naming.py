@@ -48,7 +48,9 @@ def names_and_logs(given: Sequence[str], /) -> tuple[list[str], list[str]]:
         raise ConfigError("no log is given")
     for log in logs:
         if not is_url(log) and not (os.path.isfile(log) or os.path.isdir(log)):  # noqa: PTH112, PTH113 - the same
-            raise ConfigError(f"{log}: no file or folder; logs are read twice, so standard input or a pipe will not do")
+            raise ConfigError(
+                f"{log}: not a file or folder; logs are read twice, so standard input or a pipe does not work"
+            )
     return list(dict.fromkeys(names)), logs
 
 
@@ -72,7 +74,7 @@ class Requests:
 
 @attrs.define
 class Found:
-    """What names that are no ids stand for.
+    """What names that are not ids stand for.
 
     Attributes:
         names: each with its requests.
@@ -85,7 +87,7 @@ class Found:
 
     @classmethod
     def of(cls, names: Iterable[str], events: Iterable[Event], /) -> Found:
-        """Look for the names that are no ids among all events of a log, which are not read where there is none."""
+        """Look for the names that are not ids among all events of a log, which are not read where there is none."""
         found = cls({name: Requests() for name in names if not _ID.fullmatch(name)})
         if not found.names:
             return found

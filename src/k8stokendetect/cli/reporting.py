@@ -28,7 +28,7 @@ from k8stokendetect.reading.lookup import events_of
 _READING = frozenset({"trust_pods", "day_first", "plugins"})
 """The options that decide which events there are: `explain` needs them, too."""
 
-_CHANGED = "changed while it was read: the hash is of what it holds now"
+_CHANGED = "changed while it was read: the hash is of its content now"
 
 
 class Reporting:
@@ -101,9 +101,9 @@ class Reporting:
             yield attrs.evolve(file, note=_CHANGED) if changed else file
         for name in (*self._logs, *self._others):
             if name == "-":
-                yield SourceFile(name="standard input", note="not hashed: what came in was not kept")
+                yield SourceFile(name="standard input", note="not hashed: its content was not kept")
             elif is_url(name):
-                yield SourceFile(name=without_credentials(name), note="not hashed: it is no file on this machine")
+                yield SourceFile(name=without_credentials(name), note="not hashed: it is not a file on this machine")
 
 
 def _state(path: Path) -> tuple[int, int] | None:

@@ -106,8 +106,8 @@ class Scan:
             try:
                 kept = self._checkpoint.set_aside()
             except OSError as reason:
-                raise ConfigError(f"{error}; it cannot be renamed, either: {reason.strerror}") from None
-            self._errors(K8sTokenDetectError(f"{error}; kept as {kept}; the scan remembers nothing from before"))
+                raise ConfigError(f"{error}; it cannot be renamed either: {reason.strerror}") from None
+            self._errors(K8sTokenDetectError(f"{error}; kept as {kept}; the scan starts without memory"))
             return Saved(), []
         return saved, opened if self._options.level == "incidents" else []
 
@@ -193,9 +193,9 @@ class Scan:
             self._keep_state(self._checkpoint)
         is_over = ending.is_closed or (bool(ending.signal) and not self._options.follow)
         if ending.is_closed:
-            tell("interrupted: its output was closed; what was found after that was not printed")
+            tell("interrupted: its output was closed; later findings were not printed")
         elif is_over:
-            tell(f"interrupted by {ending.signal}: {self._how_far()}; what comes after it was not examined")
+            tell(f"interrupted by {ending.signal}: {self._how_far()}; the rest was not examined")
         if not self._options.quiet:
             self._warnings.end("about the objects of the cluster")
             tell(summary(self._tally))
@@ -262,8 +262,8 @@ def scan_host(*, files: tuple[str, ...], form: str, fail_on: str) -> int:
         is_interrupted = True
     printer.finish()
     if is_interrupted:
-        tell("interrupted; what comes after it was not examined")
-    tell(summary(tally, "commands read", "records about no command"))
+        tell("interrupted; the rest was not examined")
+    tell(summary(tally, "commands read", "records without a command"))
     if is_interrupted:
         return INTERRUPTED
     return 2 if errors.count else int(printer.worst_is_at_least(Severity.of(fail_on)))

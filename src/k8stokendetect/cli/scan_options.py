@@ -68,11 +68,11 @@ class Options:
 
         """
         if self.follow and (self.report or self.suggest):
-            raise ConfigError("--follow has no end: no report, and no suggestions")
+            raise ConfigError("--follow does not end: it goes with neither --report nor --suggest-exclusions")
         if not self.follow and (self.wait or self.rotated):
-            raise ConfigError("--wait and --rotated-to go with --follow")
+            raise ConfigError("--wait and --rotated-to need --follow")
         if [*self.cluster_files, *self.files].count("-") > 1:
-            raise ConfigError("standard input is either the log or the cluster")
+            raise ConfigError("standard input can be the log or the cluster, not both")
         if self.follow:
             self._check_followed()
         self._check_written()
@@ -103,7 +103,7 @@ class Options:
         if self.rotated is not None and not Path(self.rotated).is_dir():
             raise ConfigError(f"--rotated-to {self.rotated}: no such folder")
         if not Path(name).exists() and not self.wait:
-            raise ConfigError(f"{name}: there is no such file; --wait waits for it")
+            raise ConfigError(f"{name}: no such file; --wait waits for it")
         with contextlib.suppress(OSError), Path(name).open("rb") as file:
             if is_packed(file.read(512)):
                 raise ConfigError(f"{name}: --follow takes a log that is not compressed")
@@ -154,7 +154,7 @@ class Options:
 
 
 def _is_device(name: str) -> bool:
-    """Tell whether this exists and is no file, such as /dev/null or /dev/stdout."""
+    """Tell whether this exists and is not a file, such as /dev/null or /dev/stdout."""
     return os.path.exists(name) and not os.path.isfile(name)  # noqa: PTH110, PTH113 - the methods raise for long names
 
 

@@ -16,7 +16,7 @@ from k8stokendetect.errors import ConfigError
 from k8stokendetect.outputs.columns import Line, plain
 
 NO_TERMINAL: Final = 120
-"""Width in cells where standard output is no terminal and COLUMNS is not set."""
+"""Width in cells where standard output is not a terminal and COLUMNS is not set."""
 
 _STYLES: Final[dict[str, dict[str, Any]]] = {
     "critical": {"fg": "bright_red", "bold": True, "reverse": True},

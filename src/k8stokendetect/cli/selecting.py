@@ -29,7 +29,7 @@ class Choice:
         min_severity: the lowest severity.
         since: the earliest time, in UTC; what has no time is printed.
         until: the latest time.
-        actors: user names, of which `*` may stand for any letters, or `namespace/name` of service accounts.
+        actors: user names, of which `*` may stand for any characters, or `namespace/name` of service accounts.
         limit: how many are printed at most; 0 for all, None for what suits the form.
         dropped: counts what was not printed, by the option that it did not fit.
 
@@ -124,5 +124,6 @@ def _time(option: str, text: str | None, now: datetime, *, end_of_day: bool = Fa
         return time if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise ConfigError(
-            f"{option}: {text!r} is no time; write 2026-11-23, 2026-11-23T21:43:00Z or how long ago, such as 24h or 7d"
+            f"{option}: {text!r} is not a time; write 2026-11-23, 2026-11-23T21:43:00Z or how long ago, such as 24h or "
+            "7d"
         ) from None

@@ -8,9 +8,12 @@ from typing import Any
 
 import click
 
-sink = click.option(
+from k8stokendetect.cli.grouping import LISTEN, SEND, option
+
+sink = option(
     "--sink",
     "sinks",
+    group=SEND,
     multiple=True,
     metavar="KIND:TARGET",
     help="Also send alerts there: stdout, file:PATH, webhook:URL, slack:env:NAME, teams:env:NAME, pagerduty:env:NAME, "
@@ -18,29 +21,68 @@ sink = click.option(
 )
 
 _OPTIONS = (
-    click.option(
-        "--listen", default="127.0.0.1:8443", show_default=True, metavar="ADDRESS:PORT", help="Where to listen."
+    option(
+        "--listen",
+        group=LISTEN,
+        default="127.0.0.1:8443",
+        show_default=True,
+        metavar="ADDRESS:PORT",
+        help="Where to listen.",
     ),
-    click.option(
-        "--health-listen", "health", metavar="ADDRESS:PORT", help="/healthz and /metrics, without TLS, for anyone."
+    option(
+        "--health-listen",
+        "health",
+        group=LISTEN,
+        metavar="ADDRESS:PORT",
+        help="Where to answer /healthz and /metrics, to anyone and without TLS.",
     ),
-    click.option("--tls-cert", "certificate", metavar="FILE", help="The server's certificate, in PEM."),
-    click.option("--tls-key", "key", metavar="FILE", help="Its key."),
-    click.option("--client-ca", metavar="FILE", help="Let in clients with a certificate of these authorities only."),
-    click.option(
-        "--client-name", "client_names", multiple=True, metavar="NAME", help="… that is called so; repeatable."
+    option("--tls-cert", "certificate", group=LISTEN, metavar="FILE", help="The server's certificate, in PEM."),
+    option("--tls-key", "key", group=LISTEN, metavar="FILE", help="The key of this certificate, in PEM."),
+    option(
+        "--client-ca", group=LISTEN, metavar="FILE", help="Accept only clients with a certificate of these authorities."
     ),
-    click.option("--token-file", metavar="FILE", help="Ask for a bearer token, one of the lines of this file."),
-    click.option("--state", metavar="FOLDER", required=True, help="What is remembered, and alerts on their way."),
-    click.option(
-        "--keep", default="1d", show_default=True, metavar="12h|7d", help="How long the page shows an incident."
+    option(
+        "--client-name",
+        "client_names",
+        group=LISTEN,
+        multiple=True,
+        metavar="NAME",
+        help="With --client-ca: accept only clients of this name; may be repeated.",
     ),
-    click.option("--max-body", default=16, show_default=True, type=click.IntRange(1, 256), help="MiB of one batch."),
+    option(
+        "--token-file",
+        group=LISTEN,
+        metavar="FILE",
+        help="Accept only clients with a bearer token from this file, one a line.",
+    ),
+    option(
+        "--state",
+        group=SEND,
+        metavar="FOLDER",
+        required=True,
+        help="Keeps what detectors remember, and alerts that are not delivered yet.",
+    ),
+    option(
+        "--keep",
+        group=SEND,
+        default="1d",
+        show_default=True,
+        metavar="12h|7d",
+        help="How long the page shows an incident.",
+    ),
+    option(
+        "--max-body",
+        group=LISTEN,
+        default=16,
+        show_default=True,
+        type=click.IntRange(1, 256),
+        help="Maximum size of a batch in MiB.",
+    ),
 )
 
 
 def serve_options(command: Callable[..., Any], /) -> Callable[..., Any]:
     """Add them to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
+    for add in reversed(_OPTIONS):
+        command = add(command)
     return command

@@ -53,7 +53,7 @@ class Errors:
             self.texts.append(str(error))
             describe(error, self._label)
         elif self.count == SHOWN_ERRORS + 1:
-            tell(f"{self._label}: more of them; only counted from here on")
+            tell(f"{self._label}: more to come; from here on they are only counted")
 
     def end(self, about: str) -> None:
         """Print how many there were, where not all were printed."""
@@ -156,7 +156,7 @@ def exclusions_of(enable: Sequence[str], file: str | None, /) -> tuple[Exclusion
         return found
     own = load_exclusions(file)
     if not own:
-        describe(ConfigError(f"{file}: excludes nobody: it has no entry that is not a comment"), "warning")
+        describe(ConfigError(f"{file}: excludes nobody: it has only comments"), "warning")
     for one in own:
         if one.expires is not None and one.expires < datetime.now(UTC).date():
             describe(ConfigError(f"{file}: {one.id} excludes only what was logged until {one.expires}"), "warning")

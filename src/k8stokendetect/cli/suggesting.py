@@ -34,7 +34,7 @@ class Suggester:
 
     def __init__(self, file: str | None, exclusions: Iterable[Exclusion], output: str | None) -> None:
         if file == "-" and output is None:
-            raise ConfigError("--suggest-exclusions - needs --output FILE, where everything else goes")
+            raise ConfigError("--suggest-exclusions - needs --output FILE for everything else")
         self._path = None if file in {None, "-"} else Path(file or "")
         self._found = Suggestions(exclusions)
         self.detectors = () if file is None else (self._found,)

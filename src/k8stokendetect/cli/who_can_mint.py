@@ -143,7 +143,7 @@ def _before(previous: str, look: Callable[[Cluster], Survey], *, on_incomplete: 
         cluster = load_cluster([previous], on_error=_stop, warn=lambda _: None, on_incomplete=on_incomplete)
         return map(SubjectReach.of, look(cluster).minters)
     if not run.complete:
-        on_incomplete(ReadError("that run was incomplete: what it lacks looks as if it became reachable", previous))
+        on_incomplete(ReadError("that run was incomplete: what it missed looks newly reachable", previous))
     return run.reaches
 
 

@@ -33,7 +33,7 @@ def parse_cloud_event(
         day_first: how a date such as 12/11/2026 is meant; None refuses it.
 
     Raises:
-        ReadError: when it is no such record, or a field has a wrong type; says the JSON path, and no value.
+        ReadError: when it is not such a record, or a field has a wrong type; says the JSON path, and no value.
 
     """
     if cloud == "aws":

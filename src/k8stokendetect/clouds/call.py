@@ -25,7 +25,7 @@ class CloudCall:
         used: names the credentials that the call was made with: the id of an AWS access key, an identifier and no
             secret; at Google the principal and its address.
         issued: names those that it issued, in the same way.
-        role: what was asked for: a role's ARN, Google's service account, the id of Azure's application; for any other
+        role: what was asked for: a role's ARN, Google's service account, the id of an Azure application; for any other
             call the role of the session that made it.
         session_name: AWS's `roleSessionName`, which the caller chose.
         issuer: of the token, without `https://`.

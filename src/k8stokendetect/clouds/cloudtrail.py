@@ -94,7 +94,7 @@ def parse_cloudtrail(
         region: the region, likewise.
 
     Raises:
-        ReadError: when it is no such record, or a field has a wrong type; says the JSON path.
+        ReadError: when it is not such a record, or a field has a wrong type; says the JSON path.
 
     """
     found = _fields(record)
@@ -184,7 +184,7 @@ https://github.com/elastic/detection-rules, rules/integrations/aws (the paramete
 """
 
 _LONGEST_ARN: Final = 4096
-"""A longer text is no name; it is a document, and so is a text in braces."""
+"""A longer text is not a name; it is a document, and so is a text in braces."""
 
 _MADE: Final = (("accessKey", "accessKeyId"), ("user", "arn"), ("role", "arn"), ("snapshotId",), ("imageId",))
 """What an answer names that a call made."""

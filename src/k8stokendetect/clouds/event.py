@@ -27,7 +27,7 @@ ExchangeKind: TypeAlias = Literal["web identity", "pod identity", "role", "sessi
 - `role`: AWS `AssumeRole` or `AssumeRoot` by anybody else; by an assumed role it is role chaining;
 - `session`: AWS `GetSessionToken` or `GetFederationToken`, with the keys of a user;
 - `pool`: Google `ExchangeToken`, with a token, at a workload identity pool;
-- `impersonation`: Google `GenerateAccessToken`, for a service account of Google's;
+- `impersonation`: Google `GenerateAccessToken`, for a Google service account;
 - `sign-in`: a sign-in of Entra ID with a federated credential, or of a managed identity.
 """
 

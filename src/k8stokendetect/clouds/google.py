@@ -96,7 +96,7 @@ def parse_google(record: Mapping[str, Any], /, *, origin: str | None = None) -> 
         origin: file and line, for errors and findings.
 
     Raises:
-        ReadError: when it is no such entry, or a field has a wrong type; says the JSON path.
+        ReadError: when it is not such an entry, or a field has a wrong type; says the JSON path.
 
     """
     entry = structured(record, _Entry)

@@ -147,7 +147,7 @@ def required_time(value: Any, path: str, /, *, day_first: bool | None = None) ->
         day_first: how a date such as 12/11/2026 is meant; None refuses it.
 
     Raises:
-        ReadError: when it is no time.
+        ReadError: when it is not a time.
 
     """
     reason = "not a timestamp"

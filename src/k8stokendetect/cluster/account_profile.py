@@ -224,7 +224,7 @@ class CloudTrace:
     @property
     def advice(self) -> str:
         """What to do, in two sentences."""
-        return f"Look whether the token was taken to {self.what}: {self.log}. {self.rotate}."
+        return f"Check whether the token was used in {self.what}: {self.log}. {self.rotate}."
 
 
 _SOURCES: Final = {

@@ -51,14 +51,14 @@ NEEDS_POD: Final = frozenset({AttackPathKind.RUN_IN_POD, AttackPathKind.NODES_PR
 """These need a pod that runs as the account and mounts a token."""
 
 _POWERS: Final = {
-    AttackPathKind.MASTERS: "may do everything: the API server asks no authorizer about system:masters",
+    AttackPathKind.MASTERS: "may do everything: the API server does not ask an authorizer about system:masters",
     AttackPathKind.TOKEN_REQUEST: "may create tokens of {}",
     AttackPathKind.IMPERSONATE_ACCOUNT: "may act as {}",
     AttackPathKind.KUBELET: "may create tokens of {}, whose pods run on it: the Node authorizer allows it",
     AttackPathKind.IMPERSONATE_USER: "may act as a user who can obtain tokens of {}",
     AttackPathKind.IMPERSONATE_GROUP: "may act as a member of a group that can obtain tokens of {}",
     AttackPathKind.IMPERSONATE_NODE: "may act as a node, which may create tokens of {}",
-    AttackPathKind.ESCALATE: "may write any right into a role, also that to create tokens of {}",
+    AttackPathKind.ESCALATE: "may add any right to a role, including that to create tokens of {}",
     AttackPathKind.BIND: "may bind itself to a role that leads to {}",
     AttackPathKind.CREATE_POD: "may create pods that run as {}",
     AttackPathKind.WRITE_WORKLOAD: "may have pods created that run as {}",

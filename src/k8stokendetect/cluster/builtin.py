@@ -135,7 +135,7 @@ class Defaults:
     def beyond(self, path: AttackPath, /) -> AttackPath | None:
         """Return a path that Kubernetes itself does not open, first the grant that is not its own; else None.
 
-        Kubelets are no default: who they reach depends on the pods.
+        Kubelets are not a default: who they reach depends on the pods.
         """
         if path.kind is AttackPathKind.KUBELET:
             return path

@@ -22,7 +22,7 @@ _RESTORED: Final = (
     "{} is one of Kubernetes' own: the API server puts back what is missing when it starts. The patch sets"
     " rbac.authorization.kubernetes.io/autoupdate to false, so that it stays, and so do later versions' changes"
 )
-_WILD: Final = "a rule of {} names all resources, and all but one cannot be said: list those that are needed instead"
+_WILD: Final = "a rule of {} names all resources, and RBAC cannot say `all but one`: list the needed ones instead"
 _NO_UNDO: Final = "a component of Kubernetes may need it"
 
 
@@ -136,7 +136,7 @@ class Changes:
         removal = self._removal(grant, loose)
         warnings = removal.warnings
         if grant.role.selectors:
-            warnings += (f"{grant.role} is aggregated: what is added to it later, the subject no longer gets",)
+            warnings += (f"{grant.role} is aggregated: the subject no longer gets what is added to it later",)
         return attrs.evolve(removal, kind=ChangeKind.REPLACE_ROLE, steps=(*steps, *removal.steps), warnings=warnings)
 
     def _keeping(self, grant: Grant, keep: Mapping[str, tuple[str, ...]], change: Change) -> Change:

@@ -135,7 +135,7 @@ class _Reader:
         except _RefusedError as error:
             self._on_error(ReadError(f"{kind.resource} of {namespace} cannot be listed: {error}", self._where))
         else:
-            reason = f"only those of {namespace} may be listed: an account can be worth more than shown"
+            reason = f"only those of {namespace} may be listed: an account may be more valuable than shown"
             self._on_error(ReadError(reason, self._where, kind.resource))
 
     def _method(self, kind: _Kind, name: str) -> Callable[..., Any]:
@@ -154,7 +154,7 @@ class _Reader:
                 page = self._asked(lister, options)
             except _ExpiredError:
                 if "limit" not in options:
-                    raise _RefusedError("410: the server ends each list before it is complete") from None
+                    raise _RefusedError("410: the server ends each list early") from None
                 found, options = [], {}
                 continue
             found.append(_slim(page))
@@ -163,7 +163,7 @@ class _Reader:
                 yield from found
                 return
             if following in seen:
-                raise _RefusedError(f"the server repeats a page of {resource}")
+                raise _RefusedError(f"the server repeated a page of {resource}")
             seen.add(following)
             options = {"limit": self._page, "_continue": following}
 

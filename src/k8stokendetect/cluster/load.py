@@ -243,6 +243,6 @@ def _unsound(binding: Binding, roles: set[tuple[str, str]]) -> Iterator[tuple[st
         yield f"its {ref.kind} {shown(ref.name)} does not exist", ".roleRef", ReadError
     for index, subject in enumerate(binding.subjects):
         if subject.kind not in SUBJECT_KINDS:
-            yield f"{shown_kind(subject.kind)} is no kind of subject", f".subjects[{index}].kind", ReadError
+            yield f"{shown_kind(subject.kind)} is not a kind of subject", f".subjects[{index}].kind", ReadError
         elif subject.kind == "ServiceAccount" and not subject.namespace:
             yield "a service account needs a namespace", f".subjects[{index}].namespace", ReadError

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 _MEANINGS: Final = {
     ("Group", AUTHENTICATED): "everybody who is authenticated: every user, every service account, every node",
-    ("Group", "system:unauthenticated"): "everybody, without any credential, where anonymous requests are let in",
-    ("User", "system:anonymous"): "everybody, without any credential, where anonymous requests are let in",
+    ("Group", "system:unauthenticated"): "everybody, without any credential, where anonymous requests are allowed",
+    ("User", "system:anonymous"): "everybody, without any credential, where anonymous requests are allowed",
     ("Group", SERVICE_ACCOUNTS_GROUP): "every service account of the cluster",
-    ("Group", MASTERS): "may do everything: the API server asks no authorizer about its members",
+    ("Group", MASTERS): "may do everything: the API server does not ask an authorizer about its members",
     ("Group", NODES_GROUP): "every node",
 }
 

@@ -146,7 +146,7 @@ def _named(metadata: _Metadata, *, namespaced: bool) -> _Metadata:
     if not metadata.name:
         raise _RefusedError("it has no name", ".metadata.name")
     if namespaced and not metadata.namespace:
-        raise _RefusedError("it has no namespace, and none is guessed", ".metadata.namespace")
+        raise _RefusedError("it has no namespace", ".metadata.namespace")
     return metadata if namespaced else attrs.evolve(metadata, namespace="")
 
 
@@ -199,7 +199,7 @@ def _audiences(spec: _Spec, *, is_live: bool) -> tuple[str, ...]:
 def _identity(item: Mapping[str, Any]) -> PodIdentity:
     found: PodIdentity = _CONVERTER.structure(item, PodIdentity)
     if not found.namespace or not found.service_account:
-        raise _RefusedError("it names no service account", "")
+        raise _RefusedError("it does not name a service account", "")
     return found
 
 

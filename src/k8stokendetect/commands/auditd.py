@@ -123,7 +123,7 @@ def _of_log(name: str, stream: ByteStream) -> Iterator[Line | ReadError]:
         elif line.strip():
             yield place, line
     if stream.failure:
-        yield ReadError(f"{stream.failure}; what comes after is not read", place)
+        yield ReadError(f"{stream.failure}; the rest is not read", place)
 
 
 def _age(path: Path) -> tuple[datetime, int, int, str]:
@@ -162,14 +162,14 @@ def parse_line(line: bytes, /) -> AuditRecord | None:
     """
     head = _HEAD.match(line)
     if head is None:
-        raise ReadError("no record of an audit log")
+        raise ReadError("not a record of an audit log")
     kind = _TYPES.get(head["kind"], head["kind"])
     if kind not in _WANTED:
         return None
     try:
         time = datetime.fromtimestamp(int(head["seconds"]), UTC) + timedelta(milliseconds=int(head["millis"]))
     except (ValueError, OverflowError, OSError):
-        raise ReadError("the record's time is none") from None
+        raise ReadError("the record's time is not valid") from None
     words = line[head.end() :].replace(b"\x1d", b" ").split()
     pairs = [word.partition(b"=") for word in words]
     if kind == b"EXECVE" and not all(mark for _, mark, _ in pairs):
@@ -265,7 +265,7 @@ class Group:
                 self.logged[number] = self.logged.get(number, 0) + len(value.strip(b'"'))
         elif name == b"argc" or (length := _LENGTH.fullmatch(name)):
             if not re.fullmatch(rb"\d{1,12}", value):
-                raise ReadError("the record is damaged: a length that is no number")
+                raise ReadError("the record is damaged: a length is not a number")
             if name == b"argc":
                 self.argc = int(value)
             elif length:

@@ -53,7 +53,7 @@ class TokenRequestCommand(ExecDetector):
             "https://kubernetes.io/docs/reference/kubectl/generated/kubectl_create/kubectl_create_token/",
         ),
         false_positives=(
-            "administrators and pipelines that mint tokens for what runs outside of the cluster",
+            "administrators and pipelines that mint tokens for what runs outside the cluster",
             "a program with other words for its own `create token NAME`; the finding says that it is not known",
             "a shell and the command it starts are two processes, and a finding each",
         ),

@@ -122,7 +122,7 @@ def clean_text(text: str, /) -> str:
 
 
 def clean_name(text: str, /) -> str:
-    """Replace what is no part of a name that the API server gives or checks; `abcdef.0123456789abcdef` may be one."""
+    """Replace what is not part of a name that the API server gives or checks; `abcdef.0123456789abcdef` may be one."""
     if len(text) > LONGEST_HARMLESS:
         return clean_text(text)
     return _SHAPE.sub(REDACTED, _without_keys(text)) if is_suspect(text) else text

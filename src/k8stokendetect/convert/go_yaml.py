@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads JSON or YAML as Kubernetes' API server reads a configuration file, and tells which keys stand twice.
+"""Reads JSON or YAML as Kubernetes' API server reads a configuration file, and tells which keys appear twice.
 
 A text that begins with a brace is JSON; of a YAML stream only the first document counts; the last of two equal keys
-wins; `y`, `1e3` and `08` are no texts; an unknown tag is ignored. Sources:
+wins; `y`, `1e3` and `08` are not texts; an unknown tag is ignored. Sources:
 https://github.com/kubernetes/apimachinery/blob/master/pkg/runtime/serializer/json/json.go,
 https://github.com/kubernetes-sigs/yaml/blob/master/yaml.go,
 https://github.com/yaml/go-yaml/blob/v2/resolve.go and https://github.com/yaml/go-yaml/blob/v2/decode.go.
@@ -116,12 +116,12 @@ def _without_pairs(value: Any, path: str, repeated: dict[str, None]) -> Any:
             if key in found:
                 repeated[where] = None
                 if any(one is None or isinstance(one, _Pairs | dict) for one in (*_flat(item), *_flat(found[key]))):
-                    raise _RefusedError(f"the key {key!r} stands twice, which some API servers merge @ {where}")
+                    raise _RefusedError(f"the key {key!r} appears twice, which some API servers merge @ {where}")
             found[key] = _without_pairs(item, where, repeated)
         return found
     if isinstance(value, list):
         return [_without_pairs(item, f"{path}[{index}]", repeated) for index, item in enumerate(value)]
-    if isinstance(value, str):  # half of a surrogate pair is no character
+    if isinstance(value, str):  # half of a surrogate pair is not a character
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return value
 
@@ -213,7 +213,7 @@ class _Reading:
                 if self._count > MOST_VALUES:
                     raise _RefusedError("too many values or aliases")
                 if not _is_mapping(source) or id(source) in self._within:
-                    raise _RefusedError(f"'<<' stands for no object, line {key.start_mark.line + 1}")
+                    raise _RefusedError(f"'<<' does not stand for an object, line {key.start_mark.line + 1}")
                 self._within.add(id(source))
                 yield from self._pairs(source)
                 self._within.discard(id(source))
@@ -226,7 +226,7 @@ def _is_mapping(node: Any) -> bool:
 def _key(node: Any) -> str:
     value = None if isinstance(node.value, list) else _scalar(node)
     if value is None:
-        raise _RefusedError(f"a key that is no text, line {node.start_mark.line + 1}")
+        raise _RefusedError(f"a key is not a string, line {node.start_mark.line + 1}")
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -71,7 +71,7 @@ def _after(text: str, at: int) -> int:
 
 
 def line_at(content: bytes, path: str, /) -> int | None:
-    """Return the line of a value, or of the nearest one around it that is there; None where the text is no YAML.
+    """Return the line of a value, or of the nearest one around it that is there; None where the text is not YAML.
 
     Arguments:
         content: YAML; its first document.

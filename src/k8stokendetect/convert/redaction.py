@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes live tokens out of a record before anything else sees it, also out of what a broken record still reveals.
 
-At level RequestResponse the API server writes the new JWT in clear into `responseObject.status.token`
+At level RequestResponse the API server writes the new JWT in plain text into `responseObject.status.token`
 (measured); a TokenReview carries one in `requestObject.spec.token`, a Secret in `data.token`, and a client can put one
 into its user agent or query string.
 """
@@ -60,7 +60,7 @@ def _is_deep(value: Any) -> bool:
 
 
 def _checked(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the record; refuse what is no JSON, or nested too deeply to be walked."""
+    """Return the record; refuse what is not JSON, or nested too deeply to be walked."""
     try:
         try:
             text = msgspec.json.encode(record, enc_hook=_as_dict)
@@ -94,7 +94,7 @@ def _as_dict(value: Any) -> dict[str, Any]:
 
 
 def _check_json(value: Any) -> None:
-    """Refuse what the encoder takes and JSON does not have: keys that are no text, bytes, dates."""
+    """Refuse what the encoder takes and JSON does not have: keys that are not text, bytes, dates."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):

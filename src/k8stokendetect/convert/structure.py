@@ -89,7 +89,7 @@ def parse_event(
         origin: file and line, for errors and findings.
 
     Raises:
-        ReadError: when the record is no audit event or a field has a wrong type; says the JSON path.
+        ReadError: when the record is not an audit event or a field has a wrong type; says the JSON path.
 
     """
     if not isinstance(record, Mapping):
@@ -149,7 +149,7 @@ UNDECIDED: Final = frozenset(f"{name} (day or month first?)" for name in TIMES)
 def _with_times(record: Mapping[str, Any]) -> tuple[Mapping[str, Any], frozenset[str]]:
     """Return a record with its times as Kubernetes writes them, and the names of those that cannot be read.
 
-    Other fields tell enough about a call: a time that cannot be read is none.
+    Other fields tell enough about a call: a time that cannot be read is left out.
     """
     times: dict[str, str | None] = {}
     unread: set[str] = set()
@@ -177,7 +177,7 @@ def complete(event: Event, /, **fields: Any) -> Event:
 
 
 def _seen(record: Mapping[str, JsonValue]) -> dict[str, str]:
-    """Say what a record reveals that is no Event: where no URI was logged (GKE), the objectRef says the same."""
+    """Say what a record reveals that is not an Event: where no URI was logged (GKE), the objectRef says the same."""
     seen, ref = shown(record), record.get("objectRef")
     if "requestURI" not in seen and isinstance(ref, Mapping):
         parts = [ref.get(key) for key in ("namespace", "resource", "name", "subresource")]
@@ -203,7 +203,7 @@ def _token_bodies(event: Event) -> tuple[TokenRequestSpec | None, TokenGrant | N
 
 
 def _token_request_body(body: JsonValue) -> Mapping[str, JsonValue]:
-    """Return the body when it is a TokenRequest; a denied call's `Status` or a body that was cut away is none."""
+    """Return the body when it is a TokenRequest; a denied call's `Status` or a body that was cut away is missing."""
     return body if isinstance(body, Mapping) and body.get("kind", "TokenRequest") == "TokenRequest" else {}
 
 

@@ -54,7 +54,7 @@ def parse_time(text: str, /, *, day_first: bool | None = None) -> datetime:
 
     Raises:
         DayOrMonthError: when a date may begin with its day or its month, and `day_first` is None.
-        ValueError: when it is no timestamp, or contradicts `day_first`; does not repeat it.
+        ValueError: when it is not a timestamp, or contradicts `day_first`; does not repeat it.
 
     """
     if text.isdecimal() and len(text) > len("20260101"):
@@ -86,7 +86,7 @@ def moment_of(value: Any, /, *, day_first: bool | None = None) -> datetime | Non
 
 
 def is_day_first(text: str, /) -> bool | None:
-    """Tell which number of a date with its year last can only be the day; None where both can, or it is none."""
+    """Tell which number of a date with its year last can only be the day; None where both can, or it is not a date."""
     found = _NUMBERS_FIRST.search(text) if len(text) <= _LONGEST else None
     if found is None:
         return None

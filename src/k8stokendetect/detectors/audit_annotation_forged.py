@@ -15,8 +15,8 @@ from k8stokendetect.identity import ADMISSION, FORGES_ANNOTATIONS, ISSUED_CREDEN
 from k8stokendetect.words import brief
 
 WHY: Final[Mapping[str, str]] = {
-    **dict.fromkeys(ISSUED_CREDENTIAL_ID, "another request was given the same id"),
-    LEGACY_TOKEN: "it was not made with the Secret's token that it names",
+    **dict.fromkeys(ISSUED_CREDENTIAL_ID, "another request has the same id"),
+    LEGACY_TOKEN: "it was not made with the token of the Secret that it names",
     TRUNCATED: "level Metadata has no body that could be cut away",
 }
 """What contradicts an annotation: see `Event.contradicted`."""
@@ -36,10 +36,11 @@ class AuditAnnotationForged(KeyedDetector[bool]):
         "Admission policy that can forge audit annotations",
         Severity.HIGH,
         description=(
-            "An admission policy writes audit annotations under its own name, and so does a webhook. One that is named "
-            "like Kubernetes' own prefix replaces the id of every token that is issued, or marks requests as made with "
-            "old tokens or as truncated. From then on, uses can no longer be joined to mints. Reported, too, is an "
-            "annotation that cannot be the API server's own: one id for two tokens, for one."
+            "An admission policy or webhook can forge the API server's audit annotations. Policies and webhooks write "
+            "annotations under their own names; one named like Kubernetes' own prefix can replace the id of every "
+            "token that is issued, or mark requests as made with old tokens or as truncated. From then on, uses can no "
+            "longer be joined to mints. An annotation that cannot be the API server's own, such as one id for two "
+            "tokens, is also reported."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),
@@ -47,12 +48,12 @@ class AuditAnnotationForged(KeyedDetector[bool]):
             "https://attack.mitre.org/techniques/T1562/",
             "https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/validating-admission-policy-v1/",
         ),
-        false_positives=("none known: nobody has a reason to give such a name",),
+        false_positives=("none known: there is no reason to choose such a name",),
         blind_spots=(
             "a policy that is older than the log and writes only what nothing contradicts, such as a new id each time",
-            "a webhook of such a name in a configuration that is called something else: its name is in the body",
-            "what else such a policy does: annotations under other names are left alone",
-            "a dry run of its deletion whose body was not logged: it looks like its deletion",
+            "a webhook with such a name in a configuration with another name: its name is in the body",
+            "anything else such a policy does: annotations under other names are not checked",
+            "a dry run of its deletion whose body was not logged: it looks like a deletion",
         ),
         response=(
             "Delete the policy and its binding, and find out who made it. Tokens that were issued meanwhile are not "
@@ -92,7 +93,7 @@ class AuditAnnotationForged(KeyedDetector[bool]):
             f"annotations were forged, as a policy or webhook named {prefixes} can: {who(event)} called {event.verb} "
             f"{brief(event.resource) or 'no resource'}{origin_of(event)}, and {WHY[names[0]]}",
             *(Evidence(f"annotations['{name}']", event.contradicted[name], WHY[name]) for name in names),
-            caveats=("who forged them is not known: the caller need not have; others of this day are not reported",),
+            caveats=("it is not known who forged them, perhaps not the caller; others of this day are not reported",),
         )
 
     def _made(self, event: Event) -> Finding:

@@ -167,7 +167,7 @@ def is_excludable(detector: Detector | type[Detector], /) -> bool:
 
 
 def checked_cluster(cluster: Cluster | None, /) -> Cluster | None:
-    """Return what a caller gave as a snapshot of the cluster; raises ConfigError when it is none."""
+    """Return what a caller gave as a snapshot of the cluster; raises ConfigError when it is something else."""
     if cluster is not None:
         from k8stokendetect.cluster import Cluster as Known  # noqa: PLC0415 - only where one is given
 
@@ -214,7 +214,7 @@ def check_watches(watches: object, /) -> None:
     """Check what a detector watches.
 
     Raises:
-        ConfigError: when it is no set of watches, or one of them is nearly a resource or verb of Kubernetes'.
+        ConfigError: when it is not a set of watches, or one of them is nearly a resource or verb of Kubernetes'.
 
     """
     if not (isinstance(watches, frozenset) and watches and all(isinstance(one, str | Signal) for one in watches)):

@@ -49,7 +49,7 @@ BY_NAME: Final = (
 )
 
 MAX_KINDS: Final = 200
-"""How many kinds of calls are told apart of one session; of further kinds only bad calls are reported."""
+"""How many kinds of calls are counted separately in one session; of further kinds only bad calls are reported."""
 
 
 @attrs.frozen
@@ -81,16 +81,16 @@ class CloudActAfterExchange(CloudDetector[Session]):
             "A call was made with the access key that a reported exchange issued, with one of a role that was assumed "
             "with it, with one that it made for a user, or in a console that it signed in to. Critical after an "
             "exchange that is critical, else high: secrets were read, rights given, users and keys made, snapshots "
-            "taken or shared, logs switched off. Medium, once for each kind of call: all else. Low: refused, or a "
-            "client that asks who it is. The id of the key joins the two exactly; at Google the principal and its "
-            "address do; in AWS's console, and where the log has no key, the name of the session does."
+            "taken or shared, logs switched off. Medium, once for each kind of call: everything else. Low: refused, or "
+            "a client that asks who it is. The id of the key joins the two exactly; at Google the principal and its "
+            "address do; in the AWS console, and where the log has no key, the name of the session does."
         ),
         techniques=("T1078.004", "T1552", "T1098"),
         tactics=("credential-access", "privilege-escalation", "persistence", "defense-evasion", "exfiltration"),
         references=SOURCES,
         false_positives=(
             "whatever a pod does after an exchange that was reported by mistake",
-            "a pod whose session has the name of one that was taken into AWS's console",
+            "a pod whose session has the same name as one that was taken into the AWS console",
             "budget: none on a day without a reported exchange; then each bad call, and one for each other kind",
         ),
         blind_spots=(

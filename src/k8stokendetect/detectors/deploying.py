@@ -9,7 +9,7 @@ from typing import Final
 from k8stokendetect.findings import EventRef
 
 _DEPLOYED: Final = frozenset({"deployments", "statefulsets", "daemonsets", "jobs", "cronjobs"})
-"""What a deployment job rolls out; a bare pod is none."""
+"""What a deployment job rolls out; a bare pod is not rolled out."""
 
 _HELM_RELEASE: Final = "sh.helm.release.v1."
 _HELM_LIST: Final = re.compile(

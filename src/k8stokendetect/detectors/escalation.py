@@ -137,7 +137,7 @@ def _powers(cluster: Cluster, account: ServiceAccount, ways: tuple[AttackPath, .
 
 def _described(path: tuple[_Step, ...], last: ServiceAccount, powers: dict[str, tuple[Grant, ...]]) -> EscalationPath:
     more = len(powers) - _MOST
-    what = "; ".join([*powers][:_MOST]) + (f"; and {more} things more" if more > 0 else "")
+    what = "; ".join([*powers][:_MOST]) + (f"; and {more} more" if more > 0 else "")
     steps = [(step.account, step.way.power(step.to), step.way.grants) for step in path]
     evidence: dict[tuple[str, str], str] = {}
     for account, power, grants in (*steps, *((last, power, grants) for power, grants in powers.items())):

@@ -125,7 +125,7 @@ BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NO_ID: Final = "the cloud logs no id of the token: service account and time join the two"
 NO_AUDIENCE: Final = "the audience of the minted token was not logged, as at level Metadata"
 LIKE_OWN: Final = "it looks like the exchanges of the account's own pods"
-MORE_MINTS: Final = "it is one of more mints than are remembered: which one is not known"
+MORE_MINTS: Final = "there were more such mints than are remembered, so it is not known which one it is"
 ALIKE: Final = "a pod of this account may have made it: nothing distinguishes the two"
 
 
@@ -207,5 +207,5 @@ def _proof(known: Account, mint: Mint, call: Early) -> tuple[Severity, str]:
     if known.pods is None or then - known.pods > timedelta(hours=25):
         return Severity.CRITICAL, "this log shows no pod of the account in the day before"
     if not known.usual.is_known(before):
-        return Severity.HIGH, "from where pods of this account exchange tokens is not known"
+        return Severity.HIGH, "where pods of this account exchange tokens is not known"
     return (Severity.LOW if _is_logged(mint.ref) else Severity.INFORMATIONAL), LIKE_OWN

@@ -44,10 +44,10 @@ def account_of(event: CloudEvent, /) -> str:
 
 
 def checked_issuers(issuers: Collection[str], /) -> frozenset[str]:
-    """Return issuers as they are compared; raises ConfigError for what is no list of texts."""
-    given = checked_list(issuers, str, "issuers takes a list of URLs of issuers")
+    """Return issuers as they are compared; raises ConfigError for what is not a list of texts."""
+    given = checked_list(issuers, str, "issuers takes a list of issuer URLs")
     if not all(issuer.strip() for issuer in given):
-        raise ConfigError("issuers takes a list of URLs of issuers, none of them empty")
+        raise ConfigError("issuers takes a list of issuer URLs that are not empty")
     return frozenset(normalised_issuer(issuer).lower() for issuer in given)
 
 
@@ -106,7 +106,7 @@ _PRIVATE: Final = tuple(
 
 @functools.lru_cache(maxsize=4096)
 def network_of(text: str, /) -> str:
-    """Return the network of a public address; `private` for any other; what is no address as it is."""
+    """Return the network of a public address; `private` for any other; what is not an address as it is."""
     try:
         address = ip_address(text.removeprefix("::ffff:").partition("%")[0])
     except ValueError:

@@ -147,8 +147,9 @@ def used_finding(
         rule=rule,
         severity=severity,
         summary=(
-            f"the token that {user_of(mint.user) or 'somebody'} minted for {brief(mint.target or 'a service account')}"
-            f"{_ago(mint, event)} was used: {event.verb} {brief(event.target or 'a path of no resource')}{act}{outcome}"
+            f"the token that {user_of(mint.user) or 'somebody'} minted for "
+            f"{brief(mint.target or 'a service account')}{_ago(mint, event)} was used: {event.verb} "
+            f"{brief(event.target or 'a path without a resource')}{act}{outcome}"
             f"{moved and f', {moved}'}{first}"
         ),
         event=event,
@@ -209,8 +210,8 @@ UNKNOWN_LIFETIME: Final = timedelta(hours=24)
 
 MAX_ORIGINS: Final = 20
 CAVEAT: Final = (
-    "this cluster writes no credential ids (before Kubernetes 1.30): that this request used that token is inferred "
-    "from the service account, the time and the origin"
+    "this cluster does not write credential ids (before Kubernetes 1.30): that this request used that token is "
+    "inferred from the service account, the time and the origin"
 )
 
 
@@ -228,7 +229,7 @@ def keys_without_id(event: Event, reported: Sequence[Finding], /) -> Iterator[st
 def _acting(event: Event) -> ServiceAccount | None:
     """Return whose token was used, where it may be one minted by hand: no id, no pod, not out of a Secret.
 
-    Discovery, a path of no resource, tells nothing: every client does it.
+    Discovery, a path without a resource, tells nothing: every client does it.
     """
     user = event.user
     if (

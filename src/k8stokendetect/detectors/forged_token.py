@@ -42,9 +42,10 @@ class ForgedToken(KeyedDetector[IdsSeen]):
         "Service account token that was never issued",
         Severity.CRITICAL,
         description=(
-            "Every token of the TokenRequest API carries an id that is logged with each request (on by default from "
-            "1.30), every token of a Secret an annotation. A service account's request with neither was made with a "
-            "token that somebody signed with the cluster's own key. Tried on 1.31: the API server accepts it."
+            "Every token from the TokenRequest API carries an id that is logged with each request (on by default from "
+            "1.30), and requests with a Secret's token carry an annotation. A service account's request with neither "
+            "was made with a token that somebody signed with the cluster's own key. Verified on 1.31: the API server "
+            "accepts such a token."
         ),
         techniques=("T1606", "T1552.004"),
         tactics=("credential-access", "persistence"),
@@ -53,7 +54,7 @@ class ForgedToken(KeyedDetector[IdsSeen]):
             "https://attack.mitre.org/techniques/T1606/",
         ),
         false_positives=(
-            "several API servers of which some are older than 1.30, during an upgrade",
+            "several API servers, some older than 1.30, during an upgrade",
             "tokens from before an upgrade: medium for a day where the log shows that they had no ids",
             "requests that come through another proxy or an aggregated API server, whose headers carry no extra",
             "a token webhook or OIDC issuer that yields the names and groups of service accounts",
@@ -68,7 +69,7 @@ class ForgedToken(KeyedDetector[IdsSeen]):
         ),
     )
     watches = frozenset({Signal.USE_OF_ANY})
-    traits = Traits(not_in_sigma="whether a cluster writes credential ids has to be learned from its log")
+    traits = Traits(not_in_sigma="whether a cluster writes credential ids must be learned from its log")
     remember_for = timedelta(days=30)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
@@ -93,12 +94,12 @@ class ForgedToken(KeyedDetector[IdsSeen]):
         return self.finding(
             event,
             f"{user_of(event.user.username)} acted{origin_of(event)} with a token that was never issued: "
-            f"{event.verb} {brief(event.resource) or 'a path of no resource'}",
+            f"{event.verb} {brief(event.resource) or 'a path without a resource'}",
             Evidence("user.username", event.user.username, "a service account, and no id of its token was logged"),
             severity=Severity.MEDIUM if upgraded else None,
             caveats=(
-                f"token ids are in this log since {since:%Y-%m-%d %H:%M:%S} UTC",
-                *("tokens had no ids before: this one may be from before an upgrade",) * upgraded,
+                f"token ids have been in this log since {since:%Y-%m-%d %H:%M:%S} UTC",
+                *("tokens had no ids before: this one may predate an upgrade",) * upgraded,
             ),
         )
 

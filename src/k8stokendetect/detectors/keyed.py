@@ -64,7 +64,7 @@ class View(Generic[S]):
 
 
 def _not_own(key: str) -> KeyError:
-    return KeyError(f"{key!r} is none of this event's keys: name it in `keys`")
+    return KeyError(f"{key!r} is not one of this event's keys: name it in `keys`")
 
 
 class KeyedDetector(Detector, Generic[S]):

@@ -125,7 +125,7 @@ class Leadership:
         """Return what is known after a mint, and what speaks against this one or earlier ones."""
         if credential in self.fighting and self.fought is not None and time - self.fought <= FIGHT:
             other = next(name for name in self.fighting if name != credential)
-            return self, Doubt((mint,), other, "two credentials held its lease by turns", certain=False)
+            return self, Doubt((mint,), other, "two credentials held its lease in turns", certain=False)
         if self.renewed is None or time - self.renewed > STALE:
             return self._without_lease(mint, credential, time)
         left = credential == self.before and self.until is not None and time - self.until <= LEASE_DURATION
@@ -145,7 +145,7 @@ class Leadership:
             if (mint.target or "") in other.targets:
                 return self._with(credential, mint, time, waits=True), None
             young = len(other.targets) < FEW
-            doubt = Doubt((mint,), at_work, "another credential is at work, which never minted for it", not young)
+            doubt = Doubt((mint,), at_work, "another credential is active, which never minted for it", not young)
             return (self._with(credential, mint, time) if young else self), doubt
         after = self._with(credential, mint, time)
         if other.waiting and len(other.targets) < max(2, len(known.targets) / 2):

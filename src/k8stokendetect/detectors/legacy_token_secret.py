@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""legacy-token-secret: a Secret for a token that never ends was made, or such a token was used."""
+"""legacy-token-secret: a Secret for a token that never expires was made, or such a token was used."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def use_evidence(event: Event, /) -> Iterator[Evidence]:
     """Yield the annotations of a request that was made with such a token; a client cannot write them."""
     for key in (LEGACY_TOKEN, *SECRET_NAMES):
         if key in event.annotations:
-            yield Evidence(f"annotations['{key}']", event.annotations[key], "made with a token out of a Secret")
+            yield Evidence(f"annotations['{key}']", event.annotations[key], "made with a token from a Secret")
 
 
 def type_evidence(event: Event, /) -> Iterator[Evidence]:
@@ -107,8 +107,8 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
         Severity.MEDIUM,
         description=(
             "A Secret of type kubernetes.io/service-account-token receives a token that never expires, without any "
-            "TokenRequest; or a request was made with such a token. Such tokens are the older way to the same end and "
-            "the usual way to stay."
+            "TokenRequest; or a request was made with such a token. Such tokens predate TokenRequest and are "
+            "a common means of persistence."
         ),
         techniques=("T1552.007", "T1098"),
         tactics=("credential-access", "persistence"),
@@ -118,16 +118,16 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
         ),
         false_positives=(
             "pipelines, dashboards and clusters from before 1.24 that still use such tokens",
-            "products that make such Secrets: Rancher, Argo CD, OpenShift before 4.16",
+            "products that create such Secrets: Rancher, Argo CD, OpenShift before 4.16",
         ),
         blind_spots=(
             "level Metadata on providers whose controller manager the log does not show: the type is not logged",
             "a Secret without a logged name, where another such one of its namespace is filled within the same minute",
-            "a Secret that is read: who reads it is no matter of this rule",
-            "uses from one address by another person; more than 50 addresses are forgotten and reported again",
+            "reading such a Secret: this rule is not about who reads it",
+            "uses by another person from a known address; past 50 addresses, old ones are forgotten and reported again",
         ),
         response=(
-            "Delete the Secret: its token ends at once. Ask who made it and what for, and see in the log what the "
+            "Delete the Secret: its token ends at once. Ask who created it and why, and see in the log what the "
             "token did. Move what needs it to TokenRequest; search for the others of that type in the cluster."
         ),
     )
@@ -170,7 +170,7 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
     def _typed(self, event: Event) -> Iterator[Finding]:
         if evidence := tuple(type_evidence(event)):
             verb = "made" if event.code == CREATED else "wrote"
-            yield self._report(event, f"{verb} a Secret for a token that never ends", evidence)
+            yield self._report(event, f"{verb} a Secret for a token that never expires", evidence)
 
     def _nameless(self, key: str, event: Event, seen: Seen, memory: View[Seen]) -> Iterator[Finding]:
         """Join a Secret whose name the API server made up with the update that fills it."""
@@ -191,7 +191,7 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
         memory.put(key, kept, expires=soon(event))
 
     def _used(self, event: Event, peers: tuple[str, ...]) -> Finding:
-        how = f"used a token out of a Secret, which never ends{', from another address than before' if peers else ''},"
+        how = f"used a token from a Secret, which never expires{', from another address than before' if peers else ''},"
         what = f"{how} to {event.verb or 'call'} {event.resource or 'no resource'}"
         return self._report(event, what, use_evidence(event))
 
@@ -205,16 +205,18 @@ class LegacyTokenSecret(KeyedDetector[Seen]):
 
     def _filled(self, event: Event, made: EventRef) -> Finding:
         filled = EventRef.of(event)
-        nameless = "its name was not logged: namespace and time join the two, another Secret made then may be meant"
+        nameless = (
+            "its name was not logged: namespace and time join the two, so it may be another Secret created at that time"
+        )
         return Finding(
             rule=self.rule,
             severity=self.rule.severity,
-            summary=f"{user_of(made.user) or 'somebody'} made a Secret for a token that never ends: {filled.target}",
+            summary=f"{user_of(made.user) or 'somebody'} made a Secret for a token that never expires: {filled.target}",
             event=made,
             evidence=(Evidence("user.username", made.user, "who made it"),) if made.user else (),
             related=(filled,),
             caveats=(
-                "the type was not logged; the token controller's update, the related event, gives it away",
+                "the type was not logged; the token controller's update, the related event, reveals it",
                 *(nameless,) * (not made.name),
             ),
         )

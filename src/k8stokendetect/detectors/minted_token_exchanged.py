@@ -58,7 +58,7 @@ class MintedTokenExchanged(CloudDetector[Account]):
             exchanges of other clusters' tokens are left out. Without any, none is.
 
     Raises:
-        ConfigError: when they are no list of texts.
+        ConfigError: when they are not a list of texts.
 
     """
 
@@ -67,13 +67,13 @@ class MintedTokenExchanged(CloudDetector[Account]):
         "Minted service account token exchanged for cloud credentials",
         Severity.CRITICAL,
         description=(
-            "Somebody who is no system component minted a token, and while it was valid a token of the same service "
-            "account became credentials of AWS, Google or Azure. Critical: the pod, or an origin that no pod of the "
-            "account has, or an account without any pod. High: the account has pods, and nothing is known of where "
-            "they exchange their tokens; or only the address is new, and the token's audience was not logged. Low: "
-            "refused. Low, or informational where the audience was not logged, three times for each mint: it looks "
-            "like the pods' own exchanges. No cloud logs a token's id: but for EKS Pod Identity, which names the pod, "
-            "it is the account and the time that join the two."
+            "Someone other than a system component minted a token, and while it was valid, a token of the same service "
+            "account was exchanged for credentials of AWS, Google or Azure. Critical: the pod matches, or the origin "
+            "is one that no pod of the account has, or the account has no pod. High: the account has pods, and it is "
+            "not known where they exchange their tokens; or only the address is new, and the token's audience was not "
+            "logged. Low: refused. Low, or informational where the audience was not logged, up to three times for each "
+            "mint: it looks like the pods' own exchanges. No cloud logs a token's id, so the account and the time join "
+            "the two, except for EKS Pod Identity, which names the pod."
         ),
         techniques=("T1550.001", "T1078.004", "T1528"),
         tactics=("lateral-movement", "credential-access", "defense-evasion"),

@@ -40,12 +40,12 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         "Minted service account token used",
         Severity.HIGH,
         description=(
-            "A request was made with a token that someone other than a system component minted. It says which mint, by "
-            "whom, how long ago, from which other address, and what was done; for a token minted with "
-            "another minted token, the whole chain. Critical: secrets, exec, RBAC, workloads or further mints that the "
-            "API server served; not what a deployment job does at home, from the mint's address in the target's "
-            "namespace. High: from another address. Low: refused, or a client's discovery. "
-            "Source of the join: KEP-4193, credential ids, on by default from 1.30."
+            "A request was made with a token that someone other than a system component minted. The finding says which "
+            "mint, by whom, how long ago, from which other address, and what was done; for a token minted with another "
+            "minted token, the whole chain. Critical: secrets, exec, RBAC, workloads or further mints, if the API "
+            "server allowed them; but not what a deployment job does in the target's namespace from the address of the "
+            "mint. High: from another address. Low: refused, or a client's discovery. Mint and use are joined by the "
+            "credential id (KEP-4193, on by default from 1.30)."
         ),
         techniques=("T1552.007", "T1078.004", "T1550.001"),
         tactics=("lateral-movement", "privilege-escalation", "credential-access"),
@@ -55,13 +55,14 @@ class MintedTokenUsed(KeyedDetector[Followed]):
         ),
         false_positives=("people who run `kubectl create token` to try something out, and use it themselves",),
         blind_spots=(
-            "uses outside the cluster: in AWS, Azure, Google or Vault the token never meets the API server again",
+            "uses outside the cluster: in AWS, Azure, Google or Vault the token never reaches the API server again",
             "a token whose mint was excluded, stolen afterwards: see pod-token-moved",
             "a mint that the log does not hold, or whose lifetime it does not say and that is over a year old",
         ),
         response=(
             "End the token: delete the Pod, Secret or Node object it is bound to, or delete and recreate the service "
-            "account. Undo what it did (the finding names it), then take the right to mint from the first of the chain."
+            "account. Undo what it did (the finding names it), then take the right to mint from the first minter of "
+            "the chain."
         ),
     )
     watches = MINTS | {Signal.USE_OF_REPORTED}

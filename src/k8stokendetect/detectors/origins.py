@@ -72,7 +72,7 @@ class Origins:
     def new(self, here: dict[str, str], /) -> list[str]:
         """Return the kinds of which this value is new.
 
-        A kind that was never logged before, such as certificates after an upgrade to 1.32, is no change.
+        A kind that was never logged before, such as certificates after an upgrade to 1.32, is not a change.
         """
         seen = self.seen
         return [kind for kind, value in here.items() if kind in seen and value not in seen[kind]]

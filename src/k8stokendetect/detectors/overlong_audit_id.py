@@ -26,9 +26,9 @@ class OverlongAuditID(Detector):
         "Audit id that is long enough to hide its request",
         Severity.HIGH,
         description=(
-            "The audit id of a request is a UUID unless the client sends an Audit-ID header. One of thousands of "
-            "characters fills a record until the log pipeline cuts it, or makes the API server drop the event: what "
-            "was asked for, by whom, and the answer are gone. No ordinary client does that."
+            "The audit id of a request is a UUID unless the client sends an Audit-ID header. An id of thousands of "
+            "characters fills the record until the log pipeline cuts it, or makes the API server drop the event: what "
+            "was requested, by whom, and the answer are lost. No ordinary client does that."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),
@@ -39,8 +39,8 @@ class OverlongAuditID(Detector):
         false_positives=("a client or proxy that passes on long trace ids as Audit-ID",),
         blind_spots=("an event so large that the API server drops it altogether: nothing is logged then",),
         response=(
-            "Find the client: its address stands in the readable records of the same time, and in the network's logs. "
-            "Look at what service accounts did next whose tokens are worth having, and raise the limits of the log "
+            "Find the client: its address is in the readable records of the same time, and in the network's logs. "
+            "Look at what service accounts with valuable tokens did next, and raise the limits of the log "
             "pipeline for a while."
         ),
     )
@@ -67,7 +67,7 @@ class OverlongAuditID(Detector):
         is_short = len(audit_id) <= LONGEST_AUDIT_ID
         if is_short and error.revealed.get(CUT) not in BEFORE_THE_URI:
             return
-        where = "; the record ends inside of it" if error.revealed.get(CUT) == "auditID" else ""
+        where = "; the record ends within it" if error.revealed.get(CUT) == "auditID" else ""
         long = f"a record that cannot be read has an audit id of {len(audit_id)} characters{where}"
         yield Finding(
             rule=self.rule,

@@ -32,7 +32,7 @@ class Packing(Generic[S]):
             return state
         try:
             text = msgspec.json.encode(CONVERTER.unstructure(state, self.kind))
-        except ValueError:  # half of a surrogate pair is no JSON
+        except ValueError:  # half of a surrogate pair is not JSON
             return state
         self._sample = self._sample or text
         packing = zlib.compressobj(zdict=self._sample)

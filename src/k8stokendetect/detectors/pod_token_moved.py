@@ -38,7 +38,7 @@ class PodTokenMoved(KeyedDetector[Places]):
     """An address, another one, and the first again, all within the window, with one pod's token: `A B A`.
 
     A pod whose sandbox is recreated keeps its token, changes its address once and does not go back. IPv4 and IPv6 are
-    looked at apart. The node's name is no sign: it is signed into the token (KEP-4193) and goes wherever that goes.
+    looked at apart. The node's name is not a sign: it is signed into the token (KEP-4193) and goes wherever that goes.
 
     Arguments:
         window: an address is in use for so long after a request from it.
@@ -54,15 +54,15 @@ class PodTokenMoved(KeyedDetector[Places]):
         "Pod's service account token used from two places at once",
         Severity.HIGH,
         description=(
-            "A pod's token is used from a second address while the first is still in use. A pod has one address of "
-            "each family: somebody took its token and uses it elsewhere."
+            "A pod's token is used from a second address while the first is still in use. A pod has one address per "
+            "family, so somebody took its token and uses it elsewhere."
         ),
         techniques=("T1528", "T1550.001"),
         tactics=("credential-access", "lateral-movement"),
         references=("https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/",),
         false_positives=(
             "NAT with several addresses, and proxies before the API servers: name their networks as `shared`",
-            "pods on nodes that run an API server: it sees the pod's address, the others may see the node's",
+            "pods on nodes that run an API server: it sees the pod's address, others may see the node's",
             "hostNetwork pods on nodes with several addresses; a single change of address is not reported",
         ),
         blind_spots=(
@@ -87,7 +87,7 @@ class PodTokenMoved(KeyedDetector[Places]):
         try:
             self.shared = tuple(ip_network(network) for network in shared)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"shared is no list of networks: {error}") from None
+            raise ConfigError(f"shared is not a list of networks: {error}") from None
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
         """Name the token that a pod's request was made with."""
@@ -125,7 +125,7 @@ class PodTokenMoved(KeyedDetector[Places]):
         return "a shared network" if any(address in network for network in self.shared) else str(address)
 
     def _report(self, use: EventRef, place: Place) -> Finding:
-        peer, what = use.source_ips[-1], f"{use.verb} {brief(use.target or 'a path of no resource')}"
+        peer, what = use.source_ips[-1], f"{use.verb} {brief(use.target or 'a path without a resource')}"
         return Finding(
             rule=self.rule,
             severity=self.rule.severity,

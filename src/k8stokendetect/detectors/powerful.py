@@ -63,7 +63,7 @@ _POLICY: Final = Provenance(
 )
 
 _CONTROLLERS: Final[Mapping[str, str]] = {
-    "may write any right into any cluster role (verb escalate), one step from cluster-admin": (
+    "may add any right to any cluster role (verb escalate), one step from cluster-admin": (
         "clusterrole-aggregation-controller"
     ),
     "may read, change and delete objects of every kind, Secrets included": "generic-garbage-collector",

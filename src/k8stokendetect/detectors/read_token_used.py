@@ -69,9 +69,9 @@ class ReadTokenUsed(KeyedDetector[Pod]):
             "several API servers, of which one sees the pod's address and another the node's",
         ),
         blind_spots=(
-            "uses from the pod's own address, or from any but the reader's before the pod itself was seen to act",
+            "uses from the pod's own address; before the pod was seen to act, from any address but the reader's",
             "a pod that was silent for a week, and one whose name is not in the log",
-            "commands that token-read-by-exec does not know for what they are",
+            "commands that token-read-by-exec does not recognise",
         ),
         response=(
             "Delete the pod: that ends its tokens within seconds. Undo what the other address did, and ask who ran the "
@@ -109,7 +109,7 @@ class ReadTokenUsed(KeyedDetector[Pod]):
 
     def _report(self, event: Event, name: str, pod: Pod, read: EventRef) -> Finding:
         act = privileged_act(event)
-        what = f"{event.verb} {brief(event.resource) or 'a path of no resource'}{f', which {act}' if act else ''}"
+        what = f"{event.verb} {brief(event.resource) or 'a path without a resource'}{f', which {act}' if act else ''}"
         usual = "the address of the one who read it" if event.peer_ip == read.peer_ip else "not an address of the pod"
         return self.finding(
             event,
@@ -121,7 +121,7 @@ class ReadTokenUsed(KeyedDetector[Pod]):
             Evidence(f"sourceIPs[{len(event.source_ips) - 1}]", event.peer_ip, usual),
             severity=Severity.CRITICAL if act and event.succeeded else None,
             related=(read,),
-            caveats=() if pod.homes else ("where the pod itself acts from is not known",),
+            caveats=() if pod.homes else ("the address that the pod itself uses is not known",),
         )
 
 

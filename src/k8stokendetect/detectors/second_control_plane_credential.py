@@ -30,7 +30,7 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
         Severity.CRITICAL,
         description=(
             "A controller manager's identity mints with a certificate other than the one that holds the controller "
-            "manager's lease. Only one controller manager is at work at a time: somebody else has a certificate of "
+            "manager's lease. Only one controller manager is active at a time, so somebody else has a certificate with "
             "that name, and with it the service accounts of all controllers."
         ),
         techniques=("T1552.007", "T1078"),
@@ -44,13 +44,13 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
             "a failover in a log without leases, where the new leader mints for other accounts first",
         ),
         blind_spots=(
-            "an attacker with the very certificate of the leader; one who takes the lease and keeps it",
-            "without leases, one who mints for half of the accounts that the component's own credential minted for",
+            "an attacker with the leader's own certificate, or one who takes the lease and keeps it",
+            "without leases, an attacker who mints for half of the accounts that the component's credential minted for",
             "any second credential where more than eight are in use and no record names its cluster: low, once",
-            "credentials without ids in the log, as certificates before 1.32",
+            "credentials without ids in the log, such as certificates before 1.32",
         ),
         response=(
-            "Take the cluster's CA, or the signer that issued the certificate, for misused: look for the signing "
+            "Treat the cluster's CA, or the signer that issued the certificate, as misused: look for the signing "
             "request. Rotate the CA; a certificate cannot be revoked. End the tokens that were minted with it, and "
             "undo what they did."
         ),
@@ -93,7 +93,7 @@ class SecondControlPlaneCredential(KeyedDetector[Leadership]):
             "name none. A second credential cannot be distinguished from another cluster's: this rule is off for it",
             Evidence(f"user.extra['{CREDENTIAL_ID}'][0]", event.used_credential, "the one that was used last"),
             severity=Severity.LOW,
-            caveats=("give each cluster's log by itself, with its name: detect(cluster_name=), scan --cluster-name",),
+            caveats=("scan each cluster's log separately, with its name: detect(cluster_name=), scan --cluster-name",),
         )
 
     def _report(self, mint: EventRef, doubt: Doubt) -> Finding:

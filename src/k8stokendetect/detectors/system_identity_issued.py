@@ -73,9 +73,10 @@ class SystemIdentityIssued(KeyedDetector[Known]):
         Severity.HIGH,
         description=(
             "A certificate signing request was approved for the name of a control-plane component or in the group "
-            "system:masters, or for a node's name that neither a bootstrap nor this node asked for. Where the subject "
-            "was not logged: the one who made the request approved it, too. Low, too: a node mints that the log never "
-            "showed before, though others have minted for an hour; informational where new nodes keep coming."
+            "system:masters, or for a node's name that neither a bootstrap nor this node asked for. Low where the "
+            "subject was not logged and the requester also approved the request. Also low: a node mints that never "
+            "appeared in the log before, although others have minted for an hour; informational where new nodes keep "
+            "appearing."
         ),
         techniques=("T1552.007", "T1098"),
         tactics=("persistence", "credential-access"),
@@ -88,8 +89,8 @@ class SystemIdentityIssued(KeyedDetector[Known]):
             "new nodes, until three have come within a week: low",
         ),
         blind_spots=(
-            "level Metadata, where no subject is logged: a request that one made and another approves",
-            "a request whose name the API server made up, unless its answer or the approval's body was logged",
+            "level Metadata, where no subject is logged: a request that one person makes and another approves",
+            "a request whose name the API server generated, unless its answer or the approval's body was logged",
             "a stolen bootstrap token, whose requests look like any node's but for the name; the CA's own key",
             "a new node in the first hour of the log, or in a cluster that grows by itself; one named like a known one",
         ),

@@ -49,8 +49,8 @@ class TokenInAuditLog(KeyedDetector[Reported]):
         Severity.MEDIUM,
         description=(
             "A usable token was written into the audit log. Anyone who reads the log, its backups or the SIEM can act "
-            "with it until it expires; no finding repeats it, but the log still holds it. At level RequestResponse "
-            "every answer to a TokenRequest holds the new token in clear."
+            "with it until it expires; findings do not repeat it, but the log still holds it. At level RequestResponse "
+            "every answer to a TokenRequest holds the new token in plain text."
         ),
         techniques=("T1552.001", "T1552.007"),
         tactics=("credential-access",),
@@ -59,7 +59,7 @@ class TokenInAuditLog(KeyedDetector[Reported]):
             "https://attack.mitre.org/techniques/T1552/001/",
         ),
         false_positives=(
-            "a field called `token` that holds no credential",
+            "a field called `token` that does not hold a credential",
             "tokens that were no longer valid, or a client's mistake: a token in a query string",
         ),
         blind_spots=(
@@ -94,7 +94,7 @@ class TokenInAuditLog(KeyedDetector[Reported]):
         since = f"; {state.more} more such events since the last report" if state and state.more else ""
         yield self.finding(
             event,
-            f"a live token stands in the audit log, at level {event.level or 'unknown'}: {who(event)} called "
+            f"a live token is in the audit log, at level {event.level or 'unknown'}: {who(event)} called "
             f"{event.verb or 'something'} on {event.resource or 'no resource'}{since}",
             *_where(event),
             severity=Severity.LOW if _is_only_claimed(event) else None,
@@ -121,7 +121,7 @@ def _where(event: Event) -> Iterator[Evidence]:
     for body, part, field in PLACES:
         inner = bodies[body].get(part) if isinstance(bodies[body], dict) else None
         if isinstance(inner, dict) and inner.get(field) == REDACTED:
-            yield Evidence(f"{body}.{part}.{field}", REDACTED, "here the token stood")
+            yield Evidence(f"{body}.{part}.{field}", REDACTED, "the token was here")
     if REDACTED in event.request_uri:
         yield Evidence("requestURI", event.request_uri, "the URI held a token")
     if REDACTED in event.user_agent:

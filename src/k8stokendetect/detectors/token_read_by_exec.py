@@ -59,9 +59,9 @@ class TokenReadByExec(Detector):
         "Mounted service account token read by exec",
         Severity.MEDIUM,
         description=(
-            "Somebody ran a command in a pod that reads the token mounted there. It gives what a TokenRequest gives, "
-            "the pod's identity, and no token is minted that could be followed. 101 is success; that the command ran "
-            "is not in the log."
+            "Somebody ran a command in a pod that reads the token mounted there. That yields what a TokenRequest "
+            "yields, the pod's identity, without a mint that could be followed. Status 101 means that the stream was "
+            "opened; whether the command ran is not in the log."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),
@@ -71,7 +71,7 @@ class TokenReadByExec(Detector):
         ),
         false_positives=("people who look into a pod whose token does not work",),
         blind_spots=(
-            "what is typed into a shell, a script, a path that the command puts together: it does not stand in the log",
+            "what is typed into a shell, a script, a path that the command puts together: it is not in the log",
             "nodes/proxy, ephemeral containers, and a token that is mounted elsewhere",
             "sources that do not log the URI, such as GKE",
         ),

@@ -75,15 +75,15 @@ CLOUDS: Final = tuple(
 
 
 def own_audiences(more: Collection[str], /) -> frozenset[str]:
-    """Return what the API server of this cluster calls itself; raises ConfigError for what is no list of strings."""
+    """Return what the API server of this cluster calls itself; raises ConfigError for what is not a list of strings."""
     items: object = more
     if not isinstance(items, Collection) or isinstance(items, str) or not all(isinstance(i, str) and i for i in items):
-        raise ConfigError("api_audiences takes a list of audiences, none of them empty")
+        raise ConfigError("api_audiences takes a list of audiences that are not empty")
     return API_SERVER_AUDIENCES | frozenset(more)
 
 
 def is_api_server(audience: str, known: frozenset[str], /) -> bool:
-    """Tell whether the API server itself accepts tokens for this audience; it compares letter by letter."""
+    """Tell whether the API server itself accepts tokens for this audience; it compares literally."""
     return audience in known or any(issuer.fullmatch(audience) for issuer in _ISSUERS)
 
 
@@ -136,7 +136,7 @@ class TokenRequestCloudAudience(Detector):
         ),
     )
     watches = MINTS
-    traits = Traits(body="the audience stands in the request's body")
+    traits = Traits(body="the audience is in the request's body")
 
     def __init__(self, *, api_audiences: Collection[str] = ()) -> None:
         self.api_audiences = own_audiences(api_audiences)
@@ -160,7 +160,9 @@ class TokenRequestCloudAudience(Detector):
             Evidence(
                 "requestObject.spec.audiences",
                 spec.audiences,
-                f"who accepts the token; see {' and '.join(sources)}" if sources else "no audience of the API server's",
+                f"who accepts the token; see {' and '.join(sources)}"
+                if sources
+                else "not an audience of the API server",
             ),
             severity=None if clouds else Severity.MEDIUM,
             caveats=() if clouds else ("whose audience it is, is not known; it may be this API server's own",),

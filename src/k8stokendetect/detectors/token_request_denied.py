@@ -58,10 +58,10 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         Severity.LOW,
         description=(
             "Somebody asked for a service account token and got none: not authenticated, not allowed, no such account, "
-            "or a request that the API server could not take. Attempts are counted; a search that succeeds in the end "
-            "is medium. Kubelets and controllers fail by design, for pods and accounts just deleted: informational. A "
-            "node or control-plane identity refused for accounts that it never minted for looks for what it can get: "
-            "medium, then high."
+            "or a request that the API server could not take. Attempts are counted; a search that finally succeeds is "
+            "medium. Kubelets and controllers fail by design, for pods and accounts that were just deleted: "
+            "informational. A node or control-plane identity that is refused for accounts it never minted for is "
+            "probing for what it can get: medium, then high."
         ),
         techniques=("T1552.007",),
         tactics=("credential-access",),
@@ -70,17 +70,17 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
             "https://kubernetes.io/docs/reference/access-authn-authz/node/",
         ),
         false_positives=(
-            "operators that start before their RBAC is there",
+            "operators that start before their RBAC objects exist",
             "an expired credential: 401 on every try",
         ),
         blind_spots=(
-            "who tries slowly, or from several accounts; one account a minute by a node is informational",
-            "who asks first what is allowed (`kubectl auth can-i`) and then does only that",
-            "who does not authenticate: all of them count as one",
+            "callers that try slowly or from several accounts; one account a minute by a node is informational",
+            "callers that first ask what is allowed (`kubectl auth can-i`) and then do only that",
+            "callers that do not authenticate: all of them count as one",
         ),
         response=(
-            "Low: keep it for the day it belongs to something. Medium: find out who the caller is and what it got "
-            "besides (token-request); if it is a workload, take its pod for compromised."
+            "Low: keep it in case it turns out to be part of something. Medium: find out who the caller is and what "
+            "it got besides (token-request); if it is a workload, treat its pod as compromised."
         ),
     )
     watches = frozenset({f"create {TOKEN_SUBRESOURCE}"})
@@ -197,7 +197,7 @@ class TokenRequestDenied(KeyedDetector[Attempts]):
         memory.put(key, None)
         if known.tried.is_due(None, HOUR, early=True):
             yield from self._of_all(known.tried)
-        yield self._report(event, target_of(event), known.tried, severity=Severity.MEDIUM, done="at last got one")
+        yield self._report(event, target_of(event), known.tried, severity=Severity.MEDIUM, done="finally got one")
 
     def _of_component(
         self, key: str, event: Event, what: str, known: Attempts, memory: View[Attempts]

@@ -22,7 +22,7 @@ class TokenRequestImpersonated(Detector):
         Severity.HIGH,
         description=(
             "Somebody minted a service account token while impersonating (kubectl --as). The API server gives the "
-            "assumed identity's rights, and a rule that reads that name sees a component where a person stands. The "
+            "assumed identity's rights, and a rule that reads that name takes a person for a component. The "
             "token outlives the impersonation and bears no trace of the caller."
         ),
         techniques=("T1552.007",),
@@ -91,4 +91,4 @@ def _evidence(event: Event, assumed: User) -> Iterator[Evidence]:
 
 def _forgeable(assumed: User) -> Iterator[str]:
     if assumed.extra:
-        yield f"impersonatedUser.extra proves nothing, the caller chose it: {brief(', '.join(sorted(assumed.extra)))}"
+        yield f"impersonatedUser.extra proves nothing; the caller chose it: {brief(', '.join(sorted(assumed.extra)))}"

@@ -34,8 +34,8 @@ class TokenRequestLongLived(Detector):
         Severity.MEDIUM,
         description=(
             "Somebody minted a token that lives longer than a day. Such a token is a way back in after the hole is "
-            "closed: nothing renews it, nobody misses it. No cap is set by default. A pod-bound request of 3607 s "
-            "looks like an hour and gives a year; only the kubelet has reason to ask for it."
+            "closed: it needs no renewal. By default, the API server sets no maximum. A pod-bound request for 3607 s "
+            "looks like an hour and yields a year; only the kubelet has a reason to ask for it."
         ),
         techniques=("T1552.007", "T1098"),
         tactics=("credential-access", "persistence"),
@@ -54,12 +54,12 @@ class TokenRequestLongLived(Detector):
         ),
         response=(
             "Ask the caller what the token is for. If nothing: delete the object it is bound to, or delete and "
-            "recreate the service account; waiting for it to expire is no answer. Then set the API server's "
+            "recreate the service account; waiting for it to expire is not enough. Then set the API server's "
             "--service-account-max-token-expiration."
         ),
     )
     watches = MINTS
-    traits = Traits(body="the lifetime stands in the request's body")
+    traits = Traits(body="the lifetime is in the request's body")
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ class TokenRequestLookalike(Detector):
         "TokenRequest by a look-alike of a system component",
         Severity.HIGH,
         description=(
-            "The caller is named like a component that mints by design, and lacks what the real one has: a group, the "
+            "The caller is named like a component that mints by design, but lacks what the real one has: a group, the "
             "kind of credential, the client, the namespace it mints in. Certificates, OIDC and webhook authenticators "
             "can yield any name; lists of names let such a caller pass."
         ),
@@ -143,7 +143,7 @@ class TokenRequestLookalike(Detector):
         return found
 
     def _disguised(self, event: Event) -> Likeness:
-        """Compare with what the name looks like, where it is none of a component's own."""
+        """Compare with what the name looks like, where it is not a component's own."""
         name = event.actor.username
         folded = fold(name)
         if not self._named.of(name) and (components := self._looking.of(folded)):

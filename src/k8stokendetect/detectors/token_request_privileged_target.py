@@ -39,8 +39,8 @@ class TokenRequestPrivilegedTarget(Detector):
         "TokenRequest for a powerful service account",
         Severity.HIGH,
         description=(
-            "Somebody minted a token for a service account that may do next to everything: a controller of "
-            "kube-controller-manager, a GitOps engine, a backup tool. One such token is a way to cluster-admin, and "
+            "Somebody minted a token for a service account that may do almost anything: a controller of "
+            "kube-controller-manager, a GitOps engine, a backup tool. Such a token leads to cluster-admin, and "
             "only the controller manager and the kubelet have a reason to ask for it."
         ),
         techniques=("T1552.007",),

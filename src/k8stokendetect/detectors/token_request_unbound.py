@@ -19,7 +19,7 @@ class TokenRequestUnbound(Detector):
         Severity.LOW,
         description=(
             "A workload asked for a token of another service account, or for one of its own that is bound to nothing. "
-            "Pods get their tokens from the kubelet, bound to the pod. A workload that mints moves on to somebody "
+            "Pods get their tokens from the kubelet, bound to the pod. A workload that mints acquires somebody "
             "else's rights, or makes itself a token that outlives its pod."
         ),
         techniques=("T1552.007",),
@@ -39,7 +39,7 @@ class TokenRequestUnbound(Detector):
         ),
         response=(
             "Find out what software the workload runs and whether it mints by design; if so, exclude just that pair of "
-            "accounts. If not, take the pod for compromised: delete it, recreate the target service account, and take "
+            "accounts. If not, treat the pod as compromised: delete it, recreate the target service account, and take "
             "away the right to create serviceaccounts/token."
         ),
     )

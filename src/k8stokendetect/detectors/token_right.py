@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may mint by RBAC: the rules in a role's body that allow `create` on `serviceaccounts/token`.
 
-RBAC compares letter by letter, within one rule; a subresource is covered by `*`, `*/token` and its own name, and by
+RBAC compares literally, within one rule; a subresource is covered by `*`, `*/token` and its own name, and by
 nothing else (k8s.io/kubernetes pkg/apis/rbac/v1/evaluation_helpers.go; measured on 1.36.2, `serviceaccounts/*` is not).
 """
 

@@ -38,9 +38,10 @@ class TokenRightGranted(KeyedDetector[Known]):
         "Right to mint service account tokens granted",
         Severity.MEDIUM,
         description=(
-            "Anyone who may create serviceaccounts/token becomes every service account the rule covers, without "
-            "reading a secret or starting a pod. RBAC matches by letter: `*`, `*/token` and the name itself grant it, "
-            "`serviceaccounts/*` does not; resourceNames narrow it to those accounts. Every `edit` user holds it."
+            "A role or binding gives the right to mint service account tokens. Anyone who may create "
+            "serviceaccounts/token can become every service account that the rule covers, without reading a Secret or "
+            "starting a pod. RBAC matches literally: `*`, `*/token` and the name itself grant it, `serviceaccounts/*` "
+            "does not; resourceNames limit it to those accounts. Everyone with the role `edit` has it."
         ),
         techniques=("T1098.006",),
         tactics=("persistence", "privilege-escalation"),
@@ -50,20 +51,21 @@ class TokenRightGranted(KeyedDetector[Known]):
         ),
         false_positives=(
             "operators that are installed: External Secrets, Vault, cert-manager and others hold this right",
-            "administrators who make somebody `edit` or `admin` of a namespace",
+            "administrators who give somebody the role `edit` or `admin` in a namespace",
         ),
         blind_spots=(
             "level Metadata: rules and role references are not logged; Request: a JSON patch that adds a verb only",
-            "a role that holds the right since before the log begins, unless it is built in",
+            "a role that has had the right since before the log begins, unless it is built in",
             "rights given elsewhere: EKS access entries, aws-auth, Azure RBAC, Google IAM, OIDC groups",
         ),
         response=(
-            "Ask who changed this whether it was meant. If not: delete the binding and the rule, and look in the log "
-            "for tokens that the subjects have minted since (token-request). Narrow what stays with resourceNames."
+            "Ask the author of this change whether it was intended. If not: delete the binding and the rule, and look "
+            "in the log for tokens that the subjects have minted since (token-request). Narrow what stays with "
+            "resourceNames."
         ),
     )
     watches = frozenset(f"{verb} {resource}" for verb in right.DONE for resource in right.RBAC)
-    traits = Traits(body="rules, subjects and role references stand in the request's body")
+    traits = Traits(body="rules, subjects and role references are in the request's body")
     remember_for = timedelta(days=7)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> Iterator[str]:
@@ -141,12 +143,12 @@ class TokenRightGranted(KeyedDetector[Known]):
         if not bodies:
             return ()
         evidence = Evidence("verb", event.verb, "a successful write whose body is hidden")
-        caveat = "nobody nests a role or a binding so deeply by accident: look at what the cluster has stored"
+        caveat = "nobody nests a role or a binding this deeply by accident: check what the cluster has stored"
         return (self._finding(event, f"{' and '.join(bodies)} hides what it grants", (evidence,), (caveat,)),)
 
     def _finding(self, event: Event, what: str, evidence: Iterable[Evidence], caveats: tuple[str, ...] = ()) -> Finding:
         done, where = right.deed(event)
-        dry = ("asked for as a dry run: then nothing was stored",) if right.is_dry_run(event) else ()
+        dry = ("requested as a dry run: nothing was stored",) if right.is_dry_run(event) else ()
         return self.finding(
             event,
             f"{who(event)} {done}{where}{origin_of(event)}: {brief(what, 500)}{where}",

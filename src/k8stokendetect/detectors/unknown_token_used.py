@@ -95,9 +95,10 @@ class UnknownTokenUsed(KeyedDetector[Coverage]):
         Severity.MEDIUM,
         description=(
             "A service account acts with a token that is bound to no pod, and the log contains no request that issued "
-            "it, though it contains those of all others: twenty at least, and for an hour, or since the log began, no "
-            "other such token was used. Its mint was dropped (a request too large to be logged), happened before the "
-            "log begins, or bears another id because somebody forged it. High where the token did something privileged."
+            "it, though it contains those of all other tokens: at least twenty, and for an hour, or since the log "
+            "began, no other such token was used. Its mint was dropped (a request too large to be logged), happened "
+            "before the log begins, or bears another id because somebody forged it. High where the token did something "
+            "privileged."
         ),
         techniques=("T1552.007", "T1550.001"),
         tactics=("credential-access", "lateral-movement", "defense-evasion"),
@@ -106,7 +107,7 @@ class UnknownTokenUsed(KeyedDetector[Coverage]):
             "https://github.com/kubernetes/enhancements/tree/master/keps/sig-auth/4193-bound-service-account-token-improvements",
         ),
         false_positives=(
-            "a token of long life that was minted before the log begins, and is used for the first time hours later",
+            "a long-lived token that was minted before the log begins and is first used hours later",
             "an API server whose log is missing, or an audit policy that has just stopped logging some mints",
         ),
         blind_spots=(
@@ -123,7 +124,7 @@ class UnknownTokenUsed(KeyedDetector[Coverage]):
         ),
     )
     watches = frozenset({Signal.UNBOUND_USE})
-    traits = Traits(not_in_sigma="which mints a log contains has to be learned from it")
+    traits = Traits(not_in_sigma="which mints a log contains must be learned from it")
     remember_for = timedelta(days=366)
 
     def keys(self, event: Event, _: Sequence[Finding], /) -> tuple[str, ...]:
@@ -167,7 +168,7 @@ class UnknownTokenUsed(KeyedDetector[Coverage]):
 
     def _report(self, event: Event) -> Finding:
         act = privileged_act(event)
-        what = f"{event.verb} {brief(event.resource) or 'a path of no resource'}{f', which {act}' if act else ''}"
+        what = f"{event.verb} {brief(event.resource) or 'a path without a resource'}{f', which {act}' if act else ''}"
         return self.finding(
             event,
             f"{user_of(event.user.username)} acted{origin_of(event)} with a token whose mint is not in the log: {what}"

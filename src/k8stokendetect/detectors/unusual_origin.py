@@ -30,7 +30,7 @@ class UnusualOrigin(KeyedDetector[Origins]):
         learn: so many mints of an actor are only learned from.
 
     Raises:
-        ConfigError: when it is no number from 1.
+        ConfigError: when it is not a number from 1.
 
     """
 
@@ -39,8 +39,9 @@ class UnusualOrigin(KeyedDetector[Origins]):
         "Token minted from an origin new to its actor",
         Severity.LOW,
         description=(
-            "Somebody mints from a network (IPv4 /24, IPv6 /64), with a kind of client or a certificate never seen of "
-            "them, as stolen and forged credentials do. Medium for system identities, whose origin hardly changes."
+            "Somebody mints from a network (IPv4 /24, IPv6 /64), with a kind of client or with a certificate that they "
+            "never used before, as happens with stolen and forged credentials. Medium for system identities, whose "
+            "origin hardly changes."
         ),
         techniques=("T1552.007", "T1078"),
         tactics=("credential-access",),
@@ -56,19 +57,19 @@ class UnusualOrigin(KeyedDetector[Origins]):
             "a node's certificate used elsewhere: after the first mint, not until the node itself mints again",
         ),
         response=(
-            "Ask the identity's owner whether the address, tool or certificate is theirs. A second certificate that "
-            "nobody renewed: take the cluster's CA for misused, look for the signing request in the log, and rotate."
+            "Ask the identity's owner whether the address, tool or certificate is theirs. If nobody renewed the "
+            "certificate, treat the cluster's CA as misused, look for the signing request in the log, and rotate."
         ),
     )
     watches = MINTS
     traits = Traits(
         excludable=False,  # a stolen credential has a component's proofs
-        not_in_sigma="what is usual for an actor has to be learned",
+        not_in_sigma="what is usual for an actor must be learned",
     )
     remember_for = timedelta(days=90)
 
     def __init__(self, *, learn: int = 20) -> None:
-        check(learn, int, f"learn is no number from 1: {learn!r}", lambda number: number >= 1)
+        check(learn, int, f"learn is not a number of at least 1: {learn!r}", lambda number: number >= 1)
         super().__init__()
         self.learn = learn
 
@@ -130,8 +131,8 @@ class UnusualOrigin(KeyedDetector[Origins]):
             rule=self.rule,
             severity=Severity.MEDIUM,
             summary=(
-                f"{user_of(mint.user)} minted a token for {target} from {mint.peer_ip}: a network not seen of it "
-                "before, and the usual one is in use as well"
+                f"{user_of(mint.user)} minted a token for {target} from {mint.peer_ip}: a network it has not "
+                "used before, while the usual one is still in use"
             ),
             event=mint,
             evidence=(Evidence(mint.peer_path, mint.peer_ip, "in a network new to this caller"),),
@@ -162,7 +163,7 @@ class UnusualOrigin(KeyedDetector[Origins]):
             why = "who has a newer certificate"
         elif severity is Severity.INFORMATIONAL:
             what = "a new certificate from the usual address, as after a renewal"
-            why = "whose certificate is new, and nothing else"
+            why = "only the certificate is new"
         return self.finding(
             event,
             f"{minted(event)}: {what}",

@@ -68,7 +68,7 @@ class WebIdentityUnusualOrigin(CloudDetector[Origins]):
         learn: how many exchanges of an account, over a day at least, are only learned from.
 
     Raises:
-        ConfigError: when it is no number from 1.
+        ConfigError: when it is not a number from 1.
 
     """
 
@@ -78,16 +78,16 @@ class WebIdentityUnusualOrigin(CloudDetector[Origins]):
         Severity.MEDIUM,
         description=(
             "The tokens of a service account are exchanged by the same program in the same cluster, every hour or so. "
-            "One exchange has a public address (IPv4 /24, IPv6 /64), a kind of client or a beginning of the session's "
-            "name that no earlier one of this account had, as when a stolen token is exchanged by hand."
+            "One exchange has a public address (IPv4 /24, IPv6 /64), a kind of client or a prefix of the session "
+            "name that no earlier exchange of this account had, as when a stolen token is exchanged by hand."
         ),
         techniques=("T1550.001", "T1078.004"),
         tactics=("lateral-movement", "credential-access"),
         references=("https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html",),
         false_positives=(
             "an application that was rewritten, or somebody who debugs in its pod",
-            "the first exchange through another NAT gateway, of one or two accounts",
-            "budget: for each such change one finding a day and account, on three days at most",
+            "the first exchange of one or two accounts through another NAT gateway",
+            "budget: for each such change, one finding per day and account, on three days at most",
         ),
         blind_spots=(
             "the first twenty exchanges of an account, and its first day",
@@ -101,11 +101,11 @@ class WebIdentityUnusualOrigin(CloudDetector[Origins]):
         ),
     )
     watches = frozenset({Signal.CLOUD})
-    traits = Traits(excludable=False, not_in_sigma="what is usual for an account has to be learned")
+    traits = Traits(excludable=False, not_in_sigma="what is usual for an account must be learned")
     remember_for = timedelta(days=90)
 
     def __init__(self, *, learn: int = 20) -> None:
-        check(learn, int, f"learn is no number from 1: {learn!r}", lambda number: number >= 1)
+        check(learn, int, f"learn is not a number of at least 1: {learn!r}", lambda number: number >= 1)
         super().__init__()
         self.learn = learn
 

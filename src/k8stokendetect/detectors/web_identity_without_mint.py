@@ -109,7 +109,7 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             log explains the exchanges of three of its accounts, and of more than twice as many as it does not.
 
     Raises:
-        ConfigError: when they are no list of texts.
+        ConfigError: when they are not a list of texts.
 
     """
 
@@ -119,9 +119,9 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
         Severity.HIGH,
         description=(
             "A cloud accepted a token of a service account for which, in the day before, no kubelet and no component "
-            "minted one. A kubelet renews a pod's token within a day, so that every pod that can have made the "
-            "exchange has a mint in the log: this token came from elsewhere. It is said only where each hour of that "
-            "day has mints of kubelets in the log. At level Metadata audiences are not logged: it then means that the "
+            "minted one. A kubelet renews a pod's token within a day, so every pod that can have made the exchange has "
+            "a mint in the log: this token came from elsewhere. This is reported only where the log has mints by "
+            "kubelets in each hour of that day. At level Metadata, audiences are not logged: there it means that the "
             "account has no pod at all."
         ),
         techniques=("T1550.001", "T1078.004", "T1606"),
@@ -131,8 +131,8 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             "https://docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-accounts.html",
         ),
         false_positives=(
-            "an issuer taken for this cluster's that is another's, with accounts of the same names: give `issuers`",
-            "a program that keeps a token for longer than a day, where the cluster grants such",
+            "another cluster's issuer taken for this one's, with accounts of the same names: give `issuers`",
+            "a program that keeps a token for longer than a day, where the cluster issues such tokens",
             "an audit log that lacks mints: one of three API servers' files, a policy that drops some namespaces",
             "budget: none on an ordinary day; else one a day for each account and each origin of its exchanges",
         ),
@@ -145,8 +145,8 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             "EKS Pod Identity, GKE's own pools and Azure, which do not name the issuer as its cluster does",
         ),
         response=(
-            "Find who has the token: search the audit log further back for mints of this account, look for its "
-            "signing key's theft if there are none, revoke the role's sessions, and see what they did."
+            "Find out who has the token: search the audit log further back for mints of this account, check whether "
+            "the signing key was stolen if there are none, revoke the role's sessions, and see what they did."
         ),
     )
     watches = MINTS
@@ -237,7 +237,7 @@ class WebIdentityWithoutMint(CloudDetector[Minted]):
             event=ref,
             evidence=tuple(about_call(ref)),
             caveats=(
-                "audiences are not compared: the account has had no token of a kubelet for anybody",
+                "audiences are not compared: no kubelet has minted any token for the account",
                 *(() if issuer in self.issuers else (f"that {named(issuer)} is this cluster's issuer is inferred",)),
             ),
         )

@@ -59,7 +59,7 @@ class CloudReport:
         first: when the earliest was made; None without a call.
         last: when the latest was.
         exchanges: granted exchanges of a token, or of other credentials, for an identity, by `clouds.ExchangeKind`. Of
-            EKS Pod Identity's two records that of STS counts, of Azure's sign-ins those with a federated credential.
+            EKS Pod Identity's two records that of STS counts, of Azure sign-ins those with a federated credential.
         refused: exchanges that were refused.
         without_pod: exchanges of EKS Pod Identity that name no pod, as its session tags are disabled.
         read_only: calls that the cloud marks as reading.

@@ -120,8 +120,8 @@ def _has_id(event: Event, kind: str) -> bool:
 
 
 _WHOLE: Final = (
-    "ship the whole event: a processor drops it, such as drop_fields of Filebeat, or Remove_key and Allowlist_key of "
-    "Fluent Bit's record_modifier"
+    "ship the whole event: a processor drops part of it, such as drop_fields of Filebeat, or Remove_key and "
+    "Allowlist_key of Fluent Bit's record_modifier"
 )
 """Sources: https://www.elastic.co/guide/en/beats/filebeat/8.8/drop-fields.html and
 https://docs.fluentbit.io/manual/4.2/data-pipeline/filters/record-modifier."""

@@ -41,20 +41,20 @@ def _noise(why: str, *facts: str) -> Wanted:
 
 
 _ANSWERED: Final = _silent("it looks at answered requests", "answered stage")
-_SERVED: Final = _silent("whether a request was served stands in the answer", "answer's code")
+_SERVED: Final = _silent("whether a request was served is in the answer", "answer's code")
 _ISSUED: Final = _silent(
     "that a token was issued shows in the answer's code or in the id of the new token",
     "answer's code",
     "id of the issued token",
 )
-_NAME: Final = _silent("it goes by the name of the caller", "user name")
-_TIME: Final = _silent("it follows requests in time", "time")
+_NAME: Final = _silent("it uses the caller's name", "user name")
+_TIME: Final = _silent("it follows requests over time", "time")
 _PROOFS: Final = (
     _noise("components that are proved by their groups are reported", "user's groups"),
-    _noise("without names no component is known, and all are reported", "user name"),
+    _noise("without names no component is recognised, and all are reported", "user name"),
 )
 _MORE_PROOFS: Final = (
-    _less("the Node authorizer's word, a proof of kubelets, stands in annotations", "annotations"),
+    _less("the Node authorizer's decision, one of the kubelet's proofs, is in annotations", "annotations"),
     _less("the client's name is one of a component's proofs", "user agent"),
 )
 _TOKEN_ID: Final = _silent("it follows a token by its id", "id of the token used")
@@ -63,8 +63,8 @@ WANTED: Final[dict[str, tuple[Wanted, ...]]] = {
     "token-request": (_ANSWERED, _ISSUED, *_PROOFS, *_MORE_PROOFS),
     "token-request-uri": (
         _ANSWERED,
-        _less("whether a URI is odd stands in it", "request URI"),
-        _less("a refused request without a name is taken for one that did not authenticate", "user name"),
+        _less("whether a URI is odd can be seen only in the URI", "request URI"),
+        _less("a refused request without a user name counts as unauthenticated", "user name"),
         _PROOFS[0],
         *_MORE_PROOFS,
     ),
@@ -81,7 +81,7 @@ WANTED: Final[dict[str, tuple[Wanted, ...]]] = {
     "token-request-denied": (
         _ANSWERED,
         _SERVED,
-        _less("callers are told apart by their names", "user name"),
+        _less("callers are distinguished by their names", "user name"),
     ),
     "second-control-plane-credential": (
         _ANSWERED,
@@ -125,28 +125,28 @@ WANTED: Final[dict[str, tuple[Wanted, ...]]] = {
     "token-in-audit-log": (),
     "legacy-token-secret": (
         _ANSWERED,
-        _less("whether a Secret was made stands in the answer", "answer's code"),
+        _less("whether a Secret was created is in the answer", "answer's code"),
         _less("an annotation marks the use of a Secret's token", "annotations"),
         _less("without reads, most uses are not seen", "service accounts' reads"),
     ),
     "token-read-by-exec": (
         _ANSWERED,
-        _silent("the command stands in the URI", "request URI"),
+        _silent("the command is in the URI", "request URI"),
     ),
     "system-identity-issued": (
         _ANSWERED,
-        _less("whether it was granted stands in the answer", "answer's code"),
+        _less("whether it was granted is in the answer", "answer's code"),
         _less("nodes and requesters are known by their names", "user name"),
         _less("a node is proved by its group", "user's groups"),
-        _less("that a node is new shows in time", "time"),
+        _less("whether a node is new shows over time", "time"),
     ),
     "token-right-granted": (_ANSWERED, _SERVED),
     "unreadable-token-request": (),
     "overlong-audit-id": (),
     "audit-annotation-forged": (
         _ANSWERED,
-        _less("whether a policy was made stands in the answer", "answer's code"),
-        _less("what is contradicted stands in annotations", "annotations"),
+        _less("whether a policy was created is in the answer", "answer's code"),
+        _less("what is contradicted is in annotations", "annotations"),
     ),
     "web-identity-unusual-origin": (),
     "web-identity-without-mint": (
@@ -171,7 +171,7 @@ WANTED: Final[dict[str, tuple[Wanted, ...]]] = {
         _TIME,
         _TOKEN_ID,
         _silent("it compares addresses", "peer's address"),
-        _silent("the pod that a token is bound to stands in user.extra", "pod of a token"),
+        _silent("the pod that a token is bound to is in user.extra", "pod of a token"),
         _less("without reads, most uses are not seen", "service accounts' reads"),
     ),
     "read-token-used": (
@@ -180,8 +180,8 @@ WANTED: Final[dict[str, tuple[Wanted, ...]]] = {
         _NAME,
         _TIME,
         _silent("it compares addresses", "peer's address"),
-        _silent("the pod that a token is bound to stands in user.extra", "pod of a token"),
-        _silent("the command stands in the URI", "request URI"),
+        _silent("the pod that a token is bound to is in user.extra", "pod of a token"),
+        _silent("the command is in the URI", "request URI"),
         _less("without reads, most uses are not seen", "service accounts' reads"),
     ),
 }

@@ -14,7 +14,7 @@ from k8stokendetect.reprs import with_short_repr
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 MAX_SLOTS: Final = 20_000
-"""Maximum number of stretches of time that are told apart; then each becomes twice as long."""
+"""Maximum number of stretches of time that are kept separately; then each becomes twice as long."""
 
 SHORTEST_GAP: Final = timedelta(minutes=10)
 """Every kubelet calls the API server each 10 s: https://github.com/kubernetes/enhancements/blob/

@@ -19,12 +19,12 @@ VERDICTS: Final[tuple[Verdict, ...]] = ("cannot speak", "in part", "not known", 
 """The worst first."""
 
 _WITHOUT: Final[Mapping[str, Verdict]] = {"silent": "cannot speak", "less": "in part", "noise": "can speak"}
-_NO_CLOUD: Final = "it joins the audit log with the log of a cloud, and there is none here"
-_GIVE_CLOUD: Final = "give CloudTrail's files, or those of Azure or Google, too; docs/how-to/clouds.md says what to log"
+_NO_CLOUD: Final = "it joins the audit log with the log of a cloud, which is missing here"
+_GIVE_CLOUD: Final = "also give the files of CloudTrail, Azure or Google; docs/how-to/clouds.md says what to log"
 _PROVIDERS: Final = {
     "eks": "EKS decides its own audit policy; docs/how-to/eks.md says what its log holds",
     "aks": "AKS decides its own audit policy; docs/how-to/aks.md says what its log holds",
-    "gke": "GKE decides its own audit policy, and Cloud Logging's form has no place for some facts; docs/how-to/gke.md",
+    "gke": "GKE decides its own audit policy, and Cloud Logging has no field for some facts; docs/how-to/gke.md",
 }
 
 
@@ -89,7 +89,7 @@ class Carried:
         if "gke" in self.platforms:
             return _PROVIDERS["gke"]
         if word and any(one.startswith(word) for one in self.lost):
-            return f"{fact}: read the log in a form that carries it; docs/sources.md says what each form loses"
+            return f"{fact}: read the log in a format that carries it; docs/sources.md says what each format loses"
         return BY_NAME[fact].advice
 
 
@@ -137,7 +137,9 @@ def _kinds(rule: str, carried: Carried) -> Iterator[_Lack]:
                     need, verdict, f"none in the log, though every cluster has them: {need.kind.name}", carried
                 )
             elif need.essential:
-                yield _Lack("not known", f"none in the log, made by nobody or not logged: {need.kind.name}")
+                yield _Lack(
+                    "not known", f"none in the log: either nobody made any, or they are not logged: {need.kind.name}"
+                )
         elif need.level > Level.METADATA and (count.bodies.is_missing or count.bodies.is_partial()):
             verdict = "cannot speak" if need.essential and not count.bodies.has else "in part"
             yield _lacking(need, verdict, f"{need.why}: logged for {count.bodies} {need.kind.name}", carried)

@@ -67,7 +67,7 @@ class Checkpoint:
         """Return what it holds; nothing where there is no file.
 
         Raises:
-            ConfigError: when it is empty, damaged or of another release, or is no such file; says which.
+            ConfigError: when it is empty, damaged or of another release, or is not such a file; says which.
 
         """
         found = read_document(self.path)
@@ -80,7 +80,7 @@ class Checkpoint:
             raise refused(self.path, str(error)) from None
         more = document.get("more", {})
         if not isinstance(more, dict):
-            raise refused(self.path, "what was saved with the memory is no object")
+            raise refused(self.path, "what was saved with the memory is not an object")
         return Saved(memory, more, tuple(notes))
 
     def set_aside(self) -> Path:

@@ -56,7 +56,7 @@ class CloudLane:
         guard: calls them.
         register: counts what they say.
         memory: numbers events.
-        subjects: of Azure's federated credentials, by their ids: a token's subject, which Azure does not log.
+        subjects: of federated credentials in Azure, by their ids: a token's subject, which Azure does not log.
 
     Attributes:
         queue: the calls that wait, as a heap: time, id, number, size.
@@ -150,10 +150,10 @@ class CloudLane:
 
 
 def checked_subjects(subjects: object, /) -> dict[str, str]:
-    """Return the subjects of Azure's federated credentials, by the credentials' ids.
+    """Return the subjects of federated credentials in Azure, by the credentials' ids.
 
     Raises:
-        ConfigError: when they are no mapping of texts, or one is no service account.
+        ConfigError: when they are not a mapping of texts, or one is not a service account.
 
     """
     if subjects is None:

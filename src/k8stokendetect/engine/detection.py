@@ -47,29 +47,27 @@ def detect(
 ) -> Iterator[Finding]:
     """Find minted service account tokens in a Kubernetes audit log, and follow them into the logs of clouds.
 
-    Arguments are checked at the call; the result is lazy, and reads only as far as it is iterated.
+    Arguments are checked at once. The result is lazy: the source is read only as far as you iterate.
 
     Arguments:
-        source: what `read` takes (a path, an open binary file, bytes, a mapping, an iterable of mappings or Events),
-            or an AuditLog.
-        detectors: instances, or ids of built-in rules; default: new instances of all in `detectors.BUILTIN`. The same
-            instances given again go on with what they remember.
-        exclusions: Exclusions, or their names, whose components are not reported; `()` reports everybody.
-        keep_excluded: also yield what is excluded, with `excluded_by`.
-        platform: where the records come from, where they do not say so: it decides which provider's exclusions apply.
-        on_error: called with a ReadError for each unreadable record and a DetectorError for each detector that
-            raised; the default raises.
-        tally: counted up while iterating.
-        cluster: a snapshot of the cluster. Detectors know from it what a target may do, and findings about accounts
-            with an identity in a cloud are high and say which, see `enrichment.enriched`.
-        cluster_name: the cluster of records that name none; what is remembered is kept apart by cluster.
-        memory: what detectors remember from one call to the next.
-        azure_subjects: the subject of each federated credential of Azure's, by the credential's id; without it nothing
-            is said about Azure, whose logs have no subjects.
+        source: a path, a URL, an open binary file, bytes, a mapping, an iterable of mappings or Events, or an AuditLog.
+        detectors: instances, or ids of built-in rules; by default a new instance of each in `detectors.BUILTIN`.
+            Instances that are passed again keep what they remember.
+        exclusions: Exclusions, or their names, whose components are not reported; `()` excludes nobody.
+        keep_excluded: also yield excluded findings; their `excluded_by` is set.
+        platform: where the records come from, if they do not say so; selects the exclusions of that provider.
+        on_error: called with a ReadError for each unreadable record, and with a DetectorError when a detector raises.
+            By default, the error is raised.
+        tally: counts events, findings and errors while you iterate.
+        cluster: a snapshot of the cluster: it tells detectors what a target may do and which cloud identity it has.
+        cluster_name: name of the cluster, for records that do not name it; each cluster is remembered separately.
+        memory: keeps what detectors remember from one call to the next.
+        azure_subjects: the subject of each federated credential in Azure, by the credential's id. Azure does not log
+            subjects, so its sign-ins can be used only with these.
 
     Raises:
-        ConfigError: when an argument is wrong: an unknown rule, exclusion or platform, a source of no known type; and
-            while iterating, when another call that is not finished uses the same Memory, Tally, AuditLog or detectors.
+        ConfigError: if an argument is invalid, such as an unknown rule; also while iterating, if another unfinished
+            call uses the same Memory, Tally, AuditLog or detectors.
 
     """
     return detection(

@@ -150,7 +150,7 @@ class Memory:
         """Make a memory of what `to_dict` returned.
 
         Raises:
-            ConfigError: when it is no such document.
+            ConfigError: when it is not such a document.
 
         """
         memory = cls()
@@ -176,7 +176,7 @@ class Memory:
         """Read a file that `save` wrote; without a file a memory begins empty.
 
         Raises:
-            ConfigError: when the file cannot be read or is no such memory; says why.
+            ConfigError: when the file cannot be read or is not such a memory; says why.
 
         """
         found = read_document(path)

@@ -51,7 +51,7 @@ class Pipeline:
         tally: counted up.
         keep_excluded: findings that are excluded are wanted, too.
         memory: of earlier calls; what detectors remember of it is theirs already.
-        azure_subjects: of Azure's federated credentials, by their ids.
+        azure_subjects: of federated credentials in Azure, by their ids.
 
     Attributes:
         watchers: the detectors that run, helpers among them.

@@ -174,7 +174,7 @@ class ClusterProfile:
         """Make a profile of what `to_dict` returned.
 
         Raises:
-            ConfigError: when it is no such document.
+            ConfigError: when it is not such a document.
 
         """
         seen, forged = (document.get("seen"), document.get("forged")) if isinstance(document, Mapping) else (None, None)

@@ -21,7 +21,7 @@ def choose_detectors(detectors: Iterable[Detector | str] | None, /) -> tuple[Det
     """Return the detectors that were asked for; all of BUILTIN for None.
 
     Raises:
-        ConfigError: for an unknown or repeated rule, or something that is no Detector.
+        ConfigError: for an unknown or repeated rule, or something that is not a Detector.
 
     """
     default = [cls.rule.id for cls in BUILTIN]
@@ -36,7 +36,7 @@ def chosen_of(kind: type[D], known: Mapping[str, type[D]], asked: Iterable[D | s
 
     """
     if isinstance(asked, str) or not isinstance(asked, Iterable):
-        raise ConfigError("detectors takes a list of them")
+        raise ConfigError("detectors takes a list")
     chosen: list[D] = []
     for item in asked:
         if isinstance(item, str):
@@ -71,7 +71,7 @@ def choose_exclusions(exclusions: Iterable[Exclusion | str], detectors: Sequence
 
     """
     if isinstance(exclusions, str) or not isinstance(exclusions, Iterable):
-        raise ConfigError("exclusions takes a list of them")
+        raise ConfigError("exclusions takes a list")
     rules = {*KNOWN, *(detector.rule.id for detector in detectors)}
     named: dict[str, Exclusion] = {}
     for item in exclusions:

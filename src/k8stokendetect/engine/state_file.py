@@ -36,7 +36,7 @@ def read_document(path: Path, /) -> tuple[Any, list[str]] | None:
     try:
         document = msgspec.json.decode(first)
     except (ValueError, RecursionError, MemoryError):
-        raise refused(path, "it is damaged, or no JSON") from None
+        raise refused(path, "it is damaged, or not JSON") from None
     whole = rest.rpartition(b"\n")[0]  # the process may have been killed as it wrote the last one
     return document, whole.decode("utf-8", "replace").split("\n") if whole else []
 
@@ -99,7 +99,7 @@ def new_name(path: Path, /) -> Path:
 
 
 def _read(path: Path) -> bytes:
-    """Read a file; raises ValueError for one that is too large, and for what is no file and may have no end."""
+    """Read a file; raises ValueError for one that is too large, and for what is not a file and may have no end."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)

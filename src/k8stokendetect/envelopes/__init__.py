@@ -163,7 +163,7 @@ def _inside(record: Any, limits: Limits, more: Sequence[Envelope], seen: Seen | 
                 seen(_name(envelope).rpartition(".")[2])
             return found
     if texts and not isinstance(record.get("metadata"), Mapping) and (line := _whole(record, texts, limits)):
-        return [line]  # what an object of Kubernetes says is no log's line
+        return [line]  # what an object of Kubernetes says is not a log line
     for envelope in more:
         taken = _taken_out(envelope, record)
         if taken is not None:
@@ -227,14 +227,14 @@ def _taken_out(envelope: Envelope, record: Any) -> list[Inner] | None:
     except Exception as error:  # noqa: BLE001 - of its message nothing: it may hold the record
         return [Inner(ReadError(f"envelope {name} failed: {type(error).__name__}"))]
     if found == []:
-        return [Inner(ReadError(f"envelope {name} took nothing out of a record that it recognised"))]
+        return [Inner(ReadError(f"envelope {name} yielded nothing for a record that it recognised"))]
     if found is not None and not all(isinstance(inner, Inner) for inner in found):
-        return [Inner(ReadError(f"envelope {name} yielded something else than an Inner"))]
+        return [Inner(ReadError(f"envelope {name} yielded something other than an Inner"))]
     return found
 
 
 def _with_object_ref(event: Inner) -> Inner:
-    """Put back an objectRef that was lost on the way: the API server parses it from the same path."""
+    """Put back an objectRef that was lost in transit: the API server parses it from the same path."""
     record = event.record
     if not isinstance(record, dict) or record.get("objectRef") is not None:
         return event
@@ -276,16 +276,16 @@ def _shown(record: Any) -> dict[str, str]:
 
 
 def _what_it_is(record: Any) -> str:
-    """Say why a record is no audit event, without repeating any of its values."""
+    """Say why a record is not an audit event, without repeating any of its values."""
     if not isinstance(record, dict):
-        return "JSON, but no audit event: not an object"
+        return "JSON, but not an audit event: not an object"
     if record.get("kind") == "Event":
         return "a Kubernetes Event of another API group than audit.k8s.io, not an audit event"
     if record.get("MESSAGE", "") is None:
-        return "a long message that journalctl left out: call it with `--all`"
+        return "journalctl left out a long message: call it with `--all`"
     return (
-        "JSON, but no audit event: neither audit.k8s.io/v1 Event nor EventList, nor a known wrapper, and no value in "
-        "it speaks of audit.k8s.io, auditID or io.k8s.; if it holds one, see `An unknown form` in docs/sources.md"
+        "JSON, but not an audit event: neither audit.k8s.io/v1 Event nor EventList, nor a known wrapper, and no value "
+        "in it speaks of audit.k8s.io, auditID or io.k8s.; if it holds one, see `An unknown form` in docs/sources.md"
     )
 
 

@@ -45,7 +45,7 @@ _END: Final = re.compile(r", (?=[A-Za-z0-9_.:/-]+=)|[}\]]")
 
 
 class _NotAStructError(ValueError):
-    """A text is no struct of Athena's."""
+    """A text is not a struct of Athena's."""
 
 
 def recognises(record: Any, /) -> bool:

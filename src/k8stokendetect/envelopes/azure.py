@@ -36,7 +36,7 @@ _CLUSTER: Final = re.compile(
 )
 
 # Which column holds what: learn.microsoft.com, tables/AKSAudit; the other columns (TimeGenerated, PodName, TenantId)
-# are no part of the event. No column holds impersonatedUser or authenticationMetadata.
+# are not part of the event. No column holds impersonatedUser or authenticationMetadata.
 _PLAIN_COLUMNS: Final = {
     "Level": "level",
     "AuditId": "auditID",
@@ -116,7 +116,7 @@ def _is_platformlogs(record: Mapping[str, Any]) -> bool:
 
 
 def _platformlogs(document: Mapping[str, Any]) -> Iterator[Inner]:
-    """Read Elastic's form: a log that is no JSON, as one cut off in the middle, has moved to `message`.
+    """Read Elastic's form: a log that is not JSON, as one cut off in the middle, has moved to `message`.
 
     Source: elastic/integrations packages/azure, data_stream/platformlogs, ingest pipeline default.yml.
     """

@@ -79,7 +79,7 @@ def _leaves(record: Mapping[Any, Any], path: str, depth: int) -> Iterator[tuple[
 
 
 def _field(path: str) -> str | None:
-    """Return where the value of a path belongs; None for what is no field of an entry."""
+    """Return where the value of a path belongs; None for what is not a field of an entry."""
     if payload := PAYLOAD.fullmatch(path):
         field = _FIELDS.get(letters(payload[1] or ""))
         return f"protoPayload.{field}" if field else None

@@ -31,7 +31,7 @@ def is_absent(value: Any, /) -> bool:
 
 
 def number(value: Any, /) -> Any:
-    """Return an HTTP code; what is no number stays, for the reader to refuse."""
+    """Return an HTTP code; what is not a number stays, for the reader to refuse."""
     if isinstance(value, str) and (digits := _NUMBER.fullmatch(value.strip())):
         return int(digits[1])
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """EKS: CloudWatch Logs events, as its API, Logs Insights, subscriptions, Kinesis, Sentinel and Panther hand them on.
 
-A message that was too long ends in `[Truncated...]` and is no JSON: it is yielded on as text, like any other.
+A message that was too long ends in `[Truncated...]` and is not JSON: it is yielded on as text, like any other.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _is_row(record: Any) -> bool:
 
 def _read_row(row: Any, place: str = "") -> Iterator[Inner]:
     if not _is_row(row):
-        yield Inner(ReadError("a result of Logs Insights that is no row"), place)
+        yield Inner(ReadError("a result of Logs Insights that is not a row"), place)
         return
     fields = {cell["field"]: cell["value"] for cell in row}
     messages = [index for index, cell in enumerate(row) if cell["field"] == "@message"]

@@ -91,7 +91,7 @@ def _event(document: dict[str, Any], place: str) -> Inner:
         if pairs:
             audit = _nested(pairs)
             if audit is None:
-                return Inner(ReadError("an Elastic document whose audit fields form no object"), place)
+                return Inner(ReadError("an Elastic document whose audit fields do not form an object"), place)
             return _told(document, audit, f"{place}.{prefix}", eks=prefix == _EKS)
     original = _text(document, "event.original")
     if original:  # the pipelines leave nothing else of what they could not read (event.kind: pipeline_error)

@@ -167,7 +167,7 @@ def _put(parts: _Parts, place: Place, value: Any) -> None:
     """Keep a value for its field.
 
     Raises:
-        CellError: when there is another already, or it is no value of that field.
+        CellError: when there is another already, or it is not a value of that field.
 
     """
     path = place.path
@@ -247,7 +247,7 @@ def _node(event: dict[str, Any], path: str) -> dict[str, Any]:
     for step in path.split(".")[:-1]:
         node = node.setdefault(step, {})
         if not isinstance(node, dict):
-            raise cells.CellError("a value where an object belongs")
+            raise cells.CellError("a value where an object was expected")
     return node
 
 

@@ -23,7 +23,7 @@ _METHODS: Final = "io.k8s."
 """Google's clusters outside of its cloud log the same methods under another service, anthosgke.googleapis.com."""
 
 _CLOUD: Final = re.compile(r"google\.|Generate(?:Access|Id)Token\Z|Sign(?:Blob|Jwt)\Z")
-"""Methods of Google's other services, where an entry does not name its service."""
+"""Methods of other Google services, where an entry does not name its service."""
 
 _ENTRY: Final = frozenset({"logName", "insertId", "resource"})
 _PAYLOADS: Final = ("jsonPayload", "textPayload")
@@ -85,7 +85,9 @@ def _received(messages: Any) -> Iterator[Inner]:
         yield Inner(None, ".receivedMessages", skipped="a Pub/Sub pull without messages")
     else:
         for index, message in enumerate(messages):
-            told = message if isinstance(message, dict) else ReadError("a received Pub/Sub message that is no object")
+            told = (
+                message if isinstance(message, dict) else ReadError("a received Pub/Sub message that is not an object")
+            )
             yield Inner(told, f".receivedMessages[{index}]")
 
 
@@ -104,11 +106,11 @@ def _entry(entry: dict[str, Any]) -> Inner:
     if isinstance(payload, dict):
         return _audit(entry, payload)
     if payload is not None:
-        return Inner(ReadError("a log entry whose protoPayload is no object"), ".protoPayload")
+        return Inner(ReadError("a log entry whose protoPayload is not an object"), ".protoPayload")
     for key in _PAYLOADS:
         if _may_hold_event(entry.get(key)):
             return Inner(entry[key], f".{key}", _context(entry))
-    return Inner(entry, context=_context(entry), skipped="no audit log entry")
+    return Inner(entry, context=_context(entry), skipped="not an audit log entry")
 
 
 def _may_hold_event(payload: Any) -> bool:

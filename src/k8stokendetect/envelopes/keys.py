@@ -88,7 +88,7 @@ class Place:
 
 
 def place_of(key: str, /) -> Place | None:
-    """Return where the value of a key belongs; None for what is no field of an audit event."""
+    """Return where the value of a key belongs; None for what is not a field of an audit event."""
     path = _FIELDS.get(letters(key))
     if path is not None:
         return Place(path)
@@ -149,5 +149,5 @@ def is_nested(record: Mapping[str, object], /) -> bool:
         return False
     try:
         return "".join(record).isalnum()
-    except TypeError:  # a key that is no text
+    except TypeError:  # a key is not a string
         return False

@@ -140,7 +140,7 @@ def _container_of(record: dict[str, Any]) -> str:
 
 
 def _is_piece(record: dict[str, Any]) -> bool:
-    """Tell a piece by the mark of its runtime, or by its length; what is whole by itself is none."""
+    """Tell a piece by the mark of its runtime, or by its length; what is whole is not a part."""
     text = record["log"]
     if "P" in (record.get("logtag"), record.get("_p")):
         return True

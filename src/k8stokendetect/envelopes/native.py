@@ -13,7 +13,7 @@ from k8stokendetect.errors import ReadError
 
 _GROUP = "audit.k8s.io/"
 _MISSING = object()
-_UNKNOWN = "has an auditID, but its other keys are no audit event's: neither user nor objectRef nor requestURI"
+_UNKNOWN = "has an auditID, but no other key of an audit event: neither user nor objectRef nor requestURI"
 
 
 def recognises(record: Any, /) -> bool:

@@ -57,7 +57,7 @@ def events(record: Any, /) -> Iterator[Inner]:
     if not recognises(record):
         return
     if not (_is_api_activity(record) or _is_audit(record)):
-        yield Inner(record, skipped="OCSF class that is no API activity")
+        yield Inner(record, skipped="OCSF class other than API activity")
     elif _is_of_another_product(record):
         yield Inner(record, skipped="API activity of another product")
     else:
@@ -107,7 +107,7 @@ def _read(record: Mapping[str, Any]) -> Inner:
     }
     wrong = next((path for path in _OBJECTS if not isinstance(_at(record, *path.split(".")), _OBJECT)), "unmapped")
     if unmapped is None or wrong != "unmapped":
-        return Inner(_error("an OCSF record with something else where an object belongs", event, f"$.{wrong}"))
+        return Inner(_error("an OCSF record with another value where an object was expected", event, f"$.{wrong}"))
     from_uri = object_ref(f"/{uri.lstrip('/')}") if isinstance(uri, str) else None
     ref = _object_ref(record, uri, from_uri)
     only_type = from_uri is None and _at(ref, "subresource") is None  # which may be a token's, unmarked
@@ -239,14 +239,14 @@ def _object_ref(record: Mapping[str, Any], uri: Any, from_uri: Mapping[str, Any]
 
 
 def _subresource(uri: Any, resource: Any, name: Any) -> str | None:
-    """Return what follows resource and name in a path that is none of an object; None where they are not in it."""
+    """Return what follows resource and name in a path that does not belong to an object, or None."""
     parts = unquote(uri.partition("?")[0]).split("/") if isinstance(uri, str) else []
     ends = [index + 2 for index in range(len(parts)) if parts[index : index + 2] == [resource, name]]
     return "".join(parts[ends[-1] : ends[-1] + 1]) if ends else None
 
 
 def _body(record: Mapping[str, Any], unmapped: Mapping[Any, Any], which: str) -> Any:
-    """Return a body: mapped from v1.5.0 on, left over before; flat keys are no body any more."""
+    """Return a body: mapped from v1.5.0 on, left over before; flat keys are not a body any more."""
     body = _decoded(_at(record, "api", which, "data"))
     return body if body is not None else _decoded(unmapped.get(f"{which}Object"))
 

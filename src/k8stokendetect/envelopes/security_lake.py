@@ -39,7 +39,7 @@ def events(record: Any, /) -> Iterator[Inner]:
 
 
 class _NotAnObjectError(ValueError):
-    """A part is no object; the message is its path."""
+    """A part is not an object; the message is its path."""
 
 
 def _record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _at(record: Any, path: str) -> Any:
     """Follow a path; None where it ends early.
 
     Raises:
-        _NotAnObjectError: when a step of it is no object.
+        _NotAnObjectError: when a step of it is not an object.
 
     """
     walked: list[str] = []

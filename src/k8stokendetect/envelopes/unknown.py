@@ -152,7 +152,7 @@ def _request(event: Mapping[str, Any]) -> tuple[str | None, ...]:
 
 
 def _is_beginning(text: bytes, longer: bytes) -> bool:
-    """Tell a copy, whole or cut; what is whole by itself is no beginning of something else."""
+    """Tell a copy, whole or cut; what is whole by itself is not a beginning of something else."""
     return longer.startswith(text) and (longer == text or loads(text) is BAD)
 
 
@@ -195,7 +195,7 @@ def _attributes(attributes: Any) -> Any:
 
 
 def _bytes(value: Any) -> bytes | None:
-    """Return the bytes that a list of numbers stands for, as journald's JSON writes what is no UTF-8."""
+    """Return the bytes that a list of numbers stands for, as journald's JSON writes what is not UTF-8."""
     if not (isinstance(value, list) and len(value) > _SHORTEST_BYTES and type(value[0]) is int):
         return None
     try:
@@ -205,5 +205,5 @@ def _bytes(value: Any) -> bytes | None:
 
 
 def _is_kubernetes_object(value: Mapping[str, Any]) -> bool:
-    """Tell an object of the API: what a ConfigMap holds is no log."""
+    """Tell an object of the API: what a ConfigMap holds is not a log."""
     return "kind" in value and "apiVersion" in value and "metadata" in value

@@ -30,7 +30,7 @@ def _wrong(attribute: attrs.Attribute[Any], wanted: str) -> ConfigError:
 
 
 def _texts(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Take a tuple of strings that are not empty: a lone string would be read letter by letter."""
+    """Take a tuple of strings that are not empty: a lone string would be read character by character."""
     if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
         raise _wrong(attribute, "a tuple of strings")
 
@@ -95,7 +95,7 @@ class Actor:
             it; OIDC and webhook authenticators, such as that of EKS, usually give more.
         in_pod: the caller's token is bound to a pod: `user.extra` names it. A copy minted by hand usually is not.
         reason: the authorization reason, where logged; `""` is the Node authorizer, RBAC always says which binding.
-        inside: the address that the API server saw is no public one; where little else is logged, as on GKE.
+        inside: the address that the API server saw is not public; where little else is logged, as on GKE.
         groups_not_logged: why groups cannot be asked for: the weaker form for records that carry none at all.
 
     """

@@ -102,7 +102,7 @@ def load_exclusions(path: str | os.PathLike[str], /) -> tuple[Exclusion, ...]:
         The optional exclusions it switches on and its own, to be added to DEFAULT_EXCLUSIONS.
 
     Raises:
-        ConfigError: when the file cannot be read, is no TOML, or holds an unknown key or name, a wrong type, or an
+        ConfigError: when the file cannot be read, is not TOML, or holds an unknown key or name, a wrong type, or an
             exclusion without proof.
 
     """
@@ -112,7 +112,7 @@ def load_exclusions(path: str | os.PathLike[str], /) -> tuple[Exclusion, ...]:
         table = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # also what is no UTF-8, no file name, or nested too deeply
+    except (ValueError, RecursionError) as error:  # also what is not UTF-8, no file name, or nested too deeply
         raise ConfigError(f"{path}: not TOML: {error}{_hint(text)}") from None
     try:
         content = _CONVERTER.structure(table, _File)
@@ -134,7 +134,7 @@ def _hint(text: str) -> str:
 def _without_twins(path: object, exclusions: tuple[Exclusion, ...]) -> tuple[Exclusion, ...]:
     ids = [exclusion.id for exclusion in exclusions]
     for twin in {name for name in ids if ids.count(name) > 1}:
-        raise ConfigError(f"{path}: exclusion {twin!r} stands there twice")
+        raise ConfigError(f"{path}: exclusion {twin!r} appears twice")
     return exclusions
 
 

@@ -45,14 +45,14 @@ EKS_CLOUD_CONTROLLER_MANAGER: Final = Exclusion(
     ),
     because="EKS runs the AWS cloud controller manager, which mints for its controllers such as tagging-controller.",
     hides=(
-        "Anyone with this identity of AWS's own control plane can mint for the cloud controllers' service accounts; "
+        "Anyone with this identity of the AWS control plane can mint for the cloud controllers' service accounts; "
         "where the request body is logged, only tokens of an hour, unbound and without audience."
     ),
 )
 
 # Azure AKS
 #
-# `masterclient` is no system component: it is the cluster-admin certificate that people get from
+# `masterclient` is not a system component: it is the cluster-admin certificate that people get from
 # `az aks get-credentials --admin`. `nodeclient` (2019) had group system:nodes, but not a node's name.
 
 AKS_SERVICE: Final = Exclusion(

@@ -50,7 +50,7 @@ def is_public(address: str, /) -> bool:
 REFUSALS: Final = "token-request-denied"
 """An exclusion that names this rule is meant for refused requests; all its other proofs have to hold."""
 
-REFUSED: Final = "refused, where a component may do what it does by design"
+REFUSED: Final = "refused, although a component may do what it does by design"
 
 
 @with_short_repr
@@ -176,7 +176,7 @@ def _check_actor(actor: Actor, event: Event, account: ServiceAccount | None, fai
         failed.append(FailedCheck("userAgent", event.user_agent, "another client than the component's own"))
     if actor.inside and is_public(event.peer_ip or ""):
         path = f"sourceIPs[{len(event.source_ips) - 1}]"
-        failed.append(FailedCheck(path, event.peer_ip, "from a public address, where the component is inside"))
+        failed.append(FailedCheck(path, event.peer_ip, "from a public address, although the component runs inside"))
     if actor.reason is not None and event.annotations.get(REASON, actor.reason) != actor.reason:
         why = "another authorization than the component's"
         failed.append(FailedCheck(f"annotations['{REASON}']", event.annotations[REASON], why))
@@ -193,7 +193,7 @@ def _check_credential(actor: Actor, event: Event, failed: list[FailedCheck]) -> 
         _check_usual(wanted, event, failed, is_account=is_account)
     if is_account and LEGACY_TOKEN in event.annotations:
         path = f"annotations['{LEGACY_TOKEN}']"
-        failed.append(FailedCheck(path, event.annotations[LEGACY_TOKEN], "with a token out of a Secret"))
+        failed.append(FailedCheck(path, event.annotations[LEGACY_TOKEN], "with a token from a Secret"))
     if actor.in_pod and POD_NAME not in user.extra:
         why = "with a token that is not bound to a pod, as the component's own is"
         failed.append(FailedCheck("user.extra", user.extra, why))
@@ -214,7 +214,7 @@ def _check_usual(wanted: str | None, event: Event, failed: list[FailedCheck], *,
 def _check_certificate(actor: Actor, event: Event, failed: list[FailedCheck]) -> None:
     user = event.user
     if user.uid:
-        failed.append(FailedCheck("user.uid", user.uid, "a user with a uid, where a client certificate gives none"))
+        failed.append(FailedCheck("user.uid", user.uid, "a user with a uid, which a client certificate does not give"))
     if "extra" in event.lost and not actor.groups_not_logged:
         why = "whether a certificate was used cannot be told: this form of the log carries no extra"
         failed.append(FailedCheck("", None, why))
@@ -254,13 +254,13 @@ def _check_token(shape: TokenShape, component: Component, event: Event, failed: 
         if event.mints_token and event.request_object is not None:
             failed.append(FailedCheck("requestObject", event.request_object, "not the body of a TokenRequest"))
         elif event.mints_token and event.body_is_cut:
-            failed.append(FailedCheck("level", event.level, "the body should have been logged, and was cut away"))
+            failed.append(FailedCheck("level", event.level, "the body should have been logged but was cut away"))
         elif event.mints_token and component.if_unseen != "exclude":
             failed.append(FailedCheck("level", event.level, "the body that would prove it was not logged"))
         return
     bound = spec.bound_object_ref.kind if spec.bound_object_ref else ""
     if shape.bound_kind not in {None, bound}:
-        wanted = f"not bound to a {shape.bound_kind}" if shape.bound_kind else "bound, where the component's are not"
+        wanted = f"not bound to a {shape.bound_kind}" if shape.bound_kind else "bound, although the component's are not"
         failed.append(FailedCheck(f"{path}.boundObjectRef.kind", bound or None, wanted))
     if shape.audiences is not None and {*spec.audiences} != {*shape.audiences}:
         why = "other audiences than the component asks for"

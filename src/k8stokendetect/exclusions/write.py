@@ -74,5 +74,5 @@ def _escaped(char: str) -> str:
     if char.isprintable():
         return char
     if "\ud800" <= char <= "\udfff":
-        raise ConfigError("a text holds half a character, which TOML cannot express")
+        raise ConfigError("a string holds half a surrogate pair, which TOML cannot express")
     return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"  # noqa: PLR2004 - what four digits hold

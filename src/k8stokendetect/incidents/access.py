@@ -110,8 +110,8 @@ class AccessFinder:
             ]
             if accounts:
                 yield Step(
-                    f"In this cluster {listed(accounts, 10)} may assume {named(role, 200)}: who may mint for one of "
-                    "them, or run a pod with it, has the role."
+                    f"In this cluster {listed(accounts, 10)} may assume {named(role, 200)}: anyone who may mint for "
+                    "one of them, or run a pod with it, has the role."
                 )
 
 

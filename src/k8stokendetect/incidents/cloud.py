@@ -73,7 +73,7 @@ def cloud_steps(refs: Sequence[EventRef], /) -> Iterator[Step]:
     for principal in dict.fromkeys(ref.user for ref, cloud in exchanges if cloud.cloud == "google"):
         yield Step(
             f"Take from {named(principal)} what it may do in Google Cloud: its roles, and roles/"
-            "iam.workloadIdentityUser on service accounts. What was issued ends within an hour."
+            "iam.workloadIdentityUser on service accounts. Issued tokens expire within an hour."
         )
     for ref, cloud in exchanges:
         if cloud.cloud == "azure":
@@ -102,8 +102,8 @@ def _revoke(role: str) -> Step:
     document = f'{shlex.quote(before)}"$(date -u +%Y-%m-%dT%H:%M:%SZ)"{shlex.quote(after)}'
     name = shlex.quote(found[2])  # behind `=`: a role may be called `--debug`
     return Step(
-        f"Revoke the sessions of role {named(found[2])} in account {found[1]}: all that were issued until now are "
-        "denied, those of its pods, too, which then get new ones:",
+        f"Revoke the sessions of role {named(found[2])} in account {found[1]}: everything issued until now is denied, "
+        "including the sessions of its pods, which then get new ones:",
         f"aws iam put-role-policy --role-name={name} --policy-name AWSRevokeOlderSessions --policy-document {document}",
     )
 

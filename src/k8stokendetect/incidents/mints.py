@@ -135,7 +135,7 @@ def _cause(cluster: Cluster, mint: Mint) -> tuple[Cause, str]:
         return Cause.GROUPS_UNKNOWN, f"may have it through one of {mint.more_groups} groups that findings do not keep"
     if mint.groups is None and ServiceAccount.of_username(mint.user) is None:
         return Cause.GROUPS_UNKNOWN, "may have it through a group; the groups were not logged"
-    return Cause.UNKNOWN, "has no such right in the snapshot: it was taken away since, or another authorizer gave it"
+    return Cause.UNKNOWN, "has no such right in the snapshot: it was since taken away, or another authorizer gave it"
 
 
 def observed(items: Iterable[Finding | Event], exclusions: Iterable[Exclusion], /) -> tuple[list[Mint], int]:

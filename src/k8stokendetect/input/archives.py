@@ -21,7 +21,7 @@ _LONGEST_NAME: Final = 300
 _OFFICE: Final = "[Content_Types].xml"
 """The first file of a document of Office (ECMA-376, part 2, 10.2.7)."""
 
-_REST: Final = "; what comes after is not read"
+_REST: Final = "; the rest is not read"
 
 _UNPRINTABLE: Final = re.compile(r"[^ -~\xa1-\U0010ffff]|!")
 

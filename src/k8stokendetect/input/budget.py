@@ -9,7 +9,7 @@ from typing import Final
 from k8stokendetect.input.limits import Limits
 
 _ALWAYS_READ: Final = 64 * 1024 * 1024
-"""Bytes that are always decompressed, whatever the ratio: a short log of equal calls is no bomb."""
+"""Bytes that are always decompressed, whatever the ratio: a short log of equal calls is not a bomb."""
 
 
 class Budget:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes whole records out of lines that are no JSON as they stand: behind a prefix, glued together, half cut off."""
+"""Takes whole records out of lines that are not JSON as they stand: behind a prefix, glued together, half cut off."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _first(text: bytes) -> tuple[bytes, bytes]:
 
 
 def _search(text: bytes, tries: int, records: list[Any], rest: list[bytes]) -> int:
-    """Take records out of a text that is none by itself; return how many tries are left."""
+    """Take records out of a text that is not one by itself; return how many tries are left."""
     start = position = 0
     while tries and (found := _OBJECT.search(text, position)):
         element, after = _first(text[found.start() :])

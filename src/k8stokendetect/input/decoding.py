@@ -23,7 +23,7 @@ _PAIRS: Final = re.compile(
 
 
 class NotJSONError(ValueError):
-    """A text is no JSON, or nested too deeply; its message says why and repeats nothing of it."""
+    """A text is not JSON, or nested too deeply; its message says why and repeats nothing of it."""
 
 
 @attrs.frozen
@@ -76,7 +76,7 @@ def decode_whole(text: bytes | str, /) -> Any:
 
 
 def _replaced(text: bytes | str, reason: str) -> Any:
-    """Decode with U+FFFD in the place of what is no UTF-8 or half a surrogate pair, and with texts for huge numbers.
+    """Decode with U+FFFD in the place of what is not UTF-8 or half a surrogate pair, and with texts for huge numbers.
 
     Go takes these halves, too (https://pkg.go.dev/encoding/json#Unmarshal), and a client chooses its body: a field that
     nobody knows must not make an event unreadable.

@@ -58,7 +58,7 @@ _OTHER_PERHAPS: Final = re.compile(rb"\n\0{0,3}[ -~]{0,15}\Z")
 
 
 class Recoded:
-    """Reads a text as UTF-8; U+FFFD stands for whatever is no character. From a line that is UTF-8 on, it stays so.
+    """Reads a text as UTF-8; U+FFFD stands for whatever is not a character. From a line that is UTF-8 on, it stays so.
 
     Arguments:
         read: gives up to so many bytes of the source, as soon as there are any; none at its end.

@@ -160,7 +160,7 @@ class FollowedFile:
             _close(found)
             return False
         if found.problem:
-            self._report(f"{found.problem}; what is left, and may have been read before, is read")
+            self._report(f"{found.problem}; the rest is read, and may have been read before")
         return self._take(found, held, is_lost=is_lost)
 
     def _find(self, place: Place, held: LogFile | None) -> Trail | None:
@@ -179,7 +179,7 @@ class FollowedFile:
             return None
         if found.offset is None and nearer is not None and nearer.offset is not None:
             _close(found)
-            return attrs.evolve(nearer, problem="what waited to be examined was in a file that is gone")
+            return attrs.evolve(nearer, problem="events that waited to be examined were in a file that is gone")
         if nearer is not None:
             _close(nearer)
         return attrs.evolve(found, problem=found.problem or NOT_FOUND)
@@ -239,7 +239,7 @@ class FollowedFile:
         """Return lines that were written to the last file after this one had begun, and report that."""
         if self._left is None or self.at.is_open or not (lines := self._left.late_lines()):
             return b""
-        self._report("the file before was written to after this one had begun; that is read late")
+        self._report("the previous file was written to after this one had begun; that part is read late")
         return self.at.insert(lines)
 
     def _report_once(self, error: ReadError) -> None:

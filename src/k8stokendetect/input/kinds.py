@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognises by their first bytes what is no log, and says how to make one of it."""
+"""Recognises by their first bytes what is not a log, and says how to make one of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ADVICE: Final = {
     rb"SQLite format 3\0": "a database of SQLite: export the events as JSON lines",
     rb"LPKSHHRH": "a journal of systemd: export it with `journalctl --file FILE -o json`",
     rb"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it with `7z x`, and give the folder",
-    rb"Rar!\x1a\x07": "a RAR archive: unpack it, and give the folder",
+    rb"Rar!\x1a\x07": "a RAR archive: unpack it and give the folder",
     rb"\x1f\x9d": "compressed with compress (.Z): decompress it with `gzip -d`",
     rb"\x02\x21\x4c\x18": "compressed in the old format of lz4: decompress it with `lz4 -d`",
     rb"\xff\x06\0\0sNaPpY": "compressed with snappy: decompress it first",
@@ -37,7 +37,7 @@ _PAGE: Final = re.compile(rb"(?is)\s*(?:<!--.{0,200}?-->\s*)?<(?:!doctype\s+html
 _XML: Final = re.compile(rb"\s*<\?xml\s")
 _TEXTUAL: Final = (
     (_PAGE, "an HTML page, such as one that asks to log in: download the log itself, with credentials"),
-    (_XML, "an XML document, such as the refusal of a store: download the log itself, with credentials"),
+    (_XML, "an XML document, such as an error of an object store: download the log itself, with credentials"),
 )
 _EVENT: Final = re.compile(
     rb"audit\.k8s\.io|auditID|audit_id| AUDIT: |serviceaccounts|io\.k8s\.|kubernetes|msg=audit\("
@@ -74,7 +74,7 @@ def advice(sample: bytes, /) -> str | None:
 
 
 def _is_binary(sample: bytes) -> bool:
-    """Tell whether much of it is no text; zeros at its ends are what a crash left."""
+    """Tell whether much of it is not text; zeros at its ends are what a crash left."""
     sample = sample.strip(b"\0")
     if len(sample) < _SHORT:
         return False

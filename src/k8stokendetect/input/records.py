@@ -39,12 +39,12 @@ def split_records(
     fast: LineReader | None = None,
     spans: bool = True,
 ) -> Iterator[Record]:
-    """Yield every record of a stream with its place, and a ReadError for each that is no JSON.
+    """Yield every record of a stream with its place, and a ReadError for each that is not JSON.
 
     Arguments:
         stream: an open binary stream.
         limit: longest record in bytes; a longer one is a ReadError and is skipped to its end.
-        other_format: given a line that is no JSON, returns the records in it, or None when it knows no such form.
+        other_format: given a line that is not JSON, returns the records in it, or None when it knows no such form.
         fast: reads the lines that begin a record, and leaves those to others that it does not know.
         spans: a document may span lines; false where each line is a record for sure.
 
@@ -123,7 +123,7 @@ def _element(text: bytes, limit: int) -> Any:
 
 
 def _why_not_json(text: bytes) -> str:
-    """Say why a text is no JSON, without repeating any of it."""
+    """Say why a text is not JSON, without repeating any of it."""
     try:
         decode(text)
     except NotJSONError as error:

@@ -70,7 +70,7 @@ class Remote:
         except Exception as error:  # noqa: BLE001 - each store has its own
             return [], [ReadError(self._reason(error), self.name)]
         files = [RemoteFile(store, name, self._name_of(store, name)) for name in sorted(found)]
-        return files, [] if files else [ReadError("no such file, or a folder without any", self.name)]
+        return files, [] if files else [ReadError("no such file, or an empty folder", self.name)]
 
     def _name_of(self, store: Any, path: str) -> str:
         return without_credentials(path if is_url(path) else store.unstrip_protocol(path))

@@ -71,7 +71,7 @@ def files_in(folder: Path) -> tuple[list[Path], list[ReadError]]:
             if path.is_file():
                 files.append(path)
             else:
-                errors.append(ReadError("neither a file nor a folder, or a link to nothing", str(path)))
+                errors.append(ReadError("neither a file nor a folder, or a broken link", str(path)))
     return files, errors
 
 

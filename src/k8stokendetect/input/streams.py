@@ -111,7 +111,7 @@ class _Source(io.RawIOBase):
         if not isinstance(data, bytes):
             raise ReadError(f"read() gave {type(data).__name__}, not bytes")
         if len(data) > len(buffer):
-            raise ReadError("read() gave more than it was asked for")
+            raise ReadError("read() returned more than it was asked for")
         buffer[: len(data)] = data
         return len(data)
 

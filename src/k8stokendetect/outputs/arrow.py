@@ -153,7 +153,7 @@ def findings_of(source: Any, /, *, rules: Iterable[Rule] = ()) -> Iterator[Findi
         rules: of detectors of your own.
 
     Raises:
-        ReadError: when a row is no finding, see `finding_of`.
+        ReadError: when a row is not a finding, see `finding_of`.
 
     """
     rules = tuple(rules)

@@ -22,7 +22,7 @@ def to_text(reviews: Sequence[Review], policy: AuditPolicy, /) -> Iterator[str]:
             unseen.setdefault(str(item), []).append(found.rule_id)
     if unseen:
         yield ""
-        yield "not seen, or without what is needed:"
+        yield "not seen, or not in enough detail:"
         for text, rules in unseen.items():
             yield f"  {text}"
             yield f"    for {', '.join(rules)}"
@@ -38,7 +38,7 @@ def _changes(changes: tuple[Change, ...]) -> Iterator[str]:
         yield f"to change: take {stage} out of the policy's own omitStages"
     for before, together in itertools.groupby(changes, key=lambda change: change.before):
         yield ""
-        yield f"to change: add before rules[{before}], or at the end where there is none"
+        yield f"to change: add before rules[{before}], or at the end if there is no such rule"
         for change in together:
             yield from change.to_yaml().splitlines()
 

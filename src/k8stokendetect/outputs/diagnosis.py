@@ -48,7 +48,7 @@ def _held(report: Report) -> Iterator[str]:
         if counts:
             yield f"{name}: {_counted(counts)}"
     if report.lost:
-        yield f"lost on the way: {_counted(report.lost)}"
+        yield f"lost in transit: {_counted(report.lost)}"
     if report.live_tokens:
         yield f"usable tokens in it: {report.live_tokens:,} events; anyone who reads this log can use them"
 

@@ -57,9 +57,9 @@ _PROVIDERS: Final[dict[str | None, str]] = {"eks": "aws", "aks": "azure", "gke":
 def to_ecs(item: Alert | Finding | Incident, /, *, observed: datetime | None = None) -> dict[str, Any]:
     """Return an alert, a finding or an incident as an ECS document; nothing in it is empty, and no key holds a dot.
 
-    The rule of an alert is that of its worst finding; `k8stokendetect.rules` has all. What is excluded is no alert: its
-    `event.kind` is `event`. A text of more than 1,024 characters, which an index would not find, and a document of more
-    than 64 KiB are cut, and `k8stokendetect.left_out` says what of.
+    The rule of an alert is that of its worst finding; `k8stokendetect.rules` has all. Excluded findings are not
+    alerts: their `event.kind` is `event`. A text of more than 1,024 characters, which an index would not find, and a
+    document of more than 64 KiB are cut, and `k8stokendetect.left_out` says what of.
 
     Arguments:
         item: what to say.

@@ -77,7 +77,7 @@ def _lines(explanation: Explanation) -> Iterator[str]:
         number = len(explanation.incident)
         yield f"  the first of {number:,} requests of the incident of this id; the others are listed last"
     if not explanation.alerts:
-        yield "  No rule has anything to say about it."
+        yield "  No rule reported it."
     for alert in explanation.alerts:
         yield from map(neutral, _about(alert))
     if explanation.part_of is not None:

@@ -70,7 +70,7 @@ def of_one_kind(items: Iterable[Finding | Alert | Incident], name: str, /) -> tu
     def checked() -> Iterator[Any]:
         for item in chain(first, found):
             if type(item) is not kind or kind not in _FORMS:
-                raise ConfigError(f"{name} takes findings, alerts or incidents, all of one kind")
+                raise ConfigError(f"{name} takes findings, alerts or incidents, all of the same kind")
             yield item
 
     if first:

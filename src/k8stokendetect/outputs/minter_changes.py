@@ -153,7 +153,7 @@ class ReachChange:
 def changes(before: Iterable[SubjectReach], after: Iterable[SubjectReach], /) -> tuple[ReachChange, ...]:
     """Return what became reachable, what ceased, and whose targets are worth more or less; the worst first.
 
-    A path that another one of the same kind covers is no change: who may mint for one account of a namespace after
+    A path that another one of the same kind covers is not a change: who may mint for one account of a namespace after
     having been able to mint for all of it has gained nothing.
     """
     old, new = ({one.subject: one for one in reaches} for reaches in (before, after))

@@ -122,7 +122,11 @@ def _entry(entry: Entry) -> Iterator[str]:
 def _through(minter: Minter, ways: Sequence[AttackPath]) -> Iterator[str]:
     """Yield what a binding grants, and what would end it."""
     direct, indirect = ([way for way in ways if way.direct is is_direct] for is_direct in (True, False))
-    yield f"by {path(ways[0].grants[:1])}:" if ways[0].grants else "by no object: membership in this group is enough"
+    yield (
+        f"by {path(ways[0].grants[:1])}:"
+        if ways[0].grants
+        else "without any object: membership in this group is enough"
+    )
     if any(is_like_kubeadm(grant.binding, grant.subject) for grant in ways[0].grants[:1]):
         yield f"  {LIKE_KUBEADM}"
     if direct:

@@ -71,7 +71,7 @@ def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule
         rules: of detectors of your own.
 
     Raises:
-        ReadError: when it is no such line, says where; when it was cut to 64 KiB; or when its fingerprint is another
+        ReadError: when it is not such a line, says where; when it was cut to 64 KiB; or when its fingerprint is another
             than that of what it says.
 
     """
@@ -98,9 +98,11 @@ def finding_of(line: str | bytes | Mapping[str, Any], /, *, rules: Iterable[Rule
     except ConfigError as error:
         raise ReadError(f"not a finding: {error}") from None
     if document.get("left_out"):
-        raise ReadError("not a whole finding: it was too large, and cut when it was written", path="$.left_out")
+        raise ReadError("not a whole finding: it was too large and was cut when it was written", path="$.left_out")
     if finding.fingerprint != document.get("fingerprint"):
-        raise ReadError("another fingerprint than that of what it says: changed, or of another release", None, "$")
+        raise ReadError(
+            "its fingerprint does not match its content: it was changed, or comes from another release", None, "$"
+        )
     try:
         to_line(finding)
     except (ValueError, RecursionError):  # Python decodes NaN and 1e999, which JSON has no form for, and any depth
@@ -114,7 +116,7 @@ def _decoded(line: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, Mapping):
-        raise ReadError("not a finding: no JSON object")
+        raise ReadError("not a finding: not a JSON object")
     return document
 
 
@@ -126,7 +128,7 @@ def _severity(name: str) -> Severity:
     try:
         return Severity.of(name)
     except ConfigError:
-        raise ReadError("no known severity", path="$.severity") from None
+        raise ReadError("not a known severity", path="$.severity") from None
 
 
 def _rule(document: Mapping[str, Any], severity: Severity, known: Mapping[str, Rule]) -> Rule:

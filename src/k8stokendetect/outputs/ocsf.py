@@ -36,7 +36,7 @@ def to_ocsf(
 
     """
     if version not in VERSIONS:
-        raise ConfigError(f"OCSF {version} is none of {', '.join(VERSIONS)}")
+        raise ConfigError(f"OCSF {version} is not one of {', '.join(VERSIONS)}")
     if isinstance(item, Incident):
         document, left = incident_document(item, observed, version)
         return bounded(without_empty(document), _note, left)

@@ -44,7 +44,7 @@ class SourceFile:
         name = os.fspath(path)
         try:
             if not Path(path).is_file():
-                return cls(name=name, note="not hashed: it is no file, and what was read cannot be read again")
+                return cls(name=name, note="not hashed: it is not a file, and it can be read only once")
             with Path(path).open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 status = os.fstat(file.fileno())

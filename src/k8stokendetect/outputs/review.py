@@ -18,8 +18,8 @@ MOST: Final = 40
 """Maximum number of rights or mints printed in each part; the JSON form has all of them."""
 
 _HEADS: Final = {
-    Status.NEVER_USED: "granted and never used, in this log: remove it",
-    Status.UNEXPECTED: "used by someone who has it only as everybody does: give it to who needs it instead",
+    Status.NEVER_USED: "granted and never used in this log: remove it",
+    Status.UNEXPECTED: "used by someone who has it only because everybody has: give it to those who need it instead",
     Status.USED: "granted and used",
 }
 

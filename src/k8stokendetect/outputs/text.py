@@ -63,19 +63,19 @@ def neutral(text: str, /) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-_INERT: Final = str.maketrans({"'": "’", '"': "”", "`": "’", ";": ",", **{char: escape(char) for char in "$|&<>!"}})  # noqa: RUF001
-
-
-_VALUE: Final = {**_INERT, ord(";"): escape(";"), ord("`"): escape("`"), ord("\\"): "\\\\"}
-
+_INERT: Final = str.maketrans({"'": "’", '"': "”", "`": "’", **{char: escape(char) for char in ";$|&<>!"}})  # noqa: RUF001
+"""What a shell would act on; in a sentence of our own, a quotation mark or an apostrophe is a typographic one."""
 
 _QUOTED: Final = re.compile(r"`([-\w ./:=]+)`")
 """Code in a sentence of our own: a shell would run what stands in backticks."""
 
 
 def inert(text: str, /) -> str:
-    """Return a sentence for a terminal: nothing in it steers the terminal, or is run if it is pasted into a shell."""
-    shown = _QUOTED.sub(r"\1", neutral(text)).translate(_INERT)
+    """Return a sentence for a terminal: nothing in it steers the terminal, or is run if it is pasted into a shell.
+
+    A semicolon between two clauses would end a command there; a dash stands for it.
+    """
+    shown = _QUOTED.sub(r"\1", neutral(text)).replace("; ", " – ").translate(_INERT)  # noqa: RUF001
     return f"{shown[:-1]}{escape(shown[-1])}" if shown.endswith("\\") else shown
 
 
@@ -164,24 +164,24 @@ def finding_lines(finding: Finding, /, previous: Finding | None = None, width: i
     if finding.excluded_by:
         yield from wrapped((Span(f"excluded by {named(finding.excluded_by)}"),), width, _IN, _FURTHER)
     for item in new_facts(finding, again):
-        value = cut(neutral(str(plain_value(item.value))).translate(_VALUE), LONGEST_VALUE)
-        spans = (Span(f"{_path(item.path)} = {value}"), Span(f"  ({inert(item.why)})", "dim"))
-        yield from wrapped(spans, width, _FACT, _FURTHER)
+        value = cut(neutral(str(plain_value(item.value))), LONGEST_VALUE)
+        spans = (Span(f"{neutral(item.path)} = {value}"), Span(f"  ({neutral(item.why)})", "dim"))
+        yield from wrapped(spans, width, _FACT, _OF_FACT)
     for caveat in finding.caveats:
         if not again or caveat not in again.caveats:
-            yield from wrapped((Span(f"note: {inert(caveat)}", "dim"),), width, _FACT, _FURTHER)
+            yield from wrapped((Span(f"note: {neutral(caveat)}", "dim"),), width, _FACT, _OF_FACT)
 
 
 _IN: Final[Line] = (Span("  "),)
 _SUMMARY: Final[Line] = (Span("  ▸ "),)
-_FACT: Final[Line] = (Span("    "),)
 _FURTHER: Final[Line] = (Span("      "),)
+_FACT: Final[Line] = (Span("    | ", "dim"),)
+"""Begins a line with a fact, in which everything printable is shown as it is.
 
-
-def _path(path: str) -> str:
-    """Return where a fact stands; its quotes may stay where they are in pairs."""
-    shown = inert(path)
-    return shown.replace("’", "'") if path.count("'") % 2 == 0 and "’" not in path and '"' not in path else shown  # noqa: RUF001
+A shell into which it is pasted refuses a line that begins with a pipe, before it looks at the rest: bash discards the
+line (github.com/bminor/bash parse.y, reset_parser).
+"""
+_OF_FACT: Final[Line] = (Span("    |   ", "dim"),)
 
 
 def alert_line(alert: Alert, /, width: int | None = None) -> Line:

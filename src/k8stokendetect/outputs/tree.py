@@ -264,7 +264,7 @@ def _described_caller(refs: Sequence[EventRef]) -> Part:
 def _described(request: Request, mint: EventRef | None, *, is_from_many: bool) -> Part:
     ref = request.ref
     reasons = [rule for rule in request.rules if rule != "token-request-uri"] or list(request.rules)
-    note = ", ".join(map(named, reasons)) or "known from a later finding only"
+    note = ", ".join(map(named, reasons)) or "known only from a later finding"
     if request.is_witness:
         note = f"by {caller_of(ref)}, by design: it shows what was done"
     how = ""

@@ -54,7 +54,7 @@ def _with_text_keys(value: Any) -> Any:
 
 
 def address(text: str, /) -> str | None:
-    """Return an IP address in its usual form; None if it is none: behind a proxy a client can forge it."""
+    """Return an IP address in its usual form; None if it is not one: behind a proxy a client can forge it."""
     try:
         known = ipaddress.ip_address(text)
     except ValueError:

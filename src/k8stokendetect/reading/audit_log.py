@@ -60,7 +60,7 @@ def read(
         max_members: how many files the archives in one file or stream may hold together.
         envelopes: wrappers besides `envelopes.ENVELOPES`, for JSON records: asked about what none of those recognises.
         trust_pods: pods whose output is an audit log, besides the API server's own, each NAMESPACE/NAME, or /NAME where
-            records name no namespace; in NAME a `*` stands for any letters. Events that any other pod printed are
+            records name no namespace; in NAME a `*` stands for any characters. Events that any other pod printed are
             counted in `unproven`, and not read.
         day_first: whether dates such as 12/11/2026, as portals export them, begin with the day. None: what the file
             itself proves by a day over 12; without proof, such events are read without a time, and one ReadError a
@@ -94,7 +94,7 @@ class AuditLog:
         on_error: called with a ReadError for every record that cannot be read.
         counts: the following, together.
         bytes_read: how many bytes have been read from files and streams so far, before decompression.
-        skipped: how many records of other logs a wrapper held, such as control messages; they are no audit events.
+        skipped: how many records of other logs a wrapper held, such as control messages; they are not audit events.
         unproven: how many audit events pods printed that are not known to print an audit log; they are not read.
         passed_over: how many events `detect` skipped, because no detector wants them.
         wrappers: how many records each wrapper recognised, where they were read in full; one may stand in another.

@@ -55,7 +55,7 @@ def columnar_records(stream: IO[bytes], form: str, limits: Limits, /) -> Iterato
         except ReadError as error:
             reason = error.reason
         except Exception as error:  # noqa: BLE001 - hostile input: whatever goes wrong becomes a ReadError
-            reason = f"a damaged {form} file ({type(error).__name__}); what comes after is not read"
+            reason = f"a damaged {form} file ({type(error).__name__}); the rest is not read"
         if reason is not None:
             file.seek(0)
             yield f"row {number + 1}", ReadError(reason, revealed=revealed(file.read(LONGEST_LOOK)))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decides whether dates such as 12/11/2026 begin with the day: by what the user says, or the file itself proves.
 
-A date that nobody can tell is no time of its event, and there is one question for each file.
+A date that nobody can tell is not used as the time of its event, and there is one question for each file.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Dates:
         """Make an Event of a decoded event, or of one that has its types already.
 
         Raises:
-            ReadError: when it is no audit event.
+            ReadError: when it is not an audit event.
 
         """
         if self.day_first is not None:
@@ -75,7 +75,7 @@ class Dates:
         return _parsed(_in_order(record, day_first=order), platform, origin)
 
     def _source_of(self, origin: str) -> tuple[str, Any]:
-        """Return the file of an event, by name and to be read again; a name that a stream gave itself is none."""
+        """Return the file of an event, by name and to be read again; a stream's own name is not one."""
         if origin.startswith(f"{_BYTES}:"):
             return _BYTES, self._bytes
         for root in self._roots:

@@ -152,7 +152,7 @@ class LineSkipper:
 
 
 def rare(line: bytes) -> Projection | None:
-    """Return the projection of an event that is not plain; None for what is no event."""
+    """Return the projection of an event that is not plain; None for what is not an event."""
     try:
         return project(line)
     except NO_PROJECTION:

@@ -19,7 +19,7 @@ def events_of(log: AuditLog, refs: Iterable[EventRef], /) -> Iterator[tuple[str,
 
     The event that stands where the first reading found it comes last for its request; before it, or instead of it, may
     come events of the same request at other stages or in other files. The place decides, as what the rest of the log
-    contradicts is no part of a finding's request any more. Only events with a wanted auditID are read in
+    contradicts is not part of a finding's request any more. Only events with a wanted auditID are read in
     full. What cannot be read is passed to nobody: the first reading reported it.
 
     Arguments:

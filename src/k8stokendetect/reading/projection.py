@@ -102,7 +102,7 @@ class Plain(msgspec.Struct, gc=False, rename=go_name):
 
 
 class Projection(msgspec.Struct, gc=False, rename=go_name):
-    """The fields of an audit event that decide whether it is read in full; whatever is no plain event fails."""
+    """The fields of an audit event that decide whether it is read in full; whatever is not a plain event fails."""
 
     kind: Literal["Event"]
     api_version: Literal["audit.k8s.io/v1"]

@@ -201,13 +201,13 @@ class Reading:
         for unfinished in lines.rest():
             yield from self._parse(place, unfinished, name)
         if stream.failure:
-            yield ReadError(f"{stream.failure}; what comes after is not read", f"{name}:{place}".rstrip(":"))
+            yield ReadError(f"{stream.failure}; the rest is not read", f"{name}:{place}".rstrip(":"))
 
     def _count(self, size: int) -> None:
         self._counts.bytes_read += size
 
     def _parse(self, place: str, value: Any, name: str) -> Iterator[Read]:
-        """Make Events of one record; a ReadError in the place of whatever is none."""
+        """Make Events of one record; a ReadError in the place of whatever is not one."""
         if isinstance(value, Mark):
             yield value
             return
@@ -245,7 +245,7 @@ class Reading:
             yield self._event(inner, origin)
 
     def _cloud_event(self, inner: Inner, cloud: Cloud, origin: str) -> CloudEvent | ReadError:
-        """Make a CloudEvent, or say why it is none."""
+        """Make a CloudEvent, or say why it is not one."""
         if isinstance(inner.record, ReadError):
             return inner.record.at(origin)
         context, day_first = inner.context, self._dates.day_first
@@ -259,7 +259,7 @@ class Reading:
         return event
 
     def _event(self, inner: Inner, origin: str) -> Event | ReadError:
-        """Make an Event, or say why it is none."""
+        """Make an Event, or say why it is not one."""
         if isinstance(inner.record, ReadError):
             return inner.record.at(origin)
         try:

@@ -147,7 +147,7 @@ class Table:
         self._is_damaged = False
 
     def records(self) -> Iterator[Record]:
-        """Yield a mapping for each row, with the number of its first line, and an error for each that is none."""
+        """Yield a mapping for each row, with the number of its first line, and an error for each that is not one."""
         reader, is_empty = self._reader(), True
         while True:
             self._lines.begin()
@@ -195,7 +195,7 @@ class Table:
                 return
             self._names = cells
         elif cells == self._names:
-            yield str(number), Inner(None, skipped="the names of a table's columns again")
+            yield str(number), Inner(None, skipped="the table's column names again")
         elif cells[0][:1] == "{" and (value := _json(line)) is not None:
             yield str(number), value
         elif len(cells) == len(self._names):

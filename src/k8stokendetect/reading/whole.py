@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells files that are no lines of JSON by how they begin: tables, YAML documents, Parquet and Arrow."""
+"""Tells files that are not lines of JSON by how they begin: tables, YAML documents, Parquet and Arrow."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def is_yaml(head: bytes, /) -> bool:
 
 
 def yaml_records(stream: LineStream, limit: int, /) -> Iterator[Record]:
-    """Yield each document with the number of its first line, and an error for each that is none."""
+    """Yield each document with the number of its first line, and an error for each that is not one."""
     for number, text in _documents(stream, limit):
         try:
             for document in _decoded(text, limit):

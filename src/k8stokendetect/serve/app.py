@@ -184,18 +184,16 @@ class Receiver:
         except TimeoutError:
             raise RefusedError(408, "it did not arrive in time") from None
         except ClientDisconnect:
-            raise RefusedError(400, "the client left before it was complete") from None
+            raise RefusedError(400, "the client disconnected before it was complete") from None
         if body is None:
-            self._report("warning busy", "too many batches at once; the API server is asked to come again")
+            self._report("warning busy", "too many batches at once; the API server is asked to retry")
             return Response(status_code=503, headers={**_LATER, **_CLOSE})
         try:
             await self._take(body, lines)
         except Full:
-            self._report("warning busy", "batches wait to be examined; the API server is asked to come again")
+            self._report("warning busy", "batches wait to be examined; the API server is asked to retry")
         except OSError as error:
-            self._report(
-                "error disk", f"a batch could not be kept: {error.strerror}; the API server is asked to come again"
-            )
+            self._report("error disk", f"a batch could not be kept: {error.strerror}; the API server is asked to retry")
         else:
             return Response(status_code=200)
         return Response(status_code=503, headers=_LATER)
@@ -227,7 +225,7 @@ class Receiver:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise RefusedError(415, "it is not sent as application/json")
         if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise RefusedError(415, "it is compressed, as no API server does")
+            raise RefusedError(415, "it is compressed, which API servers do not do")
         length = request.headers.get("content-length")
         if length is None:
             return self._max_body

@@ -83,13 +83,13 @@ def lines_of(body: bytes, /) -> list[bytes]:
     An event that cannot be read becomes a line of what it still shows, which the reader then reports.
 
     Raises:
-        RefusedError: when the body is no EventList, or holds too much.
+        RefusedError: when the body is not an EventList, or holds too much.
 
     """
     if body[:64].lstrip()[:1] != b"{":
         raise RefusedError(400, "not an EventList")
     if is_deep(body, DEEPEST):
-        raise RefusedError(400, "nested as no API server does")
+        raise RefusedError(400, "nested more deeply than by any API server")
     items = _shallow(body) if not is_deep(body) else _deep(body)
     if len(items) > MOST_EVENTS:
         raise RefusedError(413, f"more than {MOST_EVENTS} events in one batch")

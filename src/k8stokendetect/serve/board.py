@@ -111,5 +111,5 @@ class Board:
             options=self._options,
             started=self._started,
             ended=datetime.now(UTC),
-            note="A running service: counts are since its start; what was alerted before it is on the page, too.",
+            note="A running service: counts are since its start; the page also shows what was alerted before.",
         )

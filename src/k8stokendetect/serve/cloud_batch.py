@@ -2,7 +2,7 @@
 """Turns what is posted of a cloud's log into lines that may be kept: one a record, bounded, without credentials.
 
 CloudTrail's files hold `{"Records": […]}`, EventBridge sends one event, Azure's diagnostic settings write
-`{"records": […]}`, a subscription of Google's sends one entry: what stands in such a list becomes lines of its own.
+`{"records": […]}`, a Google subscription sends one entry: what stands in such a list becomes lines of its own.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def cloud_lines_of(body: bytes, /) -> list[bytes]:
     """Return the records of a post, a line of JSON for each, without credentials.
 
     Raises:
-        RefusedError: when the body is no JSON object or list, is nested too deeply, or holds too much.
+        RefusedError: when the body is not a JSON object or list, is nested too deeply, or holds too much.
 
     """
     if is_deep(body):
-        raise RefusedError(400, "nested as no cloud's log is")
+        raise RefusedError(400, "nested more deeply than in any cloud's log")
     try:
         found = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):

@@ -115,7 +115,7 @@ class Examiner(threading.Thread):
         except ConfigError as error:
             aside = self._path.with_name(f"{self._path.name}.damaged")
             self._path.replace(aside)
-            self._report("error", f"{error}; it is put aside as {aside}, and what detectors remembered is lost")
+            self._report("error", f"{error}; it is moved to {aside}, and what detectors remembered is lost")
             state = State()
         self._journal.expect(max([state.batch, *(number + 1 for number in state.not_examined)]))
         self._outbox.expect(state.entry)
@@ -162,7 +162,7 @@ class Examiner(threading.Thread):
         self._journal.close()
 
     def run(self) -> None:
-        """Examine until it is stopped. A batch on which that fails is put aside, and everything begins again."""
+        """Examine until it is stopped. A batch on which that fails is moved away, and everything begins again."""
         failed_on = -1
         while True:
             try:
@@ -172,7 +172,7 @@ class Examiner(threading.Thread):
                 failed_on = self._current
                 if self._failures > _MOST_FAILURES or not self._put_aside(error):
                     self.failure = f"{type(error).__name__} on batch {self._current}"
-                    self._report("fatal", f"nothing is examined any more: {self.failure}: {error}")
+                    self._report("fatal", f"nothing more is examined: {self.failure}: {error}")
                     return
             else:
                 return

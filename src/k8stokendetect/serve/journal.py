@@ -79,7 +79,7 @@ class Journal:
         size = paths[-1].stat().st_size
         if good < size:
             os.truncate(paths[-1], good)
-            self._report(f"{paths[-1]}: its last {size - good} bytes are no whole entry, and were cut off")
+            self._report(f"{paths[-1]}: its last {size - good} bytes are not a whole entry and were cut off")
         self._length = sum(path.stat().st_size for path in paths)
         return number + 1
 

@@ -30,12 +30,12 @@ class Metrics:
             return client.Gauge(f"k8stokendetect_{name}", text, registry=self.registry)
 
         self.requests = counter("requests", "Requests, by path and status of the answer.", ("path", "status"))
-        self.body_bytes = counter("batch_bytes", "Bytes of the batches that were taken.")
-        self.events_taken = counter("events_received", "Events in the batches that were taken, repeated ones included.")
+        self.body_bytes = counter("batch_bytes", "Bytes of the accepted batches.")
+        self.events_taken = counter("events_received", "Events in the accepted batches, repeated ones included.")
         self.alerts = counter("alerts", "Alerts, by severity.", ("severity",))
-        self.lost = counter("batches_not_examined", "Batches that were put aside, because examining them failed.")
+        self.lost = counter("batches_not_examined", "Batches that were moved away because examining them failed.")
         self.last_batch = gauge(
-            "last_batch_timestamp_seconds", "When the last batch was taken; before the first one, when this started."
+            "last_batch_timestamp_seconds", "When the last batch was accepted; before the first one, when this started."
         )
         self.last_batch.set_to_current_time()
         self.last_state = gauge("last_state_timestamp_seconds", "When the state was last saved.")
@@ -93,16 +93,20 @@ class _Elsewhere:
         for name, (count, text) in plain.items():
             yield CounterMetricFamily(f"k8stokendetect_{name}", text, value=count)
         yield counter("findings", "Findings, by rule.", "rule", dict(tally.findings))
-        yield counter("excluded", "Findings that an exclusion excluded.", "exclusion", dict(tally.excluded))
+        yield counter("excluded", "Findings that an exclusion covers.", "exclusion", dict(tally.excluded))
         one = self._deliveries
-        yield counter("sink_sent", "Alerts that a sink took.", "sink", {each.name: each.sent for each in one})
+        yield counter("sink_sent", "Alerts that a sink accepted.", "sink", {each.name: each.sent for each in one})
         yield counter(
-            "sink_dead_letters", "Alerts that a sink did not take.", "sink", {each.name: each.dead for each in one}
+            "sink_dead_letters", "Alerts that a sink refused.", "sink", {each.name: each.dead for each in one}
         )
-        yield counter("sink_retries", "Attempts that were repeated.", "sink", {each.name: each.retries for each in one})
+        yield counter(
+            "sink_retries", "Delivery attempts that were repeated.", "sink", {each.name: each.retries for each in one}
+        )
         for name, number in self._waiting().items():
-            yield GaugeMetricFamily(f"k8stokendetect_{name}", "How much waits, or is kept on the disk.", value=number)
-        waits = GaugeMetricFamily("k8stokendetect_sink_waiting", "Entries that a sink has not seen.", labels=["sink"])
+            yield GaugeMetricFamily(f"k8stokendetect_{name}", "Bytes that wait or are kept on disk.", value=number)
+        waits = GaugeMetricFamily(
+            "k8stokendetect_sink_waiting", "Entries not yet delivered to a sink.", labels=["sink"]
+        )
         for name, number in self._undelivered().items():
             waits.add_metric([name], number)
         yield waits

@@ -122,7 +122,7 @@ class Outbox:
             ]
         except (ReadError, K8sTokenDetectError, ValueError, KeyError, TypeError) as error:
             self._report(
-                "error outbox", f"entry {number} of the outbox cannot be read ({error}): it is of another release"
+                "error outbox", f"entry {number} of the outbox cannot be read ({error}): it comes from another release"
             )
             return []
 
@@ -202,7 +202,7 @@ class _Courier(threading.Thread):
         except FileNotFoundError:
             return 1, 0
         except (OSError, ValueError, TypeError):
-            self._outbox.trouble(f"{self._path}: cannot be read; all that is kept is delivered again")
+            self._outbox.trouble(f"{self._path}: cannot be read; everything that is kept is delivered again")
             return 1, 0
 
     def run(self) -> None:
@@ -248,6 +248,6 @@ def _bounded(finding: Finding) -> dict[str, Any]:
     document: dict[str, Any] = finding.to_dict()
     if len(one_line(document)) <= LONGEST_DOCUMENT:
         return document
-    caveats = [*document["caveats"], "evidence was cut: it was too long to be kept"]
+    caveats = [*document["caveats"], "evidence was cut: it was too long to keep"]
     shorter = bounded({"evidence": document["evidence"]}, lambda _document, _left: None)
     return {**document, **shorter, "caveats": caveats}

@@ -62,7 +62,7 @@ class Log:
             if number < MOST_A_MINUTE:
                 self._write(line)
             elif number == MOST_A_MINUTE:
-                self._write(f"{kind}: more of them; only counted for the rest of this minute")
+                self._write(f"{kind}: more to come; for the rest of this minute they are only counted")
 
 
 class _Relay(logging.Handler):

@@ -91,12 +91,12 @@ class Settings:
     def check(self) -> None:
         """Refuse to listen where anyone could post or look; raises ConfigError."""
         if self.tls is None and not _is_here(self.listen[0]):
-            raise ConfigError("without TLS only on this machine: give --tls-cert and --tls-key")
+            raise ConfigError("without TLS, only this machine can be served: give --tls-cert and --tls-key")
         has_ca = self.tls is not None and self.tls.client_ca is not None
         if self.token_file is None and not has_ca:
             raise ConfigError("anyone could post findings and read the page: give --client-ca, --token-file or both")
         if self.client_names and not has_ca:
-            raise ConfigError("--client-name says what certificates may be called: it needs --client-ca")
+            raise ConfigError("--client-name is the name on client certificates: it needs --client-ca")
 
 
 def _is_here(host: str) -> bool:
@@ -114,7 +114,7 @@ class Service:
         platform: where the events come from, for the exclusions.
         cluster: a snapshot.
         cluster_name: the cluster that the events are of.
-        azure_subjects: of Azure's federated credentials, by their ids.
+        azure_subjects: of federated credentials in Azure, by their ids.
         log: takes lines for the operator.
 
     Attributes:
@@ -260,10 +260,12 @@ class Service:
         return _Server(config)
 
     def _refuse_name(self) -> None:
-        self._log("warning certificate", "a client was refused: its certificate is not called as --client-name says")
+        self._log(
+            "warning certificate", "a client was refused: its certificate does not have the name of --client-name"
+        )
 
     async def _watch(self, stop: Callable[[], object]) -> None:
-        """Read the TLS files again when they change, and stop when nothing is examined any more."""
+        """Read the TLS files again when they change, and stop when nothing more is examined."""
         tls = self._settings.tls
         marks = tls.marks() if tls else ()
         while not self._examiner.failure:

@@ -75,7 +75,7 @@ class State:
         except (OSError, ValueError):
             document = None
         try:
-            return cls(  # a document of another version is none
+            return cls(  # a document of another version is not one
                 Memory.from_dict(document["memory" if document["version"] == VERSION else "version"]),
                 int(document["batch"]),
                 int(document["entry"]),

@@ -6,6 +6,7 @@ github.com/SigmaHQ/sigma-specification@ba9251aa sigmahq/*.md; pySigma-validators
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -35,24 +36,67 @@ _ALWAYS_THERE: Final = frozenset(
 """Components of Kubernetes itself; others are optional, unless the platform brings them."""
 
 DETECTS: Final[Mapping[str, str]] = {
-    "token-request": "a service account token minted through the TokenRequest API by someone other than a component",
-    "token-request-uri": "calls to the TokenRequest API for unusual targets or through unusual URIs",
-    "token-request-impersonated": "a service account token minted by somebody who impersonates somebody else",
-    "token-request-lookalike": "a service account token minted by a caller with a reserved name and not its proofs",
-    "token-request-privileged-target": "a token minted for a service account that can take over the cluster",
-    "token-request-cloud-audience": "a service account token requested for a cloud or a secret store",
+    "token-request": (
+        "a service account token minted through the TokenRequest API by someone other than a system component"
+    ),
+    "token-request-uri": (
+        "calls to the TokenRequest API that aim outside Kubernetes' own namespaces and service accounts, or whose raw "
+        "URI no benign client writes: percent-encoded letters, trailing slashes, another API prefix, dryRun (which "
+        "mints a working token), unknown or padded query parameters"
+    ),
+    "token-request-impersonated": (
+        "a service account token minted by somebody who impersonates somebody else (kubectl --as)"
+    ),
+    "token-request-lookalike": (
+        "a service account token minted by a caller that is named like a component that mints by design, but lacks "
+        "what the real one has: a group, the kind of credential, the client, the namespace it mints in"
+    ),
+    "token-request-privileged-target": (
+        "a token minted for a service account that can take over the cluster: a controller of kube-controller-manager, "
+        "a GitOps engine, a backup tool"
+    ),
+    "token-request-cloud-audience": (
+        "a service account token requested for a cloud's token exchange or a secret store: with it the caller becomes "
+        "the cloud role of that service account, from anywhere, and the cluster's log shows nothing more"
+    ),
     "token-request-long-lived": "a service account token requested for more than a day",
-    "token-request-unbound": "a service account that mints tokens",
-    "token-request-denied": "calls to the TokenRequest API that were refused or failed",
-    "token-in-audit-log": "a service account token that stands in the audit log",
-    "legacy-token-secret": "the making of a Secret that receives a service account token, and the use of such a token",
-    "token-read-by-exec": "a command in a pod that reads its mounted service account token",
+    "token-request-unbound": (
+        "a workload that requests a token of another service account, or one of its own that is bound to nothing"
+    ),
+    "token-request-denied": (
+        "calls to the TokenRequest API that yield no token: not authenticated, not allowed, no such account, or a "
+        "request that the API server could not take"
+    ),
+    "token-in-audit-log": "a usable service account token in the audit log",
+    "legacy-token-secret": (
+        "a Secret that receives a service account token that never expires, without any TokenRequest, and requests "
+        "made with such a token"
+    ),
+    "token-read-by-exec": "a command in a pod that reads the service account token mounted there",
     "token-right-granted": "roles and bindings that give the right to mint service account tokens",
     "audit-annotation-forged": "admission policies and webhooks that can forge the API server's audit annotations",
-    "minted-token-used": "the use of a service account token that somebody minted who is no component",
+    "minted-token-used": (
+        "requests made with a service account token that someone other than a system component minted"
+    ),
     "legacy-token-secret.filled": "a new Secret into which the controller manager writes a service account token",
 }
-"""How a description begins, after `Detects`; by the id of the rule."""
+"""What a rule detects, by its id: what the first sentence of the rule's description says, after `Detects`."""
+
+_NEXT_SENTENCE: Final = re.compile(r"\.\s+(?=[A-Z0-9])")
+
+
+def description(rule: Rule, key: str, /) -> str:
+    """Return a rule's description; one that SigmaHQ would take begins with `Detects`.
+
+    Arguments:
+        rule: the rule.
+        key: its id in `DETECTS`.
+
+    """
+    if key not in DETECTS:
+        return rule.description or rule.title
+    _, *others = _NEXT_SENTENCE.split(rule.description, maxsplit=1)
+    return " ".join((f"Detects {DETECTS[key]}.", *others))
 
 
 def kind(exclusion: Exclusion, /) -> str:

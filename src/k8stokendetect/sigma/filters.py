@@ -53,7 +53,7 @@ PLAIN_URI: Final[dict[str, Selection]] = {
 ODD_URI: Final[dict[str, Selection]] = {
     "odd_uri": [guarded({f"{URI}|contains": ["%", "//"]}), guarded({URI: "*/token*/token"})]
 }
-"""A plain URI matches none of these: without `%` its path has `/token` in clear, and no query follows the only one.
+"""A plain URI matches none of these: without `%` its path has a literal `/token`, and no query follows the only one.
 
 So nothing has to ask for a question mark, which each backend writes in its own way.
 """

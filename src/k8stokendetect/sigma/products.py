@@ -109,7 +109,7 @@ def _check(target: Target, places: Mapping[str, str | None]) -> None:
         if target not in _TAKES[name]:
             raise ConfigError(f"{target} has no {name}; that is for {' and '.join(_TAKES[name])}")
         if not _PLACE.fullmatch(value) or ("," in value and target != "elastic"):
-            raise ConfigError(f"{name} {value!r} is no name: letters, digits and . : * @ + - _ only")
+            raise ConfigError(f"{name} {value!r} is not a name: use only letters, digits and . : * @ + - _")
 
 
 def _cannot(target: Target, document: dict[str, Any]) -> str:

@@ -254,7 +254,7 @@ def _correlation(join: Join, options: _Options) -> Iterator[tuple[str, str]]:
     for part, key, name in zip(join.parts, keys, names, strict=True):
         covering = options.covering(part.excluded_as) if part.excluded_as else []
         detection, comments = _detection(part.selections, part.condition, covering, options)
-        about = Rule(key, part.title, Severity.INFORMATIONAL, "Of use only in the correlation that names it.")
+        about = Rule(key, part.title, Severity.INFORMATIONAL, "Used only by the correlation that refers to it.")
         yield file_name(key), _document(about, key, "detection", detection, comments, level="Metadata", name=name)
     correlation: dict[str, Any] = {
         "type": "temporal",
@@ -276,8 +276,6 @@ def _document(
     rule: Rule, key: str, section: str, content: dict[str, Any], comments: list[str], *, level: str = "", **more: Any
 ) -> str:
     """Write a document; the comments stand above its section, `detection` or `correlation`."""
-    about = rule.description or rule.title
-    detects = f"Detects {conventions.DETECTS[key]}. {about}" if key in conventions.DETECTS else about
     links, tags = conventions.references(rule), conventions.tags(rule)
     source = LOGSOURCE | {"definition": conventions.requirements(level)}
     document = {
@@ -285,7 +283,7 @@ def _document(
         "id": str(rule_id(key)),
         **more,
         "status": "experimental",
-        "description": yaml.paragraph(detects),
+        "description": yaml.paragraph(conventions.description(rule, key)),
         **({"references": links} if links else {}),
         "author": AUTHOR,
         "date": DATE,

@@ -127,7 +127,7 @@ def _opened(path: Path) -> io.FileIO:
     file = io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o600), "r+")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.EINVAL, "not a regular file; there is `stdout`")
+        raise OSError(errno.EINVAL, "not a regular file; use `stdout` for standard output")
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - LOOKED_AT))
     end = file.read(LOOKED_AT)

@@ -138,7 +138,7 @@ def _poster(spec: Spec, url: str, headers: dict[str, str] | None = None) -> Post
 def _webhook(spec: Spec) -> Sink:
     line, token = _line(spec), spec.option("token")
     if not token.isascii() or not token.isprintable():
-        raise ConfigError(f"sink {spec.name}: its token is no token")
+        raise ConfigError(f"sink {spec.name}: its token is not a valid token")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     if spec.option("format") == "cef":
         headers["Content-Type"] = "text/plain; charset=us-ascii"

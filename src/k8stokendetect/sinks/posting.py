@@ -27,7 +27,7 @@ _LONGEST_ANSWER: Final = 4096
 
 
 def check_url(name: str, url: str, /) -> None:
-    """Refuse an address that would send alerts in clear over a network, or is none; the message does not repeat it.
+    """Refuse an address that would send alerts unencrypted over a network, or is not a URL; does not repeat it.
 
     Raises:
         ConfigError: as said.
@@ -101,7 +101,7 @@ class Poster:
         self._judge(answer.status, answer.headers.get("Retry-After"))
 
     def _judge(self, status: int, retry_after: str | None) -> None:
-        """Take 2xx for success; a redirection is none: what it leads to was not configured."""
+        """Take 2xx for success; a redirection is not: what it leads to was not configured."""
         if 200 <= status <= 299:  # noqa: PLR2004 - what HTTP calls success
             return
         again = status in AGAIN or status >= _SERVER_ERROR

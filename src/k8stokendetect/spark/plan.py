@@ -31,7 +31,7 @@ class Plan:
         keep_excluded: whether excluded findings are returned, too.
         platform: the platform of records that do not name one.
         snapshot: the objects of the cluster.
-        azure_subjects: of Azure's federated credentials, by their ids.
+        azure_subjects: of federated credentials in Azure, by their ids.
 
     """
 

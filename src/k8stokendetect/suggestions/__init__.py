@@ -42,7 +42,7 @@ LONGEST: Final = timedelta(days=90)
 """After so many days somebody looks again."""
 
 MOST_CALLERS: Final = 2000
-"""Of further callers only the mints are counted; a flood of them is no reason to hold more."""
+"""Of further callers only the mints are counted; a flood of them does not make it hold more."""
 
 _TOO_MANY: Final = f"more service accounts than {MOST_TARGETS:,}: name the namespaces yourself"
 _LONGEST_ID: Final = 60
@@ -171,7 +171,7 @@ class Suggestions(Detector):
             return
         failed = failed_checks(base, event)
         if event.body_is_cut:
-            self._leave(event, "the request body should have been logged, and was cut away")
+            self._leave(event, "the request body should have been logged but was cut away")
         elif failed or EventRef.of(event).token_account is None or "*" in login.username:
             self._leave(event, failed[0].why if failed else "its name, or its target's, cannot be written exactly")
         elif caller is None and len(self._callers) >= MOST_CALLERS:
@@ -217,7 +217,7 @@ class Suggestions(Detector):
         if rules := self._urgent.get(login.username):
             yield f"PART OF SOMETHING HIGH OR CRITICAL ({listed(sorted(rules))}): clear that up before you confirm it"
         elif len(self._urgent) >= MOST_CALLERS:
-            yield "more callers have high or critical findings than were noted: look whether this is one"
+            yield "more callers have high or critical findings than were noted: check whether this is one"
         if others := sum(other.username == login.username for other in self._callers) - 1:
             yield f"the same name came with {others} other sets of proofs or kinds of token: confirm each by itself"
         if not login.username.isascii():
@@ -227,4 +227,4 @@ class Suggestions(Detector):
         if login.username.startswith(SERVICE_ACCOUNT_PREFIX) and not login.in_pod:
             yield "its token is not bound to a pod: a stolen copy has the same proofs"
         if component.token is None:
-            yield "what kind of token it asks for is not logged at this level: any kind is excluded"
+            yield "the kind of token it asks for is not logged at this level: any kind is excluded"

@@ -68,7 +68,7 @@ class Login:
         """Return everything it proves, for any target.
 
         Raises:
-            ConfigError: when that is no proof, or may never be excluded.
+            ConfigError: when that is not proof, or may never be excluded.
 
         """
         is_account = self.username.startswith(SERVICE_ACCOUNT_PREFIX)
@@ -174,7 +174,7 @@ class Caller:
             names = self._targets.setdefault(target.namespace, {})
             if target.name not in names:
                 self.accounts += 1
-                # The name of a file may hold bytes that are no text, which TOML cannot express.
+                # The name of a file may hold bytes that are not text, which TOML cannot express.
                 origin = (event.origin or "").encode("utf-8", "backslashreplace").decode("utf-8")
                 names[target.name] = Seen(origin, self.count)
             names[target.name].add(event.time)

@@ -29,14 +29,14 @@ _HEAD: Final = """\
 def suggestions_to_toml(found: Suggestions, /) -> str:
     """Return a TOML document that `load_exclusions` reads, as it is and with any of its entries confirmed.
 
-    Confirmed is an entry whose lines are no comments any more, and in which the day stands in place of `UNCHECKED`.
+    Confirmed is an entry whose lines are not comments any more, and in which the day stands in place of `UNCHECKED`.
     """
     suggested, left = found.all(), found.left()
     parts = [_HEAD, *map(_entry, suggested[:MOST_WRITTEN])]
     if len(suggested) > MOST_WRITTEN:
-        parts.append(f"## {len(suggested) - MOST_WRITTEN:,} more: confirm these first, and scan again.\n")
+        parts.append(f"## {len(suggested) - MOST_WRITTEN:,} more: confirm these first and scan again.\n")
     if not suggested:
-        parts.append("## Nobody minted a token but who is excluded already, or may not be.\n")
+        parts.append("## Everyone who minted a token is excluded already, or can never be excluded.\n")
     if left:
         parts.append("".join(_left(left)))
     return "\n".join(parts)

@@ -174,7 +174,7 @@ def token_request(
         more: what `request` takes (`credential`, `ip`, `time`, …), and fields by their Go names.
 
     Raises:
-        ConfigError: when target is no namespace and name.
+        ConfigError: when target is not a namespace and name.
 
     """
     namespace, _, name = target.partition("/")

@@ -41,7 +41,7 @@ class Label:
         code: the HTTP status.
         user: the caller's name.
         verb: such as `create`.
-        resource: with its subresource, such as `serviceaccounts/token`; empty for a path that is no resource.
+        resource: with its subresource, such as `serviceaccounts/token`; empty for a path that is not a resource.
         scenario: the part of the story.
         why: what was done, in words.
         received: `requestReceivedTimestamp` of its events; None in the recordings whose labels do not have it.
@@ -103,7 +103,7 @@ class Recording:
     def labelled(self) -> Iterator[tuple[dict[str, Any], Label | None]]:
         """Yield each audit event with the label of its request; None where it has none.
 
-        All stages of a request have its label. Requests of one auditID are told apart by the time at which they were
+        All stages of a request have its label. Requests of one auditID are distinguished by the time at which they were
         received where the label has it, and else by their resource and order.
         """
         waiting: dict[tuple[str, ...], deque[Label]] = defaultdict(deque)

@@ -192,8 +192,8 @@ class EnvelopeConformance:
                     continue
                 raise failed(
                     f"{name_of(self.reader())}: an event was damaged ({how}), and no error came out",
-                    "hand text on as it is, or yield `Inner(ReadError(…), place)` where it is no JSON and where an "
-                    "event is no object; skip only what is known to be another log's",
+                    "hand text on as it is, or yield `Inner(ReadError(…), place)` where it is not JSON and where an "
+                    "event is not an object; skip only what is known to be another log's",
                     record,
                 )
 

@@ -131,7 +131,7 @@ class Harness:
 
 
 def as_log(example: Example) -> list[Mapping[str, Any]]:
-    """Return the events of an example that is no bytes."""
+    """Return the events of an example that is not bytes."""
     if isinstance(example, bytes):
         return []
     return [example] if isinstance(example, Mapping) else list(example)

@@ -185,7 +185,7 @@ def _findings(
 
 
 def check_finding(harness: Harness, detector: Detector, finding: object, record: Mapping[str, Any]) -> None:
-    """Raise an AssertionError when a finding is none, of another rule, or rests on what is not in the event."""
+    """Raise an AssertionError when a finding is not one, of another rule, or rests on what is not in the event."""
     _check_rule(harness, detector, finding, record)
     assert isinstance(finding, Finding)  # noqa: S101 - the line above said so, to people
     if finding != pickle.loads(pickle.dumps(finding)):  # noqa: S301 - our own bytes
