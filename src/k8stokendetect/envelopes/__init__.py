@@ -138,7 +138,7 @@ def _with_pods(outer: Inner) -> Inner:
 
 
 def _settled(outer: Inner) -> Inner:
-    """Compare what was claimed about the pod with what is no wrapper any more: an event, its text, an error."""
+    """Compare what was claimed about the pod with what is not a wrapper any more: an event, its text, an error."""
     record = outer.record
     if not outer.context.claims:
         return outer

@@ -135,7 +135,7 @@ def _query(record: Mapping[str, Any]) -> Iterator[Inner]:
         is_row = isinstance(cells, list) and all(isinstance(cell, Mapping) for cell in cells)
         for cell in cells if is_row else ():
             row |= cell
-        error = ReadError("a row of CloudTrail Lake that is no list of cells")
+        error = ReadError("a row of CloudTrail Lake that is not a list of cells")
         yield Inner(row if is_row else error, f".QueryResultRows[{index}]")
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from k8stokendetect.envelopes.base import Context
+from k8stokendetect.envelopes.base import Claim, Context
 from k8stokendetect.envelopes.pods import values_of
 
 DOUBTED: Final = "whether a pod printed it: what names the pod stands in the event, too, where a client may have put it"
@@ -50,13 +50,15 @@ def settled(context: Context, content: Any, /) -> Context:
     if _ENCODED.search(text):
         text += b" " + _ENCODED.sub(_decoded, text)
     text += b" " + _ESCAPE.sub(b" ", text)
-    pods = context.pods.union(
-        claim.pod
-        for claim in context.claims
-        if any(_PLAIN.fullmatch(value) and not _holds(text, value.lower().encode()) for value in values_of(claim))
-    )
+    pods = context.pods.union(claim.pod for claim in context.claims if _counts(claim, text))
     lost = context.lost if pods else context.lost | {DOUBTED}
     return attrs.evolve(context, pods=pods, lost=lost, claims=())
+
+
+def _counts(claim: Claim, text: bytes) -> bool:
+    """Tell whether the event cannot have caused a claim; one without values is the wrapper's own form."""
+    values = list(values_of(claim))
+    return not values or any(_PLAIN.fullmatch(value) and not _holds(text, value.lower().encode()) for value in values)
 
 
 def _as_bytes(content: Any) -> bytes:
@@ -77,7 +79,7 @@ def _decoded(found: re.Match[bytes]) -> bytes:
 
 
 def _holds(text: bytes, value: bytes) -> bool:
-    """Tell whether a text has a value that is no part of a longer word."""
+    """Tell whether a text has a value that is not part of a longer word."""
     at = text.find(value)
     for _ in range(_MOST_PLACES):
         if at < 0:
