@@ -52,7 +52,8 @@ def _double(line: bytes, chance: random.Random) -> bytes:
 
 
 def _recode(line: bytes, chance: random.Random) -> bytes:
-    return line.decode().encode(chance.choice(["utf-16-le", "utf-16-be", "utf-32-be", "cp037"])).replace(b"\n", b"")
+    encoding = chance.choice(["utf-16-le", "utf-16-be", "utf-32-be", "cp037"])
+    return line.decode("utf-8-sig").encode(encoding).replace(b"\n", b"")
 
 
 def _swap(line: bytes, chance: random.Random) -> bytes:

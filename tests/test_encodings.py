@@ -47,6 +47,22 @@ def test_every_encoding_gives_the_same_events_and_lines(name: str) -> None:
     assert [error.partition(": ")[0] for error in errors] == ["<bytes>:4"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_one_damaged_line_at_the_beginning_is_told_alike_from_a_slow_pipe(encoding: str) -> None:
+    """Whether a text is UTF-16 shows at the end of its first line, however few bytes come at a time."""
+    content = LINES[0].decode().strip().encode(encoding) + b"\n" + b"".join(LINES[1:])
+    ids, errors = outcome(content)
+
+    assert ids == IDS[1:]
+    assert [error.partition(": ")[2] for error in errors] == ["not JSON: binary data"]
+    for size in (1, 2, 7, 1000):
+        found, told = outcome(Pipe(content, size))
+        assert (found, [error.partition(":")[2] for error in told]) == (
+            ids,
+            [error.partition(":")[2] for error in errors],
+        )
+
+
 @pytest.mark.parametrize("layout", ["object", "array", "list", "two objects"])
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_before_indented_json(layout: str, encoding: str) -> None:

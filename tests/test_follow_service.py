@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -59,9 +60,11 @@ class Service:
             process.wait()
 
     def ids(self) -> list[str]:
-        """Return the audit ids of the alerts, in their order; the last line may have been cut by a kill."""
+        """Return the audit ids of the alerts, in their order; a kill may have cut one, which the next then follows."""
         lines = self.alerts.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line)["event"]["audit_id"] for line in lines if line.endswith("\n")]
+        begins = re.compile(r'\{"id":"[0-9a-f]+","severity":')
+        whole = [line[list(begins.finditer(line))[-1].start() :] for line in lines if line.endswith("\n")]
+        return [json.loads(line)["event"]["audit_id"] for line in whole]
 
     def write(self, numbers: range) -> None:
         """Write mints."""

@@ -41,6 +41,18 @@ def encoding_of(head: bytes, /) -> tuple[str, int] | None:
     return next(((encoding, 0) for encoding in encodings if _ends_line(head, encoding)), None)
 
 
+def is_open(head: bytes, /) -> bool:
+    """Tell whether a text without a mark looks wide, and more of its first line is needed to know."""
+    if head.startswith(tuple(_MARKS)):
+        return False
+    place = head.find(b"\n")
+    return any(
+        place < 0 or len(head) - place < len(end := "\n".encode(encoding)) - end.index(b"\n")
+        for pattern, encoding in _WIDE.items()
+        if pattern.match(head)
+    )
+
+
 def _ends_line(head: bytes, encoding: str) -> bool:
     """Tell whether the first line ends in this encoding, as far as its end is there."""
     place = head.find(b"\n")

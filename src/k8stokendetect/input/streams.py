@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from k8stokendetect.errors import ReadError
 from k8stokendetect.input.budget import Budget
-from k8stokendetect.input.encodings import Recoded, encoding_of
+from k8stokendetect.input.encodings import Recoded, encoding_of, is_open
 from k8stokendetect.input.frames import Frames, begins_frame, check_package
 from k8stokendetect.input.gunzip import Gunzip
 from k8stokendetect.input.kinds import advice
@@ -190,6 +190,8 @@ def is_packed(content: bytes, /) -> bool:
 
 def _is_enough(head: bytes) -> bool:
     """Tell whether no more is needed: a line, or the beginning of JSON or of compressed data."""
+    if is_open(head):
+        return False
     return b"\n" in head or _JSON.match(head) is not None or head.startswith(GZIP) or begins_frame(head)
 
 
