@@ -38,7 +38,7 @@ def short(value: object, /) -> str:
 
 def with_short_repr(cls: type[T], /) -> type[T]:
     """Let values of an attrs class be written as their class and fields, as far as they fit: a decorator."""
-    cls.__repr__ = _fields_repr  # type: ignore[method-assign]  # a decorator may
+    cls.__repr__ = _fields_repr  # type: ignore[method-assign]  # this decorator replaces it
     return cls
 
 

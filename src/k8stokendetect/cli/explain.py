@@ -38,7 +38,7 @@ def explain(*, names: tuple[str, ...], form: str, **options: object) -> int:
 
     """
     wanted, logs = names_and_logs(names)
-    run, errors = _Run(logs=logs, **options), Errors()  # type: ignore[arg-type]  # of the types that click made
+    run, errors = _Run(logs=logs, **options), Errors()  # type: ignore[arg-type]  # click has checked the types
     named = Found.of(wanted, run.log(_ignore))
     ids = list(
         dict.fromkeys(id_ for name in wanted for id_ in (named.names[name].ids if name in named.names else [name]))

@@ -21,7 +21,7 @@ _OBJECTS: Final = (*_BODIES, "userIdentity", "sessionContext", "sessionIssuer", 
 _ACCOUNTS: Final = ("accountId", "recipientAccountId")
 _TRUTH: Final = {"true": True, "false": False, "1": True, "0": False, "": None}
 _MOST: Final = 10**20
-"""No number of CloudTrail's is as large; one of thousands of digits cannot be written as text."""
+"""No number in CloudTrail is as large; one of thousands of digits cannot be written as text."""
 _NUMBER: Final = re.compile(r"([0-9]{1,15})(?:\.0*)?")
 
 _SERVICE: Final = re.compile(
@@ -43,13 +43,13 @@ def service_of(source: str, /) -> str:
 
 
 def number_of(value: Any, /) -> int | None:
-    """Return a number, also from a text or a fraction; None where it is none: no exchange is lost for that."""
+    """Return a number, also from a text or a fraction; None for anything else: no exchange is lost for that."""
     found = _NUMBER.fullmatch(text) if isinstance(text := text_of_number(value), str) else None
     return int(found[1]) if found else None
 
 
 def object_of(value: Any, /) -> Any:
-    """Return an object or a list that became JSON text; nothing for an empty text; anything else as it is."""
+    """Return an object or a list that became JSON text; None for an empty text; anything else as it is."""
     if not isinstance(value, str):
         return value
     try:

@@ -136,7 +136,7 @@ def _composed(content: bytes) -> tuple[Any, bool]:
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     bases = (base,) if issubclass(base, yaml.composer.Composer) else (yaml.composer.Composer, base)
 
-    class Loader(*bases):  # type: ignore[misc]  # mypy takes no base that is chosen at run time, C or Python
+    class Loader(*bases):  # type: ignore[misc]  # the base is chosen at run time
         def __init__(self, stream: bytes) -> None:
             base.__init__(self, stream)
             self.anchors: dict[str, Any] = {}

@@ -109,7 +109,7 @@ def _since_epoch(number: float) -> datetime:
 
 
 def _parse_aws_time(text: str) -> datetime | None:
-    """Parse a time of STS's as dateutil would, many times faster; None for any other."""
+    """Parse a time as STS writes it, as dateutil would, many times faster; None for any other."""
     found = _AWS.fullmatch(text)
     if found is None or not 1 <= int(found[4]) <= _NOON:
         return None

@@ -60,7 +60,7 @@ def _loader(content: bytes) -> Any:
     yaml = library()
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 10 times as fast, where libyaml is there
 
-    class Loader(base):  # type: ignore[misc]  # mypy takes no base that is chosen at run time, C or Python
+    class Loader(base):  # type: ignore[misc]  # the base is chosen at run time
         yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's
             first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
             for first, found in base.yaml_implicit_resolvers.items()
@@ -142,7 +142,7 @@ def paragraph(text: str, /) -> str:
 def _dump(document: Any, *, is_flow: bool, indent: int) -> str:
     yaml = library()
 
-    class Dumper(yaml.SafeDumper):  # type: ignore[name-defined,misc]  # mypy knows no base that is imported at run time
+    class Dumper(yaml.SafeDumper):  # type: ignore[name-defined,misc]  # the base is imported at run time
         def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - PyYAML's
             super().increase_indent(flow, False)  # noqa: FBT003 - the same
             if self.sequence_context and not flow:

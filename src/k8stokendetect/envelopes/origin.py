@@ -5,8 +5,8 @@ A client writes `kubernetes.pod_name=x` into its user agent or a query, and a to
 adds that field to the row: Splunk (https://help.splunk.com, Configure automatic key-value field extraction),
 Elasticsearch (https://www.elastic.co/docs/reference/enrich-processor/kv-processor; of a key with dots it makes objects,
 and a second value it appends), Loki (https://grafana.com/docs/loki/latest/query/log_queries/, parser expressions). So a
-claim counts only if one of its values at least is not in the event itself. The cost: a pod that prints all that its
-shipper says of it is believed, with a caveat.
+claim counts only if one of its values at least is not in the event itself, or if it has none: then the form of the
+wrapper says it. The cost: a pod that prints all that its shipper says of it is believed, with a caveat.
 """
 
 from __future__ import annotations

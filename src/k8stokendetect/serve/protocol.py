@@ -57,7 +57,7 @@ class BoundedProtocol(H11Protocol):
     is_evicted: bool = False
     _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of TCP, the only one
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # always TCP here
         """Begin, or hang up on a client with another name."""
         super().connection_made(transport)
         if self.names and self.names.isdisjoint(names_of(transport.get_extra_info("peercert"))):
